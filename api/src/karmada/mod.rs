@@ -1,0 +1,5 @@
+//! Karmada's API groups.
+
+pub mod cluster;
+pub mod policy;
+pub mod work;
