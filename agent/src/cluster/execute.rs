@@ -1,0 +1,471 @@
+//! Carrying out Works: what the hub wrote into the cluster's execution namespace is applied in the member, kept so,
+//! reported, and taken away when the Work goes (Karmada's execution and work-status controllers).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::pin::Pin;
+
+use cfn_api::conditions;
+use cfn_api::karmada::work::{APPLIED, ManifestStatus, ResourceIdentifier, Work, WorkStatus};
+use cfn_api::names;
+use futures::stream::{FuturesUnordered, SelectAll};
+use futures::{Stream, StreamExt};
+use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams};
+use kube::discovery::ApiResource;
+use kube::runtime::watcher;
+use kube::{Api, ResourceExt};
+use serde_json::{Value, json};
+use tokio::time::sleep_until;
+
+use super::feedback;
+use super::member::{Context, is_not_found};
+use super::queue::Queue;
+use super::register::MANAGER;
+
+/// Works carried out at the same time.
+const CONCURRENCY: usize = 16;
+
+/// A kind.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Gvk {
+    group: String,
+    version: String,
+    kind: String,
+}
+
+impl Gvk {
+    fn for_kube(&self) -> kube::core::GroupVersionKind {
+        kube::core::GroupVersionKind::gvk(&self.group, &self.version, &self.kind)
+    }
+}
+
+/// An object in the member: kind, namespace, name.
+type ObjectKey = (Gvk, String, String);
+type MemberEvents = Pin<Box<dyn Stream<Item = (Gvk, watcher::Result<watcher::Event<DynamicObject>>)> + Send>>;
+
+/// What came of one Work.
+struct Outcome {
+    name: String,
+    ok: bool,
+    /// Kinds that it has, to be watched.
+    kinds: Vec<(Gvk, ApiResource)>,
+    /// What was applied.
+    applied: Vec<(ObjectKey, Value)>,
+}
+
+struct State {
+    works: BTreeMap<String, Work>,
+    /// Objects of ours in the member, as last seen.
+    objects: BTreeMap<ObjectKey, Value>,
+    /// Which Work an object belongs to.
+    owners: BTreeMap<ObjectKey, String>,
+    /// The manifest last applied.
+    applied: BTreeMap<ObjectKey, Value>,
+    /// Kinds whose first list is in.
+    listed: BTreeSet<Gvk>,
+}
+
+/// Carries out Works, for ever.
+pub async fn run(ctx: &Context) {
+    let namespace = names::execution_namespace(&ctx.options.cluster);
+    let works: Api<Work> = Api::namespaced(ctx.hub.clone(), &namespace);
+    let mut hub = std::pin::pin!(cfn_net::watch::watch(works.clone(), watcher::Config::default()));
+    let mut member: SelectAll<MemberEvents> = SelectAll::new();
+    let mut watched: BTreeMap<Gvk, ApiResource> = BTreeMap::new();
+    let mut running = FuturesUnordered::new();
+    let mut queue = Queue::<String>::default();
+    let mut relist: Option<BTreeMap<String, Work>> = None;
+    let mut state = State {
+        works: BTreeMap::new(),
+        objects: BTreeMap::new(),
+        owners: BTreeMap::new(),
+        applied: BTreeMap::new(),
+        listed: BTreeSet::new(),
+    };
+    loop {
+        while running.len() < CONCURRENCY {
+            let Some(name) = queue.take() else { break };
+            let Some(work) = state.works.get(&name) else {
+                queue.done(name, true);
+                continue;
+            };
+            let seen: BTreeMap<ObjectKey, Value> = keys(work)
+                .into_iter()
+                .filter_map(|k| state.objects.get(&k).map(|o| (k, o.clone())))
+                .collect();
+            let last: BTreeMap<ObjectKey, Value> = keys(work)
+                .into_iter()
+                .filter_map(|k| state.applied.get(&k).map(|o| (k, o.clone())))
+                .collect();
+            let kinds = watched.clone();
+            let listed = state.listed.clone();
+            running.push(carry_out(ctx, works.clone(), work.clone(), seen, last, kinds, listed));
+        }
+        let due = queue.next_due();
+        tokio::select! {
+            biased;
+            Some(outcome) = running.next(), if !running.is_empty() => {
+                for (key, manifest) in outcome.applied {
+                    state.owners.insert(key.clone(), outcome.name.clone());
+                    state.applied.insert(key, manifest);
+                }
+                for (gvk, resource) in outcome.kinds {
+                    watched.entry(gvk.clone()).or_insert_with(|| {
+                        member.push(events(ctx, gvk, &resource));
+                        resource
+                    });
+                }
+                queue.done(outcome.name, outcome.ok);
+            }
+            Some(event) = hub.next() => match event {
+                Ok(watcher::Event::Init) => relist = Some(BTreeMap::new()),
+                Ok(watcher::Event::InitApply(w)) => {
+                    if let Some(list) = relist.as_mut() {
+                        list.insert(w.name_any(), w);
+                    }
+                }
+                Ok(watcher::Event::InitDone) => {
+                    state.works = relist.take().unwrap_or_default();
+                    for name in state.works.keys() {
+                        queue.add(name.clone());
+                    }
+                }
+                Ok(watcher::Event::Apply(w)) => {
+                    let name = w.name_any();
+                    let same = state.works.get(&name).is_some_and(|old| same_order(old, &w));
+                    state.works.insert(name.clone(), w);
+                    if !same {
+                        queue.add(name);
+                    }
+                }
+                Ok(watcher::Event::Delete(w)) => {
+                    let gone = w.name_any();
+                    state.works.remove(&gone);
+                    let objects: Vec<ObjectKey> =
+                        state.owners.iter().filter(|(_, owner)| **owner == gone).map(|(k, _)| k.clone()).collect();
+                    for key in objects {
+                        state.owners.remove(&key);
+                        state.applied.remove(&key);
+                    }
+                }
+                Err(e) => tracing::debug!("watching works of {}: {e}", ctx.options.cluster),
+            },
+            Some((gvk, event)) = member.next(), if !member.is_empty() => {
+                for name in seen(&mut state, &gvk, event) {
+                    queue.add(name);
+                }
+            }
+            () = async { match due { Some(t) => sleep_until(t).await, None => std::future::pending().await } } => queue.wake(),
+        }
+    }
+}
+
+/// Whether a change of a Work (usually of its status, by us) leaves nothing to do.
+fn same_order(old: &Work, new: &Work) -> bool {
+    old.spec == new.spec
+        && old.metadata.deletion_timestamp == new.metadata.deletion_timestamp
+        && old.metadata.annotations == new.metadata.annotations
+}
+
+fn events(ctx: &Context, gvk: Gvk, resource: &ApiResource) -> MemberEvents {
+    let api: Api<DynamicObject> = Api::all_with(ctx.member.clone(), resource);
+    let config = watcher::Config::default().labels(&format!("{}=true", names::MANAGED_LABEL));
+    Box::pin(cfn_net::watch::watch(api, config).map(move |e| (gvk.clone(), e)))
+}
+
+/// Takes in what was seen in the member; returns the Works that it concerns.
+fn seen(state: &mut State, gvk: &Gvk, event: watcher::Result<watcher::Event<DynamicObject>>) -> Vec<String> {
+    let key = |o: &DynamicObject| (gvk.clone(), o.namespace().unwrap_or_default(), o.name_any());
+    let owner = |o: &DynamicObject| o.annotations().get(names::WORK_NAME).cloned();
+    match event {
+        Ok(watcher::Event::Init) => {
+            state.objects.retain(|k, _| k.0 != *gvk);
+            Vec::new()
+        }
+        Ok(watcher::Event::InitDone) => {
+            state.listed.insert(gvk.clone());
+            // Whatever of this kind was missing from the list is to be applied again.
+            let works = state
+                .owners
+                .iter()
+                .filter(|(k, _)| k.0 == *gvk && !state.objects.contains_key(*k));
+            works.map(|(_, w)| w.clone()).collect()
+        }
+        Ok(watcher::Event::Apply(o) | watcher::Event::InitApply(o)) => {
+            let k = key(&o);
+            let work = owner(&o);
+            if let Some(w) = &work {
+                state.owners.insert(k.clone(), w.clone());
+            }
+            state.objects.insert(k, serde_json::to_value(&o).unwrap_or_default());
+            work.into_iter().collect()
+        }
+        Ok(watcher::Event::Delete(o)) => {
+            let k = key(&o);
+            state.objects.remove(&k);
+            state.applied.remove(&k);
+            state.owners.get(&k).cloned().into_iter().collect()
+        }
+        Err(e) => {
+            tracing::debug!("watching {}: {e}", gvk.kind);
+            Vec::new()
+        }
+    }
+}
+
+fn gvk(manifest: &Value) -> Gvk {
+    let version = manifest["apiVersion"].as_str().unwrap_or_default();
+    let (group, version) = version.split_once('/').unwrap_or(("", version));
+    Gvk {
+        group: group.to_owned(),
+        version: version.to_owned(),
+        kind: manifest["kind"].as_str().unwrap_or_default().to_owned(),
+    }
+}
+
+fn key(manifest: &Value) -> ObjectKey {
+    let text = |k: &str| manifest["metadata"][k].as_str().unwrap_or_default().to_owned();
+    (gvk(manifest), text("namespace"), text("name"))
+}
+
+fn keys(work: &Work) -> Vec<ObjectKey> {
+    work.spec.workload.manifests.iter().map(key).collect()
+}
+
+async fn carry_out(
+    ctx: &Context,
+    works: Api<Work>,
+    work: Work,
+    seen: BTreeMap<ObjectKey, Value>,
+    last: BTreeMap<ObjectKey, Value>,
+    mut kinds: BTreeMap<Gvk, ApiResource>,
+    listed: BTreeSet<Gvk>,
+) -> Outcome {
+    let name = work.name_any();
+    let mut outcome = Outcome {
+        name: name.clone(),
+        ok: true,
+        kinds: Vec::new(),
+        applied: Vec::new(),
+    };
+    for manifest in &work.spec.workload.manifests {
+        let gvk = gvk(manifest);
+        if !kinds.contains_key(&gvk) {
+            match kube::discovery::pinned_kind(&ctx.member, &gvk.for_kube()).await {
+                Ok((resource, _)) => {
+                    kinds.insert(gvk.clone(), resource.clone());
+                    outcome.kinds.push((gvk, resource));
+                }
+                Err(e) => tracing::debug!("{}: kind {}: {e}", ctx.options.cluster, gvk.kind),
+            }
+        }
+    }
+    if work.metadata.deletion_timestamp.is_some() {
+        outcome.ok = remove(ctx, &works, &work, &kinds).await.is_ok();
+        return outcome;
+    }
+    let mut status = work.status.clone().unwrap_or_default();
+    let now = ctx.options.clock.now();
+    if work.spec.suspend_dispatching == Some(true) {
+        let message = "Work dispatching is in a suspended state.";
+        conditions::set(
+            &mut status.conditions,
+            "Dispatching",
+            "False",
+            "SuspendDispatching",
+            message,
+            now,
+        );
+        outcome.ok = write(&works, &work, &status).await.is_ok();
+        return outcome;
+    }
+    if !work.finalizers().iter().any(|f| f == names::WORK_FINALIZER) {
+        let mut finalizers = work.finalizers().to_vec();
+        finalizers.push(names::WORK_FINALIZER.to_owned());
+        let patch = json!({"metadata": {"finalizers": finalizers}});
+        if works
+            .patch(&name, &PatchParams::default(), &Patch::Merge(patch))
+            .await
+            .is_err()
+        {
+            outcome.ok = false;
+            return outcome;
+        }
+    }
+    let total = work.spec.workload.manifests.len();
+    let mut errors = Vec::new();
+    let mut statuses = Vec::new();
+    for (ordinal, manifest) in work.spec.workload.manifests.iter().enumerate() {
+        let k = key(manifest);
+        let resource = kinds.get(&k.0);
+        let unchanged = last.get(&k) == Some(manifest) && (seen.contains_key(&k) || !listed.contains(&k.0));
+        let live = if unchanged {
+            Ok(None)
+        } else {
+            apply(ctx, &work, manifest, resource, seen.get(&k)).await.map(Some)
+        };
+        match live {
+            Ok(live) => {
+                outcome.applied.push((k.clone(), manifest.clone()));
+                let newest = newest(seen.get(&k), live.as_ref());
+                statuses.push(manifest_status(ordinal, &k, resource, newest));
+            }
+            Err(e) => errors.push(e),
+        }
+    }
+    let message = "Work is being dispatched to member clusters.";
+    conditions::set(
+        &mut status.conditions,
+        "Dispatching",
+        "True",
+        "Dispatching",
+        message,
+        now,
+    );
+    if errors.is_empty() {
+        let message = "Manifest has been successfully applied";
+        conditions::set(
+            &mut status.conditions,
+            APPLIED,
+            "True",
+            "AppliedSuccessful",
+            message,
+            now,
+        );
+    } else {
+        let done = total - errors.len();
+        let message = format!("Failed to apply all manifests ({done}/{total}): {}", errors.join("; "));
+        conditions::set(&mut status.conditions, APPLIED, "False", "AppliedFailed", &message, now);
+    }
+    status.manifest_statuses = statuses;
+    let written = work.status.as_ref() == Some(&status) || write(&works, &work, &status).await.is_ok();
+    outcome.ok = written && errors.is_empty();
+    outcome
+}
+
+/// The newer of what the watch has seen and what the API server answered.
+fn newest<'a>(seen: Option<&'a Value>, live: Option<&'a Value>) -> Option<&'a Value> {
+    let revision = |v: &Value| {
+        v["metadata"]["resourceVersion"]
+            .as_str()
+            .and_then(|r| r.parse::<u64>().ok())
+    };
+    match (seen, live) {
+        (Some(s), Some(l)) => Some(if revision(s) > revision(l) { s } else { l }),
+        (s, l) => l.or(s),
+    }
+}
+
+fn manifest_status(
+    ordinal: usize,
+    key: &ObjectKey,
+    resource: Option<&ApiResource>,
+    live: Option<&Value>,
+) -> ManifestStatus {
+    let (gvk, namespace, name) = key;
+    let _ = resource;
+    ManifestStatus {
+        identifier: ResourceIdentifier {
+            ordinal: i32::try_from(ordinal).unwrap_or(i32::MAX),
+            group: gvk.group.clone(),
+            version: gvk.version.clone(),
+            kind: gvk.kind.clone(),
+            // Karmada leaves the plural empty.
+            resource: String::new(),
+            namespace: namespace.clone(),
+            name: name.clone(),
+        },
+        status: live.and_then(feedback::status),
+        health: Some(live.map_or("Unknown", feedback::health).to_owned()),
+    }
+}
+
+fn api(ctx: &Context, resource: &ApiResource, namespace: &str) -> Api<DynamicObject> {
+    if namespace.is_empty() {
+        Api::all_with(ctx.member.clone(), resource)
+    } else {
+        Api::namespaced_with(ctx.member.clone(), namespace, resource)
+    }
+}
+
+/// Applies one manifest. An object that was there and is not ours is left alone, unless the Work says Overwrite.
+async fn apply(
+    ctx: &Context,
+    work: &Work,
+    manifest: &Value,
+    resource: Option<&ApiResource>,
+    seen: Option<&Value>,
+) -> Result<Value, String> {
+    let (gvk, namespace, name) = key(manifest);
+    let resource = resource.ok_or_else(|| format!("the member does not serve {} {}", gvk.version, gvk.kind))?;
+    let api = api(ctx, resource, &namespace);
+    let overwrite = work
+        .annotations()
+        .get(names::CONFLICT_RESOLUTION)
+        .is_some_and(|c| c == "overwrite");
+    if seen.is_none() && !overwrite {
+        match api.get_opt(&name).await {
+            Ok(Some(o)) if o.labels().get(names::MANAGED_LABEL).is_none_or(|v| v != "true") => {
+                return Err(format!(
+                    "resource(kind={}, {namespace}/{name}) already exists in the cluster {} and the {} strategy value is empty, \
+                     Karmada will not manage this resource",
+                    gvk.kind,
+                    ctx.options.cluster,
+                    names::CONFLICT_RESOLUTION
+                ));
+            }
+            Ok(_) => {}
+            Err(e) => return Err(e.to_string()),
+        }
+    }
+    let params = PatchParams::apply(MANAGER).force();
+    let applied = api
+        .patch(&name, &params, &Patch::Apply(manifest))
+        .await
+        .map_err(|e| e.to_string())?;
+    serde_json::to_value(applied).map_err(|e| e.to_string())
+}
+
+/// Takes the Work's objects out of the member, then lets the Work go.
+async fn remove(ctx: &Context, works: &Api<Work>, work: &Work, kinds: &BTreeMap<Gvk, ApiResource>) -> kube::Result<()> {
+    if work.spec.preserve_resources_on_deletion != Some(true) {
+        for manifest in &work.spec.workload.manifests {
+            let (gvk, namespace, name) = key(manifest);
+            let Some(resource) = kinds.get(&gvk) else { continue };
+            let api = api(ctx, resource, &namespace);
+            let ours = match api.get_opt(&name).await? {
+                Some(o) => o.annotations().get(names::WORK_NAME) == Some(&work.name_any()),
+                None => false,
+            };
+            if ours {
+                match api.delete(&name, &DeleteParams::background()).await {
+                    Err(e) if !is_not_found(&e) => return Err(e),
+                    _ => {}
+                }
+            }
+        }
+    }
+    let finalizers: Vec<&String> = work
+        .finalizers()
+        .iter()
+        .filter(|f| *f != names::WORK_FINALIZER)
+        .collect();
+    let patch = json!({"metadata": {"finalizers": finalizers}});
+    match works
+        .patch(&work.name_any(), &PatchParams::default(), &Patch::Merge(patch))
+        .await
+    {
+        Err(e) if !is_not_found(&e) => Err(e),
+        _ => Ok(()),
+    }
+}
+
+async fn write(works: &Api<Work>, work: &Work, status: &WorkStatus) -> kube::Result<()> {
+    let patch = json!({"status": status});
+    match works
+        .patch_status(&work.name_any(), &PatchParams::default(), &Patch::Merge(patch))
+        .await
+    {
+        Err(e) if !is_not_found(&e) => Err(e),
+        _ => Ok(()),
+    }
+}

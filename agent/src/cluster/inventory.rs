@@ -1,0 +1,213 @@
+//! What a cluster has: pure sums over its nodes and pods (Karmada's `cluster_status_controller.go`).
+
+use std::collections::BTreeMap;
+
+use cfn_api::cfn::Accelerator;
+use cfn_api::karmada::cluster::{NodeSummary, ResourceSummary};
+use cfn_api::quantity::Amount;
+use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+
+/// Annotation on nodes: how long one request takes there when it is idle, e.g. `4ms`.
+pub const SERVICE_TIME: &str = "cfn.akraino.org/service-time";
+
+type Amounts = BTreeMap<String, Amount>;
+
+/// Whether the node's Ready condition is True.
+#[must_use]
+pub fn is_ready(node: &Node) -> bool {
+    node.status
+        .as_ref()
+        .and_then(|s| s.conditions.as_ref())
+        .is_some_and(|c| c.iter().any(|c| c.type_ == "Ready" && c.status == "True"))
+}
+
+/// How many nodes, and how many of them are ready.
+pub fn nodes<'a>(nodes: impl Iterator<Item = &'a Node>) -> NodeSummary {
+    let mut summary = NodeSummary::default();
+    for n in nodes {
+        summary.total_num += 1;
+        summary.ready_num += i32::from(is_ready(n));
+    }
+    summary
+}
+
+/// Room: what the nodes allow, what pods on nodes request, what waiting pods request. Cordoned nodes and those that
+/// are not ready count in nothing that could be allocated.
+pub fn resources<'a>(nodes: impl Iterator<Item = &'a Node>, pods: impl Iterator<Item = &'a Pod>) -> ResourceSummary {
+    let (mut allocatable, mut allocated, mut allocating) = (Amounts::new(), Amounts::new(), Amounts::new());
+    for n in nodes.filter(|n| is_ready(n) && !unschedulable(n)) {
+        if let Some(a) = n.status.as_ref().and_then(|s| s.allocatable.as_ref()) {
+            add(&mut allocatable, a);
+        }
+    }
+    for p in pods {
+        let phase = p.status.as_ref().and_then(|s| s.phase.as_deref()).unwrap_or("Pending");
+        if phase == "Succeeded" || phase == "Failed" {
+            continue;
+        }
+        let on_node = p
+            .spec
+            .as_ref()
+            .is_some_and(|s| s.node_name.as_deref().is_some_and(|n| !n.is_empty()));
+        let sum = if on_node { &mut allocated } else { &mut allocating };
+        for (k, v) in requests(p) {
+            sum.entry(k).or_default().add(v);
+        }
+        sum.entry("pods".to_owned()).or_default().add(Amount::whole(1));
+    }
+    ResourceSummary {
+        allocatable: print(&allocatable),
+        allocating: print(&allocating),
+        allocated: print(&allocated),
+        allocatable_modelings: Vec::new(),
+    }
+}
+
+fn unschedulable(node: &Node) -> bool {
+    node.spec.as_ref().and_then(|s| s.unschedulable).unwrap_or(false)
+}
+
+fn add(sum: &mut Amounts, amounts: &BTreeMap<String, Quantity>) {
+    for (k, v) in amounts {
+        if let Ok(v) = v.0.parse() {
+            sum.entry(k.clone()).or_default().add(v);
+        }
+    }
+}
+
+fn print(sum: &Amounts) -> BTreeMap<String, Quantity> {
+    sum.iter().map(|(k, v)| (k.clone(), Quantity(v.to_string()))).collect()
+}
+
+/// Requests of a pod: the sum over its containers, or what one init container needs where that is more.
+fn requests(pod: &Pod) -> Amounts {
+    let mut sum = Amounts::new();
+    let Some(spec) = &pod.spec else { return sum };
+    for c in &spec.containers {
+        if let Some(r) = c.resources.as_ref().and_then(|r| r.requests.as_ref()) {
+            add(&mut sum, r);
+        }
+    }
+    for c in spec.init_containers.iter().flatten() {
+        for (k, v) in c.resources.iter().filter_map(|r| r.requests.as_ref()).flatten() {
+            if let Ok(v) = v.0.parse::<Amount>() {
+                let have = sum.entry(k.clone()).or_default();
+                *have = (*have).max(v);
+            }
+        }
+    }
+    sum
+}
+
+/// Requested share of the allocatable CPU, percent.
+#[must_use]
+pub fn utilization(summary: &ResourceSummary) -> f64 {
+    let cpu = |m: &BTreeMap<String, Quantity>| {
+        m.get("cpu")
+            .and_then(|q| q.0.parse::<Amount>().ok())
+            .unwrap_or_default()
+    };
+    let (have, used) = (cpu(&summary.allocatable), cpu(&summary.allocated));
+    if have.is_zero() {
+        100.0
+    } else {
+        (100.0 * used.as_f64() / have.as_f64()).min(100.0)
+    }
+}
+
+/// Mean service time of the ready nodes that state one, milliseconds; 0 when none does.
+#[allow(clippy::cast_precision_loss, reason = "counts of nodes")]
+pub fn service_time<'a>(nodes: impl Iterator<Item = &'a Node>) -> f64 {
+    let (mut sum, mut n) = (0.0, 0_u32);
+    for node in nodes.filter(|n| is_ready(n)) {
+        let stated = node.metadata.annotations.as_ref().and_then(|a| a.get(SERVICE_TIME));
+        if let Some(ms) = stated
+            .and_then(|t| t.trim().strip_suffix("ms"))
+            .and_then(|t| t.trim().parse::<f64>().ok())
+        {
+            sum += ms;
+            n += 1;
+        }
+    }
+    if n == 0 { 0.0 } else { sum / f64::from(n) }
+}
+
+/// Accelerators: extended resources of ready nodes, with the model that the node's label `<resource>.product` states
+/// (as NVIDIA's feature discovery writes it).
+pub fn accelerators<'a>(nodes: impl Iterator<Item = &'a Node>) -> Vec<Accelerator> {
+    let mut found: BTreeMap<(String, Option<String>), i64> = BTreeMap::new();
+    for node in nodes.filter(|n| is_ready(n)) {
+        for (resource, q) in node.status.iter().filter_map(|s| s.allocatable.as_ref()).flatten() {
+            let extended = resource.contains('/') && !resource.starts_with("kubernetes.io/");
+            let count = q.0.parse::<Amount>().map_or(0, Amount::value);
+            if extended && count > 0 {
+                let model = node
+                    .metadata
+                    .labels
+                    .as_ref()
+                    .and_then(|l| l.get(&format!("{resource}.product")))
+                    .cloned();
+                *found.entry((resource.clone(), model)).or_default() += count;
+            }
+        }
+    }
+    found
+        .into_iter()
+        .map(|((resource, model), count)| Accelerator { resource, model, count })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn node(name: &str, ready: &str, cpu: &str, extra: serde_json::Value) -> Node {
+        let mut v = json!({"metadata": {"name": name}, "status": {"conditions": [{"type": "Ready", "status": ready}],
+            "allocatable": {"cpu": cpu, "memory": "4Gi", "pods": "110"}}});
+        json_patch::merge(&mut v, &extra);
+        serde_json::from_value(v).unwrap()
+    }
+
+    #[test]
+    fn sums_what_can_be_used() {
+        let all = [
+            node(
+                "a",
+                "True",
+                "2",
+                json!({"metadata": {"annotations": {SERVICE_TIME: "4ms"}}}),
+            ),
+            node("b", "False", "8", json!({})),
+            node(
+                "c",
+                "True",
+                "1500m",
+                json!({"status": {"allocatable": {"nvidia.com/gpu": "2"}},
+                "metadata": {"labels": {"nvidia.com/gpu.product": "L4"}, "annotations": {SERVICE_TIME: "6ms"}}}),
+            ),
+        ];
+        let pod = |v| serde_json::from_value::<Pod>(v).unwrap();
+        let container = json!([{"name": "c", "resources": {"requests": {"cpu": "500m"}}}]);
+        let pods = [
+            pod(json!({"metadata": {"name": "x"}, "spec": {"nodeName": "a", "containers": container}})),
+            pod(json!({"metadata": {"name": "y"}, "spec": {"containers": container}})),
+            pod(
+                json!({"metadata": {"name": "z"}, "spec": {"nodeName": "a", "containers": container},
+                "status": {"phase": "Succeeded"}}),
+            ),
+        ];
+        let n = nodes(all.iter());
+        assert_eq!((n.total_num, n.ready_num), (3, 2));
+        let r = resources(all.iter(), pods.iter());
+        assert_eq!(r.allocatable["cpu"].0, "3500m");
+        assert_eq!(r.allocatable["memory"].0, "8Gi");
+        assert_eq!(r.allocated["cpu"].0, "500m");
+        assert_eq!(r.allocating["pods"].0, "1");
+        assert!((service_time(all.iter()) - 5.0).abs() < 1e-9);
+        assert!((utilization(&r) - 100.0 / 7.0).abs() < 1e-9);
+        let acc = accelerators(all.iter());
+        assert_eq!((acc.len(), acc[0].count, acc[0].model.as_deref()), (1, 2, Some("L4")));
+    }
+}

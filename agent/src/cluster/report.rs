@@ -1,0 +1,249 @@
+//! Reporting: the Cluster's status on the hub, written when something changed and at least once per
+//! `--cluster-status-update-frequency`.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use cfn_api::conditions;
+use cfn_api::karmada::cluster::{
+    ApiEnablement, ApiResourceKind, COMPLETE_API_ENABLEMENTS, Cluster, ClusterStatus, READY,
+};
+use futures::{Stream, StreamExt};
+use k8s_openapi::api::core::v1::{Node, Pod};
+use kube::api::{Patch, PatchParams};
+use kube::runtime::watcher;
+use kube::{Api, ResourceExt};
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep_until};
+
+use super::inventory;
+use super::member::Context;
+
+/// Changes of nodes and pods within this time go into one write.
+const COALESCE: Duration = Duration::from_millis(10);
+
+/// A copy of one kind of the member's objects.
+pub(super) struct Copy<K> {
+    objects: BTreeMap<String, K>,
+    fresh: BTreeMap<String, K>,
+    /// Whether the first list is in.
+    pub(super) synced: bool,
+}
+
+impl<K: kube::Resource> Copy<K> {
+    pub(super) fn new() -> Self {
+        Self {
+            objects: BTreeMap::new(),
+            fresh: BTreeMap::new(),
+            synced: false,
+        }
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &K> {
+        self.objects.values()
+    }
+
+    fn key(object: &K) -> String {
+        format!(
+            "{}/{}",
+            object.meta().namespace.as_deref().unwrap_or(""),
+            object.meta().name.as_deref().unwrap_or("")
+        )
+    }
+
+    pub(super) fn take(&mut self, event: watcher::Event<K>) {
+        match event {
+            watcher::Event::Init => self.fresh = BTreeMap::new(),
+            watcher::Event::InitApply(o) => {
+                self.fresh.insert(Self::key(&o), o);
+            }
+            watcher::Event::InitDone => {
+                self.objects = std::mem::take(&mut self.fresh);
+                self.synced = true;
+            }
+            watcher::Event::Apply(o) => {
+                self.objects.insert(Self::key(&o), o);
+            }
+            watcher::Event::Delete(o) => {
+                self.objects.remove(&Self::key(&o));
+            }
+        }
+    }
+}
+
+/// Watches the member and writes the status, for ever.
+pub async fn run(ctx: &Context) {
+    let mut nodes = Copy::<Node>::new();
+    let mut pods = Copy::<Pod>::new();
+    let mut node_events = std::pin::pin!(watch::<Node>(ctx));
+    let mut pod_events = std::pin::pin!(watch::<Pod>(ctx));
+    let mut written: Option<ClusterStatus> = None;
+    let mut apis: Vec<ApiEnablement> = Vec::new();
+    let mut due = Instant::now() + COALESCE;
+    let mut periodic = true;
+    loop {
+        tokio::select! {
+            biased;
+            Some(event) = node_events.next() => {
+                if let Ok(event) = event {
+                    nodes.take(event);
+                    due = due.min(Instant::now() + COALESCE);
+                }
+            }
+            Some(event) = pod_events.next() => {
+                if let Ok(event) = event {
+                    pods.take(event);
+                    due = due.min(Instant::now() + COALESCE);
+                }
+            }
+            () = sleep_until(due) => {
+                let period = ctx.options.timers.cluster_status_update_frequency;
+                if written.is_some() && !periodic && !(nodes.synced && pods.synced) {
+                    due = Instant::now() + period;
+                    continue;
+                }
+                let health = health(ctx).await;
+                if health.is_ok() && (apis.is_empty() || periodic)
+                    && let Ok(found) = enablements(&ctx.member).await {
+                        apis = found;
+                    }
+                let mut status = written.clone().unwrap_or_default();
+                fill(&mut status, ctx, &nodes, &pods, &apis, health);
+                if written.as_ref() != Some(&status) {
+                    match write(ctx, &status).await {
+                        Ok(()) => written = Some(status),
+                        Err(e) => {
+                            tracing::debug!("status of {}: {e}", ctx.options.cluster);
+                            due = Instant::now() + period / 10;
+                            continue;
+                        }
+                    }
+                }
+                periodic = true;
+                due = Instant::now() + period;
+            }
+        }
+        // A change of nodes or pods alone need not read the discovery again.
+        if due < Instant::now() + COALESCE * 2 && written.is_some() {
+            periodic = false;
+        }
+    }
+}
+
+fn watch<K>(ctx: &Context) -> impl Stream<Item = watcher::Result<watcher::Event<K>>> + Send + use<K>
+where
+    K: kube::Resource<DynamicType = ()> + Clone + serde::de::DeserializeOwned + std::fmt::Debug + Send + 'static,
+{
+    cfn_net::watch::watch(Api::<K>::all(ctx.member.clone()), watcher::Config::default())
+}
+
+/// Asks the member's API server whether it is ready: `Err` with reason and message when it is not
+/// (`getClusterHealthStatus`).
+async fn health(ctx: &Context) -> Result<String, (&'static str, String)> {
+    let version = match ctx.member.apiserver_version().await {
+        Ok(v) => v.git_version,
+        Err(e) => return Err(("ClusterNotReachable", format!("cluster is not reachable: {e}"))),
+    };
+    let ready = http::Request::get("/readyz").body(Vec::new());
+    match ready.map_err(|e| e.to_string()) {
+        Ok(request) => match ctx.member.request_text(request).await {
+            Ok(_) => Ok(version),
+            Err(e) => Err((
+                "ClusterNotReady",
+                format!("cluster is reachable but health endpoint responded without ok: {e}"),
+            )),
+        },
+        Err(e) => Err(("ClusterNotReachable", e)),
+    }
+}
+
+fn fill(
+    status: &mut ClusterStatus,
+    ctx: &Context,
+    nodes: &Copy<Node>,
+    pods: &Copy<Pod>,
+    apis: &[ApiEnablement],
+    health: Result<String, (&'static str, String)>,
+) {
+    let now = ctx.options.clock.now();
+    match health {
+        Ok(version) => {
+            let message = "cluster is healthy and ready to accept workloads";
+            conditions::set(&mut status.conditions, READY, "True", "ClusterReady", message, now);
+            status.kubernetes_version = Some(version);
+        }
+        Err((reason, message)) => {
+            conditions::set(&mut status.conditions, READY, "False", reason, &message, now);
+        }
+    }
+    if !apis.is_empty() {
+        let message = "API enablements are complete";
+        let kind = COMPLETE_API_ENABLEMENTS;
+        conditions::set(&mut status.conditions, kind, "True", "FullAPIEnablements", message, now);
+        status.api_enablements = apis.to_vec();
+    }
+    if nodes.synced && pods.synced {
+        status.node_summary = Some(inventory::nodes(nodes.iter()));
+        let summary = inventory::resources(nodes.iter(), pods.iter());
+        status.resource_summary = Some(summary.clone());
+        ctx.inventory.send_replace(Some(super::metric::Compute {
+            service_time: inventory::service_time(nodes.iter()),
+            utilization: inventory::utilization(&summary),
+            accelerators: inventory::accelerators(nodes.iter()),
+        }));
+    }
+}
+
+async fn write(ctx: &Context, status: &ClusterStatus) -> kube::Result<()> {
+    let api: Api<Cluster> = Api::all(ctx.hub.clone());
+    let patch = json!({"status": status});
+    api.patch_status(&ctx.options.cluster, &PatchParams::default(), &Patch::Merge(patch))
+        .await
+        .map(|c| {
+            tracing::trace!("status of {} at {:?}", c.name_any(), c.resource_version());
+        })
+}
+
+/// The APIs of a server, from its aggregated discovery: two requests.
+async fn enablements(client: &kube::Client) -> kube::Result<Vec<ApiEnablement>> {
+    let mut all = Vec::new();
+    for path in ["/api", "/apis"] {
+        let request = http::Request::get(path)
+            .header(
+                http::header::ACCEPT,
+                "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList",
+            )
+            .body(Vec::new())
+            .map_err(kube::Error::HttpError)?;
+        all.extend(groups(&client.request::<Value>(request).await?));
+    }
+    all.sort_by(|a: &ApiEnablement, b| a.group_version.cmp(&b.group_version));
+    Ok(all)
+}
+
+fn groups(discovery: &Value) -> Vec<ApiEnablement> {
+    let text = |v: &Value, k: &str| v[k].as_str().unwrap_or_default().to_owned();
+    let mut all = Vec::new();
+    for group in discovery["items"].as_array().into_iter().flatten() {
+        let name = text(&group["metadata"], "name");
+        for version in group["versions"].as_array().into_iter().flatten() {
+            let v = text(version, "version");
+            let mut resources: Vec<_> = version["resources"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .map(|r| ApiResourceKind {
+                    name: text(r, "resource"),
+                    kind: text(&r["responseKind"], "kind"),
+                })
+                .collect();
+            resources.sort_by(|a, b| a.name.cmp(&b.name));
+            let group_version = if name.is_empty() { v } else { format!("{name}/{v}") };
+            all.push(ApiEnablement {
+                group_version,
+                resources,
+            });
+        }
+    }
+    all
+}

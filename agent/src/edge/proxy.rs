@@ -1,0 +1,276 @@
+//! The proxy: through to the hub while it is there, from the disk when it is not.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use cfn_net::client::{Answer, HttpClient};
+use futures::{StreamExt, stream};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, header};
+use http_body::Frame;
+use http_body_util::{BodyExt, StreamBody};
+use hyper::body::Incoming;
+use kube::client::Body;
+use serde_json::Value;
+use tower::{BoxError, Service};
+
+use super::answer::{self, AnyBody};
+use super::hold;
+use super::link::{Link, LinkState};
+use super::request::{Asked, Verb};
+use super::store::{Held, Store, StoreError};
+
+/// What a request needs.
+pub struct Proxy {
+    /// The hub.
+    pub upstream: HttpClient,
+    /// The disk.
+    pub store: Arc<Store>,
+    /// Whether the hub is there.
+    pub link: Link,
+    /// The node, for logs.
+    pub node: String,
+}
+
+impl Proxy {
+    /// Answers one request.
+    pub async fn handle(self: Arc<Self>, request: Request<Incoming>) -> Response<AnyBody> {
+        let (parts, body) = request.into_parts();
+        let asked = Asked::parse(&parts.method, parts.uri.path(), parts.uri.query());
+        let body = match body.collect().await {
+            Ok(b) => b.to_bytes(),
+            Err(e) => return answer::failure(StatusCode::BAD_REQUEST, "BadRequest", &e.to_string()),
+        };
+        let answered = match asked.verb {
+            Verb::Get | Verb::List => self.read(&asked, &parts.uri, &parts.headers).await,
+            Verb::Watch => self.watch(&asked, &parts.uri, &parts.headers).await,
+            Verb::Create | Verb::Update | Verb::Patch | Verb::Delete if asked.resource != "bindings" => {
+                self.write(&asked, &parts.method, &parts.uri, &parts.headers, body)
+                    .await
+            }
+            _ => self.pass(&parts.method, &parts.uri, &parts.headers, body).await,
+        };
+        answered.unwrap_or_else(|e| {
+            tracing::warn!("{}: {e}", self.node);
+            answer::failure(StatusCode::INTERNAL_SERVER_ERROR, "InternalError", &e.to_string())
+        })
+    }
+
+    /// Asks the hub; `None` when it does not answer in time. `Accept` becomes JSON, which is what the disk keeps.
+    async fn ask(&self, method: &Method, uri: &Uri, headers: &HeaderMap, body: Bytes) -> Option<Response<Answer>> {
+        let mut request = Request::builder().method(method).uri(uri);
+        for (name, value) in headers {
+            let hop = matches!(
+                *name,
+                header::HOST
+                    | header::CONNECTION
+                    | header::TRANSFER_ENCODING
+                    | header::CONTENT_LENGTH
+                    | header::ACCEPT_ENCODING
+                    | header::ACCEPT
+            );
+            if !hop {
+                request = request.header(name, value);
+            }
+        }
+        let accept = headers
+            .get(header::ACCEPT)
+            .and_then(|a| a.to_str().ok())
+            .unwrap_or("application/json");
+        let accept = if accept.contains("protobuf") {
+            "application/json"
+        } else {
+            accept
+        };
+        let request = request
+            .header(header::ACCEPT, accept)
+            .body(Body::from(body.to_vec()))
+            .ok()?;
+        let answer = self.upstream.clone().call(request);
+        match tokio::time::timeout(self.link.patience(), answer).await {
+            Ok(Ok(r)) => Some(r),
+            Ok(Err(e)) => {
+                tracing::debug!("{}: {method} {uri}: {e}", self.node);
+                self.link.lost();
+                None
+            }
+            Err(_) => {
+                self.link.lost();
+                None
+            }
+        }
+    }
+
+    async fn read(&self, asked: &Asked, uri: &Uri, headers: &HeaderMap) -> Result<Response<AnyBody>, StoreError> {
+        if self.link.state() != LinkState::Offline {
+            // Without a limit: the disk keeps whole lists, and a node's are short.
+            let uri = without_limit(uri);
+            if let Some(response) = self.ask(&Method::GET, &uri, headers, Bytes::new()).await {
+                let (parts, body) = response.into_parts();
+                let collected = tokio::time::timeout(self.link.patience(), body.collect()).await;
+                if let Ok(Ok(body)) = collected {
+                    let body = body.to_bytes();
+                    self.keep(asked, parts.status, &body)?;
+                    return Ok(Response::from_parts(parts, answer::whole(body)));
+                }
+                self.link.lost();
+            }
+        }
+        Ok(match asked.verb {
+            Verb::List => match self.store.list(&asked.list_key())? {
+                Some(list) => answer::object(StatusCode::OK, &list),
+                None => answer::unavailable(&asked.list_key()),
+            },
+            _ => match self.store.object(&asked.object_path())? {
+                Some(object) => answer::object(StatusCode::OK, &object),
+                None => answer::unavailable(&asked.object_path()),
+            },
+        })
+    }
+
+    fn keep(&self, asked: &Asked, status: StatusCode, body: &Bytes) -> Result<(), StoreError> {
+        if status == StatusCode::NOT_FOUND && asked.verb == Verb::Get {
+            return self.store.forget(&asked.object_path());
+        }
+        if !status.is_success() {
+            return Ok(());
+        }
+        let Ok(value) = serde_json::from_slice::<Value>(body) else {
+            return Ok(());
+        };
+        match asked.verb {
+            Verb::List if value["items"].is_array() => self.store.keep_list(&asked.list_key(), &value),
+            Verb::Get if value["metadata"]["name"].is_string() => self.store.keep_object(&asked.object_path(), &value),
+            _ => Ok(()),
+        }
+    }
+
+    async fn watch(
+        self: &Arc<Self>,
+        asked: &Asked,
+        uri: &Uri,
+        headers: &HeaderMap,
+    ) -> Result<Response<AnyBody>, StoreError> {
+        let mut state = self.link.follow();
+        if self.link.state() != LinkState::Offline
+            && let Some(response) = self.ask(&Method::GET, uri, headers, Bytes::new()).await
+        {
+            let (parts, body) = response.into_parts();
+            if !parts.status.is_success() {
+                return Ok(Response::from_parts(parts, body.map_err(BoxError::from).boxed_unsync()));
+            }
+            let this = self.clone();
+            let key = asked.list_key();
+            // The stream ends when the hub is lost: the kubelet comes again, and is served from the disk.
+            let lost = async move {
+                let _ = state.wait_for(|s| *s == LinkState::Offline).await;
+            };
+            let mut lines = Vec::new();
+            let frames = body.into_data_stream().take_until(Box::pin(lost)).map(move |chunk| {
+                let chunk = chunk?;
+                this.keep_lines(&key, &mut lines, &chunk)?;
+                Ok(Frame::data(chunk))
+            });
+            return Ok(Response::from_parts(
+                parts,
+                BodyExt::boxed_unsync(StreamBody::new(frames)),
+            ));
+        }
+        // Nothing changes while the hub is gone; the stream ends when it is back, and the kubelet asks it.
+        let back = async move {
+            let _ = state.wait_for(|s| *s != LinkState::Offline).await;
+            Ok::<_, BoxError>(Frame::data(Bytes::new()))
+        };
+        let mut response = Response::new(BodyExt::boxed_unsync(StreamBody::new(stream::once(Box::pin(back)))));
+        let headers = response.headers_mut();
+        headers.insert(
+            header::CONTENT_TYPE,
+            header::HeaderValue::from_static("application/json"),
+        );
+        headers.insert(answer::FROM_CACHE, header::HeaderValue::from_static("cache"));
+        Ok(response)
+    }
+
+    /// Keeps the events of a chunk before the kubelet sees them.
+    fn keep_lines(&self, key: &str, pending: &mut Vec<u8>, chunk: &[u8]) -> Result<(), StoreError> {
+        pending.extend_from_slice(chunk);
+        while let Some(end) = pending.iter().position(|b| *b == b'\n') {
+            let line: Vec<u8> = pending.drain(..=end).collect();
+            if let Ok(event) = serde_json::from_slice::<Value>(&line) {
+                self.store.keep_event(key, &event)?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn write(
+        &self,
+        asked: &Asked,
+        method: &Method,
+        uri: &Uri,
+        headers: &HeaderMap,
+        body: Bytes,
+    ) -> Result<Response<AnyBody>, StoreError> {
+        // A token is the hub's to give.
+        if asked.subresource.as_deref() == Some("token") || asked.subresource.as_deref() == Some("eviction") {
+            return self.pass(method, uri, headers, body).await;
+        }
+        if self.link.state() == LinkState::Online
+            && let Some(response) = self.ask(method, uri, headers, body.clone()).await
+        {
+            let (parts, answer) = response.into_parts();
+            if let Ok(Ok(answer)) = tokio::time::timeout(self.link.patience(), answer.collect()).await {
+                let answer = answer.to_bytes();
+                let known = matches!(asked.verb, Verb::Update | Verb::Patch | Verb::Create);
+                if known
+                    && parts.status.is_success()
+                    && asked.resource != "events"
+                    && let Ok(object) = serde_json::from_slice::<Value>(&answer)
+                    && let Some(name) = object["metadata"]["name"].as_str()
+                {
+                    self.store
+                        .keep_object(&format!("{}/{name}", asked.collection), &object)?;
+                }
+                return Ok(Response::from_parts(parts, answer::whole(answer)));
+            }
+            self.link.lost();
+        }
+        let content_type = headers
+            .get(header::CONTENT_TYPE)
+            .and_then(|t| t.to_str().ok())
+            .map(str::to_owned);
+        let held = Held {
+            method: method.to_string(),
+            uri: uri.to_string(),
+            content_type,
+            body: body.to_vec(),
+        };
+        hold::hold(self, asked, held)
+    }
+
+    async fn pass(
+        &self,
+        method: &Method,
+        uri: &Uri,
+        headers: &HeaderMap,
+        body: Bytes,
+    ) -> Result<Response<AnyBody>, StoreError> {
+        if self.link.state() != LinkState::Offline
+            && let Some(response) = self.ask(method, uri, headers, body).await
+        {
+            let (parts, body) = response.into_parts();
+            return Ok(Response::from_parts(parts, body.map_err(BoxError::from).boxed_unsync()));
+        }
+        Ok(answer::unavailable(uri.path()))
+    }
+}
+
+fn without_limit(uri: &Uri) -> Uri {
+    let Some(query) = uri.query() else { return uri.clone() };
+    let kept: Vec<&str> = query.split('&').filter(|p| !p.starts_with("limit=")).collect();
+    let text = if kept.is_empty() {
+        uri.path().to_owned()
+    } else {
+        format!("{}?{}", uri.path(), kept.join("&"))
+    };
+    text.parse().unwrap_or_else(|_| uri.clone())
+}
