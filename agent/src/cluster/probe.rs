@@ -63,6 +63,14 @@ pub async fn respond(net: Net, host: &str, cancel: CancellationToken) -> io::Res
     }
 }
 
+/// As [`respond`], with the host by value (for spawning).
+///
+/// # Errors
+/// As [`respond`].
+pub async fn respond_at(net: Net, host: String, cancel: CancellationToken) -> io::Result<()> {
+    respond(net, &host, cancel).await
+}
+
 /// A smoothed round trip.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Estimate {

@@ -1,0 +1,141 @@
+//! A node behind the edge agent: with the hub cut off it goes on, also after agent and kubelet were restarted, and is
+//! reconciled when the link heals.
+
+mod common;
+
+use std::time::Duration;
+
+use cfn_agent::edge::{EdgeAgent, EdgeOptions, EdgeTimers};
+use cfn_apiserver::node::{self, NodeOptions};
+use cfn_net::LinkSpec;
+use common::{Bed, SEED, eventually};
+use k8s_openapi::api::core::v1::Pod;
+use kube::Api;
+use kube::api::{DeleteParams, PostParams};
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+fn pod(name: &str) -> Pod {
+    serde_json::from_value(json!({"metadata": {"name": name}, "spec": {"nodeName": "edge-1",
+        "tolerations": [{"operator": "Exists"}],
+        "containers": [{"name": "c", "image": "example.org/app:1"}]}}))
+    .unwrap()
+}
+
+fn ready(pod: &Pod) -> bool {
+    let conditions = pod
+        .status
+        .as_ref()
+        .and_then(|s| s.conditions.clone())
+        .unwrap_or_default();
+    conditions.iter().any(|c| c.type_ == "Ready" && c.status == "True")
+}
+
+#[tokio::test(start_paused = true)]
+async fn lives_on_without_its_hub() {
+    let dir = tempfile::tempdir().unwrap();
+    let bed = Bed::new();
+    let hub = bed.cluster("hub", "center").await;
+    bed.net.set_link(
+        "center",
+        "edge",
+        LinkSpec {
+            latency: 10.0,
+            ..LinkSpec::default()
+        },
+    );
+    bed.net.add_host("edge-1", "edge");
+    let edge = || {
+        EdgeAgent::open(EdgeOptions {
+            node: "edge-1".into(),
+            net: bed.net.clone(),
+            host: "edge-1".into(),
+            port: 10261,
+            upstream: hub.config_for("system:node:edge-1", &["system:nodes".to_owned()]),
+            store: dir.path().join("edge"),
+            clock: bed.clock.clone(),
+            seed: SEED,
+            timers: EdgeTimers::default(),
+        })
+        .unwrap()
+    };
+    let start = |agent: EdgeAgent| {
+        let cancel = CancellationToken::new();
+        (tokio::spawn(agent.run(cancel.clone())), cancel)
+    };
+    let agent = edge();
+    let config = agent.client_config();
+    let (task, cancel) = start(agent);
+    let node = node::start(NodeOptions {
+        name: "edge-1".into(),
+        labels: Default::default(),
+        annotations: [("cfn.akraino.org/autonomy".to_owned(), "true".to_owned())].into(),
+        taints: Vec::new(),
+        capacity: [("cpu", "4"), ("memory", "8Gi"), ("pods", "110")]
+            .map(|(k, v)| (k.to_owned(), v.to_owned()))
+            .into(),
+        client: config.client(&bed.net, "edge-1").unwrap(),
+        net: bed.net.clone(),
+        clock: bed.clock.clone(),
+        seed: SEED.child("edge-1"),
+        timers: cfn_apiserver::controllers::Timers::default(),
+        workloads: node::Workloads::default(),
+        stages: node::Stages::default(),
+        pod_cidr: "10.244.1.0/24".into(),
+        token_config: None,
+    })
+    .await
+    .unwrap();
+
+    let pods: Api<Pod> = Api::namespaced(hub.client(), "default");
+    for name in ["stays", "goes"] {
+        pods.create(&PostParams::default(), &pod(name)).await.unwrap();
+    }
+    eventually("both Running", MINUTE, async || {
+        ready(&pods.get("stays").await.unwrap()) && ready(&pods.get("goes").await.unwrap())
+    })
+    .await;
+    assert_eq!(node.running().len(), 2);
+
+    // The hub is gone, then host, kubelet and agent restart.
+    bed.net.cut("center", "edge");
+    tokio::time::sleep(MINUTE).await;
+    assert_eq!(node.running().len(), 2, "nothing ends because the hub is gone");
+    pods.delete("goes", &DeleteParams::default()).await.unwrap();
+    tokio::time::sleep(MINUTE * 5).await;
+    assert!(
+        pods.get_opt("stays")
+            .await
+            .unwrap()
+            .is_some_and(|p| p.metadata.deletion_timestamp.is_none()),
+        "not evicted"
+    );
+    node.crash().await;
+    cancel.cancel();
+    task.await.unwrap().unwrap();
+    assert!(node.running().is_empty());
+    let (task, cancel) = start(edge());
+    node.restart().await;
+    eventually("both back from the disk", MINUTE, async || node.running().len() == 2).await;
+
+    // The link heals: the deletion made meanwhile is carried out, the other pod tells of its one restart.
+    bed.net.heal("center", "edge");
+    eventually("the deleted pod gone", MINUTE * 2, async || {
+        node.running().len() == 1 && pods.get_opt("goes").await.unwrap().is_none()
+    })
+    .await;
+    eventually("the restart reported", MINUTE, async || {
+        let p = pods.get("stays").await.unwrap();
+        let count = p
+            .status
+            .as_ref()
+            .and_then(|s| s.container_statuses.as_ref())
+            .map(|c| c[0].restart_count);
+        ready(&p) && count == Some(1)
+    })
+    .await;
+    cancel.cancel();
+    task.await.unwrap().unwrap();
+}
