@@ -1,0 +1,270 @@
+//! Role-based access control (`plugin/pkg/auth/authorizer/rbac`): the roles and bindings stored, compiled once per
+//! change of any of them.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError};
+
+use serde_json::{Value, json};
+
+use crate::local::Gvr;
+use crate::registry::{Server, User, text};
+use crate::select::LabelSelector;
+use crate::status::{Status, qualified};
+use crate::store::{Object, Revision};
+
+const GROUP: &str = "rbac.authorization.k8s.io";
+const ROLES: Gvr = Gvr::new(GROUP, "v1", "roles");
+const CLUSTER_ROLES: Gvr = Gvr::new(GROUP, "v1", "clusterroles");
+const BINDINGS: Gvr = Gvr::new(GROUP, "v1", "rolebindings");
+const CLUSTER_BINDINGS: Gvr = Gvr::new(GROUP, "v1", "clusterrolebindings");
+
+/// What somebody wants to do.
+#[derive(Debug, Clone, Default)]
+pub struct Attributes<'a> {
+    /// `get`, `list`, ...
+    pub verb: &'a str,
+    /// API group.
+    pub group: &'a str,
+    /// Resource; empty: a path.
+    pub resource: &'a str,
+    /// Subresource, or empty.
+    pub subresource: &'a str,
+    /// Namespace; empty: the whole cluster.
+    pub namespace: &'a str,
+    /// Name, or empty.
+    pub name: &'a str,
+    /// The path of what is no resource.
+    pub path: &'a str,
+}
+
+impl<'a> Attributes<'a> {
+    /// A resource.
+    #[must_use]
+    pub fn resource(verb: &'a str, group: &'a str, resource: &'a str, subresource: &'a str) -> Self {
+        Self { verb, group, resource, subresource, ..Self::default() }
+    }
+
+    /// One object of it, or one namespace.
+    #[must_use]
+    pub fn named(mut self, namespace: &'a str, name: &'a str) -> Self {
+        self.namespace = namespace;
+        self.name = name;
+        self
+    }
+
+    /// A path that is no resource.
+    #[must_use]
+    pub fn path(verb: &'a str, path: &'a str) -> Self {
+        Self { verb, path, ..Self::default() }
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Rule {
+    verbs: Vec<String>,
+    groups: Vec<String>,
+    resources: Vec<String>,
+    names: Vec<String>,
+    paths: Vec<String>,
+}
+
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Subject {
+    User(String),
+    Group(String),
+}
+
+#[derive(Debug)]
+struct Binding {
+    subjects: Vec<Subject>,
+    rules: Arc<Vec<Rule>>,
+}
+
+/// All roles and bindings.
+#[derive(Debug, Default)]
+pub(super) struct Rules {
+    version: [Revision; 4],
+    cluster: Vec<Binding>,
+    namespaced: BTreeMap<String, Vec<Binding>>,
+}
+
+fn strings(v: &Value) -> Vec<String> {
+    v.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
+}
+
+fn rules_of(role: &Value) -> Vec<Rule> {
+    let one = |r: &Value| Rule {
+        verbs: strings(&r["verbs"]),
+        groups: strings(&r["apiGroups"]),
+        resources: strings(&r["resources"]),
+        names: strings(&r["resourceNames"]),
+        paths: strings(&r["nonResourceURLs"]),
+    };
+    role["rules"].as_array().into_iter().flatten().map(one).collect()
+}
+
+fn subjects_of(binding: &Value, ns: &str) -> Vec<Subject> {
+    let one = |s: &Value| {
+        let name = text(s, "/name").to_owned();
+        match text(s, "/kind") {
+            "User" => Some(Subject::User(name)),
+            "Group" => Some(Subject::Group(name)),
+            "ServiceAccount" => {
+                let ns = s["namespace"].as_str().unwrap_or(ns);
+                Some(Subject::User(format!("system:serviceaccount:{ns}:{name}")))
+            }
+            _ => None,
+        }
+    };
+    binding["subjects"].as_array().into_iter().flatten().filter_map(one).collect()
+}
+
+impl Rule {
+    fn allows(&self, a: &Attributes<'_>) -> bool {
+        let has = |list: &[String], x: &str| list.iter().any(|v| v == "*" || v == x);
+        if !has(&self.verbs, a.verb) {
+            return false;
+        }
+        if a.resource.is_empty() {
+            return self.paths.iter().any(|p| match p.strip_suffix('*') {
+                Some(start) => a.path.starts_with(start),
+                None => p == a.path,
+            });
+        }
+        let resource = |r: &String| {
+            r == "*"
+                || if a.subresource.is_empty() {
+                    r == a.resource
+                } else {
+                    r.split_once('/').is_some_and(|(res, sub)| (res == "*" || res == a.resource) && sub == a.subresource)
+                }
+        };
+        has(&self.groups, a.group)
+            && self.resources.iter().any(resource)
+            && (self.names.is_empty() || self.names.iter().any(|n| n == a.name))
+    }
+
+    fn to_value(&self) -> Value {
+        let mut v = json!({"verbs": self.verbs});
+        for (k, list) in [("apiGroups", &self.groups), ("resources", &self.resources), ("resourceNames", &self.names), ("nonResourceURLs", &self.paths)] {
+            if !list.is_empty() {
+                v[k] = json!(list);
+            }
+        }
+        v
+    }
+}
+
+impl Binding {
+    fn binds(&self, user: &User) -> bool {
+        self.subjects.iter().any(|s| match s {
+            Subject::User(n) => *n == user.name,
+            Subject::Group(g) => user.groups.contains(g),
+        })
+    }
+}
+
+impl Rules {
+    fn of<'a>(&'a self, user: &'a User, namespace: &str) -> impl Iterator<Item = &'a Rule> {
+        let local = self.namespaced.get(namespace).map(Vec::as_slice).unwrap_or_default();
+        self.cluster.iter().chain(local).filter(|b| b.binds(user)).flat_map(|b| b.rules.iter())
+    }
+}
+
+impl Server {
+    fn rules(&self) -> Arc<Rules> {
+        let version = [&ROLES, &CLUSTER_ROLES, &BINDINGS, &CLUSTER_BINDINGS].map(|g| self.store.changed(g));
+        let mut kept = self.auth.rules.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(r) = kept.as_ref().filter(|r| r.version == version) {
+            return r.clone();
+        }
+        let all = |g: &Gvr| self.store.list(g, None, None).objects;
+        let cluster_roles = all(&CLUSTER_ROLES);
+        let mut named: BTreeMap<(String, String), Arc<Vec<Rule>>> = BTreeMap::new();
+        for o in &cluster_roles {
+            named.insert((String::new(), o.name().to_owned()), Arc::new(aggregated(o, &cluster_roles)));
+        }
+        for o in all(&ROLES) {
+            named.insert((o.namespace().to_owned(), o.name().to_owned()), Arc::new(rules_of(&o.value)));
+        }
+        let binding = |o: &Object| {
+            let ns = if text(&o.value, "/roleRef/kind") == "Role" { o.namespace() } else { "" };
+            let rules = named.get(&(ns.to_owned(), text(&o.value, "/roleRef/name").to_owned()))?.clone();
+            Some(Binding { subjects: subjects_of(&o.value, o.namespace()), rules })
+        };
+        let mut rules = Rules { version, ..Rules::default() };
+        rules.cluster = all(&CLUSTER_BINDINGS).iter().filter_map(|o| binding(o)).collect();
+        for o in all(&BINDINGS) {
+            if let Some(b) = binding(&o) {
+                rules.namespaced.entry(o.namespace().to_owned()).or_default().push(b);
+            }
+        }
+        let rules = Arc::new(rules);
+        *kept = Some(rules.clone());
+        rules
+    }
+
+    /// Whether `user` may do this.
+    #[must_use]
+    pub fn allowed(&self, user: &User, a: &Attributes<'_>) -> bool {
+        if user.groups.iter().any(|g| g == "system:masters") {
+            return true;
+        }
+        if self.settings.allow_anonymous_health
+            && a.resource.is_empty()
+            && a.verb == "get"
+            && matches!(a.path, "/healthz" | "/livez" | "/readyz" | "/version")
+        {
+            return true;
+        }
+        self.rules().of(user, a.namespace).any(|r| r.allows(a))
+    }
+
+    /// As [`Server::allowed`].
+    ///
+    /// # Errors
+    /// 403 in Kubernetes' words when not.
+    pub fn authorize(&self, user: &User, a: &Attributes<'_>) -> Result<(), Status> {
+        if self.allowed(user, a) {
+            return Ok(());
+        }
+        if a.resource.is_empty() {
+            let why = format!("User {:?} cannot {} path {:?}", user.name, a.verb, a.path);
+            return Err(Status::forbidden("", "", "", &why).about("", "", ""));
+        }
+        let resource =
+            if a.subresource.is_empty() { a.resource.to_owned() } else { format!("{}/{}", a.resource, a.subresource) };
+        let place = match a.namespace {
+            "" => "at the cluster scope".to_owned(),
+            ns => format!("in the namespace {ns:?}"),
+        };
+        let why = format!("User {:?} cannot {} resource {resource:?} in API group {:?} {place}", user.name, a.verb, a.group);
+        debug_assert!(!qualified(a.group, a.resource).is_empty());
+        Err(Status::forbidden(a.group, a.resource, a.name, &why))
+    }
+
+    /// The rules that count for `user` in `namespace`: of resources, of paths (for SelfSubjectRulesReview).
+    pub(super) fn rules_for(&self, user: &User, namespace: &str) -> (Vec<Value>, Vec<Value>) {
+        let rules = self.rules();
+        let mut all: Vec<Rule> = rules.of(user, namespace).cloned().collect();
+        if user.groups.iter().any(|g| g == "system:masters") {
+            let star = || vec!["*".to_owned()];
+            all.push(Rule { verbs: star(), groups: star(), resources: star(), ..Rule::default() });
+            all.push(Rule { verbs: star(), paths: star(), ..Rule::default() });
+        }
+        let (resources, paths): (Vec<_>, Vec<_>) = all.into_iter().partition(|r| r.paths.is_empty());
+        (resources.iter().map(Rule::to_value).collect(), paths.iter().map(Rule::to_value).collect())
+    }
+}
+
+/// A cluster role's rules; with an aggregationRule those of the roles it selects (upstream a controller writes them down).
+fn aggregated(o: &Object, all: &[Arc<Object>]) -> Vec<Rule> {
+    let mut rules = rules_of(&o.value);
+    let selectors = o.value["aggregationRule"]["clusterRoleSelectors"].as_array();
+    for s in selectors.into_iter().flatten().filter_map(|s| LabelSelector::from_object(s).ok()) {
+        for other in all.iter().filter(|r| r.name() != o.name() && s.matches(&r.value["metadata"]["labels"])) {
+            rules.extend(rules_of(&other.value));
+        }
+    }
+    rules
+}

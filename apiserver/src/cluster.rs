@@ -1,0 +1,312 @@
+//! One embedded cluster: certificate authority, API server, controllers, nodes.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use cfn_net::pki::{Ca, KeyCert, PkiError};
+use cfn_net::server::{serve, tls_server_config};
+use cfn_net::{ClientConfig, Identity, Net, Seed, SharedClock, Transport};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::controllers::{self, Timers};
+use crate::defaults::AdmissionOptions;
+use crate::http::{InProcess, handle};
+use crate::local::Local;
+use crate::node;
+use crate::registry::{Server, Settings, User};
+
+/// The version this server says it has: what it follows, and that it is not Kubernetes itself.
+pub const VERSION: &str = "v1.36.3+cfn";
+
+/// How long a request other than a watch may take with the configurations a cluster hands out.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What a cluster is started with.
+#[derive(Clone)]
+pub struct ClusterOptions {
+    /// Its name, as contexts of kubeconfigs have it.
+    pub name: String,
+    /// The network it is in.
+    pub net: Net,
+    /// Its wall time.
+    pub clock: SharedClock,
+    /// Where its uids and generated names come from.
+    pub seed: Seed,
+    /// The control plane's host in `net`, added already.
+    pub host: String,
+    /// The API server's port there (6443 in real clusters).
+    pub port: u16,
+    /// The real socket, where one is wished for (TCP only); any free one on loopback otherwise.
+    pub socket: Option<SocketAddr>,
+    /// Further names and addresses in the serving certificate.
+    pub extra_sans: Vec<String>,
+    /// Periods of controllers and nodes.
+    pub timers: Timers,
+    /// Containers that run in this process.
+    pub workloads: node::Workloads,
+    /// Whether the controllers run.
+    pub controllers: bool,
+    /// Whether anybody may ask for health and version.
+    pub allow_anonymous_health: bool,
+    /// The bearer token of those that join (`id.secret`, group system:bootstrappers); empty: none.
+    pub bootstrap_token: String,
+}
+
+/// Why a cluster did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum ClusterError {
+    /// The API server's port could not be opened.
+    #[error("listening at {host}:{port}: {source}")]
+    Listen {
+        /// Host in the testbed's network.
+        host: String,
+        /// Port there.
+        port: u16,
+        /// What the network or the operating system says.
+        source: std::io::Error,
+    },
+    /// A certificate could not be made.
+    #[error(transparent)]
+    Pki(#[from] PkiError),
+    /// The serving certificate could not be used.
+    #[error(transparent)]
+    Tls(#[from] cfn_net::client::ClientError),
+}
+
+/// A running cluster. Dropping it ends everything it started.
+pub struct Cluster {
+    options: ClusterOptions,
+    ca: Arc<Ca>,
+    serving: KeyCert,
+    admin: KeyCert,
+    server: Arc<Server>,
+    running: Mutex<Option<Running>>,
+    /// The real socket, kept when serving stops and starts again.
+    socket: Mutex<Option<SocketAddr>>,
+}
+
+/// Serving and controllers, until cancelled.
+struct Running {
+    cancel: CancellationToken,
+    tasks: JoinSet<()>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.cancel.cancel();
+    }
+}
+
+impl Cluster {
+    /// Starts a cluster: it serves when this returns.
+    ///
+    /// # Errors
+    /// [`ClusterError`].
+    pub async fn start(o: ClusterOptions) -> Result<Self, ClusterError> {
+        let now = o.clock.now();
+        let ca = Arc::new(Ca::new(&format!("{} CA", o.name), now)?);
+        let mut sans: Vec<String> = vec![
+            o.host.clone(),
+            "localhost".into(),
+            "kubernetes".into(),
+            "kubernetes.default".into(),
+            "kubernetes.default.svc".into(),
+            "kubernetes.default.svc.cluster.local".into(),
+            "127.0.0.1".into(),
+            "10.96.0.1".into(),
+        ];
+        sans.extend(o.socket.map(|s| s.ip().to_string()));
+        sans.extend(o.extra_sans.iter().cloned());
+        sans.sort();
+        sans.dedup();
+        let serving = ca.server("kube-apiserver", &sans, now)?;
+        let admin = ca.client("kubernetes-admin", &["system:masters".to_owned()], now)?;
+        let settings = Settings {
+            name: o.name.clone(),
+            admission: AdmissionOptions {
+                not_ready_toleration_seconds: o.timers.default_toleration_seconds,
+                unreachable_toleration_seconds: o.timers.default_toleration_seconds,
+            },
+            ca_pem: ca.cert_pem().to_owned(),
+            bootstrap_token: o.bootstrap_token.clone(),
+            allow_anonymous_health: o.allow_anonymous_health,
+        };
+        let server = Server::new(settings, o.clock.clone(), o.seed.child(&o.name));
+        let socket = Mutex::new(o.socket);
+        let cluster = Self { options: o, ca, serving, admin, server, running: Mutex::new(None), socket };
+        cluster.start_serving().await?;
+        Ok(cluster)
+    }
+
+    /// Serves (again) after [`Cluster::stop_serving`], on the same socket, with the state there was.
+    ///
+    /// # Errors
+    /// When the port is taken by now.
+    pub async fn start_serving(&self) -> Result<(), ClusterError> {
+        if self.running().is_some() {
+            return Ok(());
+        }
+        let o = &self.options;
+        let at = *self.socket.lock().unwrap_or_else(PoisonError::into_inner);
+        let listener = match at {
+            Some(s) => o.net.listen_on(&o.host, o.port, s).await,
+            None => o.net.listen(&o.host, o.port).await,
+        };
+        let listener =
+            listener.map_err(|source| ClusterError::Listen { host: o.host.clone(), port: o.port, source })?;
+        *self.socket.lock().unwrap_or_else(PoisonError::into_inner) = o.net.socket_addr(&o.host, o.port);
+        let tls = match o.net.transport() {
+            Transport::Tcp => Some(tls_server_config(&self.serving, Some(self.ca.cert_pem()))?),
+            Transport::Memory => None,
+        };
+        let cancel = CancellationToken::new();
+        let mut tasks = JoinSet::new();
+        let (server, stop) = (self.server.clone(), cancel.clone());
+        let name = o.name.clone();
+        tasks.spawn(async move {
+            let handler = move |r| {
+                let server = server.clone();
+                async move { Ok::<_, std::convert::Infallible>(handle(server, r).await) }
+            };
+            if let Err(e) = serve(listener, tls, handler, stop).await {
+                tracing::error!(error = %e, cluster = name, "serving ended");
+            }
+        });
+        if o.controllers {
+            controllers::spawn(self.local(), o.timers.clone(), self.ca.clone(), cancel.clone(), &mut tasks);
+        }
+        *self.running() = Some(Running { cancel, tasks });
+        Ok(())
+    }
+
+    /// The control plane goes down: its port is closed, connections break, controllers rest. State, nodes and
+    /// [`Cluster::client`] stay.
+    pub async fn stop_serving(&self) {
+        let running = self.running().take();
+        if let Some(mut r) = running {
+            r.cancel.cancel();
+            while r.tasks.join_next().await.is_some() {}
+        }
+    }
+
+    /// Down and up again.
+    ///
+    /// # Errors
+    /// As [`Cluster::start_serving`].
+    pub async fn restart(&self) -> Result<(), ClusterError> {
+        self.stop_serving().await;
+        self.start_serving().await
+    }
+
+    /// Ends everything.
+    pub async fn stop(self) {
+        self.stop_serving().await;
+    }
+
+    fn running(&self) -> std::sync::MutexGuard<'_, Option<Running>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.options.name
+    }
+
+    /// Its certificate authority.
+    #[must_use]
+    pub fn ca(&self) -> &Arc<Ca> {
+        &self.ca
+    }
+
+    /// An administrator's client in this process: straight into the handler, whatever the network does.
+    #[must_use]
+    pub fn client(&self) -> kube::Client {
+        self.client_as("kubernetes-admin", &["system:masters".to_owned()])
+    }
+
+    /// The same as another user.
+    #[must_use]
+    pub fn client_as(&self, user: &str, groups: &[String]) -> kube::Client {
+        let mut groups = groups.to_vec();
+        groups.push("system:authenticated".to_owned());
+        kube::Client::new(InProcess::new(self.server.clone(), User::new(user, groups)), "default")
+    }
+
+    fn config(&self, identity: Identity) -> ClientConfig {
+        ClientConfig {
+            server: format!("https://{}:{}", self.options.host, self.options.port),
+            ca_pem: self.ca.cert_pem().to_owned(),
+            identity,
+            timeout: REQUEST_TIMEOUT,
+        }
+    }
+
+    /// An administrator's configuration, through the network.
+    #[must_use]
+    pub fn admin_config(&self) -> ClientConfig {
+        let KeyCert { cert_pem, key_pem } = self.admin.clone();
+        self.config(Identity::Certificate { cert_pem, key_pem })
+    }
+
+    /// The configuration of `user` in `groups`: a certificate signed by this cluster's CA. Anonymous when the library refuses
+    /// to make one (never on a working machine).
+    #[must_use]
+    pub fn config_for(&self, user: &str, groups: &[String]) -> ClientConfig {
+        self.config(match self.ca.client(user, groups, self.options.clock.now()) {
+            Ok(KeyCert { cert_pem, key_pem }) => Identity::Certificate { cert_pem, key_pem },
+            Err(_) => Identity::Anonymous,
+        })
+    }
+
+    /// The configuration of somebody who may only ask to join.
+    #[must_use]
+    pub fn bootstrap_config(&self) -> ClientConfig {
+        self.config(Identity::Token(self.options.bootstrap_token.clone()))
+    }
+
+    /// The real socket of the API server (TCP only).
+    #[must_use]
+    pub fn socket(&self) -> Option<SocketAddr> {
+        *self.socket.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An administrator's kubeconfig for programs outside: the real socket, credentials embedded.
+    #[must_use]
+    pub fn kubeconfig(&self) -> String {
+        let name = &self.options.name;
+        let server = match self.socket() {
+            Some(s) if s.ip().is_unspecified() => format!("https://127.0.0.1:{}", s.port()),
+            Some(s) => format!("https://{s}"),
+            None => format!("https://{}:{}", self.options.host, self.options.port),
+        };
+        let (ca, cert, key) = (
+            STANDARD.encode(self.ca.cert_pem()),
+            STANDARD.encode(&self.admin.cert_pem),
+            STANDARD.encode(&self.admin.key_pem),
+        );
+        format!(
+            "apiVersion: v1\nkind: Config\nclusters:\n- name: {name}\n  cluster:\n    server: {server}\n    certificate-authority-data: {ca}\nusers:\n- name: {name}-admin\n  user:\n    client-certificate-data: {cert}\n    client-key-data: {key}\ncontexts:\n- name: {name}\n  context:\n    cluster: {name}\n    user: {name}-admin\ncurrent-context: {name}\n"
+        )
+    }
+
+    /// Access from inside the process, for controllers.
+    #[must_use]
+    pub fn local(&self) -> Local {
+        Local::new(self.server.clone())
+    }
+
+    /// Starts a node of this cluster.
+    ///
+    /// # Errors
+    /// As [`node::start`].
+    pub async fn add_node(&self, o: node::NodeOptions) -> Result<node::NodeHandle, node::NodeError> {
+        let node = node::start(o).await?;
+        self.server.set_node_hook(node.name(), Some(node.hook()));
+        Ok(node)
+    }
+}

@@ -1,0 +1,225 @@
+//! Endpoints and EndpointSlices of Services (`pkg/controller/endpoint`, `pkg/controller/endpointslice`): one slice
+//! per Service and address family here, whatever its size up to 1000.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::manager::{Controller, Now, Plan};
+use super::object::{Object, owner_reference};
+use super::pods;
+use super::world::{Key, World, gvr};
+use crate::local::{EventKind, WatchEvent};
+
+/// `--max-endpoints-per-slice` is 100 upstream; one slice may hold 1000 by validation.
+const MOST: usize = 1000;
+
+pub(crate) struct EndpointsOf;
+
+fn matches(service: &Value, pod: &Value) -> bool {
+    let Some(selector) = service
+        .pointer("/spec/selector")
+        .and_then(Value::as_object)
+        .filter(|s| !s.is_empty())
+    else {
+        return false;
+    };
+    selector.iter().all(|(k, v)| pod.label(k) == v.as_str())
+}
+
+impl Controller for EndpointsOf {
+    fn observe(&mut self, e: &WatchEvent, world: &World, _: Now, queue: &mut BTreeSet<Key>) {
+        if e.gvr == gvr::SERVICES {
+            queue.insert(Key::of(&e.object));
+        } else if e.gvr == gvr::PODS {
+            let about = |v: &Value| {
+                (
+                    v.text("/status/podIP").to_owned(),
+                    pods::is_ready(v),
+                    pods::is_active(v),
+                    v.pointer("/metadata/labels").cloned(),
+                )
+            };
+            if e.kind == EventKind::Modified && e.previous.as_ref().is_some_and(|p| about(p) == about(&e.object)) {
+                return;
+            }
+            for s in world.list_in(&gvr::SERVICES, e.object.namespace()) {
+                if matches(s, &e.object) || e.previous.as_ref().is_some_and(|p| matches(s, p)) {
+                    queue.insert(Key::of(s));
+                }
+            }
+        }
+    }
+
+    fn reconcile(&mut self, key: &Key, world: &World, now: Now) -> Plan {
+        let mut plan = Plan::default();
+        let Some(service) = world.get(&gvr::SERVICES, &key.ns, &key.name) else {
+            if let Some(e) = world.get(&gvr::ENDPOINTS, &key.ns, &key.name)
+                && e.label("endpoints.kubernetes.io/managed-by") == Some("endpoint-controller")
+            {
+                plan.delete(&gvr::ENDPOINTS, e);
+            }
+            return plan;
+        };
+        let selector = service.pointer("/spec/selector").and_then(Value::as_object);
+        if service.deleting()
+            || selector.is_none_or(serde_json::Map::is_empty)
+            || service.text("/spec/type") == "ExternalName"
+        {
+            return plan;
+        }
+        let members: Vec<_> = world
+            .list_in(&gvr::PODS, &key.ns)
+            .filter(|p| matches(service, p) && !p.text("/status/podIP").is_empty())
+            .cloned()
+            .collect();
+        endpoints(
+            service,
+            &members,
+            world.get(&gvr::ENDPOINTS, &key.ns, &key.name),
+            now,
+            &mut plan,
+        );
+        let slices: Vec<_> = world
+            .list_in(&gvr::ENDPOINT_SLICES, &key.ns)
+            .filter(|s| {
+                s.label("kubernetes.io/service-name") == Some(service.name())
+                    && s.label("endpointslice.kubernetes.io/managed-by") == Some("endpointslice-controller.k8s.io")
+            })
+            .cloned()
+            .collect();
+        slice(service, &members, &slices, world, &mut plan);
+        plan
+    }
+}
+
+/// The port a Service port leads to in a pod.
+fn target_port(port: &Value, pod: &Value) -> Option<i64> {
+    match port.get("targetPort") {
+        Some(Value::Number(n)) if n.as_i64() != Some(0) => n.as_i64(),
+        Some(Value::String(name)) => pod
+            .items("/spec/containers")
+            .iter()
+            .flat_map(|c| c.items("/ports"))
+            .find(|p| p["name"] == name.as_str())
+            .and_then(|p| p.int("/containerPort")),
+        _ => port.int("/port"),
+    }
+}
+
+fn ports(service: &Value, pod: &Value) -> Vec<Value> {
+    let one = |p: &Value| {
+        let mut out = json!({"port": target_port(p, pod)?, "protocol": if p.text("/protocol").is_empty() { "TCP" } else { p.text("/protocol") }});
+        if !p.text("/name").is_empty() {
+            out["name"] = p["name"].clone();
+        }
+        if !p.text("/appProtocol").is_empty() {
+            out["appProtocol"] = p["appProtocol"].clone();
+        }
+        Some(out)
+    };
+    service.items("/spec/ports").iter().filter_map(one).collect()
+}
+
+fn target(pod: &Value) -> Value {
+    json!({"kind": "Pod", "name": pod.name(), "namespace": pod.namespace(), "uid": pod.uid()})
+}
+
+fn endpoints(service: &Arc<Value>, members: &[Arc<Value>], old: Option<&Arc<Value>>, _: Now, plan: &mut Plan) {
+    let publish = service.flag("/spec/publishNotReadyAddresses");
+    // Addresses with equal ports share a subset.
+    let mut subsets: BTreeMap<String, (Vec<Value>, Vec<Value>, Vec<Value>)> = BTreeMap::new();
+    let mut sorted: Vec<_> = members.iter().filter(|p| pods::is_active(p)).collect();
+    sorted.sort_by_key(|p| (p.text("/status/podIP").to_owned(), p.name().to_owned()));
+    for p in sorted {
+        let ports = ports(service, p);
+        if ports.is_empty() && !service.items("/spec/ports").is_empty() {
+            continue;
+        }
+        let address =
+            json!({"ip": p.text("/status/podIP"), "nodeName": p.text("/spec/nodeName"), "targetRef": target(p)});
+        let entry = subsets.entry(json!(ports).to_string()).or_default();
+        entry.2 = ports;
+        if publish || pods::is_ready(p) {
+            entry.0.push(address)
+        } else {
+            entry.1.push(address)
+        }
+    }
+    let list: Vec<Value> = subsets
+        .into_values()
+        .map(|(ready, waiting, ports)| {
+            let mut s = json!({});
+            for (k, v) in [("addresses", ready), ("notReadyAddresses", waiting), ("ports", ports)] {
+                if !v.is_empty() {
+                    s[k] = json!(v);
+                }
+            }
+            s
+        })
+        .collect();
+    let mut object = old.map_or_else(
+        || {
+            let mut labels = service
+                .pointer("/metadata/labels")
+                .cloned()
+                .unwrap_or_else(|| json!({}));
+            labels["endpoints.kubernetes.io/managed-by"] = json!("endpoint-controller");
+            json!({"apiVersion": "v1", "kind": "Endpoints",
+                "metadata": {"name": service.name(), "namespace": service.namespace(), "labels": labels}})
+        },
+        |o| (**o).clone(),
+    );
+    match list.is_empty() {
+        true => {
+            object.as_object_mut().map(|o| o.remove("subsets"));
+        }
+        false => object["subsets"] = json!(list),
+    }
+    match old {
+        None => plan.create(&gvr::ENDPOINTS, service.namespace(), object),
+        Some(o) if **o != object => plan.update(&gvr::ENDPOINTS, object),
+        Some(_) => {}
+    }
+}
+
+fn slice(service: &Arc<Value>, members: &[Arc<Value>], old: &[Arc<Value>], world: &World, plan: &mut Plan) {
+    let publish = service.flag("/spec/publishNotReadyAddresses");
+    let mut sorted: Vec<_> = members.iter().filter(|p| !pods::is_ended(p)).collect();
+    sorted.sort_by(|a, b| a.name().cmp(b.name()));
+    let list: Vec<Value> = sorted
+        .iter()
+        .take(MOST)
+        .map(|p| {
+            let serving = pods::is_ready(p);
+            let ready = publish || (serving && !p.deleting());
+            let mut e = json!({"addresses": [p.text("/status/podIP")], "nodeName": p.text("/spec/nodeName"), "targetRef": target(p),
+                "conditions": {"ready": ready, "serving": serving, "terminating": p.deleting()}});
+            let node = world.get(&gvr::NODES, "", p.text("/spec/nodeName"));
+            if let Some(z) = node.and_then(|n| n.label("topology.kubernetes.io/zone")) {
+                e["zone"] = json!(z);
+            }
+            e
+        })
+        .collect();
+    let ports = sorted.first().map(|p| ports(service, p)).unwrap_or_default();
+    let mut object = match old.first() {
+        Some(o) => (**o).clone(),
+        None => json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+            "metadata": {"generateName": format!("{}-", service.name()), "namespace": service.namespace(),
+                "labels": {"kubernetes.io/service-name": service.name(),
+                    "endpointslice.kubernetes.io/managed-by": "endpointslice-controller.k8s.io"},
+                "ownerReferences": [owner_reference("v1", "Service", service)]}}),
+    };
+    object["endpoints"] = json!(list);
+    object["ports"] = json!(ports);
+    match old.first() {
+        None => plan.create(&gvr::ENDPOINT_SLICES, service.namespace(), object),
+        Some(o) if **o != object => plan.update(&gvr::ENDPOINT_SLICES, object),
+        Some(_) => {}
+    }
+    for extra in old.iter().skip(1) {
+        plan.delete(&gvr::ENDPOINT_SLICES, extra);
+    }
+}

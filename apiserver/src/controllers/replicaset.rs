@@ -1,0 +1,292 @@
+//! ReplicaSets: as many pods as asked for (`pkg/controller/replicaset/replica_set.go`).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::manager::{Action, Controller, Now, Plan};
+use super::object::{Object, owner_reference, selects_object, set_condition};
+use super::pods;
+use super::world::{Key, World, gvr};
+use crate::local::{EventKind, WatchEvent};
+use crate::status::Status;
+
+/// Pods created or deleted in one go at most (upstream's burstReplicas).
+const BURST: usize = 500;
+
+pub(crate) struct ReplicaSets;
+
+impl Controller for ReplicaSets {
+    fn observe(&mut self, e: &WatchEvent, world: &World, _: Now, queue: &mut BTreeSet<Key>) {
+        if e.gvr == gvr::REPLICA_SETS {
+            queue.insert(Key::of(&e.object));
+        } else if e.gvr == gvr::PODS {
+            queue_owner(e, "ReplicaSet", queue);
+            if e.object.controller().is_none() && e.kind != EventKind::Deleted {
+                for rs in world.list_in(&gvr::REPLICA_SETS, e.object.namespace()) {
+                    if selects_object(rs.pointer("/spec/selector"), &e.object) {
+                        queue.insert(Key::of(rs));
+                    }
+                }
+            }
+        }
+    }
+
+    fn reconcile(&mut self, key: &Key, world: &World, now: Now) -> Plan {
+        let Some(rs) = world.get(&gvr::REPLICA_SETS, &key.ns, &key.name) else {
+            return Plan::default();
+        };
+        let owned: Vec<_> = world.controlled(&gvr::PODS, rs.uid()).cloned().collect();
+        let orphans: Vec<_> = world
+            .list_in(&gvr::PODS, &key.ns)
+            .filter(|p| {
+                p.controller().is_none() && pods::is_active(p) && selects_object(rs.pointer("/spec/selector"), p)
+            })
+            .cloned()
+            .collect();
+        let mut siblings = BTreeMap::new();
+        if let Some(owner) = rs.controller() {
+            for other in world.controlled(&gvr::REPLICA_SETS, owner.text("/uid")) {
+                for p in world.controlled(&gvr::PODS, other.uid()).filter(|p| pods::is_active(p)) {
+                    *siblings.entry(p.text("/spec/nodeName").to_owned()).or_insert(0) += 1;
+                }
+            }
+        }
+        reconcile(rs, &owned, &orphans, &siblings, now)
+    }
+
+    fn refused(&mut self, _: &Key, action: &Action, why: &Status, world: &World, now: Now) -> Option<Plan> {
+        let Action::Create { object, .. } = action else {
+            return None;
+        };
+        let owner = object.controller()?;
+        let rs = world.at(world.find(owner.text("/uid"))?)?;
+        let mut changed = (**rs).clone();
+        let mut plan = Plan::default();
+        let message = format!(
+            "pods \"{}\" is forbidden: {}",
+            object.text("/metadata/generateName"),
+            why.message
+        );
+        let message = if why.message.contains("forbidden") {
+            why.message.clone()
+        } else {
+            message
+        };
+        if set_condition(
+            &mut changed,
+            "ReplicaFailure",
+            "True",
+            "FailedCreate",
+            &message,
+            now.wall,
+        ) {
+            plan.update_status(&gvr::REPLICA_SETS, changed);
+            plan.push(event(
+                rs,
+                true,
+                "FailedCreate",
+                format!("Error creating: {}", why.message),
+            ));
+        }
+        // Quota or a namespace that is going: try again, seldom.
+        plan.after(std::time::Duration::from_secs(1));
+        Some(plan)
+    }
+}
+
+/// Queues the controller of a changed object, and the one it had before, when it is of `kind`.
+pub(crate) fn queue_owner(e: &WatchEvent, kind: &str, queue: &mut BTreeSet<Key>) {
+    for v in [Some(&e.object), e.previous.as_ref()].into_iter().flatten() {
+        if let Some(o) = v.controller().filter(|o| o.text("/kind") == kind) {
+            queue.insert(Key::new(v.namespace(), o.text("/name")));
+        }
+    }
+}
+
+fn event(rs: &Arc<Value>, warning: bool, reason: &'static str, message: String) -> Action {
+    Action::Event {
+        about: rs.clone(),
+        kind: "ReplicaSet",
+        component: "replicaset-controller",
+        warning,
+        reason,
+        message,
+    }
+}
+
+/// What one ReplicaSet needs.
+fn reconcile(
+    rs: &Arc<Value>,
+    owned: &[Arc<Value>],
+    orphans: &[Arc<Value>],
+    siblings: &BTreeMap<String, usize>,
+    now: Now,
+) -> Plan {
+    let mut plan = Plan::default();
+    let deleting = rs.deleting();
+    let mut mine = Vec::new();
+    for p in owned {
+        if selects_object(rs.pointer("/spec/selector"), p) || p.deleting() {
+            mine.push(p.clone());
+        } else if !deleting {
+            let mut released = (**p).clone();
+            if let Some(l) = released
+                .pointer_mut("/metadata/ownerReferences")
+                .and_then(Value::as_array_mut)
+            {
+                l.retain(|o| o.text("/uid") != rs.uid());
+            }
+            plan.update(&gvr::PODS, released);
+        }
+    }
+    if !deleting {
+        for p in orphans {
+            let mut adopted = (**p).clone();
+            super::object::child(&mut adopted, "metadata");
+            super::object::child_list(&mut adopted["metadata"], "ownerReferences").push(owner_reference(
+                "apps/v1",
+                "ReplicaSet",
+                rs,
+            ));
+            plan.update(&gvr::PODS, adopted);
+            mine.push(p.clone());
+        }
+    }
+    let mut active: Vec<_> = mine.iter().filter(|p| pods::is_active(p)).cloned().collect();
+    let wanted = usize::try_from(rs.int("/spec/replicas").unwrap_or(1)).unwrap_or(0);
+    plan_status(rs, &active, &mine, now, &mut plan);
+    if deleting {
+        return plan;
+    }
+    if active.len() < wanted {
+        let template = rs.pointer("/spec/template").cloned().unwrap_or_default();
+        for _ in 0..(wanted - active.len()).min(BURST) {
+            plan.create(
+                &gvr::PODS,
+                rs.namespace(),
+                pods::from_template(&template, "apps/v1", "ReplicaSet", rs),
+            );
+        }
+    } else if active.len() > wanted {
+        pods::order_for_deletion(&mut active, siblings, now.wall);
+        for p in active.iter().take((active.len() - wanted).min(BURST)) {
+            plan.delete(&gvr::PODS, p);
+            plan.push(event(
+                rs,
+                false,
+                "SuccessfulDelete",
+                format!("Deleted pod: {}", p.name()),
+            ));
+        }
+    }
+    plan
+}
+
+fn plan_status(rs: &Arc<Value>, active: &[Arc<Value>], mine: &[Arc<Value>], now: Now, plan: &mut Plan) {
+    let min_ready = rs.int("/spec/minReadySeconds").unwrap_or(0);
+    let labels = rs.pointer("/spec/template/metadata/labels").and_then(Value::as_object);
+    let labelled = |p: &Value| labels.is_none_or(|l| l.iter().all(|(k, v)| p.label(k) == v.as_str()));
+    let count = |f: &dyn Fn(&Value) -> bool| active.iter().filter(|p| f(p)).count();
+    for p in active {
+        if let Some(d) = pods::available_in(p, min_ready, now.wall).filter(|d| !d.is_zero()) {
+            plan.after(d);
+        }
+    }
+    let mut changed = (**rs).clone();
+    super::object::child(&mut changed, "status");
+    let status = &mut changed["status"];
+    let terminating = mine.iter().filter(|p| p.deleting() && !pods::is_ended(p)).count();
+    for (field, n) in [
+        ("replicas", active.len()),
+        ("fullyLabeledReplicas", count(&labelled)),
+        ("readyReplicas", count(&pods::is_ready)),
+        (
+            "availableReplicas",
+            count(&|p| pods::is_available(p, min_ready, now.wall)),
+        ),
+        ("terminatingReplicas", terminating),
+    ] {
+        set_count(status, field, n, field == "replicas");
+    }
+    status["observedGeneration"] = json!(rs.int("/metadata/generation").unwrap_or(0));
+    let wanted = rs.int("/spec/replicas").unwrap_or(1);
+    if i64::try_from(active.len()).is_ok_and(|n| n >= wanted)
+        && let Some(l) = status.get_mut("conditions").and_then(Value::as_array_mut)
+    {
+        l.retain(|c| c["type"] != "ReplicaFailure");
+    }
+    if changed.get("status") != rs.get("status") {
+        plan.update_status(&gvr::REPLICA_SETS, changed);
+    }
+}
+
+/// Sets a count in a status; zero is left out unless it is `required` (Go's omitempty).
+pub(crate) fn set_count(status: &mut Value, field: &str, n: usize, required: bool) {
+    match n {
+        0 if !required => {
+            status.as_object_mut().map(|s| s.remove(field));
+        }
+        n => status[field] = json!(n),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rs(replicas: i64) -> Arc<Value> {
+        Arc::new(
+            json!({"metadata": {"name": "a", "namespace": "d", "uid": "u1", "generation": 1}, "spec": {"replicas": replicas,
+            "selector": {"matchLabels": {"app": "a"}},
+            "template": {"metadata": {"labels": {"app": "a"}}, "spec": {"containers": [{"name": "c"}]}}}}),
+        )
+    }
+
+    fn pod(name: &str, label: &str, phase: &str) -> Arc<Value> {
+        Arc::new(
+            json!({"metadata": {"name": name, "namespace": "d", "uid": name, "labels": {"app": label},
+            "ownerReferences": [{"uid": "u1", "controller": true}]}, "spec": {}, "status": {"phase": phase}}),
+        )
+    }
+
+    fn now() -> Now {
+        Now {
+            wall: jiff::Timestamp::UNIX_EPOCH,
+            tick: tokio::time::Instant::now(),
+        }
+    }
+
+    fn counts(p: &Plan) -> (usize, usize, usize) {
+        let of = |f: fn(&Action) -> bool| p.actions.iter().filter(|a| f(a)).count();
+        (
+            of(|a| matches!(a, Action::Create { .. })),
+            of(|a| matches!(a, Action::Delete { .. })),
+            of(|a| matches!(a, Action::Update { .. })),
+        )
+    }
+
+    #[tokio::test]
+    async fn makes_up_the_difference() {
+        for (replicas, pods, expected) in [
+            (3, vec![], (3, 0, 0)),
+            (2, vec![pod("p", "a", "Running")], (1, 0, 0)),
+            (1, vec![pod("p", "a", "Running"), pod("q", "a", "Pending")], (0, 1, 0)),
+            (1, vec![pod("p", "a", "Failed")], (1, 0, 0)),
+            // A pod whose label was changed is let go, and replaced.
+            (1, vec![pod("p", "b", "Running")], (1, 0, 1)),
+        ] {
+            let plan = reconcile(&rs(replicas), &pods, &[], &BTreeMap::new(), now());
+            assert_eq!(counts(&plan), expected, "{replicas} {pods:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn adopts_matching_orphans() {
+        let mut p = (*pod("p", "a", "Running")).clone();
+        p["metadata"].as_object_mut().unwrap().remove("ownerReferences");
+        let plan = reconcile(&rs(1), &[], &[Arc::new(p)], &BTreeMap::new(), now());
+        assert_eq!(counts(&plan), (0, 0, 1));
+    }
+}

@@ -1,0 +1,207 @@
+//! What the controllers know: every object, as the watch told it, with the indexes they ask for.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::object::Object;
+use crate::local::{EventKind, Gvr, WatchEvent};
+
+/// Resources that controllers name.
+pub(crate) mod gvr {
+    use crate::local::Gvr;
+    pub(crate) static PODS: Gvr = Gvr::new("", "v1", "pods");
+    pub(crate) static NODES: Gvr = Gvr::new("", "v1", "nodes");
+    pub(crate) static EVENTS: Gvr = Gvr::new("", "v1", "events");
+    pub(crate) static NAMESPACES: Gvr = Gvr::new("", "v1", "namespaces");
+    pub(crate) static SERVICES: Gvr = Gvr::new("", "v1", "services");
+    pub(crate) static ENDPOINTS: Gvr = Gvr::new("", "v1", "endpoints");
+    pub(crate) static CONFIG_MAPS: Gvr = Gvr::new("", "v1", "configmaps");
+    pub(crate) static SERVICE_ACCOUNTS: Gvr = Gvr::new("", "v1", "serviceaccounts");
+    pub(crate) static DEPLOYMENTS: Gvr = Gvr::new("apps", "v1", "deployments");
+    pub(crate) static REPLICA_SETS: Gvr = Gvr::new("apps", "v1", "replicasets");
+    pub(crate) static DAEMON_SETS: Gvr = Gvr::new("apps", "v1", "daemonsets");
+    pub(crate) static STATEFUL_SETS: Gvr = Gvr::new("apps", "v1", "statefulsets");
+    pub(crate) static CONTROLLER_REVISIONS: Gvr = Gvr::new("apps", "v1", "controllerrevisions");
+    pub(crate) static JOBS: Gvr = Gvr::new("batch", "v1", "jobs");
+    pub(crate) static LEASES: Gvr = Gvr::new("coordination.k8s.io", "v1", "leases");
+    pub(crate) static ENDPOINT_SLICES: Gvr = Gvr::new("discovery.k8s.io", "v1", "endpointslices");
+    pub(crate) static SIGNING_REQUESTS: Gvr = Gvr::new("certificates.k8s.io", "v1", "certificatesigningrequests");
+}
+
+/// Namespace (empty when cluster scoped) and name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Key {
+    pub ns: String,
+    pub name: String,
+}
+
+impl Key {
+    pub(crate) fn new(ns: &str, name: &str) -> Self {
+        Self {
+            ns: ns.to_owned(),
+            name: name.to_owned(),
+        }
+    }
+    pub(crate) fn of(v: &Value) -> Self {
+        Self::new(v.namespace(), v.name())
+    }
+}
+
+/// An object's place: resource and key.
+pub(crate) type Place = (Gvr, Key);
+
+/// All objects, ordered, with indexes by UID, owner, node and namespace.
+#[derive(Default)]
+pub(crate) struct World {
+    objects: BTreeMap<Gvr, BTreeMap<Key, Arc<Value>>>,
+    by_uid: BTreeMap<String, Place>,
+    dependents: BTreeMap<String, BTreeSet<Place>>,
+    on_node: BTreeMap<String, BTreeSet<Key>>,
+    in_namespace: BTreeMap<String, BTreeSet<Place>>,
+}
+
+impl World {
+    /// Takes one event in.
+    pub(crate) fn apply(&mut self, e: &WatchEvent) {
+        let key = Key::of(&e.object);
+        if let Some(old) = self.objects.get_mut(&e.gvr).and_then(|m| m.remove(&key)) {
+            self.unindex(&e.gvr, &key, &old);
+        }
+        if e.kind != EventKind::Deleted {
+            self.index(&e.gvr, &key, &e.object);
+            self.objects
+                .entry(e.gvr.clone())
+                .or_default()
+                .insert(key, e.object.clone());
+        }
+    }
+
+    fn index(&mut self, gvr: &Gvr, key: &Key, v: &Value) {
+        let place = (gvr.clone(), key.clone());
+        self.by_uid.insert(v.uid().to_owned(), place.clone());
+        for o in v.items("/metadata/ownerReferences") {
+            self.dependents
+                .entry(o.text("/uid").to_owned())
+                .or_default()
+                .insert(place.clone());
+        }
+        if *gvr == gvr::PODS && !v.text("/spec/nodeName").is_empty() {
+            self.on_node
+                .entry(v.text("/spec/nodeName").to_owned())
+                .or_default()
+                .insert(key.clone());
+        }
+        if !key.ns.is_empty() {
+            self.in_namespace.entry(key.ns.clone()).or_default().insert(place);
+        }
+    }
+
+    fn unindex(&mut self, gvr: &Gvr, key: &Key, v: &Value) {
+        let place = (gvr.clone(), key.clone());
+        if self.by_uid.get(v.uid()) == Some(&place) {
+            self.by_uid.remove(v.uid());
+        }
+        for o in v.items("/metadata/ownerReferences") {
+            remove(&mut self.dependents, o.text("/uid"), &place);
+        }
+        if *gvr == gvr::PODS {
+            remove(&mut self.on_node, v.text("/spec/nodeName"), key);
+        }
+        remove(&mut self.in_namespace, &key.ns, &place);
+    }
+
+    /// One object.
+    pub(crate) fn get(&self, gvr: &Gvr, ns: &str, name: &str) -> Option<&Arc<Value>> {
+        self.objects.get(gvr)?.get(&Key::new(ns, name))
+    }
+
+    /// All objects of a resource, by namespace and name.
+    pub(crate) fn list<'a>(&'a self, gvr: &Gvr) -> impl Iterator<Item = &'a Arc<Value>> + use<'a> {
+        self.objects.get(gvr).into_iter().flat_map(BTreeMap::values)
+    }
+
+    /// All objects of a resource in one namespace, by name.
+    pub(crate) fn list_in<'a>(&'a self, gvr: &Gvr, ns: &'a str) -> impl Iterator<Item = &'a Arc<Value>> {
+        self.objects.get(gvr).into_iter().flat_map(move |m| {
+            m.range(Key::new(ns, "")..)
+                .take_while(move |(k, _)| k.ns == ns)
+                .map(|(_, v)| v)
+        })
+    }
+
+    /// Where the object with this UID is.
+    pub(crate) fn find(&self, uid: &str) -> Option<&Place> {
+        self.by_uid.get(uid)
+    }
+
+    /// The object at a place.
+    pub(crate) fn at(&self, place: &Place) -> Option<&Arc<Value>> {
+        self.objects.get(&place.0)?.get(&place.1)
+    }
+
+    /// Everything that names `uid` as an owner.
+    pub(crate) fn dependents(&self, uid: &str) -> impl Iterator<Item = (&Place, &Arc<Value>)> {
+        self.dependents
+            .get(uid)
+            .into_iter()
+            .flatten()
+            .filter_map(|p| Some((p, self.at(p)?)))
+    }
+
+    /// Objects of one resource that `uid` controls.
+    pub(crate) fn controlled<'a>(&'a self, gvr: &'a Gvr, uid: &'a str) -> impl Iterator<Item = &'a Arc<Value>> {
+        self.dependents(uid)
+            .filter(move |(p, v)| p.0 == *gvr && v.controller().is_some_and(|o| o.text("/uid") == uid))
+            .map(|(_, v)| v)
+    }
+
+    /// Pods bound to a node, by namespace and name.
+    pub(crate) fn pods_on(&self, node: &str) -> impl Iterator<Item = &Arc<Value>> {
+        let pods = self.objects.get(&gvr::PODS);
+        self.on_node
+            .get(node)
+            .into_iter()
+            .flatten()
+            .filter_map(move |k| pods?.get(k))
+    }
+
+    /// Names of nodes that pods are bound to, whether the nodes exist or not.
+    pub(crate) fn nodes_of_pods(&self) -> impl Iterator<Item = &str> {
+        self.on_node.keys().map(String::as_str)
+    }
+
+    /// Everything in a namespace, by resource and name.
+    pub(crate) fn content(&self, ns: &str) -> impl Iterator<Item = (&Place, &Arc<Value>)> {
+        self.in_namespace
+            .get(ns)
+            .into_iter()
+            .flatten()
+            .filter_map(|p| Some((p, self.at(p)?)))
+    }
+}
+
+fn remove<T: Ord>(index: &mut BTreeMap<String, BTreeSet<T>>, key: &str, item: &T) {
+    if let Some(set) = index.get_mut(key) {
+        set.remove(item);
+        if set.is_empty() {
+            index.remove(key);
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) fn world_of(objects: &[(&Gvr, Value)]) -> World {
+    let mut w = World::default();
+    for (i, (gvr, v)) in objects.iter().enumerate() {
+        w.apply(&WatchEvent {
+            kind: EventKind::Added,
+            gvr: (*gvr).clone(),
+            object: Arc::new(v.clone()),
+            previous: None,
+            revision: i as u64 + 1,
+        });
+    }
+    w
+}

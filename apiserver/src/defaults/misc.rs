@@ -1,0 +1,247 @@
+//! Defaults of everything else (`pkg/apis/*/v1/defaults.go` in Kubernetes).
+
+use super::{list_mut, map_at, set, set_empty};
+use base64::Engine;
+use serde_json::{Map, Value, json};
+
+type Object = Map<String, Value>;
+
+pub(super) fn service(object: &mut Object) {
+    let spec = map_at(object, "spec");
+    set_empty(spec, "sessionAffinity", "None");
+    if spec["sessionAffinity"] == "ClientIP" {
+        set(
+            map_at(map_at(spec, "sessionAffinityConfig"), "clientIP"),
+            "timeoutSeconds",
+            10800,
+        );
+    } else {
+        spec.remove("sessionAffinityConfig");
+    }
+    set_empty(spec, "type", "ClusterIP");
+    for port in list_mut(spec, "ports") {
+        set_empty(port, "protocol", "TCP");
+        let number = port.get("port").cloned().unwrap_or(Value::Null);
+        if port
+            .get("targetPort")
+            .is_none_or(|target| target.is_null() || *target == 0 || *target == "")
+        {
+            port.insert("targetPort".to_owned(), number);
+        }
+    }
+    let kind = spec["type"].as_str().unwrap_or_default().to_owned();
+    let external = matches!(kind.as_str(), "NodePort" | "LoadBalancer")
+        || (kind == "ClusterIP"
+            && spec
+                .get("externalIPs")
+                .and_then(Value::as_array)
+                .is_some_and(|ips| !ips.is_empty()));
+    if external {
+        set_empty(spec, "externalTrafficPolicy", "Cluster");
+    }
+    if kind != "ExternalName" {
+        set_empty(spec, "internalTrafficPolicy", "Cluster");
+    }
+    if kind == "LoadBalancer" {
+        set(spec, "allocateLoadBalancerNodePorts", true);
+    }
+    map_at(map_at(object, "status"), "loadBalancer");
+}
+
+/// Families of a single-stack cluster and the addresses' list, once the address is allocated
+/// (`pkg/registry/core/service/storage/alloc.go`).
+pub(super) fn service_families(object: &mut Object) {
+    let spec = map_at(object, "spec");
+    if spec.get("type").is_some_and(|kind| kind == "ExternalName") {
+        return;
+    }
+    if let Some(ip) = spec
+        .get("clusterIP")
+        .filter(|ip| ip.as_str().is_some_and(|ip| !ip.is_empty()))
+        .cloned()
+    {
+        set(spec, "clusterIPs", json!([ip]));
+    }
+    let six = spec
+        .get("clusterIP")
+        .and_then(Value::as_str)
+        .is_some_and(|ip| ip.contains(':'));
+    set(spec, "ipFamilies", json!([if six { "IPv6" } else { "IPv4" }]));
+    set_empty(spec, "ipFamilyPolicy", "SingleStack");
+}
+
+pub(super) fn secret(object: &mut Object) {
+    set_empty(object, "type", "Opaque");
+    // Plain texts are written, never read back.
+    if let Some(Value::Object(texts)) = object.remove("stringData") {
+        let data = map_at(object, "data");
+        for (key, text) in texts {
+            let text = base64::engine::general_purpose::STANDARD.encode(text.as_str().unwrap_or_default());
+            data.insert(key, text.into());
+        }
+    }
+}
+
+pub(super) fn namespace(object: &mut Object) {
+    let metadata = map_at(object, "metadata");
+    if let Some(name) = metadata
+        .get("name")
+        .filter(|name| !super::is_unset(Some(name)))
+        .cloned()
+    {
+        map_at(metadata, "labels").insert("kubernetes.io/metadata.name".to_owned(), name);
+    }
+    set_empty(map_at(object, "status"), "phase", "Active");
+}
+
+/// What creation adds: the finalizer under which a namespace's contents go first.
+pub(super) fn namespace_finalizer(object: &mut Object) {
+    set(map_at(object, "spec"), "finalizers", json!(["kubernetes"]));
+}
+
+pub(super) fn persistent_volume(object: &mut Object) {
+    let spec = map_at(object, "spec");
+    super::pod::canonical_quantities(spec, "capacity");
+    set_empty(spec, "persistentVolumeReclaimPolicy", "Retain");
+    set_empty(spec, "volumeMode", "Filesystem");
+    set_empty(map_at(object, "status"), "phase", "Pending");
+}
+
+pub(super) fn persistent_volume_claim(object: &mut Object) {
+    let spec = map_at(object, "spec");
+    for list in ["requests", "limits"] {
+        super::pod::canonical_quantities(map_at(spec, "resources"), list);
+    }
+    set_empty(spec, "volumeMode", "Filesystem");
+    set_empty(map_at(object, "status"), "phase", "Pending");
+}
+
+pub(super) fn endpoints(object: &mut Object) {
+    for port in list_mut(object, "subsets").flat_map(|subset| list_mut(subset, "ports")) {
+        set_empty(port, "protocol", "TCP");
+    }
+}
+
+pub(super) fn endpoint_slice(object: &mut Object) {
+    for port in list_mut(object, "ports") {
+        set(port, "name", "");
+        set_empty(port, "protocol", "TCP");
+    }
+}
+
+pub(super) fn node(object: &mut Object) {
+    let Some(status) = object.get_mut("status").and_then(Value::as_object_mut) else {
+        return;
+    };
+    for list in ["capacity", "allocatable"] {
+        super::pod::canonical_quantities(status, list);
+    }
+    if let Some(capacity) = status.get("capacity").cloned() {
+        set(status, "allocatable", capacity);
+    }
+}
+
+pub(super) fn binding(object: &mut Object) {
+    if let Some(role) = object.get_mut("roleRef").and_then(Value::as_object_mut) {
+        set_empty(role, "apiGroup", "rbac.authorization.k8s.io");
+    }
+    for subject in list_mut(object, "subjects") {
+        match subject.get("kind").and_then(Value::as_str) {
+            Some("User" | "Group") => set_empty(subject, "apiGroup", "rbac.authorization.k8s.io"),
+            // A service account's group is the core group: the empty text, which is not written.
+            _ => {}
+        }
+    }
+}
+
+pub(super) fn signing_request(object: &mut Object) {
+    let spec = map_at(object, "spec");
+    let usages = spec.get("usages").and_then(Value::as_array).is_none_or(Vec::is_empty);
+    if usages {
+        spec.insert("usages".to_owned(), json!(["digital signature", "key encipherment"]));
+    }
+}
+
+pub(super) fn ingress(object: &mut Object) {
+    for rule in list_mut(map_at(object, "spec"), "rules") {
+        if let Some(http) = rule.get_mut("http").and_then(Value::as_object_mut) {
+            for path in list_mut(http, "paths") {
+                set_empty(path, "pathType", "ImplementationSpecific");
+            }
+        }
+    }
+    map_at(map_at(object, "status"), "loadBalancer");
+}
+
+pub(super) fn network_policy(object: &mut Object) {
+    let spec = map_at(object, "spec");
+    for rules in ["ingress", "egress"] {
+        for port in list_mut(spec, rules).flat_map(|rule| list_mut(rule, "ports")) {
+            set_empty(port, "protocol", "TCP");
+        }
+    }
+    let egress = spec
+        .get("egress")
+        .and_then(Value::as_array)
+        .is_some_and(|rules| !rules.is_empty());
+    if spec
+        .get("policyTypes")
+        .and_then(Value::as_array)
+        .is_none_or(Vec::is_empty)
+    {
+        let types = if egress {
+            json!(["Ingress", "Egress"])
+        } else {
+            json!(["Ingress"])
+        };
+        spec.insert("policyTypes".to_owned(), types);
+    }
+}
+
+pub(super) fn storage_class(object: &mut Object) {
+    set_empty(object, "reclaimPolicy", "Delete");
+    set_empty(object, "volumeBindingMode", "Immediate");
+}
+
+pub(super) fn priority_class(object: &mut Object) {
+    set_empty(object, "preemptionPolicy", "PreemptLowerPriority");
+}
+
+pub(super) fn autoscaler(object: &mut Object) {
+    set(map_at(object, "spec"), "minReplicas", 1);
+}
+
+pub(super) fn webhooks(object: &mut Object, mutating: bool) {
+    for webhook in list_mut(object, "webhooks") {
+        set_empty(webhook, "failurePolicy", "Fail");
+        set_empty(webhook, "matchPolicy", "Equivalent");
+        set(webhook, "namespaceSelector", json!({}));
+        set(webhook, "objectSelector", json!({}));
+        set(webhook, "timeoutSeconds", 10);
+        if mutating {
+            set_empty(webhook, "reinvocationPolicy", "Never");
+        }
+        for rule in list_mut(webhook, "rules") {
+            set_empty(rule, "scope", "*");
+        }
+        let service = webhook
+            .get_mut("clientConfig")
+            .and_then(|c| c.get_mut("service"))
+            .and_then(Value::as_object_mut);
+        if let Some(service) = service {
+            set(service, "port", 443);
+        }
+    }
+}
+
+/// CustomResourceDefinitions (`k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1/defaults.go`).
+pub(super) fn custom_resource_definition(object: &mut Object) {
+    let spec = map_at(object, "spec");
+    set_empty(map_at(spec, "conversion"), "strategy", "None");
+    let names = map_at(spec, "names");
+    let kind = names.get("kind").and_then(Value::as_str).unwrap_or_default().to_owned();
+    if !kind.is_empty() {
+        set_empty(names, "singular", &kind.to_lowercase());
+        set_empty(names, "listKind", &format!("{kind}List"));
+    }
+}

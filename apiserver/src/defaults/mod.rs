@@ -1,0 +1,127 @@
+//! Defaults and validation of the built-in kinds that clients meet, and what admission adds to them.
+
+mod misc;
+pub mod names;
+mod pod;
+#[cfg(test)]
+mod tests;
+mod validate;
+mod validate_pod;
+mod validate_workload;
+mod workloads;
+
+pub use pod::qos_class;
+pub use validate::{NameRule, name_rule, validate_builtin, validate_metadata, validate_metadata_update};
+
+use serde_json::{Map, Value};
+
+/// Numbers that admission uses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AdmissionOptions {
+    /// Seconds pods tolerate a node that is not ready (`--default-not-ready-toleration-seconds`).
+    pub not_ready_toleration_seconds: i64,
+    /// Seconds pods tolerate a node that is unreachable (`--default-unreachable-toleration-seconds`).
+    pub unreachable_toleration_seconds: i64,
+}
+
+impl Default for AdmissionOptions {
+    fn default() -> Self {
+        Self {
+            not_ready_toleration_seconds: 300,
+            unreachable_toleration_seconds: 300,
+        }
+    }
+}
+
+/// Sets the defaults of an object of a built-in kind; other kinds are left alone. Idempotent, and to be called on
+/// every write. Of `metadata` only what upstream's defaulting sets too: a namespace's name as its label, labels of
+/// jobs and replication controllers from their templates.
+pub fn default_builtin(group: &str, _version: &str, kind: &str, object: &mut Value) {
+    let Value::Object(object) = object else { return };
+    match (group, kind) {
+        ("", "Pod") => pod::default_pod(object),
+        ("", "PodTemplate") => pod::default_pod_spec(map_at(map_at(object, "template"), "spec")),
+        ("", "ReplicationController") => workloads::replication_controller(object),
+        ("", "Service") => misc::service(object),
+        ("", "Secret") => misc::secret(object),
+        ("", "Namespace") => misc::namespace(object),
+        ("", "PersistentVolume") => misc::persistent_volume(object),
+        ("", "PersistentVolumeClaim") => misc::persistent_volume_claim(object),
+        ("", "Endpoints") => misc::endpoints(object),
+        ("", "Node") => misc::node(object),
+        ("apps", "Deployment") => workloads::deployment(object),
+        ("apps", "ReplicaSet") => workloads::replica_set(object),
+        ("apps", "DaemonSet") => workloads::daemon_set(object),
+        ("apps", "StatefulSet") => workloads::stateful_set(object),
+        ("batch", "Job") => workloads::job(object),
+        ("batch", "CronJob") => workloads::cron_job(object),
+        ("discovery.k8s.io", "EndpointSlice") => misc::endpoint_slice(object),
+        ("rbac.authorization.k8s.io", "RoleBinding" | "ClusterRoleBinding") => misc::binding(object),
+        ("certificates.k8s.io", "CertificateSigningRequest") => misc::signing_request(object),
+        ("networking.k8s.io", "Ingress") => misc::ingress(object),
+        ("networking.k8s.io", "NetworkPolicy") => misc::network_policy(object),
+        ("storage.k8s.io", "StorageClass") => misc::storage_class(object),
+        ("scheduling.k8s.io", "PriorityClass") => misc::priority_class(object),
+        ("autoscaling", "HorizontalPodAutoscaler") => misc::autoscaler(object),
+        ("admissionregistration.k8s.io", "MutatingWebhookConfiguration") => misc::webhooks(object, true),
+        ("admissionregistration.k8s.io", "ValidatingWebhookConfiguration") => misc::webhooks(object, false),
+        ("apiextensions.k8s.io", "CustomResourceDefinition") => misc::custom_resource_definition(object),
+        _ => {}
+    }
+}
+
+/// Sets what the API server's strategies and default admission plugins set when an object is created and defaulting
+/// alone does not: a pod's tolerations, priority, service account and first status with its qosClass; a job's
+/// selector (its `metadata.uid` must be set before); a service's families (its `clusterIP` must be allocated
+/// before); a namespace's finalizer. Call it after [`default_builtin`]; for services also on update.
+pub fn prepare_for_create(group: &str, kind: &str, object: &mut Value, options: &AdmissionOptions) {
+    let Value::Object(object) = object else { return };
+    match (group, kind) {
+        ("", "Pod") => pod::admit_pod(object, options),
+        ("", "Service") => misc::service_families(object),
+        ("", "Namespace") => misc::namespace_finalizer(object),
+        ("batch", "Job") => workloads::job_selector(object),
+        _ => {}
+    }
+}
+
+/// The object at a field; an empty one is put there if there is none.
+fn map_at<'m>(object: &'m mut Map<String, Value>, name: &str) -> &'m mut Map<String, Value> {
+    let value = object.entry(name).or_insert(Value::Null);
+    if !value.is_object() {
+        *value = Value::Object(Map::new());
+    }
+    value.as_object_mut().expect("it was just made one")
+}
+
+/// The objects in a list at a field.
+fn list_mut<'m>(
+    object: &'m mut Map<String, Value>,
+    name: &str,
+) -> impl Iterator<Item = &'m mut Map<String, Value>> + use<'m> {
+    object
+        .get_mut(name)
+        .and_then(Value::as_array_mut)
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_object_mut)
+}
+
+/// Whether a field is not set: absent, null or the empty text.
+fn is_unset(value: Option<&Value>) -> bool {
+    value.is_none_or(|value| value.is_null() || value == "")
+}
+
+/// Sets a field that is absent or null.
+fn set(object: &mut Map<String, Value>, name: &str, value: impl Into<Value>) {
+    if object.get(name).is_none_or(Value::is_null) {
+        object.insert(name.to_owned(), value.into());
+    }
+}
+
+/// Sets a field that is absent, null or empty.
+fn set_empty(object: &mut Map<String, Value>, name: &str, value: &str) {
+    if is_unset(object.get(name)) {
+        object.insert(name.to_owned(), value.into());
+    }
+}

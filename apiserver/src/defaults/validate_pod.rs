@@ -1,0 +1,437 @@
+//! Validation of pods and pod templates (`pkg/apis/core/validation/validation.go` in Kubernetes): what clients
+//! commonly get wrong. Left out: probes' and lifecycles' handlers, security contexts, affinities, topology spread,
+//! volumes beyond their names, dynamic resources, resizing.
+
+use super::names;
+use super::validate::{immutable, labels, one_of, port_number};
+use crate::schema::{FieldError, quantity::Quantity};
+use serde_json::Value;
+
+/// Fields of a pod that may change, as the message lists them.
+const UPDATABLE: &str = "`spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,\
+    `spec.tolerations` (only additions to existing tolerations),\
+    `spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";
+
+fn text<'v>(value: &'v Value, name: &str) -> &'v str {
+    value[name].as_str().unwrap_or_default()
+}
+
+fn list<'v>(value: &'v Value, name: &str) -> &'v [Value] {
+    value[name].as_array().map_or(&[], Vec::as_slice)
+}
+
+pub(super) fn pod(new: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>) {
+    pod_spec(&new["spec"], "spec", errors);
+    if let Some(old) = old {
+        pod_update(&new["spec"], &old["spec"], errors);
+    }
+}
+
+/// A pod template at a path.
+pub(super) fn template(template: &Value, path: &str, errors: &mut Vec<FieldError>) {
+    labels(
+        &template["metadata"]["labels"],
+        &format!("{path}.metadata.labels"),
+        errors,
+    );
+    pod_spec(&template["spec"], &format!("{path}.spec"), errors);
+}
+
+fn pod_spec(spec: &Value, path: &str, errors: &mut Vec<FieldError>) {
+    let volumes = volumes(spec, path, errors);
+    let containers = list(spec, "containers");
+    if containers.is_empty() {
+        errors.push(FieldError::required(format!("{path}.containers"), ""));
+    }
+    let mut seen: Vec<&str> = Vec::new();
+    for (which, containers) in [
+        ("containers", containers),
+        ("initContainers", list(spec, "initContainers")),
+    ] {
+        for (i, container) in containers.iter().enumerate() {
+            let path = format!("{path}.{which}[{i}]");
+            self::container(container, &volumes, &path, errors);
+            let name = text(container, "name");
+            if seen.contains(&name) {
+                errors.push(FieldError::duplicate(format!("{path}.name"), name));
+            }
+            seen.push(name);
+        }
+    }
+    one_of(spec, "restartPolicy", &["Always", "OnFailure", "Never"], path, errors);
+    one_of(
+        spec,
+        "dnsPolicy",
+        &["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"],
+        path,
+        errors,
+    );
+    labels(&spec["nodeSelector"], &format!("{path}.nodeSelector"), errors);
+    for field in [
+        "serviceAccountName",
+        "nodeName",
+        "priorityClassName",
+        "runtimeClassName",
+    ] {
+        let name = text(spec, field);
+        if !name.is_empty()
+            && let Some(detail) = names::dns1123_subdomain(name)
+        {
+            errors.push(FieldError::invalid(format!("{path}.{field}"), name, detail));
+        }
+    }
+    for field in ["hostname", "subdomain"] {
+        let name = text(spec, field);
+        if !name.is_empty()
+            && let Some(detail) = names::dns1123_label(name)
+        {
+            errors.push(FieldError::invalid(format!("{path}.{field}"), name, detail));
+        }
+    }
+    if let Some(seconds) = spec["activeDeadlineSeconds"].as_i64()
+        && !(1..=i64::from(i32::MAX)).contains(&seconds)
+    {
+        let detail = format!("must be between 1 and {}, inclusive", i32::MAX);
+        errors.push(FieldError::invalid(
+            format!("{path}.activeDeadlineSeconds"),
+            seconds,
+            detail,
+        ));
+    }
+    tolerations(spec, path, errors);
+}
+
+/// Checks the volumes; answers their names.
+fn volumes<'v>(spec: &'v Value, path: &str, errors: &mut Vec<FieldError>) -> Vec<&'v str> {
+    let mut seen: Vec<&str> = Vec::new();
+    for (i, volume) in list(spec, "volumes").iter().enumerate() {
+        let path = format!("{path}.volumes[{i}]");
+        let name = text(volume, "name");
+        if name.is_empty() {
+            errors.push(FieldError::required(format!("{path}.name"), ""));
+        } else if let Some(detail) = names::dns1123_label(name) {
+            errors.push(FieldError::invalid(format!("{path}.name"), name, detail));
+        } else if seen.contains(&name) {
+            errors.push(FieldError::duplicate(format!("{path}.name"), name));
+        }
+        seen.push(name);
+        let sources: Vec<&String> = volume
+            .as_object()
+            .into_iter()
+            .flatten()
+            .filter(|(k, v)| *k != "name" && !v.is_null())
+            .map(|(k, _)| k)
+            .collect();
+        match sources.as_slice() {
+            [] => errors.push(FieldError::required(path.as_str(), "must specify a volume type")),
+            [_] => {}
+            [_, second, ..] => {
+                let detail = "may not specify more than 1 volume type";
+                errors.push(FieldError::forbidden(format!("{path}.{second}"), detail));
+            }
+        }
+    }
+    seen
+}
+
+fn container(container: &Value, volumes: &[&str], path: &str, errors: &mut Vec<FieldError>) {
+    let name = text(container, "name");
+    if name.is_empty() {
+        errors.push(FieldError::required(format!("{path}.name"), ""));
+    } else if let Some(detail) = names::dns1123_label(name) {
+        errors.push(FieldError::invalid(format!("{path}.name"), name, detail));
+    }
+    if text(container, "image").is_empty() {
+        errors.push(FieldError::required(format!("{path}.image"), ""));
+    }
+    one_of(
+        container,
+        "terminationMessagePolicy",
+        &["File", "FallbackToLogsOnError"],
+        path,
+        errors,
+    );
+    one_of(
+        container,
+        "imagePullPolicy",
+        &["Always", "IfNotPresent", "Never"],
+        path,
+        errors,
+    );
+    let mut seen: Vec<&str> = Vec::new();
+    for (i, port) in list(container, "ports").iter().enumerate() {
+        let path = format!("{path}.ports[{i}]");
+        let name = text(port, "name");
+        if !name.is_empty() {
+            if let Some(detail) = names::port_name(name) {
+                errors.push(FieldError::invalid(format!("{path}.name"), name, detail));
+            } else if seen.contains(&name) {
+                errors.push(FieldError::duplicate(format!("{path}.name"), name));
+            }
+            seen.push(name);
+        }
+        match port["containerPort"].as_i64().unwrap_or_default() {
+            0 => errors.push(FieldError::required(format!("{path}.containerPort"), "")),
+            number => port_number(number, &format!("{path}.containerPort"), errors),
+        }
+        if let Some(number) = port["hostPort"].as_i64().filter(|n| *n != 0) {
+            port_number(number, &format!("{path}.hostPort"), errors);
+        }
+        one_of(port, "protocol", &["SCTP", "TCP", "UDP"], &path, errors);
+    }
+    for (i, env) in list(container, "env").iter().enumerate() {
+        let name = text(env, "name");
+        let path = format!("{path}.env[{i}]");
+        if name.is_empty() {
+            errors.push(FieldError::required(format!("{path}.name"), ""));
+        } else if let Some(detail) = names::env_name(name) {
+            errors.push(FieldError::invalid(format!("{path}.name"), name, detail));
+        }
+        if !text(env, "value").is_empty() && !env["valueFrom"].is_null() {
+            let detail = "may not be specified when `value` is not empty";
+            errors.push(FieldError::invalid(format!("{path}.valueFrom"), "", detail));
+        }
+    }
+    let mut paths: Vec<&str> = Vec::new();
+    for (i, mount) in list(container, "volumeMounts").iter().enumerate() {
+        let path = format!("{path}.volumeMounts[{i}]");
+        match text(mount, "name") {
+            "" => errors.push(FieldError::required(format!("{path}.name"), "")),
+            name if !volumes.contains(&name) => errors.push(FieldError::not_found(format!("{path}.name"), name)),
+            _ => {}
+        }
+        match text(mount, "mountPath") {
+            "" => errors.push(FieldError::required(format!("{path}.mountPath"), "")),
+            place if paths.contains(&place) => {
+                errors.push(FieldError::invalid(
+                    format!("{path}.mountPath"),
+                    place,
+                    "must be unique",
+                ));
+            }
+            place => paths.push(place),
+        }
+    }
+    resources(&container["resources"], &format!("{path}.resources"), errors);
+}
+
+fn resources(resources: &Value, path: &str, errors: &mut Vec<FieldError>) {
+    quantities(&resources["limits"], &format!("{path}.limits"), errors);
+    quantities(&resources["requests"], &format!("{path}.requests"), errors);
+    for (name, request) in resources["requests"].as_object().into_iter().flatten() {
+        let limit = &resources["limits"][name];
+        let (Ok(asked), Ok(most)) = (Quantity::from_value(request), Quantity::from_value(limit)) else {
+            continue;
+        };
+        if asked > most {
+            let detail = format!("must be less than or equal to {name} limit of {most}");
+            errors.push(FieldError::invalid(
+                format!("{path}.requests"),
+                asked.to_string(),
+                detail,
+            ));
+        }
+    }
+}
+
+/// A list of resources: names and amounts.
+pub(super) fn quantities(list: &Value, path: &str, errors: &mut Vec<FieldError>) {
+    for (name, value) in list.as_object().into_iter().flatten() {
+        let path = format!("{path}[{name}]");
+        if let Some(detail) = names::qualified_name(name) {
+            errors.push(FieldError::invalid(path.as_str(), name.as_str(), detail));
+        }
+        match Quantity::from_value(value) {
+            Err(error) => errors.push(FieldError::invalid(path, value.clone(), error.to_string())),
+            Ok(quantity) if quantity.is_negative() => {
+                let detail = "must be greater than or equal to 0";
+                errors.push(FieldError::invalid(path, quantity.to_string(), detail));
+            }
+            Ok(quantity) if !quantity.is_whole() && (name.contains('/') || name == "pods") => {
+                errors.push(FieldError::invalid(path, quantity.to_string(), "must be an integer"));
+            }
+            Ok(_) => {}
+        }
+    }
+}
+
+/// A port given by number or name.
+pub(super) fn port_or_name(port: &Value, path: &str, errors: &mut Vec<FieldError>) {
+    match port {
+        Value::String(name) => {
+            if let Some(detail) = names::port_name(name) {
+                errors.push(FieldError::invalid(path, name.as_str(), detail));
+            }
+        }
+        Value::Number(number) => port_number(number.as_i64().unwrap_or_default(), path, errors),
+        _ => {}
+    }
+}
+
+fn tolerations(spec: &Value, path: &str, errors: &mut Vec<FieldError>) {
+    for (i, toleration) in list(spec, "tolerations").iter().enumerate() {
+        let path = format!("{path}.tolerations[{i}]");
+        let (key, operator, effect) = (
+            text(toleration, "key"),
+            text(toleration, "operator"),
+            text(toleration, "effect"),
+        );
+        if key.is_empty() && operator != "Exists" {
+            let detail = "operator must be Exists when `key` is empty, which means \"match all values and all keys\"";
+            errors.push(FieldError::invalid(format!("{path}.operator"), operator, detail));
+        }
+        if !key.is_empty()
+            && let Some(detail) = names::qualified_name(key)
+        {
+            errors.push(FieldError::invalid(format!("{path}.key"), key, detail));
+        }
+        if !toleration["tolerationSeconds"].is_null() && effect != "NoExecute" {
+            let detail = "effect must be 'NoExecute' when `tolerationSeconds` is set";
+            errors.push(FieldError::invalid(format!("{path}.effect"), effect, detail));
+        }
+        match operator {
+            "Equal" | "" => {}
+            "Exists" => {
+                if !text(toleration, "value").is_empty() {
+                    let detail = "value must be empty when `operator` is 'Exists'";
+                    errors.push(FieldError::invalid(
+                        format!("{path}.operator"),
+                        toleration.clone(),
+                        detail,
+                    ));
+                }
+            }
+            other => errors.push(FieldError::not_supported(
+                format!("{path}.operator"),
+                other,
+                &["Equal", "Exists"],
+            )),
+        }
+        if !matches!(effect, "" | "NoSchedule" | "PreferNoSchedule" | "NoExecute") {
+            let valid = ["NoSchedule", "PreferNoSchedule", "NoExecute"];
+            errors.push(FieldError::not_supported(format!("{path}.effect"), effect, &valid));
+        }
+    }
+}
+
+/// What may change in a pod's spec (ValidatePodUpdate). Binding is not an update: it goes by its subresource.
+fn pod_update(new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
+    for which in ["containers", "initContainers"] {
+        if list(new, which).len() != list(old, which).len() {
+            let detail = "pod updates may not add or remove containers";
+            errors.push(FieldError::forbidden(format!("spec.{which}"), detail));
+            return;
+        }
+        for (i, container) in list(new, which).iter().enumerate() {
+            if text(container, "image").trim().is_empty() {
+                errors.push(FieldError::required(format!("spec.{which}[{i}].image"), ""));
+            }
+        }
+    }
+    let (deadline, before) = (&new["activeDeadlineSeconds"], &old["activeDeadlineSeconds"]);
+    match (deadline.as_i64(), before.as_i64()) {
+        (Some(now), Some(then)) if now > then => {
+            let detail = "must be less than or equal to previous value";
+            errors.push(FieldError::invalid("spec.activeDeadlineSeconds", now, detail));
+            return;
+        }
+        (None, Some(_)) => {
+            let detail = "must not update from a positive integer to nil value";
+            errors.push(FieldError::invalid("spec.activeDeadlineSeconds", Value::Null, detail));
+        }
+        _ => {}
+    }
+    if list(old, "tolerations")
+        .iter()
+        .any(|toleration| !list(new, "tolerations").contains(toleration))
+    {
+        let detail = "existing toleration can not be modified except its tolerationSeconds";
+        // Only the seconds of an existing one may change.
+        let bare = |toleration: &Value| {
+            let mut toleration = toleration.clone();
+            if let Value::Object(fields) = &mut toleration {
+                fields.remove("tolerationSeconds");
+            }
+            toleration
+        };
+        let now: Vec<Value> = list(new, "tolerations").iter().map(bare).collect();
+        if list(old, "tolerations")
+            .iter()
+            .any(|toleration| !now.contains(&bare(toleration)))
+        {
+            errors.push(FieldError::forbidden("spec.tolerations", detail));
+        }
+    }
+    let gates = |spec: &Value| list(spec, "schedulingGates").to_vec();
+    if gates(new).iter().any(|gate| !gates(old).contains(gate)) {
+        let detail = "only deletion is allowed, but found new scheduling gate";
+        errors.push(FieldError::forbidden("spec.schedulingGates", detail));
+    }
+    let mut munged = new.clone();
+    for field in ["activeDeadlineSeconds", "tolerations", "schedulingGates"] {
+        copy(&mut munged, old, field);
+    }
+    let grace = &old["terminationGracePeriodSeconds"];
+    if grace.as_i64().is_some_and(|s| s < 0) && munged["terminationGracePeriodSeconds"] == 1 {
+        copy(&mut munged, old, "terminationGracePeriodSeconds");
+    }
+    if !gates(old).is_empty() {
+        // A gated pod may be narrowed to fewer nodes.
+        let kept = old["nodeSelector"]
+            .as_object()
+            .into_iter()
+            .flatten()
+            .all(|(k, v)| new["nodeSelector"].get(k) == Some(v));
+        if kept {
+            copy(&mut munged, old, "nodeSelector");
+        }
+        copy(&mut munged, old, "affinity");
+    }
+    for which in ["containers", "initContainers"] {
+        for (i, container) in munged.get_mut(which).and_then(Value::as_array_mut).into_iter().flatten().enumerate() {
+            copy(container, &old[which][i], "image");
+        }
+    }
+    if munged != *old {
+        let changed: Vec<String> = differences(old, &munged);
+        let detail = format!(
+            "pod updates may not change fields other than {UPDATABLE}\n{}",
+            changed.join("\n")
+        );
+        errors.push(FieldError::forbidden("spec", detail));
+    }
+    // Where a pod runs is never changed once set, whatever else is allowed.
+    if !text(old, "nodeName").is_empty() && munged == *old {
+        immutable(&new["nodeName"], &old["nodeName"], "spec.nodeName", errors);
+    }
+}
+
+/// Makes a field as it was.
+fn copy(to: &mut Value, from: &Value, field: &str) {
+    if let Value::Object(to) = to {
+        match from.get(field) {
+            Some(value) => {
+                to.insert(field.to_owned(), value.clone());
+            }
+            None => {
+                to.remove(field);
+            }
+        }
+    }
+}
+
+/// Names of top-level fields that differ, with both values.
+fn differences(old: &Value, new: &Value) -> Vec<String> {
+    let (Value::Object(old), Value::Object(new)) = (old, new) else {
+        return Vec::new();
+    };
+    let mut names: Vec<&String> = old.keys().chain(new.keys()).collect();
+    names.sort();
+    names.dedup();
+    let show = |value: Option<&Value>| value.map_or_else(|| "null".to_owned(), Value::to_string);
+    names
+        .into_iter()
+        .filter(|name| old.get(*name) != new.get(*name))
+        .map(|name| format!("  {name}: -{} +{}", show(old.get(name)), show(new.get(name))))
+        .collect()
+}

@@ -1,0 +1,69 @@
+//! What a request's path means (`apiserver/pkg/endpoints/request/requestinfo.go`).
+
+use http::Method;
+
+use super::Incoming;
+use super::query::decode;
+use crate::select::FieldSelector;
+
+/// A request for a resource.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct RequestInfo {
+    pub(super) verb: &'static str,
+    pub(super) group: String,
+    pub(super) version: String,
+    pub(super) namespace: String,
+    pub(super) resource: String,
+    pub(super) name: String,
+    pub(super) subresource: String,
+}
+
+impl RequestInfo {
+    /// `None`: the path names no resource.
+    pub(super) fn parse(r: &Incoming) -> Option<Self> {
+        let segments: Vec<String> = r.path.split('/').filter(|s| !s.is_empty()).map(|s| decode(s, false)).collect();
+        let (group, version, rest) = match segments.as_slice() {
+            [api, v, rest @ ..] if api == "api" && !rest.is_empty() => (String::new(), v.clone(), rest),
+            [apis, g, v, rest @ ..] if apis == "apis" && !rest.is_empty() => (g.clone(), v.clone(), rest),
+            _ => return None,
+        };
+        let mut namespace = String::new();
+        let rest = match rest {
+            // A namespace itself, or one of its own subresources.
+            [n, name] if n == "namespaces" => {
+                namespace.clone_from(name);
+                rest
+            }
+            [n, name, sub] if n == "namespaces" && (sub == "status" || sub == "finalize") => {
+                namespace.clone_from(name);
+                rest
+            }
+            [n, ns, more @ ..] if n == "namespaces" && !more.is_empty() => {
+                namespace.clone_from(ns);
+                more
+            }
+            _ => rest,
+        };
+        let resource = rest.first()?.clone();
+        let mut name = rest.get(1).cloned().unwrap_or_default();
+        let subresource = rest.get(2..).map(|s| s.join("/")).unwrap_or_default();
+        let verb = match r.method {
+            Method::GET | Method::HEAD if name.is_empty() && r.query.is("watch") => "watch",
+            Method::GET | Method::HEAD if name.is_empty() => "list",
+            Method::GET | Method::HEAD => "get",
+            Method::POST => "create",
+            Method::PUT => "update",
+            Method::PATCH => "patch",
+            Method::DELETE if name.is_empty() => "deletecollection",
+            Method::DELETE => "delete",
+            _ => "",
+        };
+        if matches!(verb, "list" | "watch" | "deletecollection")
+            && let Some(Ok(f)) = r.query.get("fieldSelector").map(FieldSelector::parse)
+            && let Some(n) = f.exact("metadata.name")
+        {
+            n.clone_into(&mut name);
+        }
+        Some(Self { verb, group, version, namespace, resource, name, subresource })
+    }
+}

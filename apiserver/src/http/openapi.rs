@@ -1,0 +1,66 @@
+//! OpenAPI documents: the recorded ones of the built-in groups, built ones of custom groups.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use http::header;
+use serde_json::{Map, Value, json};
+
+use super::{Answer, Incoming, json as answer, with_type};
+use crate::crd::{openapi_document, openapi_hash};
+use crate::registry::{Resource, Server};
+use crate::schema;
+use crate::status::Status;
+
+/// Custom resources by group and version.
+fn custom(server: &Server) -> BTreeMap<(String, String), Vec<Arc<Resource>>> {
+    let mut all: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for r in server.catalog.all_custom() {
+        all.entry((r.group.to_string(), r.version.to_string())).or_default().push(r);
+    }
+    all
+}
+
+pub(super) fn serve(server: &Server, r: &Incoming, path: &str) -> Result<Answer, Status> {
+    match path {
+        "v2" => v2(r),
+        "v3" => Ok(index(server)),
+        _ => document(server, path.strip_prefix("v3/").ok_or_else(Status::no_such_path)?),
+    }
+}
+
+fn index(server: &Server) -> Answer {
+    let mut paths = Map::new();
+    let mut add = |path: String, hash: &str| {
+        let url = format!("/openapi/v3/{path}?hash={hash}");
+        paths.insert(path, json!({"serverRelativeURL": url}));
+    };
+    for (path, hash) in schema::openapi_v3_index() {
+        add(path, &hash);
+    }
+    for ((g, v), list) in custom(server) {
+        add(format!("apis/{g}/{v}"), &openapi_hash(&openapi_document(&g, &v, &list)));
+    }
+    answer(&json!({"paths": paths}))
+}
+
+fn document(server: &Server, path: &str) -> Result<Answer, Status> {
+    if let Some(b) = schema::openapi_v3(path) {
+        return Ok(with_type(200, "application/json", b));
+    }
+    let (g, v) = path.strip_prefix("apis/").and_then(|p| p.split_once('/')).ok_or_else(Status::no_such_path)?;
+    let all = custom(server);
+    let list = all.get(&(g.to_owned(), v.to_owned())).ok_or_else(Status::no_such_path)?;
+    let v: Value = openapi_document(g, v, list);
+    Ok(answer(&v))
+}
+
+/// JSON only: clients that want nothing but protobuf are told so.
+fn v2(r: &Incoming) -> Result<Answer, Status> {
+    let accept = r.headers.get(header::ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or("*/*");
+    let json = accept.split(',').map(|a| a.split(';').next().unwrap_or_default().trim());
+    if !json.into_iter().any(|a| matches!(a, "application/json" | "*/*" | "application/*" | "")) {
+        return Err(Status::not_acceptable("application/json"));
+    }
+    Ok(with_type(200, "application/json", schema::openapi_v2()))
+}

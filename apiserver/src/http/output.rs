@@ -1,0 +1,111 @@
+//! Objects and lists in the form a client asked for.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::negotiate::{Accepted, Form};
+use super::{Answer, with_type};
+use crate::registry::{List, Resource};
+use crate::status::Status;
+use crate::store::Object;
+use crate::table::{self, IncludeObject};
+
+/// What an answer is made with.
+#[derive(Clone, Copy)]
+pub(super) struct Output {
+    pub(super) accepted: Accepted,
+    pub(super) include: IncludeObject,
+    pub(super) now: Timestamp,
+}
+
+impl Output {
+    fn value(&self, code: u16, v: &Value) -> Answer {
+        if self.accepted.yaml {
+            let text = serde_yaml::to_string(v).unwrap_or_default();
+            return with_type(code, "application/yaml", Bytes::from(text));
+        }
+        with_type(code, "application/json", Bytes::from(v.to_string()))
+    }
+
+    /// Anything that is no object of a resource (a Scale, a review, a Status).
+    pub(super) fn other(&self, code: u16, v: &Value) -> Answer {
+        self.value(code, v)
+    }
+
+    pub(super) fn object(&self, code: u16, r: &Resource, o: &Object) -> Result<Answer, Status> {
+        Ok(match self.accepted.form {
+            Form::Plain if !self.accepted.yaml => with_type(code, "application/json", o.bytes()),
+            Form::Plain => self.value(code, &o.value),
+            Form::Table => self.value(code, &table_of(self, r, &[o.value.clone()], None)),
+            Form::Partial => self.value(code, &partial(&o.value)),
+            Form::PartialList | Form::Discovery => return Err(Status::not_acceptable("application/json, application/yaml")),
+        })
+    }
+
+    pub(super) fn list(&self, r: &Resource, list: &List) -> Result<Answer, Status> {
+        let mut meta = json!({"resourceVersion": list.revision.to_string()});
+        if let Some(t) = &list.more {
+            meta["continue"] = json!(t);
+        }
+        if let Some(n) = list.remaining {
+            meta["remainingItemCount"] = json!(n);
+        }
+        let values = || list.objects.iter().map(|o| o.value.clone()).collect::<Vec<Arc<Value>>>();
+        Ok(match self.accepted.form {
+            Form::Plain if !self.accepted.yaml => {
+                let head = format!(
+                    "{{\"kind\":{},\"apiVersion\":{},\"metadata\":{meta},\"items\":[",
+                    json!(r.list_kind()),
+                    json!(r.api_version)
+                );
+                let parts: Vec<Bytes> = list.objects.iter().map(|o| o.bytes()).collect();
+                let size = parts.iter().map(|p| p.len() + 1).sum::<usize>() + head.len() + 2;
+                let mut out = Vec::with_capacity(size);
+                out.extend_from_slice(head.as_bytes());
+                for (i, p) in parts.iter().enumerate() {
+                    if i > 0 {
+                        out.push(b',');
+                    }
+                    out.extend_from_slice(p);
+                }
+                out.extend_from_slice(b"]}");
+                with_type(200, "application/json", Bytes::from(out))
+            }
+            Form::Plain => self.value(
+                200,
+                &json!({"kind": r.list_kind(), "apiVersion": r.api_version, "metadata": meta,
+                    "items": values().iter().map(|v| (**v).clone()).collect::<Vec<_>>()}),
+            ),
+            Form::Table => self.value(200, &table_of(self, r, &values(), Some(&meta))),
+            Form::PartialList => {
+                let items: Vec<Value> = list.objects.iter().map(|o| partial(&o.value)).collect();
+                self.value(
+                    200,
+                    &json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": meta, "items": items}),
+                )
+            }
+            Form::Partial | Form::Discovery => return Err(Status::not_acceptable("application/json, application/yaml")),
+        })
+    }
+
+    /// An object inside a watch.
+    pub(super) fn event(&self, r: &Resource, o: &Object) -> Bytes {
+        match self.accepted.form {
+            Form::Table => Bytes::from(table_of(self, r, &[o.value.clone()], None).to_string()),
+            Form::Partial | Form::PartialList => Bytes::from(partial(&o.value).to_string()),
+            Form::Plain | Form::Discovery => o.bytes(),
+        }
+    }
+}
+
+fn table_of(out: &Output, r: &Resource, objects: &[Arc<Value>], meta: Option<&Value>) -> Value {
+    let columns = r.custom.as_ref().map(|c| c.columns.as_slice());
+    table::table_for(&r.group, &r.kind, objects, columns, out.now, out.include, meta)
+}
+
+fn partial(v: &Value) -> Value {
+    json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": v["metadata"]})
+}

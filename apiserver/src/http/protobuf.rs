@@ -1,0 +1,285 @@
+//! Reading protobuf bodies: typed clients send built-in kinds in it. Which field is which member is data
+//! (`data/messages.json.gz`, recorded from Kubernetes' types by `ci/record-messages`). Answers are JSON always.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::sync::LazyLock;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+/// What an encoded object starts with (`runtime/serializer/protobuf`).
+const MAGIC: &[u8] = b"k8s\0";
+
+#[derive(Deserialize)]
+struct Messages {
+    kinds: BTreeMap<String, String>,
+    messages: BTreeMap<String, Vec<Field>>,
+}
+
+/// Number, member, shape, type, whether a zero value stays.
+#[derive(Deserialize)]
+struct Field(u32, String, String, String, u8);
+
+static MESSAGES: LazyLock<Messages> = LazyLock::new(|| {
+    let mut text = String::new();
+    let mut reader = flate2::read::GzDecoder::new(&include_bytes!("../../data/messages.json.gz")[..]);
+    reader.read_to_string(&mut text).expect("the recorded messages are gzip");
+    serde_json::from_str(&text).expect("the recorded messages are JSON")
+});
+
+/// The object in a protobuf body.
+pub(super) fn decode(body: &[u8]) -> Result<Value, String> {
+    let body = body.strip_prefix(MAGIC).ok_or("provided data does not appear to be a protobuf message, expected prefix")?;
+    let (mut api_version, mut kind, mut raw) = (String::new(), String::new(), &[][..]);
+    for f in fields(body) {
+        match f? {
+            (1, Wire::Bytes(b)) => {
+                for f in fields(b) {
+                    match f? {
+                        (1, Wire::Bytes(b)) => api_version = text(b),
+                        (2, Wire::Bytes(b)) => kind = text(b),
+                        _ => {}
+                    }
+                }
+            }
+            (2, Wire::Bytes(b)) => raw = b,
+            _ => {}
+        }
+    }
+    let m = &*MESSAGES;
+    let name = m.kinds.get(&format!("{api_version}/{kind}")).or_else(|| m.kinds.get(&format!("meta/{kind}")));
+    let name = name.ok_or_else(|| format!("no kind {kind:?} is registered for version {api_version:?}"))?;
+    let mut object = message(name, raw)?;
+    object.insert("apiVersion".into(), json!(api_version));
+    object.insert("kind".into(), json!(kind));
+    Ok(Value::Object(object))
+}
+
+enum Wire<'a> {
+    Number(u64),
+    Fixed(u64),
+    Bytes(&'a [u8]),
+}
+
+fn varint(b: &mut &[u8]) -> Result<u64, String> {
+    let mut n = 0_u64;
+    for i in 0..10 {
+        let (&x, rest) = b.split_first().ok_or("unexpected EOF")?;
+        *b = rest;
+        n |= u64::from(x & 0x7f) << (7 * i).min(63);
+        if x < 0x80 {
+            return Ok(n);
+        }
+    }
+    Err("integer overflow".to_owned())
+}
+
+fn take<'a>(b: &mut &'a [u8], n: usize) -> Result<&'a [u8], String> {
+    let (head, rest) = b.split_at_checked(n).ok_or("unexpected EOF")?;
+    *b = rest;
+    Ok(head)
+}
+
+/// The fields of a message, in order.
+fn fields(mut b: &[u8]) -> impl Iterator<Item = Result<(u32, Wire<'_>), String>> {
+    std::iter::from_fn(move || {
+        if b.is_empty() {
+            return None;
+        }
+        let next = (|| {
+            let tag = varint(&mut b)?;
+            let number = u32::try_from(tag >> 3).map_err(|_| "illegal tag")?;
+            let little = |x: &[u8]| x.iter().rev().fold(0, |n, y| (n << 8) | u64::from(*y));
+            let wire = match tag & 7 {
+                0 => Wire::Number(varint(&mut b)?),
+                1 => Wire::Fixed(little(take(&mut b, 8)?)),
+                2 => {
+                    let n = usize::try_from(varint(&mut b)?).map_err(|_| "illegal length")?;
+                    Wire::Bytes(take(&mut b, n)?)
+                }
+                5 => Wire::Fixed(little(take(&mut b, 4)?)),
+                w => return Err(format!("illegal wireType {w}")),
+            };
+            Ok((number, wire))
+        })();
+        if next.is_err() {
+            b = &[];
+        }
+        Some(next)
+    })
+}
+
+fn text(b: &[u8]) -> String {
+    String::from_utf8_lossy(b).into_owned()
+}
+
+fn message(name: &str, b: &[u8]) -> Result<Map<String, Value>, String> {
+    let mut object = Map::new();
+    let Some(known) = MESSAGES.messages.get(name) else { return Ok(object) };
+    for f in fields(b) {
+        let (number, wire) = f?;
+        let Some(Field(_, member, shape, kind, keep)) = known.iter().find(|k| k.0 == number) else { continue };
+        match shape.as_str() {
+            "<" => {
+                if let Wire::Bytes(b) = wire {
+                    object.extend(message(kind, b)?);
+                }
+            }
+            "[]" => {
+                let list = object.entry(member.as_str()).or_insert_with(|| json!([]));
+                // Packed numbers come in one piece.
+                match (wire, kind.as_str(), list.as_array_mut()) {
+                    (Wire::Bytes(mut b), "i", Some(list)) => {
+                        while !b.is_empty() {
+                            list.push(json!(varint(&mut b)?.cast_signed()));
+                        }
+                    }
+                    (wire, kind, Some(list)) => list.push(value(kind, wire)?),
+                    _ => {}
+                }
+            }
+            "{}" => {
+                let Wire::Bytes(b) = wire else { continue };
+                let (mut k, mut v) = (String::new(), None);
+                for f in fields(b) {
+                    match f? {
+                        (1, Wire::Bytes(b)) => k = text(b),
+                        (2, w) => v = Some(value(kind, w)?),
+                        _ => {}
+                    }
+                }
+                let v = v.unwrap_or_else(|| json!(""));
+                object.entry(member.as_str()).or_insert_with(|| json!({}))[k.as_str()] = v;
+            }
+            _ => {
+                let v = value(kind, wire)?;
+                if *keep == 1 && !v.is_null() || !is_zero(&v) {
+                    object.insert(member.clone(), v);
+                }
+            }
+        }
+    }
+    Ok(object)
+}
+
+fn is_zero(v: &Value) -> bool {
+    match v {
+        Value::Null => true,
+        Value::Bool(b) => !b,
+        Value::Number(n) => n.as_f64() == Some(0.0),
+        Value::String(s) => s.is_empty(),
+        Value::Array(a) => a.is_empty(),
+        Value::Object(o) => o.is_empty(),
+    }
+}
+
+/// One value by its type's letter.
+fn value(kind: &str, wire: Wire<'_>) -> Result<Value, String> {
+    Ok(match (kind, wire) {
+        ("b", Wire::Number(n)) => json!(n != 0),
+        ("i", Wire::Number(n)) => json!(n.cast_signed()),
+        ("f", Wire::Fixed(n)) => json!(f64::from_bits(n)),
+        ("s", Wire::Bytes(b)) => json!(text(b)),
+        ("y", Wire::Bytes(b)) => json!(STANDARD.encode(b)),
+        ("T" | "M", Wire::Bytes(b)) => {
+            let (mut seconds, mut nanos, mut any) = (0, 0, false);
+            for f in fields(b) {
+                match f? {
+                    (1, Wire::Number(n)) => (seconds, any) = (n.cast_signed(), true),
+                    (2, Wire::Number(n)) => nanos = i32::try_from(n.cast_signed()).unwrap_or_default(),
+                    _ => {}
+                }
+            }
+            match Timestamp::new(seconds, nanos) {
+                Ok(t) if any && kind == "T" => json!(crate::registry::rfc3339(t)),
+                Ok(t) if any => json!(format!("{t:.6}")),
+                _ => Value::Null,
+            }
+        }
+        ("D", Wire::Bytes(b)) => {
+            let mut nanos = 0;
+            for f in fields(b) {
+                if let (1, Wire::Number(n)) = f? {
+                    nanos = n.cast_signed();
+                }
+            }
+            json!(format!("{}s", nanos as f64 / 1e9))
+        }
+        ("Q", Wire::Bytes(b)) => {
+            let mut quantity = String::new();
+            for f in fields(b) {
+                if let (1, Wire::Bytes(b)) = f? {
+                    quantity = text(b);
+                }
+            }
+            json!(quantity)
+        }
+        ("X", Wire::Bytes(b)) => {
+            let (mut is_text, mut number, mut string) = (false, 0, String::new());
+            for f in fields(b) {
+                match f? {
+                    (1, Wire::Number(n)) => is_text = n == 1,
+                    (2, Wire::Number(n)) => number = n.cast_signed(),
+                    (3, Wire::Bytes(b)) => string = text(b),
+                    _ => {}
+                }
+            }
+            if is_text { json!(string) } else { json!(number) }
+        }
+        ("R" | "F", Wire::Bytes(b)) => {
+            let mut v = Value::Null;
+            for f in fields(b) {
+                if let (1, Wire::Bytes(b)) = f? {
+                    v = serde_json::from_slice(b).map_err(|e| e.to_string())?;
+                }
+            }
+            v
+        }
+        ("S", Wire::Bytes(b)) => {
+            let mut items = Vec::new();
+            for f in fields(b) {
+                if let (1, Wire::Bytes(b)) = f? {
+                    items.push(json!(text(b)));
+                }
+            }
+            Value::Array(items)
+        }
+        (name, Wire::Bytes(b)) => Value::Object(message(name, b)?),
+        _ => Value::Null,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
+        let mut v = vec![(number << 3) | 2, u8::try_from(bytes.len()).unwrap()];
+        v.extend_from_slice(bytes);
+        v
+    }
+
+    #[test]
+    fn a_config_map_decodes() {
+        let entry = [field(1, b"k"), field(2, b"v")].concat();
+        let raw = [field(1, &[field(1, b"x"), field(8, b"")].concat()), field(2, &entry)].concat();
+        let type_meta = [field(1, b"v1"), field(2, b"ConfigMap")].concat();
+        let body = [MAGIC.to_vec(), field(1, &type_meta), field(2, &raw)].concat();
+        assert_eq!(
+            decode(&body).unwrap(),
+            json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x"}, "data": {"k": "v"}})
+        );
+    }
+
+    #[test]
+    fn broken_bodies_are_refused() {
+        assert!(decode(b"{}").is_err());
+        let type_meta = [field(1, b"v1"), field(2, b"ConfigMap")].concat();
+        let body = [MAGIC.to_vec(), field(1, &type_meta), vec![(2 << 3) | 2, 100, 1]].concat();
+        assert!(decode(&body).is_err());
+    }
+}

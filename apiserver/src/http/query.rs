@@ -1,0 +1,66 @@
+//! Query parameters.
+
+/// A query, decoded, in order.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Query(Vec<(String, String)>);
+
+impl Query {
+    pub(super) fn parse(text: &str) -> Self {
+        let pairs = text.split('&').filter(|p| !p.is_empty()).map(|p| {
+            let (k, v) = p.split_once('=').unwrap_or((p, ""));
+            (decode(k, true), decode(v, true))
+        });
+        Self(pairs.collect())
+    }
+
+    /// The first value of `key` that is not empty.
+    pub(super) fn get(&self, key: &str) -> Option<&str> {
+        self.0.iter().find(|(k, v)| k == key && !v.is_empty()).map(|(_, v)| v.as_str())
+    }
+
+    /// Whether `key` is given as a true value (`true`, `1`, or without value).
+    pub(super) fn is(&self, key: &str) -> bool {
+        self.0.iter().any(|(k, v)| k == key && matches!(v.as_str(), "true" | "1" | "t" | "True" | "TRUE" | ""))
+    }
+
+    /// The number `key` says.
+    pub(super) fn number<T: std::str::FromStr>(&self, key: &str) -> Option<T> {
+        self.get(key)?.parse().ok()
+    }
+}
+
+/// Percent-decoding; `plus`: a plus is a space, as in forms.
+pub(super) fn decode(s: &str, plus: bool) -> String {
+    let b = s.as_bytes();
+    let mut out = Vec::with_capacity(b.len());
+    let mut i = 0;
+    while i < b.len() {
+        let hex = || u8::from_str_radix(s.get(i + 1..i + 3)?, 16).ok();
+        match b[i] {
+            b'%' => match hex() {
+                Some(x) => {
+                    out.push(x);
+                    i += 2;
+                }
+                None => out.push(b'%'),
+            },
+            b'+' if plus => out.push(b' '),
+            c => out.push(c),
+        }
+        i += 1;
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn queries_decode() {
+        let q = Query::parse("labelSelector=a%3Db%2Cc+in+%28x%29&watch&limit=5&x=100%");
+        assert_eq!(q.get("labelSelector"), Some("a=b,c in (x)"));
+        assert!(q.is("watch"));
+        assert_eq!((q.number::<usize>("limit"), q.get("x"), q.get("none")), (Some(5), Some("100%"), None));
+    }
+}

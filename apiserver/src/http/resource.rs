@@ -1,0 +1,343 @@
+//! Requests for resources: from the request's parts to the registry and back.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderValue, StatusCode, header};
+use serde_json::{Value, json};
+
+use super::info::RequestInfo;
+use super::negotiate::{Form, accepted};
+use super::output::Output;
+use super::watch::{Watch, WatchOptions};
+use super::{Answer, Incoming, ResponseBody, plain, with_type};
+use crate::auth::{Attributes, review};
+use crate::registry::{
+    Call, DeleteOptions, Deleted, FieldValidation, ListOptions, PatchKind, Resource, Server, Target, Written, answers_with_object, text,
+};
+use crate::select::{FieldSelector, LabelSelector};
+use crate::status::{Cause, Status};
+use crate::table::IncludeObject;
+
+pub(super) fn serve(server: &Arc<Server>, r: Incoming, info: &RequestInfo) -> Result<Answer, Status> {
+    let attributes = Attributes::resource(info.verb, &info.group, &info.resource, &info.subresource)
+        .named(&info.namespace, &info.name);
+    server.authorize(&r.user, &attributes)?;
+    let resource = server.catalog.find(&info.group, &info.version, &info.resource).ok_or_else(Status::no_such_path)?;
+    if info.verb.is_empty() {
+        return Err(Status::method_not_allowed());
+    }
+    // The namespace itself stands where other paths have the namespace.
+    let ns = if resource.namespaced { info.namespace.as_str() } else { "" };
+    let allowed = if info.subresource.is_empty() {
+        resource.verbs.iter().any(|v| v == info.verb)
+    } else {
+        let sub = resource.subresource(&info.subresource).ok_or_else(Status::no_such_path)?;
+        sub.verbs.iter().any(|v| v == info.verb)
+    };
+    if !allowed || (resource.namespaced && ns.is_empty() && !matches!(info.verb, "list" | "watch" | "deletecollection")) {
+        return Err(Status::method_not_allowed());
+    }
+    let accepted = accepted(&r.headers)?;
+    let include = match r.query.get("includeObject") {
+        None => IncludeObject::Metadata,
+        Some(t) => IncludeObject::parse(t).ok_or_else(|| Status::bad_request(format!("unrecognized includeObject value: {t:?}")))?,
+    };
+    let output = Output { accepted, include, now: server.clock.now() };
+    let mut call = call_of(&r)?;
+    let request = Request { server, r: &r, info, resource: &resource, ns, output };
+    let mut answer = request.answer(&mut call)?;
+    for w in &call.warnings {
+        // RFC 7234: 299 - "text", with quotes and backslashes escaped.
+        let text = w.replace('\\', "\\\\").replace('"', "\\\"");
+        if let Ok(v) = HeaderValue::from_str(&format!("299 - \"{text}\"")) {
+            answer.headers_mut().append(header::WARNING, v);
+        }
+    }
+    Ok(answer)
+}
+
+struct Request<'a> {
+    server: &'a Arc<Server>,
+    r: &'a Incoming,
+    info: &'a RequestInfo,
+    resource: &'a Arc<Resource>,
+    ns: &'a str,
+    output: Output,
+}
+
+fn call_of(r: &Incoming) -> Result<Call, Status> {
+    let validation = match r.query.get("fieldValidation") {
+        None | Some("Warn") => FieldValidation::Warn,
+        Some("Strict") => FieldValidation::Strict,
+        Some("Ignore") => FieldValidation::Ignore,
+        Some(other) => return Err(Status::bad_request(format!("invalid fieldValidation: {other:?}"))),
+    };
+    let dry_run = match r.query.get("dryRun") {
+        None => false,
+        Some("All") => true,
+        Some(other) => {
+            let cause = Cause::new(
+                "FieldValueNotSupported",
+                "dryRun",
+                format!("Unsupported value: [\"{other}\"]: supported values: \"All\""),
+            );
+            return Err(Status::invalid("meta.k8s.io", "CreateOptions", "", vec![cause]));
+        }
+    };
+    let agent = r.headers.get(header::USER_AGENT).and_then(|v| v.to_str().ok()).unwrap_or("unknown");
+    let agent = agent.split('/').next().unwrap_or(agent);
+    Ok(Call {
+        user: r.user.clone(),
+        manager: r.query.get("fieldManager").unwrap_or(agent).to_owned(),
+        dry_run,
+        validation: Some(validation),
+        warnings: Vec::new(),
+    })
+}
+
+impl Request<'_> {
+    fn answer(&self, call: &mut Call) -> Result<Answer, Status> {
+        let (server, r, ns, name) = (self.server, &**self.resource, self.ns, self.info.name.as_str());
+        let sub = self.info.subresource.as_str();
+        let target = Target { resource: r, namespace: ns, name, subresource: Some(sub).filter(|s| !s.is_empty()) };
+        match (self.info.verb, sub) {
+            ("get", "") => self.output.object(200, r, &*server.get(r, ns, name)?),
+            ("get", "scale") => Ok(self.output.other(200, &server.get_scale(r, ns, name)?)),
+            ("get", "log") => self.log(),
+            ("get" | "create", "exec" | "attach" | "portforward" | "proxy") => {
+                Err(Status::new(501, "NotImplemented", format!("{sub} of {} is not served here", r.plural)))
+            }
+            ("get", _) => self.output.object(200, r, &*server.get(r, ns, name)?),
+            ("list", "") => {
+                let namespace = Some(self.info.namespace.as_str()).filter(|n| !n.is_empty());
+                self.output.list(r, &server.list(r, namespace, &self.which()?)?)
+            }
+            ("watch", "") => self.watch(),
+            ("create", "") => self.create(call),
+            ("create", "binding") => {
+                server.bind(call, r, ns, name, &self.body()?)?;
+                Ok(self.output.other(201, &success(None)))
+            }
+            ("create", "eviction") => {
+                server.evict(call, r, ns, name, &self.body()?)?;
+                Ok(self.output.other(201, &success(None)))
+            }
+            ("create", "token") => Ok(self.output.other(201, &server.token_request(call, ns, name, &self.body()?)?)),
+            ("update", "scale") => Ok(self.output.other(200, &server.put_scale(call, &target, &self.body()?)?)),
+            ("update", _) => self.written(&server.update(call, &target, self.body()?)?),
+            ("patch", "scale") => {
+                let (kind, body) = self.patch_body()?;
+                Ok(self.output.other(200, &server.patch_scale(call, &target, kind, &body)?))
+            }
+            ("patch", _) => {
+                let (kind, body) = self.patch_body()?;
+                self.written(&server.patch(call, &target, kind, &body)?)
+            }
+            ("delete", "") => {
+                let options = self.delete_options(call)?;
+                let done = server.delete(call, r, ns, name, &options)?;
+                self.deleted(&done)
+            }
+            ("deletecollection", "") => {
+                let namespace = Some(self.info.namespace.as_str()).filter(|n| !n.is_empty());
+                let options = self.delete_options(call)?;
+                let list = server.delete_collection(call, r, namespace, &self.which()?, &options)?;
+                self.output.list(r, &list)
+            }
+            _ => Err(Status::method_not_allowed()),
+        }
+    }
+
+    fn create(&self, call: &mut Call) -> Result<Answer, Status> {
+        let (server, r) = (self.server, &**self.resource);
+        let body = self.body()?;
+        if let Some(v) = review(server, &call.user, r, self.ns, &body) {
+            return Ok(self.output.other(201, &v?));
+        }
+        if r.is("", "bindings") {
+            let pods = server.catalog.find("", "v1", "pods").ok_or_else(Status::no_such_path)?;
+            server.bind(call, &pods, self.ns, text(&body, "/metadata/name"), &body)?;
+            return Ok(self.output.other(201, &success(None)));
+        }
+        let o = server.create(call, r, self.ns, None, body)?;
+        self.output.object(201, r, &o)
+    }
+
+    fn written(&self, w: &Written) -> Result<Answer, Status> {
+        self.output.object(if w.created { 201 } else { 200 }, self.resource, &w.object)
+    }
+
+    fn deleted(&self, d: &Deleted) -> Result<Answer, Status> {
+        let r = &**self.resource;
+        if !d.now || answers_with_object(r) {
+            return self.output.object(200, r, &d.object);
+        }
+        let details = json!({"name": d.object.name(), "group": r.group, "kind": r.plural, "uid": text(&d.object.value, "/metadata/uid")});
+        let mut s = success(Some(details));
+        if r.group.is_empty()
+            && let Some(m) = s["details"].as_object_mut()
+        {
+            m.remove("group");
+        }
+        Ok(self.output.other(200, &s))
+    }
+
+    fn which(&self) -> Result<ListOptions, Status> {
+        let q = &self.r.query;
+        let labels = q.get("labelSelector").map(LabelSelector::parse).transpose();
+        let labels = labels.map_err(|e| Status::bad_request(format!("unable to parse requirement: {e}")))?;
+        let fields = q.get("fieldSelector").map(FieldSelector::parse).transpose();
+        let fields = fields.map_err(|e| Status::bad_request(e.to_string()))?;
+        if let Some(f) = &fields {
+            let selectable = self.resource.custom.as_ref().map(|c| c.selectable.as_slice());
+            f.check(&self.resource.group, &self.resource.kind, selectable).map_err(|e| Status::bad_request(e.to_string()))?;
+        }
+        let rv = match q.get("resourceVersion") {
+            None => 0,
+            Some(t) => t.parse().map_err(|_| {
+                let cause = Cause::invalid("resourceVersion", &json!(t), "strconv.ParseUint: invalid syntax");
+                Status::invalid("", "ListOptions", "", vec![cause])
+            })?,
+        };
+        let after = q.get("continue").map(str::to_owned);
+        Ok(ListOptions {
+            labels,
+            fields,
+            limit: q.number("limit").unwrap_or(0),
+            not_older_than: if after.is_some() { 0 } else { rv },
+            after,
+        })
+    }
+
+    fn watch(&self) -> Result<Answer, Status> {
+        let q = &self.r.query;
+        let which = self.which()?;
+        let initial = q.get("sendInitialEvents").map(|v| v == "true" || v == "1");
+        if initial.is_some() && q.get("resourceVersionMatch") != Some("NotOlderThan") {
+            let cause = Cause::forbidden("resourceVersionMatch", "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan");
+            return Err(Status::invalid("meta.k8s.io", "ListOptions", "", vec![cause]));
+        }
+        let options = WatchOptions {
+            namespace: Some(self.info.namespace.clone()).filter(|n| !n.is_empty()),
+            since: Some(which.not_older_than).filter(|r| *r > 0),
+            which: ListOptions { limit: 0, after: None, ..which },
+            bookmarks: q.is("allowWatchBookmarks"),
+            initial,
+            timeout: q.number("timeoutSeconds").map(Duration::from_secs),
+        };
+        if matches!(self.output.accepted.form, Form::Discovery) || self.output.accepted.yaml {
+            return Err(Status::not_acceptable("application/json"));
+        }
+        let w = Watch::new(self.server, self.resource.clone(), options, self.output);
+        let mut a = with_type(200, "application/json", Bytes::new());
+        *a.body_mut() = ResponseBody::watch(w);
+        *a.status_mut() = StatusCode::OK;
+        Ok(a)
+    }
+
+    fn media_type(&self) -> &str {
+        let t = self.r.headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or("application/json");
+        t.split(';').next().unwrap_or_default().trim()
+    }
+
+    fn body(&self) -> Result<Value, Status> {
+        match self.media_type() {
+            "application/json" | "" | "*/*" | "text/plain" | "application/x-www-form-urlencoded" => parse_json(&self.r.body),
+            "application/yaml" | "text/yaml" => parse_yaml(&self.r.body),
+            "application/vnd.kubernetes.protobuf" => super::protobuf::decode(&self.r.body).map_err(Status::bad_request),
+            _ => Err(Status::unsupported_media_type("application/json, application/yaml, application/vnd.kubernetes.protobuf")),
+        }
+    }
+
+    fn patch_body(&self) -> Result<(PatchKind, Value), Status> {
+        let body = &self.r.body;
+        match self.media_type() {
+            "application/json-patch+json" => Ok((PatchKind::Json, parse_json(body)?)),
+            "application/merge-patch+json" => Ok((PatchKind::Merge, parse_json(body)?)),
+            "application/strategic-merge-patch+json" => Ok((PatchKind::Strategic, parse_json(body)?)),
+            "application/apply-patch+yaml" | "application/apply-patch+json" => {
+                if self.r.query.get("fieldManager").is_none() {
+                    let cause = Cause::required("fieldManager", "is required for apply patch");
+                    return Err(Status::invalid("meta.k8s.io", "PatchOptions", "", vec![cause]));
+                }
+                Ok((PatchKind::Apply { force: self.r.query.is("force") }, parse_yaml(body)?))
+            }
+            _ => Err(Status::unsupported_media_type(
+                "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json, application/apply-patch+yaml",
+            )),
+        }
+    }
+
+    fn delete_options(&self, call: &mut Call) -> Result<DeleteOptions, Status> {
+        let q = &self.r.query;
+        let mut v = if self.r.body.is_empty() { json!({}) } else { self.body()? };
+        if v["dryRun"] == json!(["All"]) {
+            call.dry_run = true;
+        }
+        if let Some(g) = q.number::<i64>("gracePeriodSeconds") {
+            v["gracePeriodSeconds"] = json!(g);
+        }
+        if let Some(p) = q.get("propagationPolicy") {
+            v["propagationPolicy"] = json!(p);
+        }
+        DeleteOptions::from_body(&v)
+    }
+
+    /// The log of a container, from whoever runs the pod's node.
+    fn log(&self) -> Result<Answer, Status> {
+        let name = &self.info.name;
+        let pod = self.server.get(self.resource, self.ns, name)?;
+        let names: Vec<&str> = ["initContainers", "containers"]
+            .iter()
+            .flat_map(|k| pod.value["spec"][*k].as_array().into_iter().flatten())
+            .map(|c| text(c, "/name"))
+            .collect();
+        let container = match self.r.query.get("container") {
+            Some(c) if names.contains(&c) => c,
+            Some(c) => return Err(Status::bad_request(format!("container {c} is not valid for pod {name}"))),
+            None => match names.as_slice() {
+                [one] => one,
+                _ => {
+                    return Err(Status::bad_request(format!(
+                        "a container name must be specified for pod {name}, choose one of: [{}]",
+                        names.join(" ")
+                    )));
+                }
+            },
+        };
+        let node = text(&pod.value, "/spec/nodeName");
+        if node.is_empty() {
+            return Err(Status::bad_request(format!("pod {name} does not have a host assigned")));
+        }
+        let hook = self.server.node_hook(node).ok_or_else(|| Status::internal(format!("node {node} does not answer")))?;
+        let tail = self.r.query.number("tailLines");
+        let log = hook.log(self.ns, name, container, tail);
+        let log = log.ok_or_else(|| {
+            Status::bad_request(format!("container {container:?} in pod {name:?} is waiting to start: ContainerCreating"))
+        })?;
+        Ok(plain(&log))
+    }
+}
+
+fn success(details: Option<Value>) -> Value {
+    let mut v = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"});
+    match details {
+        Some(d) => v["details"] = d,
+        None => v["code"] = json!(201),
+    }
+    v
+}
+
+fn parse_json(b: &[u8]) -> Result<Value, Status> {
+    serde_json::from_slice(b).map_err(|e| Status::bad_request(format!("error decoding: {e}")))
+}
+
+fn parse_yaml(b: &[u8]) -> Result<Value, Status> {
+    // JSON is YAML; most of it comes as JSON.
+    if let Ok(v) = serde_json::from_slice(b) {
+        return Ok(v);
+    }
+    serde_yaml::from_slice(b).map_err(|e| Status::bad_request(format!("error decoding YAML: {e}")))
+}

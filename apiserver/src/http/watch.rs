@@ -1,0 +1,216 @@
+//! A watch: events of a resource as JSON lines, with selectors that let objects come and go, and bookmarks.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use cfn_net::SharedClock;
+use serde_json::{Value, json};
+use tokio::time::{Instant, Sleep};
+
+use super::output::Output;
+use crate::registry::{ListOptions, Resource, Server};
+use crate::status::Status;
+use crate::store::{Event, EventKind, Object, Source, StoreError};
+
+/// How often a client that allows bookmarks gets one (kube-apiserver: about once a minute).
+const BOOKMARK: Duration = Duration::from_secs(60);
+/// How long a watch lasts that does not say (kube-apiserver: random between 30 and 60 minutes; fixed here).
+const LIFETIME: Duration = Duration::from_secs(45 * 60);
+/// How many events go into one frame at most.
+const BATCH: usize = 128;
+
+/// What a watch asks for.
+pub(super) struct WatchOptions {
+    pub(super) namespace: Option<String>,
+    pub(super) which: ListOptions,
+    /// `resourceVersion`; `None` or 0: from what is there.
+    pub(super) since: Option<u64>,
+    pub(super) bookmarks: bool,
+    /// `sendInitialEvents`.
+    pub(super) initial: Option<bool>,
+    pub(super) timeout: Option<Duration>,
+}
+
+/// The body of a watch's response.
+pub(super) struct Watch {
+    server: Arc<Server>,
+    resource: Arc<Resource>,
+    options: WatchOptions,
+    output: Output,
+    clock: SharedClock,
+    source: Option<Source>,
+    first: VecDeque<Bytes>,
+    end: Pin<Box<Sleep>>,
+    bookmark: Option<Pin<Box<Sleep>>>,
+}
+
+impl Watch {
+    pub(super) fn new(server: &Arc<Server>, resource: Arc<Resource>, options: WatchOptions, output: Output) -> Self {
+        let timeout = options.timeout.unwrap_or(LIFETIME);
+        let mut w = Self {
+            server: server.clone(),
+            clock: server.clock.clone(),
+            source: None,
+            first: VecDeque::new(),
+            end: Box::pin(tokio::time::sleep(timeout)),
+            bookmark: options.bookmarks.then(|| Box::pin(tokio::time::sleep(BOOKMARK))),
+            resource,
+            options,
+            output,
+        };
+        w.start();
+        w
+    }
+
+    fn start(&mut self) {
+        let key = self.resource.storage.clone();
+        let from_now = self.options.since.is_none_or(|r| r == 0);
+        let initial = self.options.initial.unwrap_or(from_now);
+        if initial {
+            let (page, source) = self.server.store.list_and_watch(&key, self.namespace());
+            self.source = Some(source);
+            for o in &page.objects {
+                let o = self.resource.present(o);
+                if self.options.which.matches(&o.value) {
+                    let line = self.line("ADDED", &o);
+                    self.first.push_back(line);
+                }
+            }
+            if self.options.initial == Some(true) && self.options.bookmarks {
+                let mark = self.mark(page.revision, true);
+                self.first.push_back(mark);
+            }
+            return;
+        }
+        let since = if from_now { self.server.store.revision() } else { self.options.since.unwrap_or_default() };
+        match self.server.store.watch_since(&key, since) {
+            Ok(s) => self.source = Some(s),
+            Err(e @ StoreError::TooOld(..)) => self.first.push_back(error(&Status::expired(e.to_string()))),
+            Err(e) => self.first.push_back(error(&Status::internal(e))),
+        }
+    }
+
+    fn namespace(&self) -> Option<&str> {
+        self.options.namespace.as_deref().filter(|_| self.resource.namespaced)
+    }
+
+    fn line(&self, kind: &str, o: &Object) -> Bytes {
+        let output = Output { now: self.clock.now(), ..self.output };
+        let object = output.event(&self.resource, o);
+        let mut b = BytesMut::with_capacity(object.len() + 40);
+        b.put_slice(b"{\"type\":\"");
+        b.put_slice(kind.as_bytes());
+        b.put_slice(b"\",\"object\":");
+        b.put_slice(&object);
+        b.put_slice(b"}\n");
+        b.freeze()
+    }
+
+    fn mark(&self, revision: u64, end_of_initial: bool) -> Bytes {
+        let mut meta = json!({"resourceVersion": revision.to_string(), "creationTimestamp": null});
+        if end_of_initial {
+            meta["annotations"] = json!({"k8s.io/initial-events-end": "true"});
+        }
+        let object = json!({"kind": self.resource.kind, "apiVersion": self.resource.api_version, "metadata": meta});
+        let o = Object::new(object, revision);
+        self.line("BOOKMARK", &o)
+    }
+
+    /// What the client sees of an event: with selectors an object may enter or leave by a change.
+    fn translate(&self, e: &Event) -> Option<Bytes> {
+        if let Some(ns) = self.namespace()
+            && e.object.namespace() != ns
+        {
+            return None;
+        }
+        let o = self.resource.present(&e.object);
+        let which = &self.options.which;
+        if which.is_everything() {
+            let kind = match e.kind {
+                EventKind::Added => "ADDED",
+                EventKind::Modified => "MODIFIED",
+                EventKind::Deleted => "DELETED",
+            };
+            return Some(self.line(kind, &o));
+        }
+        let before = e.previous.as_ref().is_some_and(|p| which.matches(&self.resource.present(p).value));
+        let after = e.kind != EventKind::Deleted && which.matches(&o.value);
+        match (before, after) {
+            (false, false) => None,
+            (false, true) => Some(self.line("ADDED", &o)),
+            (true, true) => Some(self.line("MODIFIED", &o)),
+            (true, false) if e.kind == EventKind::Deleted => Some(self.line("DELETED", &o)),
+            (true, false) => {
+                // The last state that was selected, at the revision of the change.
+                let mut last: Value = (*self.resource.present(e.previous.as_ref()?).value).clone();
+                last["metadata"]["resourceVersion"] = json!(e.revision.to_string());
+                Some(self.line("DELETED", &Object::new(last, e.revision)))
+            }
+        }
+    }
+
+    /// The next bytes; `None`: the watch is over.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        if !self.first.is_empty() {
+            let mut b = BytesMut::new();
+            while let Some(x) = self.first.pop_front() {
+                b.put_slice(&x);
+                if b.len() > 256 * 1024 {
+                    break;
+                }
+            }
+            return Poll::Ready(Some(b.freeze()));
+        }
+        // Read before the channel is found empty: all up to here has been told then.
+        let revision = self.server.store.revision();
+        let Some(mut source) = self.source.take() else { return Poll::Ready(None) };
+        let mut out = BytesMut::new();
+        let mut open = true;
+        for _ in 0..BATCH {
+            match source.poll_recv(cx) {
+                Poll::Ready(Some(e)) => {
+                    if let Some(line) = self.translate(&e) {
+                        out.put_slice(&line);
+                    }
+                }
+                Poll::Ready(None) => {
+                    open = false;
+                    break;
+                }
+                Poll::Pending => break,
+            }
+        }
+        if open {
+            self.source = Some(source);
+        }
+        if !out.is_empty() {
+            return Poll::Ready(Some(out.freeze()));
+        }
+        if !open || self.end.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(None);
+        }
+        // A whole batch that was not for this client: there may be more.
+        if let Some(s) = &self.source
+            && !s.is_empty()
+        {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        if let Some(timer) = &mut self.bookmark
+            && timer.as_mut().poll(cx).is_ready()
+        {
+            timer.as_mut().reset(Instant::now() + BOOKMARK);
+            return Poll::Ready(Some(self.mark(revision, false)));
+        }
+        Poll::Pending
+    }
+}
+
+fn error(s: &Status) -> Bytes {
+    Bytes::from(format!("{}\n", json!({"type": "ERROR", "object": s.to_value()})))
+}

@@ -1,0 +1,20 @@
+//! An embedded Kubernetes API server with controllers and simulated nodes.
+//!
+//! Resources are described by data ([`schema::discovery`] and CustomResourceDefinitions); one path serves them all
+//! ([`registry`]), over HTTP and in process ([`local::Local`]). It is never presented as Kubernetes itself.
+
+pub mod auth;
+pub mod cluster;
+pub mod controllers;
+pub mod crd;
+pub mod defaults;
+pub mod http;
+pub mod local;
+pub mod node;
+pub mod patch;
+pub mod registry;
+pub mod schema;
+pub mod select;
+pub mod status;
+pub mod store;
+pub mod table;

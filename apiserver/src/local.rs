@@ -1,0 +1,287 @@
+//! Access to a cluster from inside its process: the same path as HTTP (versions, defaults, validation, admission),
+//! synchronous, without authentication and authorisation. What the controllers stand on.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
+
+use cfn_net::SharedClock;
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+
+use crate::registry::{Call, DeleteOptions, ListOptions, Propagation, Resource, Server, Target};
+use crate::status::Status;
+use crate::store::{Event, Sink};
+
+pub use crate::store::EventKind;
+
+/// Group, version, resource (plural).
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Gvr {
+    /// API group; empty: core.
+    pub group: Cow<'static, str>,
+    /// Version.
+    pub version: Cow<'static, str>,
+    /// Plural, lower case.
+    pub resource: Cow<'static, str>,
+}
+
+impl Gvr {
+    /// A resource known when this is compiled.
+    #[must_use]
+    pub const fn new(group: &'static str, version: &'static str, resource: &'static str) -> Self {
+        Self { group: Cow::Borrowed(group), version: Cow::Borrowed(version), resource: Cow::Borrowed(resource) }
+    }
+
+    /// A resource known only now (a custom one).
+    pub fn owned(group: impl Into<String>, version: impl Into<String>, resource: impl Into<String>) -> Self {
+        Self {
+            group: Cow::Owned(group.into()),
+            version: Cow::Owned(version.into()),
+            resource: Cow::Owned(resource.into()),
+        }
+    }
+
+    /// `group/version`, or `version` in the core group.
+    #[must_use]
+    pub fn api_version(&self) -> String {
+        if self.group.is_empty() { self.version.to_string() } else { format!("{}/{}", self.group, self.version) }
+    }
+}
+
+impl fmt::Display for Gvr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.api_version(), self.resource)
+    }
+}
+
+/// A change somebody may watch.
+#[derive(Debug, Clone)]
+pub struct WatchEvent {
+    /// What happened.
+    pub kind: EventKind,
+    /// To which resource: in the version watched, or (watching everything) the one it is stored as.
+    pub gvr: Gvr,
+    /// The state after; the last state of a deleted object.
+    pub object: Arc<Value>,
+    /// The state before.
+    pub previous: Option<Arc<Value>>,
+    /// Revision of the store.
+    pub revision: u64,
+}
+
+/// What the API server asks the machine of a node (its kubelet's own API): logs and commands of containers.
+pub trait NodeHook: Send + Sync {
+    /// The log of a container so far (`tail`: only so many last lines), or `None` when it does not run here.
+    fn log(&self, namespace: &str, pod: &str, container: &str, tail: Option<usize>) -> Option<String>;
+    /// Runs a command in a container: output and exit code, or `None` when there is no such thing here.
+    fn exec(&self, namespace: &str, pod: &str, container: &str, command: &[String]) -> Option<(String, i32)> {
+        let _ = (namespace, pod, container, command);
+        None
+    }
+}
+
+/// In-process access to one cluster. Cheap to clone.
+#[derive(Clone)]
+pub struct Local {
+    server: Arc<Server>,
+}
+
+impl Local {
+    pub(crate) fn new(server: Arc<Server>) -> Self {
+        Self { server }
+    }
+
+    /// The server behind.
+    pub(crate) fn server(&self) -> &Arc<Server> {
+        &self.server
+    }
+
+    fn call(&self) -> Call {
+        Call::internal("kube-controller-manager")
+    }
+
+    fn resource(&self, gvr: &Gvr) -> Result<Arc<Resource>, Status> {
+        self.server.catalog.find(&gvr.group, &gvr.version, &gvr.resource).ok_or_else(Status::no_such_path)
+    }
+
+    /// Wall time of this cluster.
+    #[must_use]
+    pub fn clock(&self) -> &SharedClock {
+        &self.server.clock
+    }
+
+    /// One object. `ns` is empty for cluster-scoped resources, here and everywhere below.
+    ///
+    /// # Errors
+    /// 404 when it (or the resource) is not there.
+    pub fn get(&self, gvr: &Gvr, ns: &str, name: &str) -> Result<Arc<Value>, Status> {
+        let r = self.resource(gvr)?;
+        Ok(self.server.get(&r, ns, name)?.value.clone())
+    }
+
+    /// All objects (of `ns`), by namespace and name, and the store's revision.
+    ///
+    /// # Errors
+    /// 404 when the resource is not there.
+    pub fn list(&self, gvr: &Gvr, ns: Option<&str>) -> Result<(Vec<Arc<Value>>, u64), Status> {
+        let r = self.resource(gvr)?;
+        let l = self.server.list(&r, ns, &ListOptions::default())?;
+        Ok((l.objects.into_iter().map(|o| o.value.clone()).collect(), l.revision))
+    }
+
+    /// Changes of `gvrs`: first Added for all that exists, in order, then what happens. Resources that do not exist
+    /// (yet) are left out.
+    #[must_use]
+    pub fn watch(&self, gvrs: &[Gvr]) -> mpsc::UnboundedReceiver<WatchEvent> {
+        let (tx, rx) = mpsc::unbounded_channel();
+        for g in gvrs {
+            if let Ok(resource) = self.resource(g) {
+                self.server.store.watch(&resource.storage.clone(), Box::new(Mapped { resource: Some(resource), tx: tx.clone() }));
+            }
+        }
+        rx
+    }
+
+    /// Changes of every resource, custom ones included, also those defined later.
+    #[must_use]
+    pub fn watch_all(&self) -> mpsc::UnboundedReceiver<WatchEvent> {
+        let (tx, rx) = mpsc::unbounded_channel();
+        self.server.store.watch_all(Box::new(Mapped { resource: None, tx }));
+        rx
+    }
+
+    /// Creates `obj` (with `metadata.generateName` when it has no name).
+    ///
+    /// # Errors
+    /// 409 when it is there, 404 or 403 when its namespace is not there or goes, 422 when it is wrong.
+    pub fn create(&self, gvr: &Gvr, ns: &str, obj: Value) -> Result<Arc<Value>, Status> {
+        let r = self.resource(gvr)?;
+        Ok(self.server.create(&mut self.call(), &r, ns, None, obj)?.value.clone())
+    }
+
+    /// Replaces an object.
+    ///
+    /// # Errors
+    /// 409 when it has a resourceVersion and that is stale, 404, 422.
+    pub fn update(&self, gvr: &Gvr, ns: &str, obj: Value) -> Result<Arc<Value>, Status> {
+        self.replace(gvr, ns, None, obj)
+    }
+
+    /// Replaces an object's status.
+    ///
+    /// # Errors
+    /// As [`Local::update`].
+    pub fn update_status(&self, gvr: &Gvr, ns: &str, obj: Value) -> Result<Arc<Value>, Status> {
+        self.replace(gvr, ns, Some("status"), obj)
+    }
+
+    fn replace(&self, gvr: &Gvr, ns: &str, sub: Option<&str>, obj: Value) -> Result<Arc<Value>, Status> {
+        let r = self.resource(gvr)?;
+        let name = obj["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+        let target = Target { resource: &r, namespace: ns, name: &name, subresource: sub };
+        Ok(self.server.update(&mut self.call(), &target, obj)?.object.value.clone())
+    }
+
+    /// Deletes with background propagation; finalizers and a pod's grace hold it.
+    ///
+    /// # Errors
+    /// 404 when it is not there, 409 when it has another uid.
+    pub fn delete(&self, gvr: &Gvr, ns: &str, name: &str, uid: Option<&str>) -> Result<(), Status> {
+        let o = DeleteOptions {
+            propagation: Some(Propagation::Background),
+            uid: uid.map(str::to_owned),
+            ..DeleteOptions::default()
+        };
+        let r = self.resource(gvr)?;
+        self.server.delete(&mut self.call(), &r, ns, name, &o).map(drop)
+    }
+
+    /// Deletes without grace (finalizers hold it still).
+    ///
+    /// # Errors
+    /// 404 when it is not there.
+    pub fn delete_now(&self, gvr: &Gvr, ns: &str, name: &str) -> Result<(), Status> {
+        let o = DeleteOptions {
+            propagation: Some(Propagation::Background),
+            grace_period_seconds: Some(0),
+            ..DeleteOptions::default()
+        };
+        let r = self.resource(gvr)?;
+        self.server.delete(&mut self.call(), &r, ns, name, &o).map(drop)
+    }
+
+    /// Binds a pod to a node (`pods/binding`).
+    ///
+    /// # Errors
+    /// 404 when the pod is not there, 409 when it is bound already or another pod (`uid`).
+    pub fn bind(&self, ns: &str, pod: &str, uid: &str, node: &str) -> Result<(), Status> {
+        let r = self.resource(&Gvr::new("", "v1", "pods"))?;
+        let body = json!({"apiVersion": "v1", "kind": "Binding", "metadata": {"name": pod, "namespace": ns, "uid": uid},
+            "target": {"kind": "Node", "name": node}});
+        self.server.bind(&mut Call::internal("kube-scheduler"), &r, ns, pod, &body)
+    }
+
+    /// Takes the finalizer `kubernetes` off a namespace (`namespaces/finalize`): it goes once nothing else holds it.
+    ///
+    /// # Errors
+    /// 404 when it is not there.
+    pub fn finalize_namespace(&self, name: &str) -> Result<(), Status> {
+        let r = self.resource(&Gvr::new("", "v1", "namespaces"))?;
+        let mut ns = (*self.server.get(&r, "", name)?.value).clone();
+        ns["spec"]["finalizers"] = json!([]);
+        let target = Target { resource: &r, namespace: "", name, subresource: Some("finalize") };
+        self.server.update(&mut self.call(), &target, ns).map(drop)
+    }
+
+    /// The resource of a kind (as owner references name it) and whether it is namespaced.
+    #[must_use]
+    pub fn resource_of(&self, api_version: &str, kind: &str) -> Option<(Gvr, bool)> {
+        let r = self.server.catalog.of_kind(api_version, kind)?;
+        Some((r.gvr(), r.namespaced))
+    }
+
+    /// Every resource that is stored (one version of each), custom ones included, and whether it is namespaced.
+    #[must_use]
+    pub fn resources(&self) -> Vec<(Gvr, bool)> {
+        self.server.catalog.stored().into_iter().map(|r| (r.gvr(), r.namespaced)).collect()
+    }
+
+    /// Where logs and commands of the pods on `node` are answered; `None` takes it away.
+    pub fn set_node_hook(&self, node: &str, hook: Option<Arc<dyn NodeHook>>) {
+        self.server.set_node_hook(node, hook);
+    }
+}
+
+/// Turns the store's events into [`WatchEvent`]s.
+struct Mapped {
+    /// The resource in the version asked for; `None`: as stored.
+    resource: Option<Arc<Resource>>,
+    tx: mpsc::UnboundedSender<WatchEvent>,
+}
+
+impl Sink for Mapped {
+    fn send(&self, e: &Arc<Event>) -> bool {
+        let event = match &self.resource {
+            None => WatchEvent {
+                kind: e.kind,
+                gvr: (*e.resource).clone(),
+                object: e.object.value.clone(),
+                previous: e.previous.as_ref().map(|p| p.value.clone()),
+                revision: e.revision,
+            },
+            Some(r) => WatchEvent {
+                kind: e.kind,
+                gvr: r.gvr(),
+                object: r.present(&e.object).value.clone(),
+                previous: e.previous.as_ref().map(|p| r.present(p).value.clone()),
+                revision: e.revision,
+            },
+        };
+        self.tx.send(event).is_ok()
+    }
+
+    fn is_closed(&self) -> bool {
+        self.tx.is_closed()
+    }
+}

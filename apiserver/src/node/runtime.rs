@@ -1,0 +1,535 @@
+//! The container runtime of a simulated node: what really runs on the host. It outlives the kubelet, and its records
+//! outlive the host (they are the host's disk).
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::Ipv4Addr;
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use cfn_net::{ClientConfig, Net, SharedClock};
+use futures::FutureExt;
+use jiff::Timestamp;
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::workload::{Workload, WorkloadContext};
+use crate::local::NodeHook;
+
+/// Lines of log kept per container.
+const LOG_LINES: usize = 2000;
+/// Exit code of a container that was killed (128 + SIGKILL).
+const KILLED: i32 = 137;
+/// Exit code of a container whose host died under it, as containerd finds it after a reboot.
+const LOST: i32 = 255;
+
+/// How a container ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Ended {
+    pub code: i32,
+    pub reason: &'static str,
+    pub started: Timestamp,
+    pub finished: Timestamp,
+    pub id: String,
+}
+
+/// What a container is doing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Doing {
+    Running { started: Timestamp, ready: bool },
+    Exited(Ended),
+}
+
+/// A container as the kubelet sees it.
+#[derive(Debug, Clone)]
+pub(crate) struct View {
+    pub id: String,
+    pub image: String,
+    pub restarts: u32,
+    pub doing: Doing,
+    pub last: Option<Ended>,
+    pub builtin: bool,
+    /// Asked to end.
+    pub stopping: bool,
+    /// When its present state (with readiness) began.
+    pub since: Instant,
+}
+
+struct Container {
+    view: View,
+    /// SIGTERM and SIGKILL of a built-in container.
+    signals: Option<(CancellationToken, CancellationToken)>,
+    log: Log,
+}
+
+type Log = Arc<Mutex<VecDeque<String>>>;
+
+struct Sandbox {
+    namespace: String,
+    name: String,
+    ip: Option<Ipv4Addr>,
+    containers: BTreeMap<String, Container>,
+    /// The service account token it was given last.
+    token: Option<String>,
+}
+
+#[derive(Default)]
+struct Inner {
+    pods: BTreeMap<String, Sandbox>,
+    next_address: u32,
+    next_id: u64,
+    dirty: BTreeSet<String>,
+}
+
+/// A container that runs on the host: ground truth for asserts.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RunningPod {
+    /// Namespace.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+    /// UID.
+    pub uid: String,
+    /// Running containers: name, how often it was restarted, since when it runs.
+    pub containers: Vec<(String, u32, Timestamp)>,
+}
+
+/// The runtime of one node.
+pub(crate) struct Runtime {
+    node: String,
+    net: Net,
+    clock: SharedClock,
+    base: Ipv4Addr,
+    size: u32,
+    inner: Mutex<Inner>,
+    changed: Notify,
+}
+
+/// What a container is started from.
+pub(crate) struct Start {
+    pub container: String,
+    pub image: String,
+    /// Restarts to begin with when this disk knows nothing of the container.
+    pub restarts: u32,
+    /// Code to run and what it needs but for what the runtime adds.
+    pub builtin: Option<(Arc<dyn Workload>, Prepared)>,
+}
+
+/// The context of a built-in container, as far as the kubelet makes it.
+pub(crate) struct Prepared {
+    pub pod: Arc<serde_json::Value>,
+    pub args: Vec<String>,
+    pub env: BTreeMap<String, String>,
+    pub host: String,
+    pub seed: cfn_net::Seed,
+    pub api: Option<ClientConfig>,
+}
+
+impl Runtime {
+    pub(crate) fn new(node: &str, net: Net, clock: SharedClock, base: Ipv4Addr, size: u32) -> Self {
+        let inner = Mutex::new(Inner {
+            next_address: 2,
+            ..Inner::default()
+        });
+        Self {
+            node: node.to_owned(),
+            net,
+            clock,
+            base,
+            size,
+            inner,
+            changed: Notify::new(),
+        }
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn site(&self) -> String {
+        self.net.site_of(&self.node).unwrap_or_default()
+    }
+
+    /// Makes a pod's sandbox, once; returns its address (none with `host_network`).
+    pub(crate) fn sandbox(&self, uid: &str, namespace: &str, name: &str, host_network: bool) -> Option<String> {
+        let mut inner = self.inner();
+        if let Some(s) = inner.pods.get(uid) {
+            return s.ip.map(|ip| ip.to_string());
+        }
+        let ip = (!host_network).then(|| {
+            // Round robin, as the CNI plugin host-local hands them out.
+            let taken: BTreeSet<_> = inner.pods.values().filter_map(|s| s.ip).collect();
+            let room = self.size.saturating_sub(3).max(1);
+            let mut n = inner.next_address;
+            for _ in 0..room {
+                let candidate = Ipv4Addr::from(u32::from(self.base) + n);
+                n = if n + 2 >= self.size { 2 } else { n + 1 };
+                if !taken.contains(&candidate) {
+                    inner.next_address = n;
+                    return candidate;
+                }
+            }
+            Ipv4Addr::from(u32::from(self.base) + n)
+        });
+        let sandbox = Sandbox {
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+            ip,
+            containers: BTreeMap::new(),
+            token: None,
+        };
+        inner.pods.insert(uid.to_owned(), sandbox);
+        drop(inner);
+        let ip = ip.map(|ip| ip.to_string());
+        if let Some(ip) = &ip {
+            self.net.add_host(ip, &self.site());
+        }
+        ip
+    }
+
+    /// The address of a pod's sandbox.
+    pub(crate) fn address(&self, uid: &str) -> Option<String> {
+        self.inner().pods.get(uid)?.ip.map(|ip| ip.to_string())
+    }
+
+    /// The containers of a pod.
+    pub(crate) fn views(&self, uid: &str) -> BTreeMap<String, View> {
+        let inner = self.inner();
+        let of = |s: &Sandbox| s.containers.iter().map(|(n, c)| (n.clone(), c.view.clone())).collect();
+        inner.pods.get(uid).map(of).unwrap_or_default()
+    }
+
+    /// UIDs of the pods this host has anything of.
+    pub(crate) fn pods(&self) -> Vec<String> {
+        self.inner().pods.keys().cloned().collect()
+    }
+
+    pub(crate) fn token(&self, uid: &str) -> Option<String> {
+        self.inner().pods.get(uid)?.token.clone()
+    }
+
+    pub(crate) fn keep_token(&self, uid: &str, token: &str) {
+        if let Some(s) = self.inner().pods.get_mut(uid) {
+            s.token = Some(token.to_owned());
+        }
+    }
+
+    /// Starts a container (again).
+    pub(crate) fn start(self: &Arc<Self>, uid: &str, start: Start) {
+        let now = self.clock.now();
+        let mut inner = self.inner();
+        inner.next_id += 1;
+        let id = format!("cfn://{:016x}{:016x}", fnv(&self.node), inner.next_id);
+        let Some(sandbox) = inner.pods.get_mut(uid) else { return };
+        let before = sandbox.containers.remove(&start.container);
+        let (restarts, last, log) = match before {
+            Some(c) => {
+                let last = match c.view.doing {
+                    Doing::Exited(e) => Some(e),
+                    Doing::Running { .. } => c.view.last,
+                };
+                (c.view.restarts + 1, last, Log::default())
+            }
+            None => (start.restarts, None, Log::default()),
+        };
+        let view = View {
+            id: id.clone(),
+            image: start.image.clone(),
+            restarts,
+            doing: Doing::Running {
+                started: now,
+                ready: false,
+            },
+            last,
+            builtin: start.builtin.is_some(),
+            stopping: false,
+            since: Instant::now(),
+        };
+        let signals = start
+            .builtin
+            .as_ref()
+            .map(|_| (CancellationToken::new(), CancellationToken::new()));
+        let container = Container {
+            view,
+            signals: signals.clone(),
+            log: log.clone(),
+        };
+        sandbox.containers.insert(start.container.clone(), container);
+        drop(inner);
+        if let (Some((workload, p)), Some((term, kill))) = (start.builtin, signals) {
+            let (ready, said) = watch::channel(false);
+            let write = move |line: &str| {
+                let mut l = log.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                if l.len() >= LOG_LINES {
+                    l.pop_front();
+                }
+                l.push_back(line.to_owned());
+            };
+            let ctx = WorkloadContext {
+                pod: p.pod,
+                container: start.container.clone(),
+                image: start.image,
+                args: p.args,
+                env: p.env,
+                host: p.host,
+                node: self.node.clone(),
+                site: self.site(),
+                net: self.net.clone(),
+                clock: self.clock.clone(),
+                seed: p.seed.child(&restarts.to_string()),
+                api: p.api,
+                ready,
+                log: Arc::new(write),
+                cancel: term,
+            };
+            let this = self.clone();
+            tokio::spawn(this.supervise(workload, ctx, said, kill, uid.to_owned(), start.container, id));
+        }
+        self.touch(uid);
+    }
+
+    /// Runs a built-in container to its end.
+    #[allow(clippy::too_many_arguments, reason = "one container")]
+    async fn supervise(
+        self: Arc<Self>,
+        workload: Arc<dyn Workload>,
+        ctx: WorkloadContext,
+        mut ready: watch::Receiver<bool>,
+        kill: CancellationToken,
+        uid: String,
+        container: String,
+        id: String,
+    ) {
+        let mut run = Box::pin(AssertUnwindSafe(async move { workload.run(ctx).await }).catch_unwind());
+        let mut listening = true;
+        let code = loop {
+            tokio::select! {
+                biased;
+                () = kill.cancelled() => break KILLED,
+                // A panic is the process's abort (128 + SIGABRT).
+                code = &mut run => break code.unwrap_or(134),
+                changed = ready.changed(), if listening => match changed {
+                    Ok(()) => { let r = *ready.borrow_and_update(); self.ready(&uid, &container, &id, r); }
+                    Err(_) => listening = false,
+                },
+            }
+        };
+        drop(run);
+        let reason = match code {
+            0 => "Completed",
+            _ => "Error",
+        };
+        self.ended(&uid, &container, &id, code, reason, self.clock.now());
+    }
+
+    fn change(&self, uid: &str, container: &str, id: Option<&str>, f: impl FnOnce(&mut Container) -> bool) {
+        let mut inner = self.inner();
+        let found = inner.pods.get_mut(uid).and_then(|s| s.containers.get_mut(container));
+        let changed = found.filter(|c| id.is_none_or(|id| c.view.id == id)).is_some_and(f);
+        drop(inner);
+        if changed {
+            self.touch(uid);
+        }
+    }
+
+    fn touch(&self, uid: &str) {
+        self.inner().dirty.insert(uid.to_owned());
+        self.changed.notify_one();
+    }
+
+    fn ready(&self, uid: &str, container: &str, id: &str, is: bool) {
+        self.change(uid, container, Some(id), |c| match &mut c.view.doing {
+            Doing::Running { ready, .. } if *ready != is => {
+                *ready = is;
+                c.view.since = Instant::now();
+                true
+            }
+            _ => false,
+        });
+    }
+
+    /// Says that a simulated container is ready, or no longer.
+    pub(crate) fn set_ready(&self, uid: &str, container: &str, is: bool) {
+        let id = self.views(uid).get(container).map(|v| v.id.clone());
+        if let Some(id) = id {
+            self.ready(uid, container, &id, is);
+        }
+    }
+
+    fn ended(&self, uid: &str, container: &str, id: &str, code: i32, reason: &'static str, at: Timestamp) {
+        self.change(uid, container, Some(id), |c| {
+            let Doing::Running { started, .. } = c.view.doing else {
+                return false;
+            };
+            c.view.doing = Doing::Exited(Ended {
+                code,
+                reason,
+                started,
+                finished: at,
+                id: c.view.id.clone(),
+            });
+            c.view.since = Instant::now();
+            c.signals = None;
+            true
+        });
+    }
+
+    /// Ends a simulated container.
+    pub(crate) fn exit(&self, uid: &str, container: &str, code: i32) {
+        let id = self.views(uid).get(container).map(|v| v.id.clone());
+        if let Some(id) = id {
+            let reason = if code == 0 { "Completed" } else { "Error" };
+            self.ended(uid, container, &id, code, reason, self.clock.now());
+        }
+    }
+
+    /// Asks a container to end (SIGTERM).
+    pub(crate) fn terminate(&self, uid: &str, container: &str) {
+        self.change(uid, container, None, |c| {
+            if !matches!(c.view.doing, Doing::Running { .. }) || c.view.stopping {
+                return false;
+            }
+            c.view.stopping = true;
+            c.view.since = Instant::now();
+            if let Some((term, _)) = &c.signals {
+                term.cancel();
+            }
+            true
+        });
+    }
+
+    /// Ends a container at once (SIGKILL).
+    pub(crate) fn kill(&self, uid: &str, container: &str) {
+        let mut simulated = false;
+        self.change(uid, container, None, |c| {
+            match &c.signals {
+                Some((term, kill)) => {
+                    term.cancel();
+                    kill.cancel();
+                }
+                None => simulated = true,
+            }
+            false
+        });
+        if simulated {
+            self.exit(uid, container, KILLED);
+        }
+    }
+
+    /// Ends and forgets a pod.
+    pub(crate) fn remove(&self, uid: &str) {
+        let gone = self.inner().pods.remove(uid);
+        if let Some(s) = gone {
+            for (term, kill) in s.containers.values().filter_map(|c| c.signals.as_ref()) {
+                term.cancel();
+                kill.cancel();
+            }
+            if let Some(ip) = s.ip {
+                self.net.remove_host(&ip.to_string());
+            }
+        }
+    }
+
+    /// The host dies: everything that runs is gone, the records stay.
+    pub(crate) fn crash(&self) {
+        let now = self.clock.now();
+        let mut inner = self.inner();
+        let mut addresses = Vec::new();
+        for s in inner.pods.values_mut() {
+            addresses.extend(s.ip);
+            for c in s.containers.values_mut() {
+                if let Some((term, kill)) = c.signals.take() {
+                    term.cancel();
+                    kill.cancel();
+                }
+                if let Doing::Running { started, .. } = c.view.doing {
+                    let end = Ended {
+                        code: LOST,
+                        reason: "Unknown",
+                        started,
+                        finished: now,
+                        id: c.view.id.clone(),
+                    };
+                    c.view.doing = Doing::Exited(end);
+                    c.view.since = Instant::now();
+                }
+                c.view.stopping = false;
+            }
+        }
+        drop(inner);
+        self.net.stop_host(&self.node);
+        for ip in addresses {
+            self.net.stop_host(&ip.to_string());
+        }
+    }
+
+    /// The host is back.
+    pub(crate) fn boot(&self) {
+        self.net.start_host(&self.node);
+        let addresses: Vec<_> = self.inner().pods.values().filter_map(|s| s.ip).collect();
+        for ip in addresses {
+            self.net.start_host(&ip.to_string());
+        }
+    }
+
+    /// Waits until something changes by itself.
+    pub(crate) async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    /// The pods that changed since the last call.
+    pub(crate) fn take_dirty(&self) -> BTreeSet<String> {
+        std::mem::take(&mut self.inner().dirty)
+    }
+
+    pub(crate) fn running(&self) -> Vec<RunningPod> {
+        let inner = self.inner();
+        let mut list: Vec<_> = inner
+            .pods
+            .iter()
+            .filter_map(|(uid, s)| {
+                let containers: Vec<_> = s
+                    .containers
+                    .iter()
+                    .filter_map(|(n, c)| match c.view.doing {
+                        Doing::Running { started, .. } => Some((n.clone(), c.view.restarts, started)),
+                        Doing::Exited(_) => None,
+                    })
+                    .collect();
+                let pod = RunningPod {
+                    namespace: s.namespace.clone(),
+                    name: s.name.clone(),
+                    uid: uid.clone(),
+                    containers,
+                };
+                (!pod.containers.is_empty()).then_some(pod)
+            })
+            .collect();
+        list.sort();
+        list
+    }
+}
+
+impl NodeHook for Runtime {
+    fn log(&self, namespace: &str, pod: &str, container: &str, tail: Option<usize>) -> Option<String> {
+        let inner = self.inner();
+        let s = inner
+            .pods
+            .values()
+            .find(|s| s.namespace == namespace && s.name == pod)?;
+        let c = if container.is_empty() {
+            s.containers.values().next()?
+        } else {
+            s.containers.get(container)?
+        };
+        let lines = c.log.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let skip = tail.map_or(0, |t| lines.len().saturating_sub(t));
+        Some(lines.iter().skip(skip).map(|l| format!("{l}\n")).collect())
+    }
+}
+
+fn fnv(s: &str) -> u64 {
+    s.bytes().fold(0xcbf2_9ce4_8422_2325, |h, b| {
+        (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3)
+    })
+}

@@ -1,0 +1,412 @@
+//! Server-side apply (`sigs.k8s.io/structured-merge-diff/v6/merge`, and the managers around it in
+//! `k8s.io/apimachinery/pkg/util/managedfields/internal`).
+//!
+//! Left out: conversion of other managers' sets between versions (a set is read against the version at hand), and
+//! adapting sets to schemas that changed between atomic and granular.
+
+use super::fieldset::FieldSet;
+use super::managed::{self, Managed, Operation, Owned, Owner};
+use super::path::{self, PathElement};
+use super::typed::{self, Comparison};
+use crate::schema::{SchemaRef, quote};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+/// Annotation in which `kubectl apply` keeps what it last applied.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+/// Owner of what was there before anybody applied.
+const BEFORE_FIRST_APPLY: &str = "before-first-apply";
+
+/// A field that another manager owns and that the applied object would change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Conflict {
+    /// The manager that owns the field.
+    pub manager: String,
+    /// Its operation: `Apply` or `Update`.
+    pub operation: &'static str,
+    /// Its apiVersion; empty for applies.
+    pub api_version: String,
+    /// Its subresource, empty for none.
+    pub subresource: String,
+    /// The field, as Kubernetes prints it: `.spec.replicas`.
+    pub field: String,
+}
+
+impl Conflict {
+    /// `metav1.StatusCause.message`; its reason is `FieldManagerConflict`, its field [`Conflict::field`].
+    pub fn message(&self) -> String {
+        format!("conflict with {}", self.owner())
+    }
+
+    fn owner(&self) -> String {
+        let mut text = quote(&self.manager);
+        if !self.subresource.is_empty() {
+            let _ = write!(text, " with subresource {}", quote(&self.subresource));
+        }
+        if self.operation == "Update" {
+            let _ = write!(text, " using {}", self.api_version);
+        }
+        text
+    }
+}
+
+/// Why an apply failed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ApplyError {
+    /// Fields of others would change: HTTP 409, `force` overrules. Never empty.
+    #[error("{}", conflict_message(.0))]
+    Conflicts(Vec<Conflict>),
+    /// The applied object names its managedFields, or is of another version: HTTP 400.
+    #[error("{0}")]
+    BadRequest(String),
+    /// The applied object does not fit the schema (unknown fields, elements twice): HTTP 500 upstream.
+    #[error("{0}")]
+    NotTyped(String),
+}
+
+fn conflict_message(conflicts: &[Conflict]) -> String {
+    if let [only] = conflicts {
+        return format!(
+            "Apply failed with 1 conflict: conflict with {}: {}",
+            only.owner(),
+            only.field
+        );
+    }
+    let mut by_owner: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    for conflict in conflicts {
+        by_owner.entry(conflict.owner()).or_default().push(&conflict.field);
+    }
+    let mut lines = Vec::new();
+    for (owner, fields) in by_owner {
+        lines.push(format!("conflicts with {owner}:"));
+        lines.extend(fields.into_iter().map(|field| format!("- {field}")));
+    }
+    format!("Apply failed with {} conflicts: {}", conflicts.len(), lines.join("\n"))
+}
+
+/// Fields that are in no manager's set.
+fn never_owned() -> FieldSet {
+    FieldSet::of_names(&[
+        "apiVersion",
+        "kind",
+        "metadata",
+        "metadata.name",
+        "metadata.namespace",
+        "metadata.creationTimestamp",
+        "metadata.selfLink",
+        "metadata.uid",
+        "metadata.clusterName",
+        "metadata.generation",
+        "metadata.managedFields",
+        "metadata.resourceVersion",
+    ])
+}
+
+/// Server-side apply: the merged object with its `metadata.managedFields` brought up to date. The caller then
+/// defaults, prunes and validates it as any other update.
+///
+/// `live` is the object as stored, in the version of `schema`, or `None` when it is to be created; `now` an RFC 3339
+/// time in seconds; `reset_fields` are field paths (`.status`) that this endpoint may not own.
+///
+/// # Errors
+/// See [`ApplyError`].
+#[allow(clippy::too_many_arguments)]
+pub fn apply(
+    live: Option<&Value>,
+    applied: &Value,
+    manager: &str,
+    schema: &SchemaRef,
+    force: bool,
+    subresource: &str,
+    now: &str,
+    reset_fields: &[&str],
+) -> Result<Value, ApplyError> {
+    let api_version = applied["apiVersion"].as_str().unwrap_or_default();
+    if !applied["metadata"]["managedFields"].is_null() {
+        return Err(ApplyError::BadRequest("metadata.managedFields must be nil".to_owned()));
+    }
+    if let Err(error) = typed::check(schema, applied, &mut Vec::new()) {
+        let gvk = format!("{api_version}, Kind={}", applied["kind"].as_str().unwrap_or_default());
+        let gvk = if api_version.contains('/') {
+            gvk
+        } else {
+            format!("/{gvk}")
+        };
+        let namespace = applied["metadata"]["namespace"].as_str().unwrap_or_default();
+        let name = applied["metadata"]["name"].as_str().unwrap_or_default();
+        return Err(ApplyError::NotTyped(format!(
+            "failed to create typed patch object ({namespace}/{name}; {gvk}): {error}"
+        )));
+    }
+    let empty = json!({"apiVersion": applied["apiVersion"], "kind": applied["kind"]});
+    let request = Request {
+        schema,
+        applied,
+        owner: Owner::new(manager, Operation::Apply, api_version, subresource),
+        api_version,
+        reset: FieldSet::of_names(reset_fields),
+    };
+    let mut current = live.cloned().unwrap_or_else(|| empty.clone());
+    let mut managed = managed::decode(&current["metadata"]["managedFields"]).unwrap_or_default();
+    managed::strip(&mut current);
+    if managed.is_empty() {
+        // What was there before anybody was asked belongs to somebody too.
+        let reset = &request.reset;
+        record_update(
+            &empty,
+            &current,
+            &mut managed,
+            BEFORE_FIRST_APPLY,
+            api_version,
+            "",
+            schema,
+            now,
+            reset,
+        );
+    }
+    let mut result = request.run(&current, managed.clone(), force);
+    if let Err(conflicts) = &result
+        && manager == "kubectl"
+        && let Some(allowed) = last_applied_fields(schema, &current, api_version)
+    {
+        // kubectl taking over from its client-side apply may change what that applied last.
+        let rest: Vec<_> = conflicts
+            .iter()
+            .filter(|(_, path)| !allowed.has(path))
+            .cloned()
+            .collect();
+        result = if rest.is_empty() {
+            request.run(&current, managed, true)
+        } else {
+            Err(rest)
+        };
+    }
+    let (mut object, mut managed) = result.map_err(|conflicts| {
+        ApplyError::Conflicts(
+            conflicts
+                .into_iter()
+                .map(|(owner, path)| conflict(owner, &path))
+                .collect(),
+        )
+    })?;
+    if !path::same(&object, &current)
+        && let Some(owned) = managed.get_mut(&request.owner)
+    {
+        owned.time = Some(now.to_owned());
+    }
+    if manager == "kubectl"
+        && object["metadata"]["annotations"][LAST_APPLIED]
+            .as_str()
+            .is_some_and(|t| !t.is_empty())
+    {
+        let mut config = applied.clone();
+        if let Some(annotations) = config.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut) {
+            annotations.remove(LAST_APPLIED);
+        }
+        object["metadata"]["annotations"][LAST_APPLIED] = format!("{config}\n").into();
+    }
+    managed::encode(&mut object, &managed);
+    Ok(object)
+}
+
+fn conflict(owner: Owner, path: &[PathElement]) -> Conflict {
+    let (operation, api_version) = match owner.operation {
+        Operation::Apply => ("Apply", String::new()),
+        Operation::Update => ("Update", owner.api_version().to_owned()),
+    };
+    Conflict {
+        operation,
+        api_version,
+        field: path::display(path),
+        manager: owner.manager,
+        subresource: owner.subresource,
+    }
+}
+
+/// Fields in conflict, with their owners.
+type Conflicts = Vec<(Owner, Vec<PathElement>)>;
+
+/// One apply.
+struct Request<'a> {
+    schema: &'a SchemaRef,
+    applied: &'a Value,
+    owner: Owner,
+    api_version: &'a str,
+    reset: FieldSet,
+}
+
+impl Request<'_> {
+    /// Merges, removes what is no longer applied, and settles who owns what (Updater.Apply).
+    fn run(&self, live: &Value, mut managed: Managed, force: bool) -> Result<(Value, Managed), Conflicts> {
+        let merged = typed::merge(self.schema, live, self.applied);
+        let last = managed.remove(&self.owner);
+        let set = typed::field_set(self.schema, self.applied).recursive_difference(&self.reset);
+        let time = last.as_ref().and_then(|owned| owned.time.clone());
+        managed.insert(
+            self.owner.clone(),
+            Owned {
+                set,
+                api_version: self.api_version.to_owned(),
+                time,
+            },
+        );
+        let object = match last {
+            Some(last) if !last.set.is_empty() => prune(self.schema, &merged, &managed, &last.set),
+            _ => merged,
+        };
+        let comparison = typed::compare(self.schema, live, &object);
+        settle(comparison.without(&self.reset), &mut managed, &self.owner, force)?;
+        if let Some(owned) = managed.get_mut(&self.owner) {
+            owned.set = owned.set.difference(&never_owned());
+            if owned.set.is_empty() {
+                managed.remove(&self.owner);
+            }
+        }
+        Ok((object, managed))
+    }
+}
+
+/// Removes from the merged object what this manager applied last time, does not apply now, and nobody else owns.
+fn prune(schema: &SchemaRef, merged: &Value, managed: &Managed, last: &FieldSet) -> Value {
+    let named = |set: &FieldSet| set.with_named_fields(schema);
+    let pruned = typed::remove(schema, merged, &named(last));
+    // Back comes what anybody owns (this manager's new set included) ...
+    let owned = managed
+        .values()
+        .fold(FieldSet::default(), |all, owned| all.union(&owned.set));
+    let merged_set = named(&typed::field_set(schema, merged));
+    let pruned_set = named(&typed::field_set(schema, &pruned));
+    let pruned = typed::remove(
+        schema,
+        merged,
+        &merged_set.difference(&pruned_set.union(&named(&owned))),
+    );
+    // ... and what this manager did not apply last time.
+    let pruned_set = named(&typed::field_set(schema, &pruned));
+    typed::remove(
+        schema,
+        merged,
+        &merged_set.difference(&pruned_set).intersection(&named(last)),
+    )
+}
+
+/// Takes changed fields from the other owners, or tells the conflicts unless `force` (Updater.update).
+fn settle(comparison: Comparison, managed: &mut Managed, owner: &Owner, force: bool) -> Result<(), Conflicts> {
+    let changed = comparison.modified.union(&comparison.added);
+    let others = || managed.iter().filter(|(other, _)| *other != owner);
+    if !force {
+        let conflicts: Conflicts = others()
+            .flat_map(|(other, owned)| {
+                owned
+                    .set
+                    .intersection(&changed)
+                    .paths()
+                    .into_iter()
+                    .map(|path| (other.clone(), path))
+            })
+            .collect();
+        if !conflicts.is_empty() {
+            return Err(conflicts);
+        }
+    }
+    for (other, owned) in managed.iter_mut() {
+        if other != owner {
+            owned.set = owned.set.difference(&changed).difference(&comparison.removed);
+        }
+    }
+    managed.retain(|_, owned| !owned.set.is_empty());
+    Ok(())
+}
+
+/// Fields in which the object still is as `kubectl apply` last applied it.
+fn last_applied_fields(schema: &SchemaRef, live: &Value, api_version: &str) -> Option<FieldSet> {
+    let text = live["metadata"]["annotations"][LAST_APPLIED].as_str()?;
+    let last: Value = serde_json::from_str(text).ok()?;
+    if last["apiVersion"] != api_version {
+        return None;
+    }
+    let comparison = typed::compare(schema, &last, live);
+    let set = typed::field_set(schema, &last);
+    Some(
+        set.difference(&comparison.modified)
+            .difference(&comparison.added)
+            .difference(&comparison.removed),
+    )
+}
+
+/// Brings `new.metadata.managedFields` up to date after a create (`old` is `None`), update or patch that is not an
+/// apply, as `manager`'s `Update` at `now` (RFC 3339, seconds).
+///
+/// `new` is the object as it will be stored (defaulted, pruned); its apiVersion is that of the request.
+/// `reset_fields` are field paths (`.status`) that this endpoint may not own.
+pub fn track_update(
+    old: Option<&Value>,
+    new: &mut Value,
+    manager: &str,
+    subresource: &str,
+    schema: &SchemaRef,
+    now: &str,
+    reset_fields: &[&str],
+) {
+    let api_version = new["apiVersion"].as_str().unwrap_or_default().to_owned();
+    let empty = json!({"apiVersion": new["apiVersion"], "kind": new["kind"]});
+    let mut live = old.cloned().unwrap_or(empty);
+    let mut managed = managed::from_live_or_new(&live, new, subresource);
+    managed::strip(&mut live);
+    managed::strip(new);
+    // Objects that are not tracked stay so until somebody applies.
+    if !managed.is_empty() || old.is_none() {
+        let reset = FieldSet::of_names(reset_fields);
+        record_update(
+            &live,
+            new,
+            &mut managed,
+            manager,
+            &api_version,
+            subresource,
+            schema,
+            now,
+            &reset,
+        );
+    }
+    managed::encode(new, &managed);
+}
+
+/// Records that `manager` made `live` into `new`.
+#[allow(clippy::too_many_arguments)]
+fn record_update(
+    live: &Value,
+    new: &Value,
+    managed: &mut Managed,
+    manager: &str,
+    api_version: &str,
+    subresource: &str,
+    schema: &SchemaRef,
+    now: &str,
+    reset: &FieldSet,
+) {
+    let owner = Owner::new(manager, Operation::Update, api_version, subresource);
+    let comparison = typed::compare(schema, live, new);
+    let own = comparison
+        .modified
+        .union(&comparison.added)
+        .recursive_difference(reset)
+        .difference(&never_owned());
+    // Everybody loses what changed, this manager's own earlier set included: it gets the fields back just below.
+    let nobody = Owner::new("current-operation", Operation::Apply, "", "");
+    let settled = settle(comparison.without(reset), managed, &nobody, true);
+    debug_assert!(settled.is_ok(), "forced updates have no conflicts");
+    if !own.is_empty() {
+        let set = managed
+            .get(&owner)
+            .map_or_else(|| own.clone(), |previous| own.union(&previous.set));
+        let owned = Owned {
+            set,
+            api_version: api_version.to_owned(),
+            time: Some(now.to_owned()),
+        };
+        managed.insert(owner, owned);
+    }
+    managed::cap(managed);
+}

@@ -1,0 +1,516 @@
+//! Objects seen through their schemas, as server-side apply sees them: which fields they have, what differs, merging
+//! and removing (`sigs.k8s.io/structured-merge-diff/v6/typed`).
+
+use super::fieldset::FieldSet;
+use super::path::{PathElement, display, same};
+use crate::schema::{ListType, SchemaRef, Type};
+use serde_json::{Map, Value};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
+
+/// How a value is handled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Shape {
+    /// As one value: scalars, and whatever does not fit its schema.
+    Leaf,
+    /// As an object, field by field.
+    Map,
+    /// As a list, element by element.
+    List,
+    /// As an object or list that is one value.
+    Atomic,
+}
+
+/// What differs between two objects; no field is in more than one of the sets.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Comparison {
+    pub(super) added: FieldSet,
+    pub(super) modified: FieldSet,
+    pub(super) removed: FieldSet,
+}
+
+impl Comparison {
+    /// Leaves out fields and all below them.
+    pub(super) fn without(self, fields: &FieldSet) -> Comparison {
+        if fields.is_empty() {
+            return self;
+        }
+        Comparison {
+            added: self.added.recursive_difference(fields),
+            modified: self.modified.recursive_difference(fields),
+            removed: self.removed.recursive_difference(fields),
+        }
+    }
+}
+
+fn shape(schema: &SchemaRef, value: &Value) -> Shape {
+    let kind = schema.kind();
+    match value {
+        // Null takes the shape its schema demands.
+        Value::Null => match kind {
+            Type::Object if schema.is_atomic_map() => Shape::Atomic,
+            Type::Object => Shape::Map,
+            Type::Array if *schema.list_type() == ListType::Atomic => Shape::Atomic,
+            Type::Array => Shape::List,
+            _ => Shape::Leaf,
+        },
+        Value::Object(_) if matches!(kind, Type::Object | Type::Any) => {
+            if schema.is_atomic_map() {
+                Shape::Atomic
+            } else {
+                Shape::Map
+            }
+        }
+        Value::Array(_) if matches!(kind, Type::Array | Type::Any) => {
+            if *schema.list_type() == ListType::Atomic {
+                Shape::Atomic
+            } else {
+                Shape::List
+            }
+        }
+        _ => Shape::Leaf,
+    }
+}
+
+/// Schema of a field in server-side apply's eyes.
+fn field_schema(schema: &SchemaRef, name: &str) -> Option<SchemaRef> {
+    schema
+        .field(name)
+        .or_else(|| schema.deduces_unknown().then(SchemaRef::anything))
+}
+
+fn element_schema(schema: &SchemaRef) -> SchemaRef {
+    schema.items().unwrap_or_else(SchemaRef::anything)
+}
+
+static EMPTY: LazyLock<Value> = LazyLock::new(|| Value::Object(Map::new()));
+
+/// A field's value. In Go's types some fields are never absent: structs held by value (their schemas have the
+/// default `{}`), and lists and maps without `omitempty` (required in their schemas), which are null.
+fn field_value<'v>(schema: &SchemaRef, object: Option<&'v Value>, name: &str) -> Option<&'v Value> {
+    let object = object?;
+    object.get(name).or_else(|| {
+        let child = schema.is_builtin().then(|| schema.property(name)).flatten()?;
+        if !object.is_object() {
+            None
+        } else if child.default().is_some_and(|d| d.as_object().is_some_and(Map::is_empty)) {
+            Some(&*EMPTY)
+        } else {
+            (schema.is_required(name) && matches!(child.kind(), Type::Array | Type::Object)).then_some(&Value::Null)
+        }
+    })
+}
+
+/// Names of an object's fields, and of the structs that are never absent.
+fn field_names<'v>(schema: &'v SchemaRef, objects: [Option<&'v Value>; 2]) -> BTreeSet<&'v str> {
+    let mut names: BTreeSet<&str> = objects
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_object)
+        .flatten()
+        .map(|(name, _)| name.as_str())
+        .collect();
+    if schema.is_builtin() {
+        names.extend(schema.property_names());
+    }
+    names
+}
+
+/// The path element of a list's element.
+fn list_element(schema: &SchemaRef, item: &Value) -> Result<PathElement, String> {
+    match schema.list_type() {
+        ListType::Map(keys) => {
+            let Value::Object(fields) = item else {
+                return Err("associative list with keys may not have non-map elements".to_owned());
+            };
+            let elements = element_schema(schema);
+            let mut found: Vec<(String, Value)> = Vec::new();
+            for key in keys {
+                let default = || elements.property(key).and_then(|child| child.default().cloned());
+                if let Some(value) = fields.get(key).cloned().or_else(default) {
+                    found.push((key.clone(), value));
+                }
+            }
+            if found.is_empty() {
+                let keys: Vec<String> = keys.iter().map(|key| crate::schema::quote(key)).collect();
+                return Err(format!(
+                    "associative list with keys has an element that omits all key fields [{}] (and doesn't have \
+                     default values for any key fields)",
+                    keys.join(" ")
+                ));
+            }
+            found.sort_by(|a, b| a.0.cmp(&b.0));
+            Ok(PathElement::Key(found))
+        }
+        _ => match item {
+            Value::Object(_) => Err("associative list without keys has an element that's a map type".to_owned()),
+            Value::Array(_) => Err("not supported: associative list with lists as elements".to_owned()),
+            Value::Null => Err("associative list without keys has an element that's an explicit null".to_owned()),
+            value => Ok(PathElement::Value(value.clone())),
+        },
+    }
+}
+
+/// Refuses objects that do not fit: unknown fields, wrong types, elements that occur twice.
+pub(super) fn check(schema: &SchemaRef, value: &Value, path: &mut Vec<PathElement>) -> Result<(), String> {
+    let wrong = |expected: &str| Err(format!("{}: expected {expected}, got {value}", display(path)));
+    match (value, schema.kind()) {
+        (Value::Null, _) => Ok(()),
+        (Value::Object(fields), Type::Object | Type::Any) => {
+            for (name, value) in fields {
+                path.push(PathElement::Field(name.clone()));
+                match field_schema(schema, name) {
+                    None => return Err(format!("{}: field not declared in schema", display(path))),
+                    Some(child) => check(&child, value, path)?,
+                }
+                path.pop();
+            }
+            Ok(())
+        }
+        (Value::Array(items), Type::Array | Type::Any) => {
+            let mut seen = BTreeSet::new();
+            for (i, item) in items.iter().enumerate() {
+                let element = match schema.list_type() {
+                    ListType::Atomic => PathElement::Index(i as i64),
+                    _ => list_element(schema, item).map_err(|e| format!("{}: element {i}: {e}", display(path)))?,
+                };
+                if !seen.insert(element.clone()) {
+                    return Err(format!("{}: duplicate entries for key {element}", display(path)));
+                }
+                path.push(element);
+                check(&element_schema(schema), item, path)?;
+                path.pop();
+            }
+            Ok(())
+        }
+        (_, Type::Object) => wrong("map"),
+        (_, Type::Array) => wrong("list"),
+        (value, Type::String) if !value.is_string() => wrong("string"),
+        (value, Type::Boolean) if !value.is_boolean() => wrong("boolean"),
+        (value, Type::Integer | Type::Number) if !value.is_number() => wrong("numeric (int or float)"),
+        _ => Ok(()),
+    }
+}
+
+/// The fields an object has.
+pub(super) fn field_set(schema: &SchemaRef, value: &Value) -> FieldSet {
+    let mut set = FieldSet::default();
+    collect_fields(schema, value, &mut Vec::new(), &mut set);
+    set
+}
+
+fn collect_fields(schema: &SchemaRef, value: &Value, path: &mut Vec<PathElement>, set: &mut FieldSet) {
+    match shape(schema, value) {
+        Shape::Leaf | Shape::Atomic => set.insert(path),
+        Shape::Map => {
+            for (name, value) in value.as_object().into_iter().flatten() {
+                let child = field_schema(schema, name).unwrap_or_else(SchemaRef::anything);
+                path.push(PathElement::Field(name.clone()));
+                collect_fields(&child, value, path, set);
+                let empty = value.is_null() || value.as_object().is_some_and(Map::is_empty);
+                if empty || schema.property(name).is_none() {
+                    set.insert(path);
+                }
+                path.pop();
+            }
+        }
+        Shape::List => {
+            let child = element_schema(schema);
+            let mut count: BTreeMap<PathElement, usize> = BTreeMap::new();
+            let items: Vec<(PathElement, &Value)> = elements(schema, Some(value));
+            for (element, _) in &items {
+                *count.entry(element.clone()).or_default() += 1;
+            }
+            for (element, item) in items {
+                let twice = count[&element] > 1;
+                path.push(element);
+                if !twice {
+                    collect_fields(&child, item, path, set);
+                }
+                set.insert(path);
+                path.pop();
+            }
+        }
+    }
+}
+
+/// A list's elements with their path elements; those that have none are left out.
+fn elements<'v>(schema: &SchemaRef, list: Option<&'v Value>) -> Vec<(PathElement, &'v Value)> {
+    let items = list.and_then(Value::as_array).into_iter().flatten();
+    items
+        .filter_map(|item| Some((list_element(schema, item).ok()?, item)))
+        .collect()
+}
+
+fn is_empty(value: Option<&Value>) -> bool {
+    match value {
+        Some(Value::Object(fields)) => fields.is_empty(),
+        Some(Value::Array(items)) => items.is_empty(),
+        _ => true,
+    }
+}
+
+/// What differs in `new` from `old`.
+pub(super) fn compare(schema: &SchemaRef, old: &Value, new: &Value) -> Comparison {
+    let mut result = Comparison::default();
+    compare_at(schema, Some(old), Some(new), &mut Vec::new(), &mut result);
+    result
+}
+
+fn compare_at(
+    schema: &SchemaRef,
+    old: Option<&Value>,
+    new: Option<&Value>,
+    path: &mut Vec<PathElement>,
+    result: &mut Comparison,
+) {
+    let shapes = match (old, new) {
+        (Some(old), Some(new)) => {
+            let (of_old, of_new) = (shape(schema, old), shape(schema, new));
+            // Null goes with whatever the other is.
+            let of_old = if old.is_null() { of_new } else { of_old };
+            let of_new = if new.is_null() { of_old } else { of_new };
+            if of_old == of_new {
+                vec![of_new]
+            } else {
+                vec![of_old, of_new]
+            }
+        }
+        (Some(value), None) | (None, Some(value)) => vec![shape(schema, value)],
+        (None, None) => return,
+    };
+    let mut leaf = false;
+    for shape in shapes {
+        leaf = matches!(shape, Shape::Leaf | Shape::Atomic) || (is_empty(old) && is_empty(new));
+        if leaf {
+            match (old, new) {
+                (None, _) => result.added.insert(path),
+                (_, None) => result.removed.insert(path),
+                (Some(old), Some(new)) if !same(old, new) => result.modified.insert(path),
+                _ => {}
+            }
+        } else if shape == Shape::Map {
+            for name in field_names(schema, [old, new]) {
+                let child = field_schema(schema, name).unwrap_or_else(SchemaRef::anything);
+                let (old, new) = (field_value(schema, old, name), field_value(schema, new, name));
+                path.push(PathElement::Field(name.to_owned()));
+                compare_at(&child, old, new, path, result);
+                path.pop();
+            }
+        } else {
+            compare_lists(schema, old, new, path, result);
+        }
+    }
+    if !leaf {
+        match (old, new) {
+            (None, _) => result.added.insert(path),
+            (_, None) => result.removed.insert(path),
+            _ => {}
+        }
+    }
+}
+
+fn compare_lists(
+    schema: &SchemaRef,
+    old: Option<&Value>,
+    new: Option<&Value>,
+    path: &mut Vec<PathElement>,
+    result: &mut Comparison,
+) {
+    let child = element_schema(schema);
+    let mut all: BTreeMap<PathElement, [Vec<&Value>; 2]> = BTreeMap::new();
+    for (side, list) in [old, new].into_iter().enumerate() {
+        for (element, item) in elements(schema, list) {
+            all.entry(element).or_default()[side].push(item);
+        }
+    }
+    for (element, [old, new]) in all {
+        path.push(element);
+        match (old.as_slice(), new.as_slice()) {
+            ([] | [_], [] | [_]) => compare_at(&child, old.first().copied(), new.first().copied(), path, result),
+            // Elements that occur more than once are one value together.
+            ([_, _, ..], [_, _, ..]) => {
+                if old.len() != new.len() || old.iter().zip(&new).any(|(old, new)| !same(old, new)) {
+                    result.modified.insert(path);
+                }
+            }
+            ([_, _, ..], _) => {
+                compare_at(&child, None, new.first().copied(), path, result);
+                result.removed.insert(path);
+            }
+            _ => {
+                compare_at(&child, old.first().copied(), None, path, result);
+                result.added.insert(path);
+            }
+        }
+        path.pop();
+    }
+}
+
+/// `config` merged over `live`.
+pub(super) fn merge(schema: &SchemaRef, live: &Value, config: &Value) -> Value {
+    merge_at(schema, Some(live), Some(config)).unwrap_or(Value::Null)
+}
+
+fn merge_at(schema: &SchemaRef, live: Option<&Value>, config: Option<&Value>) -> Option<Value> {
+    let value = match (live, config) {
+        (Some(live), Some(config)) if config.is_null() && !matches!(shape(schema, live), Shape::Leaf) => live,
+        (_, Some(config)) => config,
+        (Some(live), None) => live,
+        (None, None) => return None,
+    };
+    let shape = shape(schema, value);
+    if matches!(shape, Shape::Leaf | Shape::Atomic) || (is_empty(live) && is_empty(config)) {
+        return config.or(live).cloned();
+    }
+    if shape == Shape::Map {
+        let mut merged = Map::new();
+        let (live, config) = (live.and_then(Value::as_object), config.and_then(Value::as_object));
+        for (name, value) in live.into_iter().flatten() {
+            let child = field_schema(schema, name).unwrap_or_else(SchemaRef::anything);
+            if let Some(value) = merge_at(&child, Some(value), config.and_then(|c| c.get(name))) {
+                merged.insert(name.clone(), value);
+            }
+        }
+        for (name, value) in config
+            .into_iter()
+            .flatten()
+            .filter(|(name, _)| live.is_none_or(|l| !l.contains_key(*name)))
+        {
+            let child = field_schema(schema, name).unwrap_or_else(SchemaRef::anything);
+            if let Some(value) = merge_at(&child, None, Some(value)) {
+                merged.insert(name.clone(), value);
+            }
+        }
+        return (!merged.is_empty()).then_some(Value::Object(merged));
+    }
+    merge_lists(schema, live, config)
+}
+
+/// Merges associative lists: elements of both in the order of `config`, those of `live` alone stay where they were
+/// relative to the ones before them (mergingWalker.visitListItems).
+fn merge_lists(schema: &SchemaRef, live: Option<&Value>, config: Option<&Value>) -> Option<Value> {
+    let child = element_schema(schema);
+    let (left, right) = (elements(schema, live), elements(schema, config));
+    let in_right: BTreeMap<&PathElement, &Value> = right.iter().map(|(element, item)| (element, *item)).collect();
+    let mut in_left: BTreeMap<&PathElement, Option<&Value>> = BTreeMap::new();
+    for (element, item) in &left {
+        // An element that occurs twice is not merged with.
+        in_left
+            .entry(element)
+            .and_modify(|item| *item = None)
+            .or_insert(Some(item));
+    }
+    let mut shared = right
+        .iter()
+        .map(|(element, _)| element)
+        .filter(|element| in_left.contains_key(element))
+        .peekable();
+    let mut merged_right: BTreeSet<&PathElement> = BTreeSet::new();
+    let mut out = Vec::with_capacity(left.len().max(right.len()));
+    let merge_item = |live: Option<&Value>, config: Option<&Value>| merge_at(&child, live, config);
+    let (mut l, mut r) = (0, 0);
+    while l < left.len() || r < right.len() {
+        if let (Some((element, _)), Some((config_element, config_item))) = (left.get(l), right.get(r)) {
+            if element == config_element {
+                merged_right.insert(element);
+                out.extend(merge_item(in_left.get(element).copied().flatten(), Some(config_item)));
+                l += 1;
+                r += 1;
+                shared.next();
+                continue;
+            }
+            if in_right.contains_key(element) && shared.peek().is_some_and(|next| *next != element) {
+                // In both, but not the one whose turn it is.
+                l += 1;
+                continue;
+            }
+        }
+        if let Some((element, item)) = left.get(l) {
+            if !in_right.contains_key(element) {
+                out.extend(merge_item(Some(item), None));
+                l += 1;
+                continue;
+            } else if merged_right.contains(element) {
+                l += 1;
+            }
+        }
+        if let Some((element, item)) = right.get(r) {
+            merged_right.insert(element);
+            out.extend(merge_item(in_left.get(element).copied().flatten(), Some(item)));
+            r += 1;
+            if shared.peek() == Some(&element) {
+                shared.next();
+            }
+        }
+    }
+    (!out.is_empty()).then_some(Value::Array(out))
+}
+
+/// The object without the fields in the set. Atomic values go whole or stay whole.
+pub(super) fn remove(schema: &SchemaRef, value: &Value, fields: &FieldSet) -> Value {
+    match shape(schema, value) {
+        Shape::Leaf => value.clone(),
+        _ if is_empty(Some(value)) => Value::Null,
+        Shape::Atomic => Value::Null,
+        Shape::Map => {
+            let mut result = Map::new();
+            let mut matched = false;
+            for (name, value) in value.as_object().into_iter().flatten() {
+                let element = PathElement::Field(name.clone());
+                if fields.has_member(&element) {
+                    continue;
+                }
+                let value = match fields.below(&element) {
+                    None => value.clone(),
+                    Some(below) => {
+                        matched = true;
+                        let child = field_schema(schema, name).unwrap_or_else(SchemaRef::anything);
+                        or_empty(remove(&child, value, below), value)
+                    }
+                };
+                result.insert(name.clone(), value);
+            }
+            if result.is_empty() && !matched {
+                Value::Null
+            } else {
+                Value::Object(result)
+            }
+        }
+        Shape::List => {
+            let child = element_schema(schema);
+            let mut result = Vec::new();
+            let mut matched = false;
+            for item in value.as_array().into_iter().flatten() {
+                let Ok(element) = list_element(schema, item) else {
+                    result.push(item.clone());
+                    continue;
+                };
+                if fields.has_member(&element) {
+                    continue;
+                }
+                result.push(match fields.below(&element) {
+                    None => item.clone(),
+                    Some(below) => {
+                        matched = true;
+                        or_empty(remove(&child, item, below), item)
+                    }
+                });
+            }
+            if result.is_empty() && !matched {
+                Value::Null
+            } else {
+                Value::Array(result)
+            }
+        }
+    }
+}
+
+/// What is left of a value: an empty one of its kind rather than null.
+fn or_empty(left: Value, before: &Value) -> Value {
+    match before {
+        Value::Object(_) if left.is_null() => Value::Object(Map::new()),
+        Value::Array(_) if left.is_null() => Value::Array(Vec::new()),
+        _ => left,
+    }
+}

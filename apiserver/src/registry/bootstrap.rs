@@ -1,0 +1,192 @@
+//! What every cluster starts with: namespaces, the service `kubernetes`, RBAC for its own parts
+//! (`plugin/pkg/auth/authorizer/rbac/bootstrappolicy`, the parts a testbed meets).
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::admission::label;
+use super::{Call, Server};
+
+const RBAC: &str = "rbac.authorization.k8s.io";
+
+pub(super) fn fill(server: &Arc<Server>) {
+    let mut call = Call::internal("kube-apiserver");
+    let mut create = |group: &str, version: &str, plural: &str, ns: &str, v: Value| {
+        let Some(r) = server.catalog.find(group, version, plural) else { return };
+        if let Err(e) = server.create(&mut call, &r, ns, None, v) {
+            tracing::error!(error = %e, "bootstrap of {plural}");
+        }
+    };
+    for n in ["default", "kube-node-lease", "kube-public", "kube-system"] {
+        create("", "v1", "namespaces", "", json!({"metadata": {"name": n}}));
+        create("", "v1", "serviceaccounts", n, json!({"metadata": {"name": "default"}}));
+    }
+    let service = json!({"metadata": {"name": "kubernetes", "labels": {"component": "apiserver", "provider": "kubernetes"}},
+        "spec": {"clusterIP": Server::first_service_address(), "type": "ClusterIP", "sessionAffinity": "None",
+            "ports": [{"name": "https", "port": 443, "protocol": "TCP", "targetPort": 6443}]}});
+    create("", "v1", "services", "default", service);
+    for (name, rules) in cluster_roles() {
+        let mut v = json!({"metadata": {"name": name, "annotations": {"rbac.authorization.kubernetes.io/autoupdate": "true"}}, "rules": rules});
+        label(&mut v, "kubernetes.io/bootstrapping", "rbac-defaults");
+        create(RBAC, "v1", "clusterroles", "", v);
+    }
+    for (name, role, subject) in cluster_bindings() {
+        let mut v = json!({"metadata": {"name": name, "annotations": {"rbac.authorization.kubernetes.io/autoupdate": "true"}},
+            "roleRef": {"apiGroup": RBAC, "kind": "ClusterRole", "name": role},
+            "subjects": [{"apiGroup": RBAC, "kind": if subject.contains("kube-") { "User" } else { "Group" }, "name": subject}]});
+        label(&mut v, "kubernetes.io/bootstrapping", "rbac-defaults");
+        create(RBAC, "v1", "clusterrolebindings", "", v);
+    }
+}
+
+fn rule(groups: &[&str], resources: &[&str], verbs: &[&str]) -> Value {
+    json!({"apiGroups": groups, "resources": resources, "verbs": verbs})
+}
+
+const READ: &[&str] = &["get", "list", "watch"];
+const WRITE: &[&str] = &["create", "delete", "deletecollection", "patch", "update"];
+const ALL: &[&str] = &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
+
+fn cluster_roles() -> Vec<(&'static str, Value)> {
+    let core = &[
+        "configmaps", "endpoints", "events", "persistentvolumeclaims", "pods", "pods/attach", "pods/exec", "pods/log",
+        "pods/portforward", "pods/proxy", "pods/status", "replicationcontrollers", "replicationcontrollers/scale", "serviceaccounts",
+        "services", "services/proxy", "services/status",
+    ];
+    let apps = &[
+        "controllerrevisions", "daemonsets", "daemonsets/status", "deployments", "deployments/rollback", "deployments/scale",
+        "deployments/status", "replicasets", "replicasets/scale", "replicasets/status", "statefulsets", "statefulsets/scale",
+        "statefulsets/status",
+    ];
+    let jobs = &["cronjobs", "cronjobs/status", "jobs", "jobs/status"];
+    let view = || {
+        vec![
+            rule(&[""], core, READ),
+            rule(&[""], &["bindings", "limitranges", "namespaces", "namespaces/status", "resourcequotas", "resourcequotas/status"], READ),
+            rule(&["discovery.k8s.io"], &["endpointslices"], READ),
+            rule(&["apps"], apps, READ),
+            rule(&["autoscaling"], &["horizontalpodautoscalers", "horizontalpodautoscalers/status"], READ),
+            rule(&["batch"], jobs, READ),
+            rule(&["policy"], &["poddisruptionbudgets", "poddisruptionbudgets/status"], READ),
+            rule(&["networking.k8s.io"], &["ingresses", "ingresses/status", "networkpolicies"], READ),
+        ]
+    };
+    let edit = || {
+        let mut v = view();
+        v.extend([
+            rule(&[""], &["secrets"], READ),
+            rule(&[""], core, WRITE),
+            rule(&[""], &["secrets"], WRITE),
+            rule(&[""], &["pods/eviction"], &["create"]),
+            rule(&[""], &["serviceaccounts"], &["impersonate"]),
+            rule(&[""], &["serviceaccounts/token"], &["create"]),
+            rule(&["apps"], apps, WRITE),
+            rule(&["autoscaling"], &["horizontalpodautoscalers"], WRITE),
+            rule(&["batch"], jobs, WRITE),
+            rule(&["policy"], &["poddisruptionbudgets"], WRITE),
+            rule(&["networking.k8s.io"], &["ingresses", "networkpolicies"], WRITE),
+            rule(&["coordination.k8s.io"], &["leases"], ALL),
+        ]);
+        v
+    };
+    let admin = || {
+        let mut v = edit();
+        v.extend([
+            rule(&["authorization.k8s.io"], &["localsubjectaccessreviews"], &["create"]),
+            rule(&[RBAC], &["rolebindings", "roles"], ALL),
+        ]);
+        v
+    };
+    let discovery = json!([{"nonResourceURLs": ["/api", "/api/*", "/apis", "/apis/*", "/healthz", "/livez", "/openapi", "/openapi/*",
+        "/readyz", "/version", "/version/"], "verbs": ["get"]}]);
+    let public = json!([{"nonResourceURLs": ["/healthz", "/livez", "/readyz", "/version", "/version/"], "verbs": ["get"]}]);
+    vec![
+        ("cluster-admin", json!([rule(&["*"], &["*"], &["*"]), {"nonResourceURLs": ["*"], "verbs": ["*"]}])),
+        ("admin", json!(admin())),
+        ("edit", json!(edit())),
+        ("view", json!(view())),
+        (
+            "system:basic-user",
+            json!([
+                rule(
+                    &["authorization.k8s.io"],
+                    &["selfsubjectaccessreviews", "selfsubjectrulesreviews"],
+                    &["create"]
+                ),
+                rule(&["authentication.k8s.io"], &["selfsubjectreviews"], &["create"]),
+            ]),
+        ),
+        ("system:discovery", discovery),
+        ("system:public-info-viewer", public),
+        ("system:node", node_rules()),
+        (
+            "system:node-bootstrapper",
+            json!([rule(&["certificates.k8s.io"], &["certificatesigningrequests"], &["create", "get", "list", "watch"])]),
+        ),
+        (
+            "system:certificates.k8s.io:certificatesigningrequests:nodeclient",
+            json!([rule(&["certificates.k8s.io"], &["certificatesigningrequests/nodeclient"], &["create"])]),
+        ),
+        (
+            "system:certificates.k8s.io:certificatesigningrequests:selfnodeclient",
+            json!([rule(&["certificates.k8s.io"], &["certificatesigningrequests/selfnodeclient"], &["create"])]),
+        ),
+        ("system:auth-delegator", json!([
+            rule(&["authentication.k8s.io"], &["tokenreviews"], &["create"]),
+            rule(&["authorization.k8s.io"], &["subjectaccessreviews"], &["create"]),
+        ])),
+    ]
+}
+
+/// What kubelets do (bootstrappolicy.NodeRules), for all nodes alike: this server has no node authorizer that knows which
+/// objects belong to which node.
+fn node_rules() -> Value {
+    json!([
+        rule(&["authentication.k8s.io"], &["tokenreviews"], &["create"]),
+        rule(&["authorization.k8s.io"], &["localsubjectaccessreviews", "subjectaccessreviews"], &["create"]),
+        rule(&[""], &["services"], READ),
+        rule(&[""], &["nodes"], &["create", "get", "list", "watch", "patch", "update"]),
+        rule(&[""], &["nodes/status"], &["patch", "update"]),
+        rule(&[""], &["events"], &["create", "patch", "update"]),
+        rule(&["events.k8s.io"], &["events"], &["create", "patch", "update"]),
+        rule(&[""], &["pods"], &["create", "delete", "get", "list", "watch"]),
+        rule(&[""], &["pods/status"], &["patch", "update"]),
+        rule(&[""], &["pods/eviction"], &["create"]),
+        rule(&[""], &["configmaps", "secrets", "persistentvolumeclaims", "persistentvolumes", "endpoints", "namespaces"], READ),
+        rule(&[""], &["persistentvolumeclaims/status"], &["get", "patch", "update"]),
+        rule(&[""], &["serviceaccounts"], &["get"]),
+        rule(&[""], &["serviceaccounts/token"], &["create"]),
+        rule(&["certificates.k8s.io"], &["certificatesigningrequests"], &["create", "get", "list", "watch"]),
+        rule(&["coordination.k8s.io"], &["leases"], &["create", "delete", "get", "patch", "update"]),
+        rule(&["storage.k8s.io"], &["volumeattachments", "csidrivers"], READ),
+        rule(&["storage.k8s.io"], &["csinodes"], &["create", "delete", "get", "patch", "update"]),
+        rule(&["node.k8s.io"], &["runtimeclasses"], READ),
+        rule(&["discovery.k8s.io"], &["endpointslices"], READ),
+    ])
+}
+
+/// Name, role, subject (users of the control plane, groups otherwise).
+fn cluster_bindings() -> [(&'static str, &'static str, &'static str); 10] {
+    [
+        ("cluster-admin", "cluster-admin", "system:masters"),
+        ("system:basic-user", "system:basic-user", "system:authenticated"),
+        ("system:discovery", "system:discovery", "system:authenticated"),
+        ("system:public-info-viewer", "system:public-info-viewer", "system:authenticated"),
+        ("system:node", "system:node", "system:nodes"),
+        ("system:kube-scheduler", "cluster-admin", "system:kube-scheduler"),
+        ("system:kube-controller-manager", "cluster-admin", "system:kube-controller-manager"),
+        // kubeadm's bindings for nodes that join.
+        ("kubeadm:kubelet-bootstrap", "system:node-bootstrapper", "system:bootstrappers"),
+        (
+            "kubeadm:node-autoapprove-bootstrap",
+            "system:certificates.k8s.io:certificatesigningrequests:nodeclient",
+            "system:bootstrappers",
+        ),
+        (
+            "kubeadm:node-autoapprove-certificate-rotation",
+            "system:certificates.k8s.io:certificatesigningrequests:selfnodeclient",
+            "system:nodes",
+        ),
+    ]
+}

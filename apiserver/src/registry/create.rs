@@ -1,0 +1,224 @@
+//! Creating.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::meta::{drop_nulls, metadata};
+use super::server::{check_type, refuse};
+use super::{Call, FieldValidation, Resource, Server, text};
+use crate::defaults;
+use crate::patch;
+use crate::schema;
+use crate::status::{Cause, Status};
+use crate::store::{Expect, Key, Object, StoreError};
+
+impl Server {
+    /// Creates `value`; `name` is given when it stands elsewhere (a patch that creates).
+    ///
+    /// # Errors
+    /// 409 when it is there, 404 or 403 for its namespace, 400 and 422 when it is wrong.
+    pub fn create(&self, call: &mut Call, r: &Resource, ns: &str, name: Option<&str>, mut value: Value) -> Result<Arc<Object>, Status> {
+        check_type(r, &mut value)?;
+        let generate = identify(r, ns, name, &mut value)?;
+        self.check_namespace(r, ns, &value)?;
+        let tracked = value["metadata"]["managedFields"].clone();
+        let made_by_apply = tracked.is_array() && name.is_some();
+        {
+            let m = metadata(&mut value);
+            if m.get("resourceVersion").and_then(Value::as_str).is_some_and(|v| !v.is_empty()) {
+                return Err(Status::internal("resourceVersion should not be set on objects to be created"));
+            }
+            for k in ["uid", "selfLink", "generation", "deletionTimestamp", "deletionGracePeriodSeconds", "resourceVersion"] {
+                m.remove(k);
+            }
+            if !made_by_apply {
+                m.remove("managedFields");
+            }
+            m.insert("uid".into(), json!(self.uid()));
+            m.insert("creationTimestamp".into(), json!(self.now()));
+            if r.has_generation() {
+                m.insert("generation".into(), json!(1));
+            }
+        }
+        self.fit_schema(call, r, &mut value)?;
+        if r.has_status() && !keeps_status_on_create(r) {
+            value.as_object_mut().map(|m| m.remove("status"));
+        }
+        // Twenty tries stand for generateName's collisions, as in Kubernetes 1.32 and later (8 there).
+        for attempt in 0.. {
+            if let Some(base) = &generate {
+                metadata(&mut value).insert("name".into(), json!(self.generated_name(base)));
+            }
+            match self.create_named(call, r, ns, value.clone(), made_by_apply) {
+                Err(s) if s.is_already_exists() && generate.is_some() && attempt < 8 => {}
+                other => return other,
+            }
+        }
+        unreachable!("the loop returns")
+    }
+
+    fn create_named(&self, call: &mut Call, r: &Resource, ns: &str, mut value: Value, made_by_apply: bool) -> Result<Arc<Object>, Status> {
+        let name = text(&value, "/metadata/name").to_owned();
+        let key = Key::new(if r.namespaced { ns } else { "" }, name.as_str());
+        let _exclusive = self.exclusive_for(r);
+        if self.store.get(&r.storage, &key).is_some() {
+            return Err(Status::already_exists(&r.group, &r.plural, &name));
+        }
+        if r.custom.is_none() {
+            defaults::default_builtin(&r.group, &r.version, &r.kind, &mut value);
+        }
+        self.admit_create(call, r, ns, &mut value)?;
+        if r.custom.is_none() {
+            defaults::prepare_for_create(&r.group, &r.kind, &mut value, &self.settings.admission);
+            // Some of what admission filled in brings defaults of its own.
+            defaults::default_builtin(&r.group, &r.version, &r.kind, &mut value);
+        }
+        self.check(r, &name, None, &value)?;
+        if !made_by_apply {
+            let (schema, now) = (r.schema(), self.now());
+            patch::track_update(None, &mut value, &call.manager, "", &schema, &now, reset_fields(r, None));
+        }
+        let stored = r.stored(value);
+        if call.dry_run {
+            return Ok(r.present(&Arc::new(Object::new(stored, 0))));
+        }
+        let object = self.store.put(&r.storage, key, Expect::Absent, stored).map_err(|e| match e {
+            StoreError::Exists => Status::already_exists(&r.group, &r.plural, &name),
+            e => Status::internal(e),
+        })?;
+        self.written(r, Some(&object));
+        Ok(r.present(&object))
+    }
+
+    /// 404 when the namespace is not there, 403 when it goes.
+    fn check_namespace(&self, r: &Resource, ns: &str, value: &Value) -> Result<(), Status> {
+        if !r.namespaced {
+            return Ok(());
+        }
+        let namespaces = crate::local::Gvr::new("", "v1", "namespaces");
+        let Some(n) = self.store.get(&namespaces, &Key::new("", ns)) else {
+            return Err(Status::not_found("", "namespaces", ns));
+        };
+        if n.value["metadata"]["deletionTimestamp"].is_null() {
+            return Ok(());
+        }
+        // plugin/pkg/admission/namespace/lifecycle
+        let why = format!("unable to create new content in namespace {ns} because it is being terminated");
+        let mut s = Status::forbidden(&r.group, &r.plural, text(value, "/metadata/name"), &why);
+        let cause = Cause::new("NamespaceTerminating", "metadata.namespace", format!("namespace {ns} is being terminated"));
+        s.details.get_or_insert_default().causes.push(cause);
+        Err(s)
+    }
+
+    /// Unknown fields out (with a warning or a refusal), types checked, a custom resource's defaults in.
+    pub(super) fn fit_schema(&self, call: &mut Call, r: &Resource, value: &mut Value) -> Result<(), Status> {
+        let schema = r.schema();
+        if let Some(mode) = call.validation {
+            let unknown = schema::unknown_fields(&schema, value);
+            if !unknown.is_empty() {
+                match mode {
+                    FieldValidation::Strict => {
+                        let list = unknown.join(", ");
+                        return Err(Status::bad_request(match r.custom {
+                            Some(_) => format!("strict decoding error: {list}"),
+                            None => format!(
+                                "{} in version {:?} cannot be handled as a {}: strict decoding error: {list}",
+                                r.kind, r.version, r.kind
+                            ),
+                        }));
+                    }
+                    FieldValidation::Warn => call.warnings.extend(unknown),
+                    FieldValidation::Ignore => {}
+                }
+                schema::prune(&schema, value);
+            }
+        } else if r.custom.is_some() {
+            schema::prune(&schema, value);
+        }
+        if r.custom.is_some() {
+            if let Some(w) = r.custom.as_ref().and_then(|c| c.deprecation.clone()) {
+                call.warnings.push(w);
+            }
+            schema::apply_defaults(&schema, value);
+        } else {
+            drop_nulls(value);
+            if call.validation.is_some() {
+                if let Some(why) = schema::decode_error(&schema, value) {
+                    return Err(Status::bad_request(format!(
+                        "{} in version {:?} cannot be handled as a {}: {why}",
+                        r.kind, r.version, r.kind
+                    )));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Validation of the whole object.
+    pub(super) fn check(&self, r: &Resource, name: &str, old: Option<&Value>, value: &Value) -> Result<(), Status> {
+        let rule = match r.custom {
+            Some(_) => defaults::NameRule::Subdomain,
+            None => defaults::name_rule(&r.group, &r.kind),
+        };
+        let mut errors = match old {
+            None => defaults::validate_metadata(&value["metadata"], r.namespaced, rule),
+            Some(old) => defaults::validate_metadata_update(&value["metadata"], &old["metadata"]),
+        };
+        if r.custom.is_some() {
+            errors.extend(schema::validate(&r.schema(), value));
+        } else {
+            errors.extend(defaults::validate_builtin(&r.group, &r.kind, old, value));
+        }
+        refuse(r, name, &errors)
+    }
+}
+
+/// Kinds whose status a create may bring along (their strategies do not reset it).
+fn keeps_status_on_create(r: &Resource) -> bool {
+    r.is("", "nodes") || r.is("", "persistentvolumes")
+}
+
+/// Which fields a write through `sub` never owns (the strategies' `GetResetFields`).
+pub(super) fn reset_fields(r: &Resource, sub: Option<&str>) -> &'static [&'static str] {
+    match sub {
+        None if r.has_status() => &[".status"],
+        Some("status") if r.custom.is_some() => &[".spec", ".metadata"],
+        Some("status") => &[".spec"],
+        _ => &[],
+    }
+}
+
+/// Namespace and name as the path has them; the base of the name when one is to be generated.
+fn identify(r: &Resource, ns: &str, name: Option<&str>, value: &mut Value) -> Result<Option<String>, Status> {
+    let kind = r.kind.clone();
+    let m = metadata(value);
+    let said = |k: &str, m: &serde_json::Map<String, Value>| m.get(k).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let of = said("namespace", m);
+    if r.namespaced {
+        if !of.is_empty() && of != ns {
+            return Err(Status::bad_request(
+                "the namespace of the provided object does not match the namespace sent on the request",
+            ));
+        }
+        m.insert("namespace".into(), json!(ns));
+    } else {
+        m.remove("namespace");
+    }
+    if let Some(n) = name {
+        let own = said("name", m);
+        if !own.is_empty() && own != n {
+            return Err(Status::bad_request(format!("the name of the object ({own}) does not match the name on the URL ({n})")));
+        }
+        m.insert("name".into(), json!(n));
+    }
+    if !said("name", m).is_empty() {
+        return Ok(None);
+    }
+    let base = said("generateName", m);
+    if base.is_empty() {
+        let cause = Cause::required("metadata.name", "name or generateName is required");
+        return Err(Status::invalid(&r.group, &kind, "", vec![cause]));
+    }
+    Ok(Some(base))
+}

@@ -1,0 +1,214 @@
+//! Deleting: grace, finalizers, propagation, preconditions
+//! (`apiserver/pkg/registry/generic/registry/store.go`, `rest/delete.go`).
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::meta::{finalizers, metadata, rfc3339, set_finalizers};
+use super::update::gone;
+use super::{Call, ListOptions, Resource, Server, text};
+use crate::status::Status;
+use crate::store::{Expect, Key, Object, StoreError};
+
+/// What becomes of dependents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Propagation {
+    /// They are let go.
+    Orphan,
+    /// They go afterwards.
+    Background,
+    /// They go first.
+    Foreground,
+}
+
+/// `metav1.DeleteOptions`.
+#[derive(Debug, Clone, Default)]
+pub struct DeleteOptions {
+    /// Seconds the object has to end; `None`: its own.
+    pub grace_period_seconds: Option<i64>,
+    /// What becomes of dependents; `None`: the kind's default.
+    pub propagation: Option<Propagation>,
+    /// The uid it must have.
+    pub uid: Option<String>,
+    /// The resourceVersion it must have.
+    pub resource_version: Option<String>,
+}
+
+impl DeleteOptions {
+    /// From a request's body.
+    ///
+    /// # Errors
+    /// 422 for a policy that does not exist.
+    pub fn from_body(v: &Value) -> Result<Self, Status> {
+        let propagation = match v["propagationPolicy"].as_str() {
+            None | Some("") => v["orphanDependents"].as_bool().map(|o| if o { Propagation::Orphan } else { Propagation::Background }),
+            Some("Orphan") => Some(Propagation::Orphan),
+            Some("Background") => Some(Propagation::Background),
+            Some("Foreground") => Some(Propagation::Foreground),
+            Some(other) => {
+                let cause = crate::status::Cause::new(
+                    "FieldValueNotSupported",
+                    "propagationPolicy",
+                    format!("Unsupported value: {other:?}: supported values: \"Foreground\", \"Background\", \"Orphan\", \"nil\""),
+                );
+                return Err(Status::invalid("", "DeleteOptions", "", vec![cause]));
+            }
+        };
+        let said = |p: &str| Some(text(v, p).to_owned()).filter(|s| !s.is_empty());
+        Ok(Self {
+            grace_period_seconds: v["gracePeriodSeconds"].as_i64(),
+            propagation,
+            uid: said("/preconditions/uid"),
+            resource_version: said("/preconditions/resourceVersion"),
+        })
+    }
+}
+
+/// What a delete did.
+#[derive(Debug, Clone)]
+pub struct Deleted {
+    /// The object's last, or current, state.
+    pub object: Arc<Object>,
+    /// Whether it is gone now.
+    pub now: bool,
+}
+
+impl Server {
+    /// Deletes an object, or marks it when something holds it.
+    ///
+    /// # Errors
+    /// 404, 409 when a precondition does not hold.
+    pub fn delete(&self, call: &mut Call, r: &Resource, ns: &str, name: &str, o: &DeleteOptions) -> Result<Deleted, Status> {
+        loop {
+            let stored = self.stored(r, ns, name)?;
+            preconditions(r, name, &stored.value, o)?;
+            self.admit_delete(r, name)?;
+            let (new, goes) = mark(r, &stored.value, o, self.clock.now());
+            if call.dry_run {
+                return Ok(Deleted { object: r.present(&stored), now: goes });
+            }
+            let key = Key::new(if r.namespaced { ns } else { "" }, name);
+            let done = if goes {
+                self.store.remove(&r.storage, &key, stored.revision, new)
+            } else if new == *stored.value {
+                return Ok(Deleted { object: r.present(&stored), now: false });
+            } else {
+                self.store.put(&r.storage, key, Expect::Revision(stored.revision), new)
+            };
+            match done {
+                Ok(object) => {
+                    self.written(r, (!goes).then_some(&object));
+                    return Ok(Deleted { object: r.present(&object), now: goes });
+                }
+                Err(StoreError::Absent) => return Err(Status::not_found(&r.group, &r.plural, name)),
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// Deletes everything a list finds; answers what it found.
+    ///
+    /// # Errors
+    /// The first refusal that is not 404.
+    pub fn delete_collection(
+        &self, call: &mut Call, r: &Resource, ns: Option<&str>, which: &ListOptions, o: &DeleteOptions,
+    ) -> Result<super::List, Status> {
+        let list = self.list(r, ns, which)?;
+        for object in &list.objects {
+            match self.delete(call, r, object.namespace(), object.name(), o) {
+                Err(s) if !s.is_not_found() => return Err(s),
+                _ => {}
+            }
+        }
+        Ok(list)
+    }
+}
+
+fn preconditions(r: &Resource, name: &str, v: &Value, o: &DeleteOptions) -> Result<(), Status> {
+    let (uid, rv) = (text(v, "/metadata/uid"), text(v, "/metadata/resourceVersion"));
+    if let Some(want) = o.uid.as_deref().filter(|u| *u != uid) {
+        let why = format!("Precondition failed: UID in precondition: {want}, UID in object meta: {uid}");
+        return Err(Status::conflict(&r.group, &r.plural, name, &why));
+    }
+    if let Some(want) = o.resource_version.as_deref().filter(|v| *v != rv) {
+        let why = format!("Precondition failed: ResourceVersion in precondition: {want}, ResourceVersion in object meta: {rv}");
+        return Err(Status::conflict(&r.group, &r.plural, name, &why));
+    }
+    Ok(())
+}
+
+/// Seconds a pod has to end (`podStrategy.CheckGracefulDelete`); 0 for what ends at once.
+fn grace(r: &Resource, v: &Value, o: &DeleteOptions) -> i64 {
+    if !r.is("", "pods") {
+        return 0;
+    }
+    let ended = matches!(text(v, "/status/phase"), "Succeeded" | "Failed");
+    if text(v, "/spec/nodeName").is_empty() || ended {
+        return 0;
+    }
+    // A negative period counts as one second.
+    let g = o.grace_period_seconds.or(v["spec"]["terminationGracePeriodSeconds"].as_i64()).unwrap_or(30);
+    if g < 0 { 1 } else { g }
+}
+
+/// The object as the delete leaves it, and whether it goes at once.
+fn mark(r: &Resource, old: &Value, o: &DeleteOptions, now: jiff::Timestamp) -> (Value, bool) {
+    let mut v = old.clone();
+    let (add, remove): (&[&str], &[&str]) = match o.propagation.or_else(|| default_propagation(r)) {
+        Some(Propagation::Orphan) => (&["orphan"], &["foregroundDeletion"]),
+        Some(Propagation::Foreground) => (&["foregroundDeletion"], &["orphan"]),
+        Some(Propagation::Background) => (&[], &["orphan", "foregroundDeletion"]),
+        None => (&[], &[]),
+    };
+    let mut list = finalizers(&v);
+    list.retain(|f| !remove.contains(&f.as_str()));
+    for f in add {
+        if !list.iter().any(|x| x == f) {
+            list.push((*f).to_owned());
+        }
+    }
+    set_finalizers(&mut v, &list);
+    let g = grace(r, old, o);
+    let already = old["metadata"]["deletionGracePeriodSeconds"].as_i64();
+    let marked = !old["metadata"]["deletionTimestamp"].is_null();
+    // Grace can only get shorter.
+    let g = if marked { already.unwrap_or(0).min(g) } else { g };
+    if marked && already == Some(g) && g > 0 {
+        return (v, false);
+    }
+    if !marked || already != Some(g) {
+        let m = metadata(&mut v);
+        let start = if marked {
+            let at: Option<jiff::Timestamp> = text(old, "/metadata/deletionTimestamp").parse().ok();
+            at.map_or(now, |t| t - jiff::SignedDuration::from_secs(already.unwrap_or(0)))
+        } else {
+            now
+        };
+        m.insert("deletionTimestamp".into(), json!(rfc3339(start + jiff::SignedDuration::from_secs(g))));
+        m.insert("deletionGracePeriodSeconds".into(), json!(g));
+        if let Some(n) = m.get("generation").and_then(Value::as_i64).filter(|n| *n > 0 && !marked) {
+            m.insert("generation".into(), json!(n + 1));
+        }
+        if r.is("", "namespaces") {
+            v["status"]["phase"] = json!("Terminating");
+        }
+    }
+    let goes = gone(&v);
+    (v, goes)
+}
+
+/// `DefaultGarbageCollectionPolicy` of the kinds that have one.
+fn default_propagation(r: &Resource) -> Option<Propagation> {
+    (r.is("", "replicationcontrollers") || r.is("batch", "jobs")).then_some(Propagation::Orphan)
+}
+
+/// Kinds whose delete answers with the object (`ReturnDeletedObject`).
+pub(crate) fn answers_with_object(r: &Resource) -> bool {
+    r.custom.is_none()
+        && r.group.is_empty()
+        && matches!(
+            &*r.plural,
+            "pods" | "services" | "persistentvolumeclaims" | "persistentvolumes" | "serviceaccounts" | "podtemplates" | "resourcequotas"
+        )
+}

@@ -1,0 +1,144 @@
+//! `pods/binding` and `pods/eviction`.
+
+use serde_json::{Value, json};
+
+use super::meta::metadata;
+use super::update::Proposal;
+use super::{Call, DeleteOptions, Resource, Server, Target, text};
+use crate::local::Gvr;
+use crate::select::LabelSelector;
+use crate::status::{Cause, Details, Status};
+
+const BUDGETS: Gvr = Gvr::new("policy", "v1", "poddisruptionbudgets");
+
+impl Server {
+    /// Binds a pod to the node that a Binding names (`BindingREST.assignPod`).
+    ///
+    /// # Errors
+    /// 404, 409 when it is bound or being deleted, 422 for a target that is no node.
+    pub fn bind(&self, call: &mut Call, pods: &Resource, ns: &str, name: &str, binding: &Value) -> Result<(), Status> {
+        let node = text(binding, "/target/name").to_owned();
+        if node.is_empty() {
+            return Err(Status::invalid("", "Binding", name, vec![Cause::required("target.name", "")]));
+        }
+        let uid = text(binding, "/metadata/uid").to_owned();
+        let now = self.now();
+        let t = Target { resource: pods, namespace: ns, name, subresource: Some("binding") };
+        self.modify(call, &t, false, &mut |_, old| {
+            let refused = |why: String| Err(Status::conflict("", "pods/binding", name, &why));
+            let mut v = (*old.value).clone();
+            if !uid.is_empty() && uid != text(&v, "/metadata/uid") {
+                return refused(format!(
+                    "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
+                    text(&v, "/metadata/uid")
+                ));
+            }
+            if !v["metadata"]["deletionTimestamp"].is_null() {
+                return refused(format!("pod {name} is being deleted, cannot be assigned to a host"));
+            }
+            let bound = text(&v, "/spec/nodeName");
+            if !bound.is_empty() {
+                return refused(format!("pod {name} is already assigned to node {bound:?}"));
+            }
+            if v["spec"]["schedulingGates"].as_array().is_some_and(|g| !g.is_empty()) {
+                return refused(format!("pod {name} has non-empty .spec.schedulingGates"));
+            }
+            v["spec"]["nodeName"] = json!(node);
+            if let Some(add) = binding["metadata"]["annotations"].as_object() {
+                let all = metadata(&mut v).entry("annotations").or_insert_with(|| json!({}));
+                add.iter().for_each(|(k, x)| all[k.as_str()] = x.clone());
+            }
+            set_condition(
+                &mut v,
+                json!({"type": "PodScheduled", "status": "True", "lastProbeTime": null, "lastTransitionTime": now}),
+            );
+            Ok(Proposal { value: v, tracked: false })
+        })
+        .map(drop)
+    }
+
+    /// Deletes a pod if its disruption budget lets it (`EvictionREST.Create`).
+    ///
+    /// # Errors
+    /// 404, 429 when the budget does not allow it now.
+    pub fn evict(&self, call: &mut Call, pods: &Resource, ns: &str, name: &str, eviction: &Value) -> Result<(), Status> {
+        let pod = self.get(pods, ns, name)?;
+        let options = DeleteOptions::from_body(&eviction["deleteOptions"])?;
+        let phase = text(&pod.value, "/status/phase");
+        let free = matches!(phase, "Succeeded" | "Failed" | "Pending") || !pod.value["metadata"]["deletionTimestamp"].is_null();
+        if !free {
+            self.check_budgets(pods, ns, name, &pod.value)?;
+        }
+        self.delete(call, pods, ns, name, &options).map(drop)
+    }
+
+    fn check_budgets(&self, pods: &Resource, ns: &str, name: &str, pod: &Value) -> Result<(), Status> {
+        let all = self.store.list(&BUDGETS, Some(ns), None).objects;
+        let selects = |b: &Value, p: &Value| {
+            LabelSelector::from_object(&b["spec"]["selector"]).is_ok_and(|s| s.matches(&p["metadata"]["labels"]))
+        };
+        let mine: Vec<_> = all.iter().filter(|b| selects(&b.value, pod)).collect();
+        let budget = match mine.as_slice() {
+            [] => return Ok(()),
+            [one] => one,
+            _ => {
+                return Err(Status::internal(format!(
+                    "This pod {name:?} has more than one PodDisruptionBudget, which the eviction subresource does not support."
+                )));
+            }
+        };
+        // No controller keeps status.disruptionsAllowed here: it is counted when asked for.
+        let peers = self.store.list(&pods.storage, Some(ns), None).objects;
+        let peers: Vec<_> = peers
+            .iter()
+            .filter(|p| selects(&budget.value, &p.value) && !matches!(text(&p.value, "/status/phase"), "Succeeded" | "Failed"))
+            .collect();
+        let healthy = peers.iter().filter(|p| is_healthy(&p.value)).count() as i64;
+        let expected = peers.len() as i64;
+        let spec = &budget.value["spec"];
+        let wanted = if spec["maxUnavailable"].is_null() {
+            scaled(&spec["minAvailable"], expected)
+        } else {
+            expected - scaled(&spec["maxUnavailable"], expected)
+        };
+        if is_healthy(pod) && healthy - wanted <= 0 {
+            let mut s = Status::too_many_requests("Cannot evict pod as it would violate the pod's disruption budget.", 10);
+            let why = format!(
+                "The disruption budget {} needs {wanted} healthy pods and has {healthy} currently",
+                budget.name()
+            );
+            s.details = Some(Box::new(Details { causes: vec![Cause::new("DisruptionBudget", "", why)], ..Details::default() }));
+            return Err(s);
+        }
+        Ok(())
+    }
+}
+
+fn is_healthy(p: &Value) -> bool {
+    let ready = |c: &Value| c["type"] == "Ready" && c["status"] == "True";
+    p["metadata"]["deletionTimestamp"].is_null() && p["status"]["conditions"].as_array().is_some_and(|a| a.iter().any(ready))
+}
+
+/// A number, or a percentage of `of` rounded up (intstr.GetScaledValueFromIntOrPercent).
+fn scaled(v: &Value, of: i64) -> i64 {
+    match v {
+        Value::String(s) => {
+            let percent: i64 = s.trim_end_matches('%').parse().unwrap_or(0);
+            (of * percent + 99) / 100
+        }
+        v => v.as_i64().unwrap_or(0),
+    }
+}
+
+/// Puts a condition in the place of the one of its type.
+pub(super) fn set_condition(v: &mut Value, condition: Value) {
+    if !v["status"]["conditions"].is_array() {
+        v["status"]["conditions"] = json!([]);
+    }
+    if let Some(list) = v["status"]["conditions"].as_array_mut() {
+        match list.iter_mut().find(|c| c["type"] == condition["type"]) {
+            Some(c) => *c = condition,
+            None => list.push(condition),
+        }
+    }
+}

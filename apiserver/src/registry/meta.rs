@@ -1,0 +1,68 @@
+//! Small readings of objects.
+
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
+
+/// RFC 3339 in seconds, as `metav1.Time` writes it.
+#[must_use]
+pub fn rfc3339(t: Timestamp) -> String {
+    Timestamp::from_second(t.as_second()).unwrap_or(t).to_string()
+}
+
+/// The text at a JSON pointer, or empty.
+#[must_use]
+pub fn text<'a>(v: &'a Value, pointer: &str) -> &'a str {
+    v.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// The metadata as a map; makes one where there is none.
+pub(super) fn metadata(v: &mut Value) -> &mut Map<String, Value> {
+    if !v.is_object() {
+        *v = json!({});
+    }
+    child(v, "metadata")
+}
+
+/// The object `key` of `v`; makes one where there is none.
+pub(super) fn child<'a>(v: &'a mut Value, key: &str) -> &'a mut Map<String, Value> {
+    if !v[key].is_object() {
+        v[key] = json!({});
+    }
+    v[key].as_object_mut().expect("made an object above")
+}
+
+/// The finalizers.
+pub(super) fn finalizers(v: &Value) -> Vec<String> {
+    let list = v["metadata"]["finalizers"].as_array().map(Vec::as_slice).unwrap_or_default();
+    list.iter().filter_map(Value::as_str).map(str::to_owned).collect()
+}
+
+/// Writes the finalizers; an empty list is left out.
+pub(super) fn set_finalizers(v: &mut Value, list: &[String]) {
+    let m = metadata(v);
+    if list.is_empty() {
+        m.remove("finalizers");
+    } else {
+        m.insert("finalizers".into(), json!(list));
+    }
+}
+
+/// Whether two objects are the same but for `metadata` and `status` (what counts a generation).
+pub(super) fn same_spec(a: &Value, b: &Value, ignore_status: bool) -> bool {
+    let keep = |k: &&String| *k != "metadata" && *k != "apiVersion" && !(ignore_status && *k == "status");
+    let (Some(a), Some(b)) = (a.as_object(), b.as_object()) else { return a == b };
+    let keys: std::collections::BTreeSet<&String> = a.keys().chain(b.keys()).filter(keep).collect();
+    keys.into_iter().all(|k| a.get(k) == b.get(k))
+}
+
+/// Removes null members, which stand for "not set" in Kubernetes' JSON.
+pub(super) fn drop_nulls(v: &mut Value) {
+    match v {
+        Value::Object(m) => {
+            m.retain(|_, v| !v.is_null());
+            m.values_mut().for_each(drop_nulls);
+        }
+        Value::Array(a) => a.iter_mut().for_each(drop_nulls),
+        _ => {}
+    }
+}

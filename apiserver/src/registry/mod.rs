@@ -1,0 +1,31 @@
+//! Resources described by data, and the one path every write takes whatever the resource is: versions, defaults,
+//! validation, admission, ownership of fields, storage.
+
+mod admission;
+mod bootstrap;
+mod call;
+mod catalog;
+mod convert;
+mod create;
+mod delete;
+mod evict;
+mod meta;
+mod patch;
+mod read;
+mod resource;
+mod scale;
+mod server;
+mod update;
+
+pub use call::{Call, FieldValidation, User};
+pub use catalog::Catalog;
+pub use delete::{Deleted, DeleteOptions, Propagation};
+pub use patch::PatchKind;
+pub use read::{List, ListOptions};
+pub(crate) use resource::api_version;
+pub use resource::{Custom, Resource, ScalePaths, Subresource};
+pub use server::{Server, Settings};
+pub use update::{Target, Written};
+
+pub(crate) use delete::answers_with_object;
+pub(crate) use meta::{rfc3339, text};

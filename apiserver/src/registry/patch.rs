@@ -1,0 +1,159 @@
+//! Patching: four formats, one path.
+
+use serde_json::{Value, json};
+
+use super::create::reset_fields;
+use super::update::Proposal;
+use super::{Call, Resource, Server, Target, Written, text};
+use crate::patch::{self, ApplyError, PatchError};
+use crate::status::{Cause, Status};
+
+/// The format of a patch (its media type).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PatchKind {
+    /// `application/json-patch+json`.
+    Json,
+    /// `application/merge-patch+json`.
+    Merge,
+    /// `application/strategic-merge-patch+json`.
+    Strategic,
+    /// `application/apply-patch+yaml`.
+    Apply {
+        /// Take fields over from other managers.
+        force: bool,
+    },
+}
+
+impl Server {
+    /// Patches an object; an apply creates it where it is not there.
+    ///
+    /// # Errors
+    /// 404, 409 (stale, or fields of others), 400 and 422 when it is wrong, 415 for a strategic patch of a custom resource.
+    pub fn patch(&self, call: &mut Call, t: &Target<'_>, kind: PatchKind, body: &Value) -> Result<Written, Status> {
+        let r = t.resource;
+        if kind == PatchKind::Strategic && r.custom.is_some() {
+            return Err(Status::unsupported_media_type(
+                "application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml",
+            ));
+        }
+        if let PatchKind::Apply { force } = kind {
+            return self.apply(call, t, force, body);
+        }
+        let schema = r.schema();
+        self.modify(call, t, false, &mut |call, old| {
+            let mut value = match kind {
+                PatchKind::Json => patch::json_patch(&old.value, body),
+                PatchKind::Merge => patch::merge_patch(&old.value, body),
+                _ => patch::strategic_merge_patch(&old.value, body, &schema),
+            }
+            .map_err(|e| refused(r, t.name, e))?;
+            same_name(t, &value)?;
+            super::server::check_type(r, &mut value)?;
+            self.fit_schema(call, r, &mut value)?;
+            Ok(Proposal { value, tracked: false })
+        })
+    }
+
+    fn apply(&self, call: &mut Call, t: &Target<'_>, force: bool, body: &Value) -> Result<Written, Status> {
+        let r = t.resource;
+        let mut body = body.clone();
+        if text(&body, "/apiVersion").is_empty() || text(&body, "/kind").is_empty() {
+            return Err(Status::bad_request("apiVersion and kind must be set in an applied configuration"));
+        }
+        super::server::check_type(r, &mut body)?;
+        same_name(t, &body)?;
+        if body["metadata"].get("managedFields").is_some_and(|m| m.as_array().is_none_or(|a| !a.is_empty())) {
+            return Err(Status::bad_request("metadata.managedFields must be nil"));
+        }
+        super::meta::metadata(&mut body).insert("name".into(), json!(t.name));
+        if r.namespaced {
+            super::meta::metadata(&mut body).insert("namespace".into(), json!(t.namespace));
+        }
+        let schema = r.schema();
+        // Typos are told before the merge, and what is unknown has no owner.
+        if let Some(mode) = call.validation {
+            let mut probe = Call { validation: Some(mode), ..call.clone() };
+            self.fit_unknown(&mut probe, r, &mut body)?;
+            call.warnings = probe.warnings;
+        }
+        let sub = t.subresource.unwrap_or_default();
+        let now = self.now();
+        let merge = |live: Option<&Value>, manager: &str| {
+            patch::apply(live, &body, manager, &schema, force, sub, &now, reset_fields(r, t.subresource))
+                .map_err(apply_refused)
+        };
+        if self.stored(r, t.namespace, t.name).is_err() {
+            if t.subresource.is_some() {
+                return Err(Status::not_found(&r.group, &r.plural, t.name));
+            }
+            if !text(&body, "/metadata/resourceVersion").is_empty() || !text(&body, "/metadata/uid").is_empty() {
+                return Err(Status::stale(&r.group, &r.plural, t.name));
+            }
+            let value = merge(None, &call.manager)?;
+            match self.create(call, r, t.namespace, Some(t.name), value) {
+                // Somebody was faster: then it is a change.
+                Err(s) if s.is_already_exists() => {}
+                done => return Ok(Written { object: done?, created: true }),
+            }
+        }
+        self.modify(call, t, false, &mut |call, old| {
+            let value = merge(Some(&old.value), &call.manager)?;
+            Ok(Proposal { value, tracked: true })
+        })
+    }
+
+    /// Unknown fields only (an applied configuration is a part of an object: nothing is required of it).
+    fn fit_unknown(&self, call: &mut Call, r: &Resource, value: &mut Value) -> Result<(), Status> {
+        let schema = r.schema();
+        let unknown = crate::schema::unknown_fields(&schema, value);
+        if unknown.is_empty() {
+            return Ok(());
+        }
+        match call.validation {
+            Some(super::FieldValidation::Strict) => {
+                return Err(Status::bad_request(format!("strict decoding error: {}", unknown.join(", "))));
+            }
+            Some(super::FieldValidation::Warn) => call.warnings.extend(unknown),
+            _ => {}
+        }
+        crate::schema::prune(&schema, value);
+        Ok(())
+    }
+}
+
+fn same_name(t: &Target<'_>, v: &Value) -> Result<(), Status> {
+    let name = text(v, "/metadata/name");
+    if !name.is_empty() && name != t.name {
+        return Err(Status::bad_request(format!("the name of the object ({name}) does not match the name on the URL ({})", t.name)));
+    }
+    let ns = text(v, "/metadata/namespace");
+    if t.resource.namespaced && !ns.is_empty() && ns != t.namespace {
+        return Err(Status::bad_request(
+            "the namespace of the provided object does not match the namespace sent on the request",
+        ));
+    }
+    Ok(())
+}
+
+fn refused(r: &Resource, name: &str, e: PatchError) -> Status {
+    match e {
+        PatchError::Malformed(m) => Status::bad_request(m),
+        PatchError::DoesNotFit(m) => {
+            let mut s = Status::invalid(&r.group, &r.kind, name, Vec::new());
+            s.message = m;
+            s
+        }
+    }
+}
+
+fn apply_refused(e: ApplyError) -> Status {
+    match e {
+        ApplyError::BadRequest(m) => Status::bad_request(m),
+        // Upstream answers 500 here, with this text.
+        ApplyError::NotTyped(m) => Status::new(500, "InternalError", m),
+        ApplyError::Conflicts(list) => {
+            let causes = list.iter().map(|c| Cause::new("FieldManagerConflict", c.field.clone(), c.message())).collect();
+            Status::apply_conflict(ApplyError::Conflicts(list).to_string(), causes)
+        }
+    }
+}

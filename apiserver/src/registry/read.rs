@@ -1,0 +1,138 @@
+//! Reading: get and list.
+
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::{Deserialize, Serialize};
+
+use super::{Resource, Server};
+use crate::select::{FieldSelector, LabelSelector};
+use crate::status::{Cause, Details, Status};
+use crate::store::{Key, Object};
+
+/// What a list asks for.
+#[derive(Debug, Clone, Default)]
+pub struct ListOptions {
+    /// Only objects with these labels.
+    pub labels: Option<LabelSelector>,
+    /// Only objects with these fields.
+    pub fields: Option<FieldSelector>,
+    /// At most so many; 0: all.
+    pub limit: usize,
+    /// Where the last page ended (an earlier answer's token).
+    pub after: Option<String>,
+    /// `resourceVersion`: not older than this; 0: whatever there is.
+    pub not_older_than: u64,
+}
+
+/// A list's answer.
+#[derive(Debug, Clone, Default)]
+pub struct List {
+    /// The objects, in the version asked for.
+    pub objects: Vec<Arc<Object>>,
+    /// Revision of the whole list.
+    pub revision: u64,
+    /// The token for the next page, when there is one.
+    pub more: Option<String>,
+    /// How many are behind this page, where that is known.
+    pub remaining: Option<usize>,
+}
+
+/// A continue token.
+#[derive(Serialize, Deserialize)]
+struct Token {
+    rv: u64,
+    ns: String,
+    name: String,
+}
+
+impl ListOptions {
+    /// Whether an object is asked for.
+    #[must_use]
+    pub fn matches(&self, value: &serde_json::Value) -> bool {
+        self.labels.as_ref().is_none_or(|l| l.matches(&value["metadata"]["labels"]))
+            && self.fields.as_ref().is_none_or(|f| f.matches(value))
+    }
+
+    /// Whether everything is asked for.
+    #[must_use]
+    pub fn is_everything(&self) -> bool {
+        self.labels.as_ref().is_none_or(LabelSelector::is_everything)
+            && self.fields.as_ref().is_none_or(FieldSelector::is_everything)
+    }
+}
+
+impl Server {
+    /// One object in the version of `r`.
+    ///
+    /// # Errors
+    /// 404.
+    pub fn get(&self, r: &Resource, ns: &str, name: &str) -> Result<Arc<Object>, Status> {
+        self.stored(r, ns, name).map(|o| r.present(&o))
+    }
+
+    /// One object as it is stored.
+    pub(super) fn stored(&self, r: &Resource, ns: &str, name: &str) -> Result<Arc<Object>, Status> {
+        let key = Key::new(if r.namespaced { ns } else { "" }, name);
+        self.store.get(&r.storage, &key).ok_or_else(|| Status::not_found(&r.group, &r.plural, name))
+    }
+
+    /// Objects (of `ns`), by namespace and name.
+    ///
+    /// # Errors
+    /// 400 for a token that is none, 504 for a revision that is not there yet.
+    pub fn list(&self, r: &Resource, ns: Option<&str>, o: &ListOptions) -> Result<List, Status> {
+        let token = match &o.after {
+            None => None,
+            Some(t) => Some(decode(t).ok_or_else(|| Status::bad_request("continue key is not valid"))?),
+        };
+        let after = token.as_ref().map(|t| Key::new(t.ns.clone(), t.name.clone()));
+        let ns = ns.filter(|_| r.namespaced);
+        // A list of one name is a look-up.
+        let exact = o.fields.as_ref().and_then(|f| f.exact("metadata.name")).filter(|_| ns.is_some() || !r.namespaced);
+        let page = match exact {
+            Some(name) => {
+                let mut page = crate::store::Page { revision: self.store.revision(), ..Default::default() };
+                page.objects.extend(self.store.get(&r.storage, &Key::new(ns.unwrap_or_default(), name)));
+                page
+            }
+            None => self.store.list(&r.storage, ns, after.as_ref()),
+        };
+        if o.not_older_than > page.revision {
+            return Err(too_new(o.not_older_than, page.revision));
+        }
+        let everything = o.is_everything();
+        let mut list = List { revision: token.map_or(page.revision, |t| t.rv), ..List::default() };
+        let total = page.objects.len();
+        for (i, stored) in page.objects.iter().enumerate() {
+            let object = r.present(stored);
+            if !everything && !o.matches(&object.value) {
+                continue;
+            }
+            if o.limit > 0 && list.objects.len() == o.limit {
+                let last = &list.objects[list.objects.len() - 1];
+                let t = Token { rv: list.revision, ns: last.namespace().to_owned(), name: last.name().to_owned() };
+                list.more = Some(URL_SAFE_NO_PAD.encode(serde_json::to_vec(&t).unwrap_or_default()));
+                list.remaining = everything.then_some(total - i);
+                break;
+            }
+            list.objects.push(object);
+        }
+        Ok(list)
+    }
+}
+
+fn decode(token: &str) -> Option<Token> {
+    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(token).ok()?).ok()
+}
+
+/// 504 of a resourceVersion from the future (`storage.NewTooLargeResourceVersionError`).
+pub(crate) fn too_new(asked: u64, current: u64) -> Status {
+    let cause = Cause::new("ResourceVersionTooLarge", "", "Too large resource version");
+    let details = Details { causes: vec![cause], retry_after_seconds: 1, ..Details::default() };
+    Status {
+        details: Some(Box::new(details)),
+        ..Status::new(504, "Timeout", format!("Too large resource version: {asked}, current: {current}"))
+    }
+}

@@ -1,0 +1,115 @@
+//! The scale subresource: one view (`autoscaling/v1` Scale) on every resource that has replicas.
+
+use serde_json::{Value, json};
+
+use super::update::Proposal;
+use super::{Call, PatchKind, Resource, Server, Target, text};
+use crate::patch;
+use crate::schema::SchemaRef;
+use crate::select::LabelSelector;
+use crate::status::{Cause, Status};
+use crate::store::Object;
+
+/// JSON pointers of replicas wanted, replicas seen and the selector's text.
+fn paths(r: &Resource) -> (String, String, Option<String>) {
+    match r.custom.as_ref().and_then(|c| c.scale.as_ref()) {
+        Some(s) => (s.spec_replicas.clone(), s.status_replicas.clone(), s.selector.clone()),
+        None => ("/spec/replicas".into(), "/status/replicas".into(), None),
+    }
+}
+
+/// The Scale of an object.
+fn scale_of(r: &Resource, o: &Object) -> Value {
+    let v = &o.value;
+    let (spec, status, selector) = paths(r);
+    let number = |p: &str| v.pointer(p).and_then(Value::as_i64).unwrap_or(0);
+    let mut s = json!({"apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": {}, "spec": {}, "status": {"replicas": number(&status)}});
+    for k in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
+        if let Some(x) = v["metadata"].get(k) {
+            s["metadata"][k] = x.clone();
+        }
+    }
+    if number(&spec) != 0 {
+        s["spec"]["replicas"] = json!(number(&spec));
+    }
+    let selector = match (&r.custom, selector) {
+        (Some(_), Some(p)) => v.pointer(&p).and_then(Value::as_str).map(str::to_owned),
+        (Some(_), None) => None,
+        (None, _) if r.is("", "replicationcontrollers") => Some(LabelSelector::from_map(&v["spec"]["selector"]).to_string()),
+        (None, _) => LabelSelector::from_object(&v["spec"]["selector"]).ok().map(|s| s.to_string()),
+    };
+    if let Some(t) = selector.filter(|t| !t.is_empty()) {
+        s["status"]["selector"] = json!(t);
+    }
+    s
+}
+
+impl Server {
+    /// The scale of an object.
+    ///
+    /// # Errors
+    /// 404.
+    pub fn get_scale(&self, r: &Resource, ns: &str, name: &str) -> Result<Value, Status> {
+        Ok(scale_of(r, &*self.get(r, ns, name)?))
+    }
+
+    /// Sets the scale of an object by a Scale.
+    ///
+    /// # Errors
+    /// 404, 409 when stale, 422 for a negative number.
+    pub fn put_scale(&self, call: &mut Call, t: &Target<'_>, scale: &Value) -> Result<Value, Status> {
+        self.change_scale(call, t, &mut |_| Ok(scale.clone()))
+    }
+
+    /// Patches the scale of an object.
+    ///
+    /// # Errors
+    /// As [`Server::put_scale`], and 400 for a patch that does not parse.
+    pub fn patch_scale(&self, call: &mut Call, t: &Target<'_>, kind: PatchKind, body: &Value) -> Result<Value, Status> {
+        let schema = SchemaRef::for_gvk("autoscaling", "v1", "Scale").unwrap_or_else(SchemaRef::opaque);
+        self.change_scale(call, t, &mut |live| {
+            match kind {
+                PatchKind::Json => patch::json_patch(live, body),
+                PatchKind::Merge | PatchKind::Apply { .. } => patch::merge_patch(live, body),
+                PatchKind::Strategic => patch::strategic_merge_patch(live, body, &schema),
+            }
+            .map_err(|e| Status::bad_request(e.to_string()))
+        })
+    }
+
+    fn change_scale(
+        &self, call: &mut Call, t: &Target<'_>, wanted: &mut dyn FnMut(&Value) -> Result<Value, Status>,
+    ) -> Result<Value, Status> {
+        let r = t.resource;
+        let (spec, _, _) = paths(r);
+        let t = Target { subresource: Some("scale"), ..*t };
+        let done = self.modify(call, &t, false, &mut |_, old| {
+            let scale = wanted(&scale_of(r, old))?;
+            let n = scale["spec"]["replicas"].as_i64().unwrap_or(0);
+            if n < 0 {
+                let cause = Cause::invalid("spec.replicas", &json!(n), "must be greater than or equal to 0");
+                return Err(Status::invalid("autoscaling", "Scale", t.name, vec![cause]));
+            }
+            let mut v = (*old.value).clone();
+            let rv = text(&scale, "/metadata/resourceVersion");
+            if !rv.is_empty() {
+                v["metadata"]["resourceVersion"] = json!(rv);
+            }
+            set(&mut v, &spec, json!(n));
+            Ok(Proposal { value: v, tracked: false })
+        })?;
+        Ok(scale_of(r, &done.object))
+    }
+}
+
+/// Sets what a JSON pointer points to, with the objects on the way there.
+fn set(v: &mut Value, pointer: &str, to: Value) {
+    let mut at = v;
+    for part in pointer.split('/').skip(1) {
+        if !at.is_object() {
+            *at = json!({});
+        }
+        at = &mut at[part];
+    }
+    *at = to;
+}

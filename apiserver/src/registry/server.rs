@@ -1,0 +1,160 @@
+//! The state of one API server.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use cfn_net::{Seed, SharedClock};
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+use serde_json::Value;
+
+use super::{Catalog, Resource, rfc3339};
+use crate::auth::Auth;
+use crate::defaults::AdmissionOptions;
+use crate::local::NodeHook;
+use crate::schema::FieldError;
+use crate::status::{Cause, Status};
+use crate::store::Store;
+
+/// What a server is given.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Name of the cluster.
+    pub name: String,
+    /// Numbers of admission.
+    pub admission: AdmissionOptions,
+    /// The cluster's CA, PEM.
+    pub ca_pem: String,
+    /// The token of those that join; empty: none.
+    pub bootstrap_token: String,
+    /// Whether anybody may ask for health and version.
+    pub allow_anonymous_health: bool,
+}
+
+/// Store, resources and everything else one API server consists of.
+pub struct Server {
+    /// What is stored.
+    pub store: Store,
+    /// Which resources there are.
+    pub catalog: Catalog,
+    /// Who may do what.
+    pub auth: Auth,
+    /// What custom resources are made from.
+    pub definitions: crate::crd::Definitions,
+    /// Wall time.
+    pub clock: SharedClock,
+    /// What it was given.
+    pub settings: Settings,
+    rng: Mutex<ChaCha8Rng>,
+    hooks: Mutex<BTreeMap<String, Arc<dyn NodeHook>>>,
+    /// Serialises the writes that read other objects first (addresses of services, definitions, disruption budgets).
+    pub(super) exclusive: Mutex<()>,
+    /// Requests served, for /metrics.
+    pub requests: std::sync::atomic::AtomicU64,
+}
+
+/// Letters of generated suffixes (`k8s.io/apimachinery/pkg/util/rand`): no vowels, nothing that looks alike.
+const SUFFIX_LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
+
+impl Server {
+    /// A server with an empty store but for what every cluster starts with.
+    #[must_use]
+    pub fn new(settings: Settings, clock: SharedClock, seed: Seed) -> Arc<Self> {
+        let auth = Auth::new(&settings, seed);
+        let server = Arc::new(Self {
+            store: Store::default(),
+            catalog: Catalog::default(),
+            definitions: crate::crd::Definitions::default(),
+            auth,
+            clock,
+            rng: Mutex::new(seed.rng("apiserver")),
+            settings,
+            hooks: Mutex::default(),
+            exclusive: Mutex::new(()),
+            requests: std::sync::atomic::AtomicU64::new(0),
+        });
+        super::bootstrap::fill(&server);
+        server
+    }
+
+    fn with_rng<T>(&self, f: impl FnOnce(&mut ChaCha8Rng) -> T) -> T {
+        f(&mut self.rng.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// A uid in the form of a version 4 UUID.
+    pub(crate) fn uid(&self) -> String {
+        let mut b: [u8; 16] = self.with_rng(|r| r.random());
+        b[6] = (b[6] & 0x0f) | 0x40;
+        b[8] = (b[8] & 0x3f) | 0x80;
+        let h: String = b.iter().map(|x| format!("{x:02x}")).collect();
+        format!("{}-{}-{}-{}-{}", &h[..8], &h[8..12], &h[12..16], &h[16..20], &h[20..])
+    }
+
+    /// `base` with five letters behind it (`generateName`).
+    pub(super) fn generated_name(&self, base: &str) -> String {
+        // names.maxGeneratedNameLength
+        let base: String = base.chars().take(58).collect();
+        let suffix: String = self.with_rng(|r| {
+            (0..5).map(|_| char::from(SUFFIX_LETTERS[r.random_range(0..SUFFIX_LETTERS.len())])).collect()
+        });
+        base + &suffix
+    }
+
+    /// A number below `n`.
+    pub(super) fn random_below(&self, n: u32) -> u32 {
+        self.with_rng(|r| r.random_range(0..n))
+    }
+
+    /// Now, as objects say it.
+    pub(crate) fn now(&self) -> String {
+        rfc3339(self.clock.now())
+    }
+
+    /// Where the pods on `node` are asked.
+    pub fn set_node_hook(&self, node: &str, hook: Option<Arc<dyn NodeHook>>) {
+        let mut hooks = self.hooks.lock().unwrap_or_else(PoisonError::into_inner);
+        match hook {
+            Some(h) => hooks.insert(node.to_owned(), h),
+            None => hooks.remove(node),
+        };
+    }
+
+    /// What was registered for `node`.
+    #[must_use]
+    pub fn node_hook(&self, node: &str) -> Option<Arc<dyn NodeHook>> {
+        self.hooks.lock().unwrap_or_else(PoisonError::into_inner).get(node).cloned()
+    }
+}
+
+/// 422 with the errors' texts; nothing when there are none.
+pub(super) fn refuse(r: &Resource, name: &str, errors: &[FieldError]) -> Result<(), Status> {
+    if errors.is_empty() {
+        return Ok(());
+    }
+    let causes = errors.iter().map(|e| Cause::new(e.reason(), e.path.clone(), e.message())).collect();
+    Err(Status::invalid(&r.group, &r.kind, name, causes))
+}
+
+/// 400 unless the object says it is of this resource's version and kind; says so where it says nothing.
+pub(super) fn check_type(r: &Resource, v: &mut Value) -> Result<(), Status> {
+    let Some(m) = v.as_object_mut() else {
+        return Err(Status::bad_request("the object provided is unrecognized (must be an object)"));
+    };
+    let said = |k: &str| m.get(k).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let (version, kind) = (said("apiVersion"), said("kind"));
+    if !version.is_empty() && version != r.api_version {
+        return Err(Status::bad_request(format!(
+            "the API version in the data ({version}) does not match the expected API version ({})",
+            r.api_version
+        )));
+    }
+    if !kind.is_empty() && kind != r.kind {
+        return Err(Status::bad_request(format!(
+            "{kind} in version {:?} cannot be handled as a {}: the kind does not match",
+            r.version, r.kind
+        )));
+    }
+    m.insert("apiVersion".into(), r.api_version.as_str().into());
+    m.insert("kind".into(), r.kind.as_str().into());
+    Ok(())
+}

@@ -1,0 +1,286 @@
+//! Replacing, and what every change of an object that exists goes through.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::create::reset_fields;
+use super::meta::{finalizers, metadata, same_spec};
+use super::server::check_type;
+use super::{Call, Resource, Server, text};
+use crate::defaults;
+use crate::patch;
+use crate::status::Status;
+use crate::store::{Expect, Key, Object, StoreError};
+
+/// What a write is about.
+#[derive(Debug, Clone, Copy)]
+pub struct Target<'a> {
+    /// Resource in the version asked for.
+    pub resource: &'a Resource,
+    /// Namespace, or empty.
+    pub namespace: &'a str,
+    /// Name.
+    pub name: &'a str,
+    /// Subresource.
+    pub subresource: Option<&'a str>,
+}
+
+/// What a write did.
+#[derive(Debug, Clone)]
+pub struct Written {
+    /// The object after it.
+    pub object: Arc<Object>,
+    /// Whether it is new.
+    pub created: bool,
+}
+
+/// A new state that a change proposes.
+pub(super) struct Proposal {
+    pub value: Value,
+    /// Ownership of fields is in it already (an apply).
+    pub tracked: bool,
+}
+
+/// How often a change that names no resourceVersion is tried on newer states before it is a conflict
+/// (`patch.go`: maxRetryWhenPatchConflicts).
+const RETRIES: u32 = 5;
+
+impl Server {
+    /// Replaces an object (or what a subresource shows of it).
+    ///
+    /// # Errors
+    /// 404, 409 when `value` has another resourceVersion or uid, 422.
+    pub fn update(&self, call: &mut Call, t: &Target<'_>, mut value: Value) -> Result<Written, Status> {
+        let r = t.resource;
+        check_type(r, &mut value)?;
+        {
+            let m = metadata(&mut value);
+            let name = m.get("name").and_then(Value::as_str).unwrap_or_default();
+            if name.is_empty() {
+                m.insert("name".into(), json!(t.name));
+            } else if name != t.name {
+                return Err(Status::bad_request(format!(
+                    "the name of the object ({name}) does not match the name on the URL ({})",
+                    t.name
+                )));
+            }
+            let ns = m.get("namespace").and_then(Value::as_str).unwrap_or_default();
+            if r.namespaced {
+                if !ns.is_empty() && ns != t.namespace {
+                    return Err(Status::bad_request(
+                        "the namespace of the provided object does not match the namespace sent on the request",
+                    ));
+                }
+                m.insert("namespace".into(), json!(t.namespace));
+            }
+        }
+        self.fit_schema(call, r, &mut value)?;
+        let asked = text(&value, "/metadata/resourceVersion").to_owned();
+        if self.stored(r, t.namespace, t.name).is_err() && t.subresource.is_none() && may_create_by_update(r) && asked.is_empty() {
+            let object = self.create(call, r, t.namespace, Some(t.name), value)?;
+            return Ok(Written { object, created: true });
+        }
+        let once = !asked.is_empty();
+        self.modify(call, t, once, &mut |_, _| Ok(Proposal { value: value.clone(), tracked: false }))
+    }
+
+    /// Reads, lets `change` propose a new state (in the version asked for), checks and writes it; again on newer
+    /// states unless `once`.
+    pub(super) fn modify(
+        &self,
+        call: &mut Call,
+        t: &Target<'_>,
+        once: bool,
+        change: &mut dyn FnMut(&mut Call, &Object) -> Result<Proposal, Status>,
+    ) -> Result<Written, Status> {
+        let r = t.resource;
+        let _exclusive = self.exclusive_for(r);
+        for _ in 0..=RETRIES {
+            let stored = self.stored(r, t.namespace, t.name)?;
+            let old = r.present(&stored);
+            let p = change(call, &old)?;
+            let proposed = text(&p.value, "/metadata/resourceVersion");
+            if !proposed.is_empty() && proposed != text(&old.value, "/metadata/resourceVersion") {
+                return Err(Status::stale(&r.group, &r.plural, t.name));
+            }
+            let uid = text(&p.value, "/metadata/uid");
+            if !uid.is_empty() && uid != text(&old.value, "/metadata/uid") {
+                let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {}", text(&old.value, "/metadata/uid"));
+                return Err(Status::conflict(&r.group, &r.plural, t.name, &why));
+            }
+            let new = self.settle(call, t, &old.value, p)?;
+            if new == *old.value {
+                return Ok(Written { object: old, created: false });
+            }
+            let key = Key::new(if r.namespaced { t.namespace } else { "" }, t.name);
+            let goes = gone(&new);
+            let new = r.stored(new);
+            if call.dry_run {
+                return Ok(Written { object: r.present(&Arc::new(Object::new(new, stored.revision))), created: false });
+            }
+            let done = if goes {
+                self.store.remove(&r.storage, &key, stored.revision, new)
+            } else {
+                self.store.put(&r.storage, key, Expect::Revision(stored.revision), new)
+            };
+            match done {
+                Ok(object) => {
+                    self.written(r, (!goes).then_some(&object));
+                    return Ok(Written { object: r.present(&object), created: false });
+                }
+                Err(StoreError::Changed | StoreError::Absent) if !once => {}
+                Err(StoreError::Absent) => return Err(Status::not_found(&r.group, &r.plural, t.name)),
+                Err(_) => return Err(Status::stale(&r.group, &r.plural, t.name)),
+            }
+        }
+        Err(Status::stale(&r.group, &r.plural, t.name))
+    }
+
+    /// The new state as it may be written: what this endpoint cannot change is as it was, defaults are in, it is valid.
+    fn settle(&self, call: &mut Call, t: &Target<'_>, old: &Value, p: Proposal) -> Result<Value, Status> {
+        let r = t.resource;
+        let mut new = p.value;
+        keep_metadata(old, &mut new);
+        match t.subresource {
+            // Controllers in process write a status and nothing else, from objects that may be behind.
+            Some("status") => keep_all_but_status(r, call.validation.is_none(), old, &mut new),
+            Some("finalize") => {
+                let wanted = new["spec"]["finalizers"].clone();
+                let meta = new["metadata"].clone();
+                new = old.clone();
+                new["metadata"] = meta;
+                new["spec"]["finalizers"] = wanted;
+            }
+            Some("approval") => {
+                // Only the conditions: pkg/registry/certificates/certificates csrApprovalStrategy.
+                let conditions = new["status"]["conditions"].clone();
+                new = old.clone();
+                if !conditions.is_null() {
+                    new["status"]["conditions"] = conditions;
+                }
+            }
+            Some("ephemeralcontainers") => {
+                let wanted = new["spec"]["ephemeralContainers"].clone();
+                new = old.clone();
+                new["spec"]["ephemeralContainers"] = wanted;
+            }
+            Some("resize") | None if r.has_status() => match old.get("status") {
+                Some(s) => new["status"] = s.clone(),
+                None => drop(new.as_object_mut().map(|m| m.remove("status"))),
+            },
+            _ => {}
+        }
+        if r.custom.is_none() {
+            defaults::default_builtin(&r.group, &r.version, &r.kind, &mut new);
+        }
+        self.admit_update(call, r, t.subresource, old, &mut new)?;
+        if r.has_generation() {
+            let ignore_status = r.has_status();
+            let g = old["metadata"]["generation"].as_i64().unwrap_or(1);
+            let changed = !same_spec(old, &new, ignore_status);
+            metadata(&mut new).insert("generation".into(), json!(g + i64::from(changed)));
+        }
+        if !p.tracked {
+            let (schema, now) = (r.schema(), self.now());
+            let sub = t.subresource.unwrap_or_default();
+            patch::track_update(Some(old), &mut new, &call.manager, sub, &schema, &now, reset_fields(r, t.subresource));
+        }
+        if same_but_for_times(old, &new) {
+            return Ok(old.clone());
+        }
+        if t.subresource.is_none_or(|s| s == "status") {
+            let status = t.subresource == Some("status") && r.custom.is_none();
+            if !status {
+                self.check(r, t.name, Some(old), &new)?;
+            }
+        }
+        Ok(new)
+    }
+}
+
+/// Whether only `managedFields` tell the two apart, and they only by their times.
+fn same_but_for_times(old: &Value, new: &Value) -> bool {
+    let (Some(a), Some(b)) = (old.as_object(), new.as_object()) else { return false };
+    if a.len() != b.len() || a.iter().any(|(k, v)| k != "metadata" && b.get(k) != Some(v)) {
+        return false;
+    }
+    let (Some(a), Some(b)) = (old["metadata"].as_object(), new["metadata"].as_object()) else { return false };
+    if a.len() != b.len() || a.iter().any(|(k, v)| k != "managedFields" && b.get(k) != Some(v)) {
+        return false;
+    }
+    let (Some(a), Some(b)) = (old["metadata"]["managedFields"].as_array(), new["metadata"]["managedFields"].as_array()) else {
+        return old["metadata"].get("managedFields") == new["metadata"].get("managedFields");
+    };
+    let same = |x: &Value, y: &Value| {
+        ["manager", "operation", "apiVersion", "subresource", "fieldsV1"].iter().all(|k| x.get(*k) == y.get(*k))
+    };
+    a.len() == b.len() && a.iter().zip(b).all(|(x, y)| same(x, y))
+}
+
+/// What nobody may change (rest.BeforeUpdate, ObjectMeta system fields).
+fn keep_metadata(old: &Value, new: &mut Value) {
+    let was = old["metadata"].as_object();
+    let m = metadata(new);
+    for k in [
+        "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation", "name", "namespace", "resourceVersion", "generateName",
+        "selfLink",
+    ] {
+        match was.and_then(|w| w.get(k)) {
+            Some(v) => drop(m.insert(k.to_owned(), v.clone())),
+            None => drop(m.remove(k)),
+        }
+    }
+    if !m.contains_key("managedFields")
+        && let Some(v) = was.and_then(|w| w.get("managedFields"))
+    {
+        m.insert("managedFields".into(), v.clone());
+    }
+}
+
+/// A write to `status` changes the status; of the metadata what the kind's status strategy lets through.
+fn keep_all_but_status(r: &Resource, only_status: bool, old: &Value, new: &mut Value) {
+    let status = new.get("status").cloned();
+    let managed = new["metadata"].get("managedFields").cloned();
+    let meta = new["metadata"].clone();
+    *new = old.clone();
+    // Only custom resources keep all of their metadata; built-in kinds let labels, annotations and finalizers pass.
+    if r.custom.is_none() && !only_status {
+        new["metadata"] = meta;
+        if !r.is("", "nodes") {
+            match old["metadata"].get("ownerReferences") {
+                Some(v) => new["metadata"]["ownerReferences"] = v.clone(),
+                None => drop(metadata(new).remove("ownerReferences")),
+            }
+        }
+    } else if let Some(f) = managed {
+        new["metadata"]["managedFields"] = f;
+    }
+    match (status, new.as_object_mut()) {
+        (Some(s), Some(m)) => drop(m.insert("status".into(), s)),
+        (None, Some(m)) => drop(m.remove("status")),
+        _ => {}
+    }
+}
+
+/// Whether an object that is being deleted has nothing left that holds it.
+pub(super) fn gone(v: &Value) -> bool {
+    let m = &v["metadata"];
+    let held = v["kind"] == "Namespace"
+        && v["apiVersion"] == "v1"
+        && v["spec"]["finalizers"].as_array().is_some_and(|f| !f.is_empty());
+    !m["deletionTimestamp"].is_null()
+        && m["deletionGracePeriodSeconds"].as_i64().unwrap_or(0) == 0
+        && finalizers(v).is_empty()
+        && !held
+}
+
+/// Kinds that a PUT may create (`AllowCreateOnUpdate`).
+fn may_create_by_update(r: &Resource) -> bool {
+    r.is("coordination.k8s.io", "leases")
+        || r.is("", "events")
+        || r.is("events.k8s.io", "events")
+        || r.is("", "endpoints")
+        || r.is("", "limitranges")
+        || r.group == "rbac.authorization.k8s.io" && r.custom.is_none()
+}

@@ -1,0 +1,203 @@
+//! Mistakes in objects, with Kubernetes' words for them.
+
+use serde_json::Value;
+use std::fmt;
+
+/// What kind of mistake a [`FieldError`] tells, as in `k8s.io/apimachinery/pkg/util/validation/field`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum FieldErrorKind {
+    /// A value that must be given is not.
+    Required,
+    /// A value that is not allowed here.
+    Invalid,
+    /// A value of the wrong JSON type.
+    TypeInvalid,
+    /// A value outside an enumeration.
+    NotSupported,
+    /// A string that is too long.
+    TooLong,
+    /// A list or map with too many elements.
+    TooMany,
+    /// A value that occurs twice.
+    Duplicate,
+    /// A value that may not be given (in this state).
+    Forbidden,
+    /// A reference to something that does not exist.
+    NotFound,
+}
+
+/// One mistake in an object; `Display` is Kubernetes' text for it (`spec.replicas: Invalid value: -1: must be ...`).
+#[derive(Debug, Clone, PartialEq)]
+pub struct FieldError {
+    /// Path of the field: `spec.template.spec.containers[0].name`; empty for the object itself.
+    pub path: String,
+    /// What is wrong.
+    pub kind: FieldErrorKind,
+    /// The value that is wrong, where the text shows it.
+    pub value: Option<Value>,
+    /// Details for people.
+    pub detail: String,
+}
+
+impl FieldError {
+    /// A value that must be given is not.
+    pub fn required(path: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self {
+            path: path.into(),
+            kind: FieldErrorKind::Required,
+            value: None,
+            detail: detail.into(),
+        }
+    }
+
+    /// A value that is not allowed.
+    pub fn invalid(path: impl Into<String>, value: impl Into<Value>, detail: impl Into<String>) -> Self {
+        Self {
+            path: path.into(),
+            kind: FieldErrorKind::Invalid,
+            value: Some(value.into()),
+            detail: detail.into(),
+        }
+    }
+
+    /// A value that may not be given.
+    pub fn forbidden(path: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self {
+            path: path.into(),
+            kind: FieldErrorKind::Forbidden,
+            value: None,
+            detail: detail.into(),
+        }
+    }
+
+    /// A value that occurs twice.
+    pub fn duplicate(path: impl Into<String>, value: impl Into<Value>) -> Self {
+        Self {
+            path: path.into(),
+            kind: FieldErrorKind::Duplicate,
+            value: Some(value.into()),
+            detail: String::new(),
+        }
+    }
+
+    /// A reference to something that does not exist.
+    pub fn not_found(path: impl Into<String>, value: impl Into<Value>) -> Self {
+        Self {
+            path: path.into(),
+            kind: FieldErrorKind::NotFound,
+            value: Some(value.into()),
+            detail: String::new(),
+        }
+    }
+
+    /// A value outside an enumeration.
+    pub fn not_supported<S: AsRef<str>>(path: impl Into<String>, value: impl Into<Value>, valid: &[S]) -> Self {
+        let quoted: Vec<String> = valid.iter().map(|v| quote(v.as_ref())).collect();
+        let detail = if quoted.is_empty() {
+            String::new()
+        } else {
+            format!("supported values: {}", quoted.join(", "))
+        };
+        Self {
+            path: path.into(),
+            kind: FieldErrorKind::NotSupported,
+            value: Some(value.into()),
+            detail,
+        }
+    }
+
+    /// A string of more than `max` bytes.
+    pub fn too_long(path: impl Into<String>, max: u64) -> Self {
+        let unit = if max == 1 { "byte" } else { "bytes" };
+        let detail = format!("may not be more than {max} {unit}");
+        Self {
+            path: path.into(),
+            kind: FieldErrorKind::TooLong,
+            value: None,
+            detail,
+        }
+    }
+
+    /// A list or map of `actual`, more than `max`, elements.
+    pub fn too_many(path: impl Into<String>, actual: u64, max: u64) -> Self {
+        let unit = if max == 1 { "item" } else { "items" };
+        let detail = format!("must have at most {max} {unit}");
+        Self {
+            path: path.into(),
+            kind: FieldErrorKind::TooMany,
+            value: Some(actual.into()),
+            detail,
+        }
+    }
+
+    /// `metav1.StatusCause.reason`: `FieldValueInvalid`, ...
+    pub fn reason(&self) -> &'static str {
+        match self.kind {
+            FieldErrorKind::Required => "FieldValueRequired",
+            FieldErrorKind::Invalid => "FieldValueInvalid",
+            FieldErrorKind::TypeInvalid => "FieldValueTypeInvalid",
+            FieldErrorKind::NotSupported => "FieldValueNotSupported",
+            FieldErrorKind::TooLong => "FieldValueTooLong",
+            FieldErrorKind::TooMany => "FieldValueTooMany",
+            FieldErrorKind::Duplicate => "FieldValueDuplicate",
+            FieldErrorKind::Forbidden => "FieldValueForbidden",
+            FieldErrorKind::NotFound => "FieldValueNotFound",
+        }
+    }
+
+    /// `metav1.StatusCause.message`: the text without the path.
+    pub fn message(&self) -> String {
+        let words = match self.kind {
+            FieldErrorKind::Required => "Required value",
+            FieldErrorKind::Invalid | FieldErrorKind::TypeInvalid => "Invalid value",
+            FieldErrorKind::NotSupported => "Unsupported value",
+            FieldErrorKind::TooLong => "Too long",
+            FieldErrorKind::TooMany => "Too many",
+            FieldErrorKind::Duplicate => "Duplicate value",
+            FieldErrorKind::Forbidden => "Forbidden",
+            FieldErrorKind::NotFound => "Not found",
+        };
+        let mut text = words.to_owned();
+        match (&self.value, self.kind) {
+            (_, FieldErrorKind::Required | FieldErrorKind::Forbidden | FieldErrorKind::TooLong) | (None, _) => {}
+            (Some(Value::String(value)), _) => text.push_str(&format!(": {}", quote(value))),
+            (Some(value), _) => text.push_str(&format!(": {value}")),
+        }
+        if !self.detail.is_empty() {
+            text.push_str(": ");
+            text.push_str(&self.detail);
+        }
+        text
+    }
+}
+
+impl fmt::Display for FieldError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Kubernetes prints the path of the object itself as <nil>.
+        let path = if self.path.is_empty() { "<nil>" } else { &self.path };
+        write!(f, "{path}: {}", self.message())
+    }
+}
+
+/// A string in double quotes with escapes, as Go's `%q` prints it.
+pub fn quote(text: &str) -> String {
+    let mut quoted = String::with_capacity(text.len() + 2);
+    quoted.push('"');
+    for c in text.chars() {
+        match c {
+            '"' => quoted.push_str("\\\""),
+            '\\' => quoted.push_str("\\\\"),
+            '\n' => quoted.push_str("\\n"),
+            '\r' => quoted.push_str("\\r"),
+            '\t' => quoted.push_str("\\t"),
+            '\u{7}' => quoted.push_str("\\a"),
+            '\u{8}' => quoted.push_str("\\b"),
+            '\u{b}' => quoted.push_str("\\v"),
+            '\u{c}' => quoted.push_str("\\f"),
+            c if (c as u32) < 0x20 || c as u32 == 0x7f => quoted.push_str(&format!("\\x{:02x}", c as u32)),
+            c => quoted.push(c),
+        }
+    }
+    quoted.push('"');
+    quoted
+}

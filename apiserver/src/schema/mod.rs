@@ -1,0 +1,33 @@
+//! Schemas of the API's types: the recorded discovery and OpenAPI documents of Kubernetes, structural schemas of
+//! CRDs, and what is done with them: validation, pruning, defaulting, unknown fields.
+
+mod archive;
+mod crd;
+mod decode;
+mod defaulting;
+mod discovery;
+mod error;
+mod node;
+mod openapi;
+mod prune;
+pub mod quantity;
+mod reference;
+#[cfg(test)]
+mod tests;
+mod validate;
+
+pub use crd::SchemaError;
+pub use decode::decode_error;
+pub use defaulting::apply_defaults;
+pub use discovery::{ResourceDef, SubresourceDef, discovery};
+pub use error::{FieldError, FieldErrorKind, quote};
+pub use node::{ListType, Type};
+pub use openapi::{openapi_v2, openapi_v2_hash, openapi_v3, openapi_v3_index};
+pub use prune::{prune, unknown_fields};
+pub use reference::SchemaRef;
+pub use validate::{is_go_duration, validate};
+
+/// Package of a definition: its name without the last segment.
+fn package(definition: &str) -> &str {
+    definition.rsplit_once('.').map_or("", |(package, _)| package)
+}

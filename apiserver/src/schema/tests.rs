@@ -1,0 +1,279 @@
+//! Tests of schemas with Kubernetes' own types and a CRD.
+
+use super::*;
+use serde_json::{Value, json};
+
+fn crd() -> SchemaRef {
+    SchemaRef::from_crd(&json!({
+        "type": "object",
+        "required": ["spec"],
+        "properties": {
+            "spec": {
+                "type": "object",
+                "required": ["size"],
+                "properties": {
+                    "size": {"type": "integer", "minimum": 1, "maximum": 10},
+                    "mode": {"type": "string", "enum": ["a", "b"], "default": "a"},
+                    "name": {"type": "string", "pattern": "^[a-z]+$", "maxLength": 5},
+                    "port": {"x-kubernetes-int-or-string": true},
+                    "free": {"type": "object", "x-kubernetes-preserve-unknown-fields": true},
+                    "map": {"type": "object", "additionalProperties": {"type": "string"}},
+                    "list": {
+                        "type": "array", "maxItems": 2,
+                        "items": {"type": "object", "properties": {
+                            "key": {"type": "string"}, "n": {"type": "integer", "default": 7}
+                        }},
+                        "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["key"]
+                    },
+                    "maybe": {"type": "string", "nullable": true},
+                    "when": {"type": "string", "format": "date-time"}
+                }
+            }
+        }
+    }))
+    .unwrap()
+}
+
+fn errors(spec: Value) -> Vec<String> {
+    validate(&crd(), &json!({"spec": spec}))
+        .iter()
+        .map(ToString::to_string)
+        .collect()
+}
+
+#[test]
+fn discovery_has_kubernetes_resources() {
+    let find = |group: &str, plural: &str| {
+        discovery()
+            .iter()
+            .find(|r| r.group == group && r.plural == plural)
+            .unwrap()
+    };
+    let pods = find("", "pods");
+    assert_eq!(
+        (pods.kind.as_str(), pods.singular.as_str(), pods.namespaced),
+        ("Pod", "pod", true)
+    );
+    assert_eq!(
+        (pods.short_names.clone(), pods.categories.clone()),
+        (vec!["po".to_owned()], vec!["all".to_owned()])
+    );
+    let eviction = pods.subresources.iter().find(|s| s.name == "eviction").unwrap();
+    assert_eq!(
+        (
+            eviction.group.as_str(),
+            eviction.version.as_str(),
+            eviction.kind.as_str()
+        ),
+        ("policy", "v1", "Eviction")
+    );
+    let deployments = find("apps", "deployments");
+    let scale = deployments.subresources.iter().find(|s| s.name == "scale").unwrap();
+    assert_eq!((scale.group.as_str(), scale.kind.as_str()), ("autoscaling", "Scale"));
+    let status = deployments.subresources.iter().find(|s| s.name == "status").unwrap();
+    assert_eq!(
+        (status.group.as_str(), status.version.as_str(), status.kind.as_str()),
+        ("apps", "v1", "Deployment")
+    );
+    assert!(!find("", "nodes").namespaced);
+    // Every resource that stores objects has a schema.
+    for resource in discovery().iter().filter(|r| r.verbs.iter().any(|v| v == "list")) {
+        assert!(
+            SchemaRef::for_gvk(&resource.group, &resource.version, &resource.kind).is_some(),
+            "{resource:?}"
+        );
+    }
+}
+
+#[test]
+fn builtin_schemas_resolve() {
+    let deployment = SchemaRef::for_gvk("apps", "v1", "Deployment").unwrap();
+    let template = deployment.property("spec").unwrap().property("template").unwrap();
+    let containers = template.property("spec").unwrap().property("containers").unwrap();
+    assert_eq!(containers.list_type(), &ListType::Map(vec!["name".to_owned()]));
+    assert_eq!(containers.patch_merge_key(), Some("name"));
+    assert!(containers.has_patch_strategy("merge"));
+    let ports = containers.items().unwrap().property("ports").unwrap();
+    assert_eq!(
+        ports.items().unwrap().property("protocol").unwrap().default(),
+        Some(&json!("TCP"))
+    );
+    assert!(
+        deployment
+            .property("spec")
+            .unwrap()
+            .property("selector")
+            .unwrap()
+            .is_atomic_map()
+    );
+    assert!(
+        deployment
+            .property("spec")
+            .unwrap()
+            .property("strategy")
+            .unwrap()
+            .has_patch_strategy("retainKeys")
+    );
+    assert!(SchemaRef::for_gvk("apps", "v1", "Nothing").is_none());
+}
+
+#[test]
+fn crd_texts_are_kubernetes() {
+    let cases = [
+        (
+            json!({"size": "string"}),
+            vec![r#"spec.size: Invalid value: "string": spec.size in body must be of type integer: "string""#],
+        ),
+        (json!({}), vec!["spec.size: Required value"]),
+        (
+            json!({"size": 0}),
+            vec!["spec.size: Invalid value: 0: spec.size in body should be greater than or equal to 1"],
+        ),
+        (
+            json!({"size": 11}),
+            vec!["spec.size: Invalid value: 11: spec.size in body should be less than or equal to 10"],
+        ),
+        (
+            json!({"size": 1, "mode": "c"}),
+            vec![r#"spec.mode: Unsupported value: "c": supported values: "a", "b""#],
+        ),
+        (
+            json!({"size": 1, "name": "A"}),
+            vec![r#"spec.name: Invalid value: "A": spec.name in body should match '^[a-z]+$'"#],
+        ),
+        (
+            json!({"size": 1, "name": "abcdef"}),
+            vec!["spec.name: Too long: may not be more than 5 bytes"],
+        ),
+        (
+            json!({"size": 1, "list": [{"key": "a"}, {"key": "b"}, {"key": "c"}]}),
+            vec!["spec.list: Too many: 3: must have at most 2 items"],
+        ),
+        (
+            json!({"size": 1, "list": [{"key": "a"}, {"key": "a"}]}),
+            vec![r#"spec.list[1]: Duplicate value: {"key":"a"}"#],
+        ),
+        (
+            json!({"size": 1, "maybe": null, "port": 1, "free": {"a": {"b": 1}}}),
+            vec![],
+        ),
+        (
+            json!({"size": 1, "name": null}),
+            vec![r#"spec.name: Invalid value: "null": spec.name in body must be of type string: "null""#],
+        ),
+        (
+            json!({"size": 1, "port": true}),
+            vec![r#"spec.port: Invalid value: "boolean": spec.port in body must be of type integer,string: "boolean""#],
+        ),
+        (
+            json!({"size": 1, "map": {"x": 1}}),
+            vec![r#"spec.map.x: Invalid value: "integer": spec.map.x in body must be of type string: "integer""#],
+        ),
+        (
+            json!({"size": 1, "when": "now"}),
+            vec![r#"spec.when: Invalid value: "now": spec.when in body must be of type date-time: "now""#],
+        ),
+        (json!({"size": 1, "when": "2026-01-02T03:04:05Z"}), vec![]),
+    ];
+    for (spec, expected) in cases {
+        assert_eq!(errors(spec.clone()), expected, "{spec}");
+    }
+    assert_eq!(validate(&crd(), &json!({}))[0].to_string(), "spec: Required value");
+}
+
+#[test]
+fn crd_is_pruned_and_defaulted() {
+    let mut object = json!({
+        "apiVersion": "x/v1", "kind": "X", "metadata": {"name": "a", "nope": 1, "creationTimestamp": null},
+        "spec": {"size": 1, "nope": 2, "free": {"keep": 1}, "map": {"keep": "x"}, "list": [{"key": "a", "nope": 3}], "mode": null},
+        "status": {}
+    });
+    let texts = unknown_fields(&crd(), &object);
+    assert_eq!(
+        texts,
+        [
+            r#"unknown field "metadata.nope""#,
+            r#"unknown field "spec.list[0].nope""#,
+            r#"unknown field "spec.nope""#,
+            r#"unknown field "status""#
+        ]
+    );
+    prune(&crd(), &mut object);
+    apply_defaults(&crd(), &mut object);
+    assert_eq!(
+        object,
+        json!({
+            "apiVersion": "x/v1", "kind": "X", "metadata": {"name": "a"},
+            "spec": {"size": 1, "free": {"keep": 1}, "map": {"keep": "x"}, "list": [{"key": "a", "n": 7}], "mode": "a"}
+        })
+    );
+}
+
+#[test]
+fn opaque_resources_keep_everything() {
+    let mut object = json!({"metadata": {"name": "a", "nope": 1}, "spec": {"x": [{"y": null}]}});
+    prune(&SchemaRef::opaque(), &mut object);
+    assert_eq!(object, json!({"metadata": {"name": "a"}, "spec": {"x": [{"y": null}]}}));
+    assert!(validate(&SchemaRef::opaque(), &object).is_empty());
+}
+
+#[test]
+fn builtin_objects_lose_what_go_loses() {
+    let schema = SchemaRef::for_gvk("", "v1", "Pod").unwrap();
+    let mut pod = json!({
+        "metadata": {"name": "a", "labels": {}, "annotations": null, "finalizers": []},
+        "spec": {"containers": [{"name": "c", "args": [], "securityContext": {}, "nope": 1}], "volumes": [{"name": "v", "emptyDir": {}}]}
+    });
+    prune(&schema, &mut pod);
+    assert_eq!(
+        pod,
+        json!({
+            "metadata": {"name": "a"},
+            "spec": {"containers": [{"name": "c", "securityContext": {}}], "volumes": [{"name": "v", "emptyDir": {}}]}
+        })
+    );
+    let mut role = json!({"rules": []});
+    prune(
+        &SchemaRef::for_gvk("rbac.authorization.k8s.io", "v1", "Role").unwrap(),
+        &mut role,
+    );
+    assert_eq!(role, json!({"rules": []}));
+}
+
+#[test]
+fn decode_errors_are_gos() {
+    let deployment = SchemaRef::for_gvk("apps", "v1", "Deployment").unwrap();
+    let error = |object: Value| decode_error(&deployment, &object);
+    assert_eq!(
+        error(json!({"spec": {"replicas": "3"}})).unwrap(),
+        "json: cannot unmarshal string into Go struct field DeploymentSpec.spec.replicas of type int32"
+    );
+    assert_eq!(
+        error(json!({"spec": {"template": {"spec": {"containers": {}}}}})).unwrap(),
+        "json: cannot unmarshal object into Go struct field PodSpec.spec.template.spec.containers of type []v1.Container"
+    );
+    assert_eq!(
+        error(json!({"spec": {"replicas": 3, "strategy": {"rollingUpdate": {"maxSurge": "25%"}}}})),
+        None
+    );
+    let limits = json!({"spec": {"template": {"spec": {"containers": [{"resources": {"limits": {"cpu": "x"}}}]}}}});
+    assert!(error(limits).unwrap().starts_with("quantities must match"));
+}
+
+#[test]
+fn schemas_that_are_not_structural_are_refused() {
+    let cases = [
+        (json!({}), "type: Required value: must not be empty at the root"),
+        (
+            json!({"type": "object", "properties": {"spec": {"properties": {}}}}),
+            "properties[spec].type: Required value: must not be empty for specified object fields",
+        ),
+        (
+            json!({"type": "object", "properties": {"a": {"type": "array"}}}),
+            "properties[a].items: Required value: must be specified",
+        ),
+    ];
+    for (schema, expected) in cases {
+        assert_eq!(SchemaRef::from_crd(&schema).unwrap_err().to_string(), expected);
+    }
+}

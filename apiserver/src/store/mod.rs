@@ -1,0 +1,343 @@
+//! An in-memory MVCC store: every write has the next revision; the newest state is an ordered map, the recent past
+//! a ring of events per resource, so that a watch can start at a revision that was.
+//!
+//! Synchronous: no lock is held across an await. Watchers are unbounded channels filled inside the write's
+//! critical section, so that what a watcher sees is in revision order.
+
+mod object;
+mod watch;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Bound;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use serde_json::Value;
+
+pub use object::{Object, Revision};
+pub use watch::{Event, EventKind, Sink, Source};
+
+use crate::local::Gvr;
+
+/// How many past events a resource keeps for watches that start in the past (kube-apiserver's watch cache: 100 to
+/// 100,000 by demand).
+const HISTORY: usize = 10_000;
+
+/// The stored resource. All versions of a resource share one, whatever version it names.
+pub type ResourceKey = Arc<Gvr>;
+
+/// A name in a namespace (empty: cluster scope).
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Key {
+    /// Namespace, or empty.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+}
+
+impl Key {
+    /// A key from its parts.
+    pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
+        Self { namespace: namespace.into(), name: name.into() }
+    }
+}
+
+/// What a write expects to find.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expect {
+    /// Nothing: a create.
+    Absent,
+    /// The object at this revision: an update.
+    Revision(Revision),
+}
+
+/// Why a write did not happen.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// Something is there already.
+    #[error("exists")]
+    Exists,
+    /// Nothing is there.
+    #[error("absent")]
+    Absent,
+    /// Another revision is there.
+    #[error("changed")]
+    Changed,
+    /// The revision asked for is older than what is kept: (oldest kept, asked).
+    #[error("too old resource version: {1} ({0})")]
+    TooOld(Revision, Revision),
+}
+
+/// A page of a list.
+#[derive(Debug, Clone, Default)]
+pub struct Page {
+    /// The objects, by namespace, then name.
+    pub objects: Vec<Arc<Object>>,
+    /// The store's revision at that moment.
+    pub revision: Revision,
+}
+
+#[derive(Default)]
+struct Table {
+    objects: BTreeMap<Key, Arc<Object>>,
+    history: VecDeque<Arc<Event>>,
+    /// Events up to this revision are gone.
+    forgotten: Revision,
+    /// Revision of the last write to this table.
+    changed: Revision,
+    watchers: Vec<Box<dyn Sink>>,
+}
+
+struct State {
+    revision: Revision,
+    tables: BTreeMap<ResourceKey, Table>,
+    watchers_of_all: Vec<Box<dyn Sink>>,
+}
+
+/// The store of one cluster.
+pub struct Store {
+    state: Mutex<State>,
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        // Kubernetes reserves 0; etcd's first write is 2.
+        Self { state: Mutex::new(State { revision: 1, tables: BTreeMap::new(), watchers_of_all: Vec::new() }) }
+    }
+}
+
+impl Store {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// The newest revision.
+    #[must_use]
+    pub fn revision(&self) -> Revision {
+        self.state().revision
+    }
+
+    /// The revision of the last write to `resource`; 0: never written.
+    #[must_use]
+    pub fn changed(&self, resource: &Gvr) -> Revision {
+        self.state().tables.get(resource).map_or(0, |t| t.changed)
+    }
+
+    /// One object.
+    #[must_use]
+    pub fn get(&self, resource: &Gvr, key: &Key) -> Option<Arc<Object>> {
+        self.state().tables.get(resource)?.objects.get(key).cloned()
+    }
+
+    /// Objects of `resource` in `namespace` (all of them when `None`) whose key is after `after`.
+    #[must_use]
+    pub fn list(&self, resource: &Gvr, namespace: Option<&str>, after: Option<&Key>) -> Page {
+        let state = self.state();
+        let revision = state.revision;
+        let Some(table) = state.tables.get(resource) else { return Page { objects: Vec::new(), revision } };
+        let start = match (after, namespace) {
+            (Some(k), _) => Bound::Excluded(k.clone()),
+            (None, Some(ns)) => Bound::Included(Key::new(ns, "")),
+            (None, None) => Bound::Unbounded,
+        };
+        let range = table.objects.range((start, Bound::Unbounded));
+        let objects = match namespace {
+            None => range.map(|(_, o)| o.clone()).collect(),
+            Some(ns) => range.take_while(|(k, _)| k.namespace == ns).map(|(_, o)| o.clone()).collect(),
+        };
+        Page { objects, revision }
+    }
+
+    /// Every resource that has an object now, in order.
+    #[must_use]
+    pub fn resources(&self) -> Vec<ResourceKey> {
+        self.state().tables.iter().filter(|(_, t)| !t.objects.is_empty()).map(|(k, _)| k.clone()).collect()
+    }
+
+    /// Writes `value` (its resourceVersion is set here) as the object at `key`.
+    ///
+    /// # Errors
+    /// [`StoreError`] when what is there is not what `expect` says.
+    pub fn put(&self, resource: &ResourceKey, key: Key, expect: Expect, mut value: Value) -> Result<Arc<Object>, StoreError> {
+        let mut state = self.state();
+        let state = &mut *state;
+        let table = state.tables.entry(resource.clone()).or_default();
+        let previous = table.objects.get(&key).cloned();
+        match (expect, &previous) {
+            (Expect::Absent, Some(_)) => return Err(StoreError::Exists),
+            (Expect::Revision(_), None) => return Err(StoreError::Absent),
+            (Expect::Revision(r), Some(o)) if o.revision != r => return Err(StoreError::Changed),
+            _ => {}
+        }
+        state.revision += 1;
+        let revision = state.revision;
+        object::set_revision(&mut value, revision);
+        let object = Arc::new(Object::new(value, revision));
+        table.objects.insert(key, object.clone());
+        let kind = if previous.is_some() { EventKind::Modified } else { EventKind::Added };
+        let event = Event { kind, resource: resource.clone(), object: object.clone(), previous, revision };
+        Self::publish(table, &mut state.watchers_of_all, event);
+        Ok(object)
+    }
+
+    /// Removes the object at `key`; `last` is the state to tell watchers (its resourceVersion becomes the removal's).
+    ///
+    /// # Errors
+    /// [`StoreError`] when it is not there at `revision`.
+    pub fn remove(&self, resource: &ResourceKey, key: &Key, revision: Revision, mut last: Value) -> Result<Arc<Object>, StoreError> {
+        let mut state = self.state();
+        let state = &mut *state;
+        let table = state.tables.entry(resource.clone()).or_default();
+        match table.objects.get(key) {
+            None => return Err(StoreError::Absent),
+            Some(o) if o.revision != revision => return Err(StoreError::Changed),
+            Some(_) => {}
+        }
+        let previous = table.objects.remove(key);
+        state.revision += 1;
+        let revision = state.revision;
+        object::set_revision(&mut last, revision);
+        let object = Arc::new(Object::new(last, revision));
+        let event =
+            Event { kind: EventKind::Deleted, resource: resource.clone(), object: object.clone(), previous, revision };
+        Self::publish(table, &mut state.watchers_of_all, event);
+        Ok(object)
+    }
+
+    fn publish(table: &mut Table, all: &mut Vec<Box<dyn Sink>>, event: Event) {
+        let event = Arc::new(event);
+        table.changed = event.revision;
+        if table.history.len() >= HISTORY
+            && let Some(old) = table.history.pop_front()
+        {
+            table.forgotten = old.revision;
+        }
+        table.history.push_back(event.clone());
+        // A watcher that went away is found here, at the next event.
+        table.watchers.retain(|w| w.send(&event));
+        all.retain(|w| w.send(&event));
+    }
+
+    /// Events of `resource` after `since`, then all that come.
+    ///
+    /// # Errors
+    /// [`StoreError::TooOld`] when events after `since` are forgotten.
+    pub fn watch_since(&self, resource: &ResourceKey, since: Revision) -> Result<Source, StoreError> {
+        let mut state = self.state();
+        let table = state.tables.entry(resource.clone()).or_default();
+        if since < table.forgotten {
+            return Err(StoreError::TooOld(table.forgotten, since));
+        }
+        let past = table.history.partition_point(|e| e.revision <= since);
+        let (tx, rx) = tokio::sync::mpsc::unbounded_channel();
+        for e in table.history.range(past..) {
+            // The receiver is held right here.
+            let _ = tx.send(e.clone());
+        }
+        table.watchers.retain(|w| !w.is_closed());
+        table.watchers.push(Box::new(tx));
+        Ok(rx)
+    }
+
+    /// The objects of `resource` now and all events from here: nothing between them is lost.
+    #[must_use]
+    pub fn list_and_watch(&self, resource: &ResourceKey, namespace: Option<&str>) -> (Page, Source) {
+        let mut state = self.state();
+        let revision = state.revision;
+        let table = state.tables.entry(resource.clone()).or_default();
+        let objects = table
+            .objects
+            .iter()
+            .filter(|(k, _)| namespace.is_none_or(|ns| k.namespace == ns))
+            .map(|(_, o)| o.clone())
+            .collect();
+        let (tx, rx) = tokio::sync::mpsc::unbounded_channel();
+        table.watchers.retain(|w| !w.is_closed());
+        table.watchers.push(Box::new(tx));
+        (Page { objects, revision }, rx)
+    }
+
+    /// All that exists of `resource`, then all events of it, into `sink`.
+    pub fn watch(&self, resource: &ResourceKey, sink: Box<dyn Sink>) {
+        let mut state = self.state();
+        let table = state.tables.entry(resource.clone()).or_default();
+        table.all_added(resource, &*sink);
+        table.watchers.retain(|w| !w.is_closed());
+        table.watchers.push(sink);
+    }
+
+    /// All that exists, then all events, into `sink`.
+    pub fn watch_all(&self, sink: Box<dyn Sink>) {
+        let mut state = self.state();
+        state.tables.iter().for_each(|(r, t)| t.all_added(r, &*sink));
+        state.watchers_of_all.push(sink);
+    }
+
+    /// Forgets `resource` (a custom resource that is no longer defined); its watchers' channels close.
+    pub fn drop_resource(&self, resource: &Gvr) {
+        self.state().tables.remove(resource);
+    }
+}
+
+impl Table {
+    fn all_added(&self, resource: &ResourceKey, sink: &dyn Sink) {
+        for o in self.objects.values() {
+            sink.send(&Arc::new(Event {
+                kind: EventKind::Added,
+                resource: resource.clone(),
+                object: o.clone(),
+                previous: None,
+                revision: o.revision,
+            }));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn object(name: &str) -> Value {
+        json!({"metadata": {"name": name}})
+    }
+
+    #[test]
+    fn writes_have_increasing_revisions_and_reach_watchers_in_order() {
+        let store = Store::default();
+        let r: ResourceKey = Arc::new(Gvr::new("", "v1", "configmaps"));
+        let a = store.put(&r, Key::new("n", "a"), Expect::Absent, object("a")).unwrap();
+        let mut w = store.watch_since(&r, a.revision).unwrap();
+        let b = store.put(&r, Key::new("n", "a"), Expect::Revision(a.revision), object("a")).unwrap();
+        assert!(b.revision > a.revision);
+        assert_eq!(store.put(&r, Key::new("n", "a"), Expect::Revision(a.revision), object("a")).unwrap_err(), StoreError::Changed);
+        assert_eq!(store.put(&r, Key::new("n", "a"), Expect::Absent, object("a")).unwrap_err(), StoreError::Exists);
+        store.remove(&r, &Key::new("n", "a"), b.revision, object("a")).unwrap();
+        let seen: Vec<_> = std::iter::from_fn(|| w.try_recv().ok()).map(|e| e.kind).collect();
+        assert_eq!(seen, [EventKind::Modified, EventKind::Deleted]);
+    }
+
+    #[test]
+    fn a_watch_from_forgotten_times_is_too_old() {
+        let store = Store::default();
+        let r: ResourceKey = Arc::new(Gvr::new("", "v1", "configmaps"));
+        let first = store.put(&r, Key::new("n", "a"), Expect::Absent, object("a")).unwrap();
+        let mut last = first.revision;
+        for _ in 0..=HISTORY {
+            last = store.put(&r, Key::new("n", "a"), Expect::Revision(last), object("a")).unwrap().revision;
+        }
+        assert!(matches!(store.watch_since(&r, first.revision), Err(StoreError::TooOld(..))));
+        assert!(store.watch_since(&r, last).is_ok());
+    }
+
+    #[test]
+    fn lists_are_ordered_and_continue_after_a_key() {
+        let store = Store::default();
+        let r: ResourceKey = Arc::new(Gvr::new("", "v1", "configmaps"));
+        for (ns, n) in [("b", "x"), ("a", "z"), ("a", "y")] {
+            store.put(&r, Key::new(ns, n), Expect::Absent, object(n)).unwrap();
+        }
+        let names = |p: Page| p.objects.iter().map(|o| o.name().to_owned()).collect::<Vec<_>>();
+        assert_eq!(names(store.list(&r, None, None)), ["y", "z", "x"]);
+        assert_eq!(names(store.list(&r, Some("a"), Some(&Key::new("a", "y")))), ["z"]);
+    }
+}

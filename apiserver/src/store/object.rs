@@ -1,0 +1,51 @@
+//! A stored object: its value, its bytes once somebody asked for them, its revision.
+
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+use serde_json::Value;
+
+/// A revision of the store, what `metadata.resourceVersion` says in decimal.
+pub type Revision = u64;
+
+/// One state of one object. Never changes.
+#[derive(Debug)]
+pub struct Object {
+    /// The object, in the version it is stored in.
+    pub value: Arc<Value>,
+    /// The write that made this state.
+    pub revision: Revision,
+    bytes: OnceLock<Bytes>,
+}
+
+impl Object {
+    /// A state from its value.
+    #[must_use]
+    pub fn new(value: Value, revision: Revision) -> Self {
+        Self { value: Arc::new(value), revision, bytes: OnceLock::new() }
+    }
+
+    /// The object as JSON, serialised once for all who read it.
+    pub fn bytes(&self) -> Bytes {
+        self.bytes.get_or_init(|| Bytes::from(serde_json::to_vec(&*self.value).unwrap_or_default())).clone()
+    }
+
+    /// `metadata.name`.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.value["metadata"]["name"].as_str().unwrap_or_default()
+    }
+
+    /// `metadata.namespace`, or empty.
+    #[must_use]
+    pub fn namespace(&self) -> &str {
+        self.value["metadata"]["namespace"].as_str().unwrap_or_default()
+    }
+}
+
+/// Sets `metadata.resourceVersion`.
+pub(super) fn set_revision(value: &mut Value, revision: Revision) {
+    if let Some(m) = value.get_mut("metadata").and_then(Value::as_object_mut) {
+        m.insert("resourceVersion".to_owned(), Value::String(revision.to_string()));
+    }
+}

@@ -1,0 +1,269 @@
+//! `cfn run`: scenarios, one after the other or several at once, and the report.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use cfn_net::{Clock, SystemClock};
+use tokio_util::sync::CancellationToken;
+
+use super::{CliError, cancel_on_signal, out, progress, select};
+use crate::evidence::{self, Map, RunResult, ScenarioResult};
+use crate::input::{Problem, show_duration};
+use crate::lane::{self, Defects, Lane, LaneError};
+use crate::scenario::run::{OnProgress, Options, run};
+use crate::scenario::{Overrides, Scenario};
+use crate::topology::{ClusterRole, Topology};
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Scenario files or directories, or bundled scenarios by id (CFN-R7-C1) or phase (phase1); all bundled without
+    paths: Vec<String>,
+    /// Where testbeds live: local (loopback, real time) or sim (memory, virtual time)
+    #[arg(long, env = "CFN_LANE", default_value = "local")]
+    lane: String,
+    /// Run on this topology (name or file) instead of each scenario's own
+    #[arg(long)]
+    topology: Option<String>,
+    /// Run under this timer profile (name or file) instead of each scenario's own
+    #[arg(long)]
+    timers: Option<String>,
+    /// Seed instead of each scenario's own
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Where the report goes
+    #[arg(long, default_value = "cfn-out")]
+    out: PathBuf,
+    /// How many scenarios run at once
+    #[arg(long)]
+    jobs: Option<usize>,
+    /// List the scenarios that would run, and end
+    #[arg(long)]
+    list: bool,
+}
+
+pub fn main(args: Args) -> Result<(), CliError> {
+    let lane = find_lane(&args.lane)?;
+    let overrides =
+        Overrides { topology: args.topology.clone(), timers: args.timers.clone(), seed: args.seed };
+    let scenarios = select::scenarios(&args.paths, &overrides)?;
+    if args.list {
+        let rows: Vec<Vec<String>> = scenarios
+            .iter()
+            .map(|s| vec![s.id().to_owned(), s.file.spec.profile.as_str().to_owned(), s.file.spec.title.clone()])
+            .collect();
+        out::line(out::table(&rows).trim_end());
+        return Ok(());
+    }
+    writable(&args.out)?;
+    let cancel = CancellationToken::new();
+    cancel_on_signal(cancel.clone())?;
+    let jobs = args.jobs.unwrap_or(if lane.name() == "sim" { cores() } else { 4 }).clamp(1, 64);
+    #[allow(clippy::disallowed_methods, reason = "how long the run took, for the person who waited")]
+    let began = std::time::Instant::now();
+    let started = SystemClock.now();
+    let done = run_all(lane.as_ref(), scenarios, jobs, Defects::default(), &progress::show(), &cancel)?;
+    let result = RunResult {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        lane: lane.name().to_owned(),
+        seed: args.seed.unwrap_or(1),
+        command: command_line(&args),
+        started: started.to_string(),
+        duration: began.elapsed(),
+        host: host(),
+        interrupted: cancel.is_cancelled(),
+        topologies: done.topologies,
+        scenarios: done.results,
+    };
+    let written = crate::report::write_all(&args.out, &result).map_err(|e| CliError::Environment {
+        what: e.to_string(),
+        cure: "choose a place with room that you may write to with --out".into(),
+    })?;
+    eprintln!();
+    out::line(crate::report::summary(&result).trim_end());
+    if let Some(html) = written.iter().find(|p| p.extension().is_some_and(|e| e == "html")) {
+        out::line(&format!("report: {}", html.display()));
+    }
+    if result.passed() { Ok(()) } else { Err(CliError::Failed(String::new())) }
+}
+
+/// The lane of this name.
+pub fn find_lane(name: &str) -> Result<Arc<dyn Lane>, CliError> {
+    lane::by_name(name).ok_or_else(|| {
+        let p = Problem::of_file("--lane", format!("unknown lane `{name}`"));
+        CliError::Input(p.one_of(name, ["local", "sim"]).into())
+    })
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(2, usize::from)
+}
+
+/// Fails early when the report could not be written.
+fn writable(dir: &Path) -> Result<(), CliError> {
+    let probe = dir.join(".cfn-probe");
+    let tried = std::fs::create_dir_all(dir).and_then(|()| std::fs::write(&probe, b"x")).and_then(|()| std::fs::remove_file(&probe));
+    tried.map_err(|e| match CliError::io(&format!("writing to {}", dir.display()), &e) {
+        CliError::Environment { what, cure } if cure.starts_with("see") => CliError::Environment {
+            what,
+            cure: "choose a directory that you may write to with --out".into(),
+        },
+        e => e,
+    })
+}
+
+/// The command that does it again.
+fn command_line(a: &Args) -> String {
+    let mut c = format!("cfn run --lane {}", a.lane);
+    for (flag, v) in [("--topology", &a.topology), ("--timers", &a.timers)] {
+        if let Some(v) = v {
+            c.push_str(&format!(" {flag} {v}"));
+        }
+    }
+    if let Some(s) = a.seed {
+        c.push_str(&format!(" --seed {s}"));
+    }
+    for p in &a.paths {
+        c.push(' ');
+        c.push_str(p);
+    }
+    c
+}
+
+/// What the machine is.
+fn host() -> BTreeMap<String, String> {
+    let read = |p: &str| std::fs::read_to_string(p).unwrap_or_default();
+    let mut h = BTreeMap::from([
+        ("os".to_owned(), std::env::consts::OS.to_owned()),
+        ("arch".to_owned(), std::env::consts::ARCH.to_owned()),
+        ("cores".to_owned(), cores().to_string()),
+    ]);
+    let kernel = read("/proc/sys/kernel/osrelease");
+    if !kernel.is_empty() {
+        h.insert("kernel".into(), kernel.trim().to_owned());
+    }
+    let cpu = read("/proc/cpuinfo");
+    if let Some((_, m)) = cpu.lines().find(|l| l.starts_with("model name")).and_then(|l| l.split_once(':')) {
+        h.insert("cpu".into(), m.trim().to_owned());
+    }
+    let memory = read("/proc/meminfo");
+    if let Some((_, m)) = memory.lines().find(|l| l.starts_with("MemTotal")).and_then(|l| l.split_once(':')) {
+        h.insert("memory".into(), m.trim().to_owned());
+    }
+    h
+}
+
+/// What running scenarios came to.
+pub struct Done {
+    /// Their results, in order; those that an interruption kept from beginning are left out.
+    pub results: Vec<ScenarioResult>,
+    /// Their topologies, for the map.
+    pub topologies: BTreeMap<String, Map>,
+}
+
+/// Runs scenarios, up to `jobs` at once, each on a testbed and in a runtime of its own.
+///
+/// # Errors
+/// When the machine does not allow it; the scenarios that ran are lost then.
+pub fn run_all(
+    lane: &dyn Lane,
+    scenarios: Vec<Scenario>,
+    jobs: usize,
+    defects: Defects,
+    progress: &OnProgress,
+    cancel: &CancellationToken,
+) -> Result<Done, CliError> {
+    let topologies =
+        scenarios.iter().map(|s| (s.topology.name().to_owned(), map(&s.topology))).collect();
+    let count = scenarios.len();
+    let queue: Mutex<VecDeque<(usize, Scenario)>> = Mutex::new(scenarios.into_iter().enumerate().collect());
+    let results: Mutex<Vec<Option<ScenarioResult>>> = Mutex::new(vec![None; count]);
+    let broken: Mutex<Option<CliError>> = Mutex::new(None);
+    let scratch = std::env::temp_dir().join(format!("cfn-{}", std::process::id()));
+    std::thread::scope(|scope| {
+        for _ in 0..jobs.min(count) {
+            scope.spawn(|| {
+                loop {
+                    if cancel.is_cancelled() {
+                        return;
+                    }
+                    let next = queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+                    let Some((i, scenario)) = next else { return };
+                    let options = Options {
+                        dir: scratch.join(i.to_string()),
+                        defects,
+                        progress: progress.clone(),
+                        cancel: cancel.clone(),
+                    };
+                    match one(lane, scenario, options) {
+                        Ok(r) => results.lock().unwrap_or_else(PoisonError::into_inner)[i] = Some(r),
+                        Err(e) => {
+                            broken.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(e);
+                            cancel.cancel();
+                            return;
+                        }
+                    }
+                }
+            });
+        }
+    });
+    let _ = std::fs::remove_dir_all(&scratch);
+    match broken.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        Some(e) => Err(e),
+        None => {
+            let results = results.into_inner().unwrap_or_else(PoisonError::into_inner).into_iter().flatten().collect();
+            Ok(Done { results, topologies })
+        }
+    }
+}
+
+fn one(lane: &dyn Lane, scenario: Scenario, options: Options) -> Result<ScenarioResult, CliError> {
+    let rt = lane.runtime().map_err(|e| CliError::io("starting a runtime", &e))?;
+    let result = rt.block_on(run(lane, Arc::new(scenario), options));
+    rt.shutdown_timeout(Duration::from_secs(2));
+    result.map_err(|e: LaneError| e.into())
+}
+
+/// A topology as the report draws it.
+#[must_use]
+pub fn map(t: &Topology) -> Map {
+    let sites = t.spec.sites.iter().map(|s| {
+        let mut clusters = Vec::new();
+        for c in &t.spec.clusters {
+            let here = |n: &crate::topology::Node| n.site.as_ref().unwrap_or(&c.site).value == s.name.value;
+            let nodes: Vec<String> = c.nodes.iter().filter(|n| here(n)).flat_map(|n| n.names()).collect();
+            if c.site.value == s.name.value || !nodes.is_empty() {
+                let role = match c.role {
+                    ClusterRole::Hub => "hub",
+                    ClusterRole::Member => "member",
+                };
+                clusters.push(evidence::Cluster { name: c.name.value.clone(), role: role.into(), nodes });
+            }
+        }
+        evidence::Site { name: s.name.value.clone(), level: s.role.as_str().to_owned(), clusters }
+    });
+    let links = t.spec.links.iter().map(|l| {
+        let mut latency = show_duration(l.latency.0);
+        if !l.latency_variation.0.is_zero() {
+            latency.push_str(&format!(" ± {}", show_duration(l.latency_variation.0)));
+        }
+        let mut detail = Vec::new();
+        if let Some(r) = l.throughput_ul {
+            detail.push(format!("{r} up"));
+        }
+        if let Some(r) = l.throughput_dl {
+            detail.push(format!("{r} down"));
+        }
+        if l.packet_loss.0 > 0.0 {
+            detail.push(format!("loss {}", l.packet_loss));
+        }
+        evidence::Link {
+            from: l.between[0].value.clone(),
+            to: l.between[1].value.clone(),
+            latency,
+            detail: detail.join(", "),
+        }
+    });
+    Map { name: t.name().to_owned(), sites: sites.collect(), links: links.collect() }
+}

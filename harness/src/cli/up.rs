@@ -1,0 +1,270 @@
+//! `cfn up`, `down`, `status`, `kubeconfig`: a testbed that stays.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use kube::api::ListParams;
+use kube::{Api, ResourceExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{UnixListener, UnixStream};
+use tokio_util::sync::CancellationToken;
+
+use super::state::State;
+use super::{CliError, cancel_on_signal, out, run};
+use crate::lane::{Defects, Plan, Testbed};
+use crate::scenario::find_topology;
+use crate::timers::Timers;
+
+/// Where the state is without `--dir`.
+const DIR: &str = "cfn-up";
+
+#[derive(Debug, clap::Args)]
+pub struct UpArgs {
+    /// A bundled topology's name or a file
+    #[arg(default_value = "default")]
+    topology: String,
+    /// Timer profile (name or file)
+    #[arg(long, default_value = "karmada-1.4")]
+    timers: String,
+    /// Seed
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Where kubeconfigs and state go
+    #[arg(long, default_value = DIR)]
+    dir: PathBuf,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct DownArgs {
+    /// The directory that `cfn up` was given
+    #[arg(long, default_value = DIR)]
+    dir: PathBuf,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct StatusArgs {
+    /// The directory that `cfn up` was given
+    #[arg(long, default_value = DIR)]
+    dir: PathBuf,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct KubeconfigArgs {
+    /// The cluster; the hub without
+    cluster: Option<String>,
+    /// Print the file's path instead of its content
+    #[arg(long)]
+    path: bool,
+    /// The directory that `cfn up` was given
+    #[arg(long, default_value = DIR)]
+    dir: PathBuf,
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, CliError> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|e| CliError::io("starting a runtime", &e))
+}
+
+pub fn up(args: UpArgs) -> Result<(), CliError> {
+    let (_, topology) = find_topology(&args.topology, None)?;
+    let timers = Timers::find(&args.timers)?;
+    let lane = run::find_lane("local")?;
+    std::fs::create_dir_all(&args.dir).map_err(|e| CliError::io(&format!("making {}", args.dir.display()), &e))?;
+    let dir = args.dir.canonicalize().map_err(|e| CliError::io(&format!("finding {}", args.dir.display()), &e))?;
+    let rt = runtime()?;
+    if let Ok(other) = State::read(&dir)
+        && rt.block_on(answers(&other))
+    {
+        return Err(CliError::Environment {
+            what: format!("a testbed of {} is running from {}", other.topology, dir.display()),
+            cure: "end it with `cfn down`, or choose another --dir".into(),
+        });
+    }
+    let cancel = CancellationToken::new();
+    cancel_on_signal(cancel.clone())?;
+    let scratch = std::env::temp_dir().join(format!("cfn-{}", std::process::id()));
+    let plan = Plan { topology, timers, seed: args.seed, dir: scratch.join("up"), defects: Defects::default() };
+    let result = rt.block_on(async {
+        let testbed = tokio::select! {
+            biased;
+            () = cancel.cancelled() => return Ok(()),
+            t = lane.up(&plan) => t?,
+        };
+        let done = keep(&testbed, &plan, &dir, &scratch, &cancel).await;
+        testbed.controls.down().await;
+        done
+    });
+    rt.shutdown_timeout(Duration::from_secs(2));
+    let _ = std::fs::remove_dir_all(&scratch);
+    result
+}
+
+async fn keep(
+    testbed: &Testbed,
+    plan: &Plan,
+    dir: &std::path::Path,
+    scratch: &std::path::Path,
+    cancel: &CancellationToken,
+) -> Result<(), CliError> {
+    let control = scratch.join("control");
+    let mut state = State {
+        pid: std::process::id(),
+        topology: testbed.topology.name().to_owned(),
+        timers: plan.timers.profile.clone(),
+        seed: plan.seed,
+        control: control.clone(),
+        hub: testbed.topology.hub().name.value.clone(),
+        kubeconfigs: std::collections::BTreeMap::new(),
+    };
+    for (name, text) in &testbed.kubeconfigs {
+        let path = dir.join(format!("{name}.kubeconfig"));
+        write_secret(&path, text).map_err(|e| CliError::io(&format!("writing {}", path.display()), &e))?;
+        state.kubeconfigs.insert(name.clone(), path);
+    }
+    let listener = UnixListener::bind(&control).map_err(|e| CliError::io(&format!("listening at {}", control.display()), &e))?;
+    state.write(dir)?;
+    out::line(&format!("{} is up: {} clusters, timers {}", state.topology, state.kubeconfigs.len(), state.timers));
+    for (name, path) in &state.kubeconfigs {
+        out::line(&format!("  {name}: kubectl --kubeconfig {} get nodes", path.display()));
+    }
+    out::line("`cfn status` shows it, `cfn down` or Ctrl-C ends it");
+    let mut asker = None;
+    loop {
+        tokio::select! {
+            biased;
+            () = cancel.cancelled() => break,
+            Ok((mut s, _)) = listener.accept() => {
+                let mut word = String::new();
+                let read = (&mut s).take(16).read_to_string(&mut word);
+                let _ = tokio::time::timeout(Duration::from_secs(1), read).await;
+                if word.trim() == "down" {
+                    asker = Some(s);
+                    break;
+                }
+            }
+        }
+    }
+    state.remove(dir);
+    // Whoever asked waits until this is closed.
+    drop(asker);
+    Ok(())
+}
+
+fn write_secret(path: &std::path::Path, text: &str) -> std::io::Result<()> {
+    use std::io::Write;
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)?.write_all(text.as_bytes())
+}
+
+async fn answers(state: &State) -> bool {
+    UnixStream::connect(&state.control).await.is_ok()
+}
+
+pub fn down(args: &DownArgs) -> Result<(), CliError> {
+    let state = State::read(&args.dir)?;
+    runtime()?.block_on(async {
+        match UnixStream::connect(&state.control).await {
+            Ok(mut s) => {
+                let asked = async {
+                    s.write_all(b"down").await?;
+                    s.shutdown().await?;
+                    let mut rest = Vec::new();
+                    s.read_to_end(&mut rest).await
+                };
+                match tokio::time::timeout(Duration::from_secs(30), asked).await {
+                    Ok(_) => {}
+                    Err(_) => {
+                        return Err(CliError::Environment {
+                            what: format!("process {} does not end", state.pid),
+                            cure: format!("kill {}", state.pid),
+                        });
+                    }
+                }
+            }
+            // Its process is gone already; only files are left.
+            Err(_) => state.remove(&args.dir),
+        }
+        out::line(&format!("{} is down", state.topology));
+        Ok(())
+    })
+}
+
+async fn client(path: &std::path::Path) -> Result<kube::Client, CliError> {
+    let wrong = |e: String| CliError::Environment {
+        what: format!("{}: {e}", path.display()),
+        cure: "start the testbed again with `cfn up`".into(),
+    };
+    let k = kube::config::Kubeconfig::read_from(path).map_err(|e| wrong(e.to_string()))?;
+    let config = kube::Config::from_custom_kubeconfig(k, &kube::config::KubeConfigOptions::default())
+        .await
+        .map_err(|e| wrong(e.to_string()))?;
+    kube::Client::try_from(config).map_err(|e| wrong(e.to_string()))
+}
+
+pub fn status(args: &StatusArgs) -> Result<(), CliError> {
+    let state = State::read(&args.dir)?;
+    runtime()?.block_on(async {
+        if !answers(&state).await {
+            return Err(CliError::Environment {
+                what: format!("the testbed's process {} is gone", state.pid),
+                cure: "clean up with `cfn down`, then `cfn up`".into(),
+            });
+        }
+        out::line(&format!("{}: process {}, timers {}, seed {}", state.topology, state.pid, state.timers, state.seed));
+        let mut rows = vec![["CLUSTER", "ROLE", "READY", "AGENT", "NODES", "PODS"].map(str::to_owned).to_vec()];
+        let hub = client(&state.kubeconfigs[&state.hub]).await?;
+        let members: Api<cfn_api::karmada::cluster::Cluster> = Api::all(hub);
+        let unreadable = |e: kube::Error| CliError::Environment {
+            what: e.to_string(),
+            cure: "see whether the process of `cfn up` is healthy".into(),
+        };
+        let joined = members.list(&ListParams::default()).await.map_err(unreadable)?.items;
+        for (name, path) in &state.kubeconfigs {
+            let c = client(path).await?;
+            let nodes: Api<k8s_openapi::api::core::v1::Node> = Api::all(c.clone());
+            let pods: Api<k8s_openapi::api::core::v1::Pod> = Api::all(c);
+            let nodes = nodes.list(&ListParams::default()).await.map_err(unreadable)?.items;
+            let pods = pods.list(&ListParams::default()).await.map_err(unreadable)?.items;
+            let ready = nodes.iter().filter(|n| cfn_agent::cluster::inventory::is_ready(n)).count();
+            let running = pods.iter().filter(|p| p.status.as_ref().is_some_and(|s| s.phase.as_deref() == Some("Running")));
+            let member = joined.iter().find(|m| m.name_any() == *name);
+            let condition = member.and_then(|m| serde_json::to_value(&m.status).ok()).and_then(|s| {
+                let all = s.get("conditions")?.as_array()?.clone();
+                all.iter().find(|c| c["type"] == "Ready").and_then(|c| c["status"].as_str().map(str::to_owned))
+            });
+            let (role, agent) = match (*name == state.hub, member) {
+                (true, _) => ("hub", "-"),
+                (false, Some(_)) => ("member", "joined"),
+                (false, None) => ("member", "not joined"),
+            };
+            rows.push(vec![
+                name.clone(),
+                role.to_owned(),
+                condition.unwrap_or_else(|| "-".to_owned()),
+                agent.to_owned(),
+                format!("{ready}/{} ready", nodes.len()),
+                format!("{}/{} running", running.count(), pods.len()),
+            ]);
+        }
+        out::line(out::table(&rows).trim_end());
+        Ok(())
+    })
+}
+
+pub fn kubeconfig(args: &KubeconfigArgs) -> Result<(), CliError> {
+    let state = State::read(&args.dir)?;
+    let path = state.kubeconfig(args.cluster.as_deref())?;
+    if args.path {
+        out::line(&path.display().to_string());
+    } else {
+        let text = std::fs::read_to_string(path).map_err(|e| CliError::io(&format!("reading {}", path.display()), &e))?;
+        out::line(text.trim_end());
+    }
+    Ok(())
+}

@@ -1,0 +1,772 @@
+//! The lanes whose clusters live in this process: `local` (loopback, TLS, the real clock) and `sim` (memory, virtual
+//! time). They differ in three values; everything else is one code path.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use cfn_agent::cluster::{AgentTimers, ClusterAgentOptions};
+use cfn_agent::edge::{EdgeAgent, EdgeOptions, EdgeTimers};
+use cfn_apiserver::cluster::{Cluster as ApiCluster, ClusterOptions};
+use cfn_apiserver::node::{NodeHandle, NodeOptions};
+use cfn_net::{ClientConfig, Net, Seed, SharedClock, SystemClock, Transport, VirtualClock};
+use futures::StreamExt;
+use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::api::{DeleteParams, Patch, PatchParams};
+use kube::{Api, ResourceExt};
+use serde_json::{Value, json};
+use tokio::sync::Mutex;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::{Controls, Lane, LaneError, Plan, RunningPod, Testbed, workloads};
+use crate::scenario::{Fault, FaultKind, Running};
+use crate::timers::Timers;
+use crate::topology::{Cluster, ClusterRole, Node, TaintSpec, Topology};
+
+/// Port of every API server in the testbed's network.
+const API_PORT: u16 = 6443;
+/// Field manager of what the harness writes.
+const MANAGER: &str = "cfn";
+/// The date at which every simulated run begins: 2026-01-01T00:00:00Z.
+const EPOCH: i64 = 1_767_225_600;
+
+/// One thread, virtual time, memory network, everything from one seed.
+pub struct Sim;
+
+/// Real sockets and TLS on loopback; kubectl works.
+pub struct Local;
+
+#[async_trait]
+impl Lane for Sim {
+    fn name(&self) -> &'static str {
+        "sim"
+    }
+
+    fn runtime(&self) -> std::io::Result<tokio::runtime::Runtime> {
+        tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build()
+    }
+
+    async fn up(&self, plan: &Plan) -> Result<Testbed, LaneError> {
+        let epoch = jiff::Timestamp::from_second(EPOCH).map_err(|e| LaneError::Failed(e.to_string()))?;
+        bring_up(self.name(), plan, Transport::Memory, Arc::new(VirtualClock::starting_at(epoch))).await
+    }
+}
+
+#[async_trait]
+impl Lane for Local {
+    fn name(&self) -> &'static str {
+        "local"
+    }
+
+    fn runtime(&self) -> std::io::Result<tokio::runtime::Runtime> {
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()
+    }
+
+    async fn up(&self, plan: &Plan) -> Result<Testbed, LaneError> {
+        bring_up(self.name(), plan, Transport::Tcp, Arc::new(SystemClock)).await
+    }
+}
+
+/// A process of ours in the testbed.
+struct Process {
+    cancel: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Process {
+    fn start<F, E>(name: String, parent: &CancellationToken, make: impl FnOnce(CancellationToken) -> F) -> Self
+    where
+        F: Future<Output = Result<(), E>> + Send + 'static,
+        E: std::fmt::Display,
+    {
+        let cancel = parent.child_token();
+        let run = make(cancel.clone());
+        let task = tokio::spawn(async move {
+            if let Err(e) = run.await {
+                tracing::warn!("{name} ended: {e}");
+            }
+        });
+        Self { cancel, task }
+    }
+
+    /// Ends it at once, as a kill would.
+    async fn kill(self) {
+        self.task.abort();
+        let _ = self.task.await;
+        self.cancel.cancel();
+    }
+}
+
+struct Embedded {
+    lane: &'static str,
+    net: Net,
+    clock: SharedClock,
+    seed: Seed,
+    timers: Timers,
+    topology: Topology,
+    dir: PathBuf,
+    defects: super::Defects,
+    cancel: CancellationToken,
+    hub: String,
+    state: Mutex<State>,
+    /// Asked without waiting (by assertions).
+    nodes: std::sync::Mutex<BTreeMap<String, Arc<NodeHandle>>>,
+}
+
+#[derive(Default)]
+struct State {
+    clusters: BTreeMap<String, Arc<ApiCluster>>,
+    processes: BTreeMap<String, Process>,
+    tasks: Vec<JoinHandle<()>>,
+    /// Registrations that are accepted as soon as they are there.
+    accepted: Arc<std::sync::Mutex<std::collections::BTreeSet<String>>>,
+    changed: Option<tokio::sync::watch::Sender<u64>>,
+}
+
+fn failed(doing: &str) -> impl Fn(String) -> LaneError + '_ {
+    move |e| LaneError::Failed(format!("{doing}: {e}"))
+}
+
+async fn bring_up(lane: &'static str, plan: &Plan, transport: Transport, clock: SharedClock) -> Result<Testbed, LaneError> {
+    let seed = Seed(plan.seed);
+    let net = Net::new(transport, seed.child("net"));
+    let t = &plan.topology;
+    for l in &t.spec.links {
+        net.set_link(&l.between[0], &l.between[1], l.spec());
+    }
+    std::fs::create_dir_all(&plan.dir).map_err(|e| LaneError::io(&format!("making {}", plan.dir.display()), &e))?;
+    let e = Arc::new(Embedded {
+        lane,
+        net: net.clone(),
+        clock: clock.clone(),
+        seed,
+        timers: plan.timers.clone(),
+        topology: t.clone(),
+        dir: plan.dir.clone(),
+        defects: plan.defects,
+        cancel: CancellationToken::new(),
+        hub: t.hub().name.value.clone(),
+        state: Mutex::default(),
+        nodes: std::sync::Mutex::default(),
+    });
+    let up = e.clone().up().await;
+    let (clients, kubeconfigs) = match up {
+        Ok(x) => x,
+        Err(error) => {
+            e.down().await;
+            return Err(error);
+        }
+    };
+    Ok(Testbed {
+        lane,
+        topology: t.clone(),
+        timers: plan.timers.clone(),
+        seed,
+        net,
+        clock,
+        clients,
+        kubeconfigs,
+        controls: e,
+        defects: plan.defects,
+    })
+}
+
+type Clients = BTreeMap<String, kube::Client>;
+type Kubeconfigs = BTreeMap<String, String>;
+
+impl Embedded {
+    async fn up(self: Arc<Self>) -> Result<(Clients, Kubeconfigs), LaneError> {
+        let t = &self.topology;
+        let (mut clients, mut kubeconfigs) = (BTreeMap::new(), BTreeMap::new());
+        for (i, c) in t.spec.clusters.iter().enumerate() {
+            let cluster = Arc::new(self.start_cluster(c).await?);
+            clients.insert(c.name.value.clone(), cluster.client());
+            kubeconfigs.insert(c.name.value.clone(), cluster.kubeconfig());
+            self.prepare(c, &cluster.client()).await?;
+            let mut state = self.state.lock().await;
+            state.clusters.insert(c.name.value.clone(), cluster.clone());
+            let mut number = 0;
+            for n in &c.nodes {
+                for name in n.names() {
+                    let cidr = format!("10.{}.{number}.0/24", i + 1);
+                    number += 1;
+                    self.net.add_host(&name, n.site.as_ref().unwrap_or(&c.site));
+                    let mut api = Self::node_identity(&cluster, &name);
+                    if n.edge_agent {
+                        let (p, behind) = self.start_edge(&cluster, &name)?;
+                        state.processes.insert(format!("edge/{name}"), p);
+                        api = behind;
+                    }
+                    let handle = self.start_node(&cluster, c, n, &name, cidr, &api).await?;
+                    self.nodes.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(name, Arc::new(handle));
+                }
+            }
+        }
+        self.probes().await?;
+        let mut state = self.state.lock().await;
+        let scheduler = self.start_scheduler(&state)?;
+        state.processes.insert("scheduler".into(), scheduler);
+        for m in t.members() {
+            let agent = self.start_agent(&state, m)?;
+            state.processes.insert(format!("agent/{}", m.name), agent);
+        }
+        let accepted = state.accepted.clone();
+        if t.spec.auto_accept {
+            let mut a = accepted.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            a.extend(t.members().map(|m| m.name.value.clone()));
+        }
+        let (tx, rx) = tokio::sync::watch::channel(0);
+        state.changed = Some(tx);
+        let hub = clients[&self.hub].clone();
+        let cancel = self.cancel.clone();
+        state.tasks.push(tokio::spawn(async move {
+            tokio::select! {
+                biased;
+                () = cancel.cancelled() => {}
+                () = administrator(hub, accepted, rx) => {}
+            }
+        }));
+        Ok((clients, kubeconfigs))
+    }
+
+    async fn start_cluster(&self, c: &Cluster) -> Result<ApiCluster, LaneError> {
+        self.net.add_host(&c.name, &c.site);
+        let service_time = c.service_time.map_or(Duration::ZERO, |d| d.0);
+        ApiCluster::start(ClusterOptions {
+            name: c.name.value.clone(),
+            net: self.net.clone(),
+            clock: self.clock.clone(),
+            seed: self.seed.child(&format!("cluster/{}", c.name)),
+            host: c.name.value.clone(),
+            port: API_PORT,
+            socket: None,
+            extra_sans: Vec::new(),
+            timers: self.node_timers(),
+            workloads: workloads::of_cluster(&c.name, service_time, self.defects.drop_context),
+            controllers: true,
+            allow_anonymous_health: true,
+            bootstrap_token: format!("cfnage.{:016x}", self.seed.child(&format!("token/{}", c.name)).0),
+        })
+        .await
+        .map_err(|e| failed(&format!("starting cluster {}", c.name))(e.to_string()))
+    }
+
+    /// What every cluster of a testbed has: our CRDs, and on the hub Karmada's, with the namespaces that agents use.
+    async fn prepare(&self, c: &Cluster, client: &kube::Client) -> Result<(), LaneError> {
+        let fail = failed("preparing the cluster");
+        let hub = c.role == ClusterRole::Hub;
+        let api: Api<CustomResourceDefinition> = Api::all(client.clone());
+        let params = PatchParams::apply(MANAGER).force();
+        for crd in cfn_api::crds() {
+            if hub || crd.spec.group == "cfn.akraino.org" {
+                api.patch(&crd.name_any(), &params, &Patch::Apply(&crd)).await.map_err(|e| fail(e.to_string()))?;
+            }
+        }
+        if hub {
+            let api: Api<k8s_openapi::api::core::v1::Namespace> = Api::all(client.clone());
+            for ns in [cfn_api::names::CFN_NAMESPACE, cfn_api::names::LEASE_NAMESPACE] {
+                let object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": ns}});
+                api.patch(ns, &params, &Patch::Apply(&object)).await.map_err(|e| fail(e.to_string()))?;
+            }
+            let api: Api<k8s_openapi::api::core::v1::ConfigMap> =
+                Api::namespaced(client.clone(), cfn_api::names::CFN_NAMESPACE);
+            let data: BTreeMap<String, String> = self
+                .topology
+                .spec
+                .sites
+                .iter()
+                .map(|s| (s.name.value.clone(), format!("{}:{}", probe_host(&s.name), cfn_agent::cluster::probe::PORT)))
+                .collect();
+            let object = json!({"apiVersion": "v1", "kind": "ConfigMap",
+                "metadata": {"name": cfn_api::names::PROBE_TARGETS}, "data": data});
+            let name = cfn_api::names::PROBE_TARGETS;
+            api.patch(name, &params, &Patch::Apply(&object)).await.map_err(|e| fail(e.to_string()))?;
+            if let Some(map) = super::town::map(&self.topology, self.seed) {
+                let text = serde_json::to_string(&map).map_err(|e| fail(e.to_string()))?;
+                let name = super::town::CONFIG_MAP;
+                let object = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"map": text}});
+                let api: Api<k8s_openapi::api::core::v1::ConfigMap> = Api::namespaced(client.clone(), "default");
+                api.patch(name, &params, &Patch::Apply(&object)).await.map_err(|e| fail(e.to_string()))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn node_timers(&self) -> cfn_apiserver::controllers::Timers {
+        let t = &self.timers;
+        cfn_apiserver::controllers::Timers {
+            node_monitor_period: t.of("nodeMonitorPeriod"),
+            node_monitor_grace_period: t.of("nodeMonitorGracePeriod"),
+            node_eviction_interval: t.of("nodeEvictionInterval"),
+            node_lease_duration: t.of("nodeLeaseDuration"),
+            node_lease_renew: t.of("nodeLeaseRenewInterval"),
+            node_status_update: t.of("nodeStatusUpdateFrequency"),
+            node_status_report: t.of("nodeStatusReportFrequency"),
+            default_toleration_seconds: t.seconds("defaultNotReadyToleration"),
+            pod_gc_period: t.of("podGcPeriod"),
+            pod_gc_quarantine: t.of("podGcQuarantine"),
+            crash_loop_first: t.of("crashLoopFirst"),
+            crash_loop_limit: t.of("crashLoopLimit"),
+        }
+    }
+
+    fn node_identity(cluster: &ApiCluster, name: &str) -> ClientConfig {
+        cluster.config_for(&format!("system:node:{name}"), &["system:nodes".to_owned()])
+    }
+
+    async fn start_node(
+        &self,
+        cluster: &ApiCluster,
+        c: &Cluster,
+        n: &Node,
+        name: &str,
+        cidr: String,
+        api: &ClientConfig,
+    ) -> Result<NodeHandle, LaneError> {
+        let client = api.client(&self.net, name).map_err(|e| failed("a node's client")(e.to_string()))?;
+        let mut labels = n.labels.clone();
+        let site = n.site.as_ref().unwrap_or(&c.site);
+        labels.insert("kubernetes.io/arch".into(), n.arch.as_str().into());
+        labels.insert("topology.kubernetes.io/zone".into(), site.value.clone());
+        labels.insert("cfn.akraino.org/site".into(), site.value.clone());
+        if n.autonomy {
+            labels.insert("cfn.akraino.org/autonomy".into(), "true".into());
+        }
+        let mut annotations = BTreeMap::new();
+        if let Some(s) = c.service_time {
+            annotations.insert(
+                cfn_agent::cluster::inventory::SERVICE_TIME.to_owned(),
+                format!("{}ms", s.0.as_secs_f64() * 1e3),
+            );
+        }
+        if n.autonomy {
+            annotations.insert("cfn.akraino.org/autonomy".into(), "true".into());
+        }
+        if let Some(a) = &n.address {
+            annotations.insert("alpha.kubernetes.io/provided-node-ip".into(), a.clone());
+        }
+        let service_time = c.service_time.map_or(Duration::ZERO, |d| d.0);
+        cfn_apiserver::node::start(NodeOptions {
+            name: name.to_owned(),
+            labels,
+            annotations,
+            taints: n.taints.iter().map(taint).collect(),
+            capacity: n.capacity(),
+            client,
+            net: self.net.clone(),
+            clock: self.clock.clone(),
+            seed: self.seed.child(&format!("node/{name}")),
+            timers: self.node_timers(),
+            workloads: workloads::of_cluster(&c.name, service_time, self.defects.drop_context),
+            stages: cfn_apiserver::node::Stages::default(),
+            pod_cidr: cidr,
+            token_config: Some(ClientConfig { identity: cfn_net::Identity::Anonymous, ..cluster.admin_config() }),
+        })
+        .await
+        .map_err(|e| failed(&format!("starting node {name}"))(e.to_string()))
+    }
+
+    /// The edge agent of a node, and how the node's kubelet reaches it.
+    fn start_edge(&self, cluster: &ApiCluster, name: &str) -> Result<(Process, ClientConfig), LaneError> {
+        let t = &self.timers;
+        let timers = EdgeTimers {
+            heartbeat_interval: t.of("edgeHeartbeatInterval"),
+            heartbeat_timeout: t.of("edgeHeartbeatTimeout"),
+            ..EdgeTimers::default()
+        };
+        let options = EdgeOptions {
+            node: name.to_owned(),
+            net: self.net.clone(),
+            host: name.to_owned(),
+            port: cfn_agent::edge::PORT,
+            upstream: Self::node_identity(cluster, name),
+            store: self.dir.join("edge").join(name),
+            clock: self.clock.clone(),
+            seed: self.seed.child(&format!("edge/{name}")),
+            timers,
+        };
+        let agent = EdgeAgent::open(options).map_err(|e| failed(&format!("edge agent of {name}"))(e.to_string()))?;
+        let behind = agent.client_config();
+        Ok((Process::start(format!("edge agent of {name}"), &self.cancel, |cancel| agent.run(cancel)), behind))
+    }
+
+    /// Every site answers latency probes.
+    async fn probes(&self) -> Result<(), LaneError> {
+        let mut state = self.state.lock().await;
+        for s in &self.topology.spec.sites {
+            let host = probe_host(&s.name);
+            self.net.add_host(&host, &s.name);
+            let (net, cancel) = (self.net.clone(), self.cancel.clone());
+            state.tasks.push(tokio::spawn(async move {
+                if let Err(e) = cfn_agent::cluster::probe::respond(net, &host, cancel).await {
+                    tracing::warn!("probe responder {host} ended: {e}");
+                }
+            }));
+        }
+        Ok(())
+    }
+
+    fn start_scheduler(&self, state: &State) -> Result<Process, LaneError> {
+        self.net.add_host("scheduler", &self.topology.hub().site);
+        let hub = &state.clusters[&self.hub];
+        let client = hub.admin_config().client(&self.net, "scheduler").map_err(|e| failed("the scheduler's client")(e.to_string()))?;
+        let t = &self.timers;
+        let options = cfn_scheduler::controllers::Options {
+            client,
+            clock: self.clock.clone(),
+            seed: self.seed.child("scheduler"),
+            timers: cfn_scheduler::controllers::Timers {
+                cluster_monitor_period: t.of("clusterMonitorPeriod"),
+                cluster_monitor_grace_period: t.of("clusterMonitorGracePeriod"),
+                cluster_startup_grace_period: t.of("clusterStartupGracePeriod"),
+                cluster_failure_threshold: t.of("clusterFailureThreshold"),
+                cluster_success_threshold: t.of("clusterSuccessThreshold"),
+                failover_eviction_timeout: t.of("failoverEvictionTimeout"),
+                default_not_ready_toleration_seconds: t.seconds("defaultNotReadyToleration"),
+                default_unreachable_toleration_seconds: t.seconds("defaultNotReadyToleration"),
+                graceful_eviction_timeout: t.of("gracefulEvictionTimeout"),
+                cluster_leave_timeout: t.of("clusterLeaveTimeout"),
+                failover: true,
+            },
+            scheduler_name: "default-scheduler".into(),
+            defect: self.defects.scheduler.map(|d| match d {
+                super::SchedulerDefect::IgnoreWeights => cfn_scheduler::engine::Defect::IgnoreWeights,
+                super::SchedulerDefect::IgnoreNetwork => cfn_scheduler::engine::Defect::IgnoreNetwork,
+            }),
+            auto_approve: false,
+            ready: None,
+        };
+        Ok(Process::start("scheduler".into(), &self.cancel, |cancel| cfn_scheduler::controllers::run(options, cancel)))
+    }
+
+    fn start_agent(&self, state: &State, c: &Cluster) -> Result<Process, LaneError> {
+        let host = agent_host(&c.name);
+        self.net.add_host(&host, &c.site);
+        let fail = |e: cfn_net::client::ClientError| failed("an agent's client")(e.to_string());
+        let member = state.clusters[c.name.as_str()].admin_config().client(&self.net, &host).map_err(fail)?;
+        let t = &self.timers;
+        let lease = t.of("clusterLeaseDuration");
+        let options = ClusterAgentOptions {
+            cluster: c.name.value.clone(),
+            site: c.site.value.clone(),
+            labels: c.labels.clone(),
+            annotations: BTreeMap::new(),
+            provider: c.provider.clone(),
+            region: c.region.clone(),
+            zones: c.zone.iter().cloned().collect(),
+            net: self.net.clone(),
+            host,
+            hub: state.clusters[&self.hub].bootstrap_config(),
+            member,
+            clock: self.clock.clone(),
+            seed: self.seed.child(&format!("agent/{}", c.name)),
+            timers: AgentTimers {
+                cluster_status_update_frequency: t.of("clusterStatusUpdateFrequency"),
+                cluster_lease_duration: lease,
+                cluster_lease_renew_interval_fraction: t.of("clusterLeaseRenewInterval").as_secs_f64() / lease.as_secs_f64(),
+                probe_interval: t.of("probePeriod"),
+                probe_timeout: (t.of("probePeriod") * 3).max(Duration::from_millis(500)),
+                metric_window: t.of("metricsWindow"),
+            },
+            state: Some(self.dir.join("agent").join(c.name.as_str())),
+        };
+        let name = format!("agent of {}", c.name);
+        Ok(Process::start(name, &self.cancel, |cancel| cfn_agent::cluster::run(options, cancel)))
+    }
+
+    fn node_handles(&self, wanted: impl Fn(&str) -> bool) -> Vec<Arc<NodeHandle>> {
+        let nodes = self.nodes.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        nodes.iter().filter(|(n, _)| wanted(n)).map(|(_, h)| h.clone()).collect()
+    }
+
+    fn node_of(&self, name: &str) -> Option<(&Cluster, &Node)> {
+        self.topology.nodes().find(|(_, _, n)| n == name).map(|(c, n, _)| (c, n))
+    }
+
+    async fn crash_node(&self, state: &mut State, name: &str) {
+        for h in self.node_handles(|n| n == name) {
+            h.crash().await;
+        }
+        if let Some(p) = state.processes.remove(&format!("edge/{name}")) {
+            p.kill().await;
+        }
+        self.net.stop_host(name);
+    }
+
+    async fn restart_node(&self, state: &mut State, name: &str) -> Result<(), LaneError> {
+        self.net.start_host(name);
+        if let Some((c, n)) = self.node_of(name)
+            && n.edge_agent
+            && !state.processes.contains_key(&format!("edge/{name}"))
+        {
+            let cluster = state.clusters[c.name.as_str()].clone();
+            let (p, _) = self.start_edge(&cluster, name)?;
+            state.processes.insert(format!("edge/{name}"), p);
+        }
+        for h in self.node_handles(|n| n == name) {
+            h.restart().await;
+        }
+        Ok(())
+    }
+
+    async fn kill(&self, state: &mut State, component: &str) {
+        if let Some(p) = state.processes.remove(component) {
+            p.kill().await;
+        }
+    }
+
+    async fn start(&self, state: &mut State, component: &str) -> Result<(), LaneError> {
+        let p = match component.split_once('/') {
+            None => self.start_scheduler(state)?,
+            Some(("agent", c)) => match self.topology.cluster(c) {
+                Some(c) => self.start_agent(state, c)?,
+                None => return Ok(()),
+            },
+            Some((_, node)) => match self.node_of(node) {
+                Some((c, _)) => {
+                    let cluster = state.clusters[c.name.as_str()].clone();
+                    self.start_edge(&cluster, node)?.0
+                }
+                None => return Ok(()),
+            },
+        };
+        state.processes.insert(component.to_owned(), p);
+        Ok(())
+    }
+
+    fn unsupported(&self, f: &Fault) -> LaneError {
+        LaneError::Unsupported { lane: self.lane, what: format!("{:?} that", f.kind.value).to_lowercase() }
+    }
+}
+
+#[async_trait]
+impl Controls for Embedded {
+    async fn fault(&self, f: &Fault) -> Result<(), LaneError> {
+        let mut state = self.state.lock().await;
+        let state = &mut *state;
+        match (f.kind.value, &f.node, &f.cluster, &f.site, &f.between, &f.component) {
+            (FaultKind::Kill, None, None, None, None, Some(c)) => self.kill(state, c).await,
+            (FaultKind::Stop, Some(n), ..) => {
+                for h in self.node_handles(|x| x == n.as_str()) {
+                    h.stop().await;
+                }
+            }
+            (FaultKind::Stop, None, Some(c), ..) => {
+                if let Some(c) = state.clusters.get(c.as_str()) {
+                    c.stop_serving().await;
+                }
+            }
+            (FaultKind::Crash, Some(n), ..) => self.crash_node(state, n).await,
+            (FaultKind::Crash, None, Some(c), ..) => {
+                self.kill(state, &format!("agent/{c}")).await;
+                let nodes: Vec<String> =
+                    self.topology.nodes().filter(|(x, _, _)| x.name.value == c.value).map(|(_, _, n)| n).collect();
+                for n in nodes {
+                    self.crash_node(state, &n).await;
+                }
+                if let Some(c) = state.clusters.get(c.as_str()) {
+                    c.stop_serving().await;
+                }
+                self.net.stop_host(c);
+            }
+            (FaultKind::Partition, None, None, None, Some([a, b]), None) => {
+                if f.one_way {
+                    self.net.cut_one_way(a, b);
+                } else {
+                    self.net.cut(a, b);
+                }
+            }
+            (FaultKind::Reset, None, None, None, Some([a, b]), None) => self.net.reset(a, b),
+            (FaultKind::Isolate, None, None, Some(s), ..) => self.net.isolate(s),
+            (FaultKind::Shape, None, None, None, Some(between), None) => {
+                let spec = f.link.clone().unwrap_or_default().link(between.clone()).spec();
+                self.net.set_link(&between[0], &between[1], spec);
+            }
+            _ => return Err(self.unsupported(f)),
+        }
+        Ok(())
+    }
+
+    async fn heal(&self, f: &Fault) -> Result<(), LaneError> {
+        let mut state = self.state.lock().await;
+        let state = &mut *state;
+        match (f.kind.value, &f.node, &f.cluster, &f.site, &f.between, &f.component) {
+            (FaultKind::Kill, None, None, None, None, Some(c)) => self.start(state, c).await?,
+            (FaultKind::Stop | FaultKind::Crash, Some(n), ..) => self.restart_node(state, n).await?,
+            (FaultKind::Stop, None, Some(c), ..) => {
+                if let Some(c) = state.clusters.get(c.as_str()) {
+                    c.start_serving().await.map_err(|e| failed("starting the control plane again")(e.to_string()))?;
+                }
+            }
+            (FaultKind::Crash, None, Some(c), ..) => {
+                self.net.start_host(c);
+                if let Some(c) = state.clusters.get(c.as_str()) {
+                    c.start_serving().await.map_err(|e| failed("starting the control plane again")(e.to_string()))?;
+                }
+                let nodes: Vec<String> =
+                    self.topology.nodes().filter(|(x, _, _)| x.name.value == c.value).map(|(_, _, n)| n).collect();
+                for n in nodes {
+                    self.restart_node(state, &n).await?;
+                }
+                if self.topology.cluster(c).is_some_and(|c| c.role == ClusterRole::Member) {
+                    self.start(state, &format!("agent/{c}")).await?;
+                }
+            }
+            (FaultKind::Partition, None, None, None, Some([a, b]), None) => self.net.heal(a, b),
+            (FaultKind::Reset, ..) => {}
+            (FaultKind::Isolate, None, None, Some(s), ..) => self.net.heal_site(s),
+            (FaultKind::Shape, None, None, None, Some([a, b]), None) => {
+                let was = self.topology.spec.links.iter().find(|l| l.between.contains(a) && l.between.contains(b));
+                match was {
+                    Some(l) => self.net.set_link(&l.between[0], &l.between[1], l.spec()),
+                    None => {
+                        self.net.remove_link(a, b);
+                    }
+                }
+            }
+            _ => return Err(self.unsupported(f)),
+        }
+        Ok(())
+    }
+
+    async fn accept(&self, cluster: &str) -> Result<(), LaneError> {
+        let state = self.state.lock().await;
+        state.accepted.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(cluster.to_owned());
+        if let Some(tx) = &state.changed {
+            tx.send_modify(|n| *n += 1);
+        }
+        Ok(())
+    }
+
+    async fn leave(&self, cluster: &str) -> Result<(), LaneError> {
+        let hub = self.state.lock().await.clusters[&self.hub].client();
+        let api: Api<cfn_api::karmada::cluster::Cluster> = Api::all(hub);
+        match api.delete(cluster, &DeleteParams::default()).await {
+            Ok(_) => Ok(()),
+            Err(kube::Error::Api(s)) if s.code == 404 => Ok(()),
+            Err(e) => Err(failed("deleting the Cluster")(e.to_string())),
+        }
+    }
+
+    async fn join(&self, cluster: &str) -> Result<(), LaneError> {
+        let mut state = self.state.lock().await;
+        let component = format!("agent/{cluster}");
+        self.kill(&mut state, &component).await;
+        self.start(&mut state, &component).await
+    }
+
+    fn running(&self, what: &Running) -> Vec<RunningPod> {
+        let wanted = |n: &str| what.nodes.is_empty() || what.nodes.iter().any(|w| w.as_str() == n);
+        let mut out: Vec<RunningPod> = self
+            .node_handles(wanted)
+            .iter()
+            .flat_map(|h| h.running())
+            .filter(|p| what.namespace.as_ref().is_none_or(|n| *n == p.namespace) && p.name.starts_with(&what.prefix))
+            .map(|p| RunningPod { namespace: p.namespace, name: p.name, uid: p.uid, restarts: u64::from(p.restarts) })
+            .collect();
+        out.sort_by(|a, b| (&a.namespace, &a.name, &a.uid).cmp(&(&b.namespace, &b.name, &b.uid)));
+        out
+    }
+
+    async fn down(&self) {
+        self.cancel.cancel();
+        let mut state = std::mem::take(&mut *self.state.lock().await);
+        for (_, p) in std::mem::take(&mut state.processes) {
+            let _ = tokio::time::timeout(Duration::from_secs(5), p.task).await;
+        }
+        for t in std::mem::take(&mut state.tasks) {
+            t.abort();
+            let _ = t.await;
+        }
+        let nodes = std::mem::take(&mut *self.nodes.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
+        for (_, n) in nodes {
+            n.crash().await;
+        }
+        for (name, c) in std::mem::take(&mut state.clusters) {
+            match Arc::try_unwrap(c) {
+                Ok(c) => c.stop().await,
+                Err(_) => tracing::warn!("cluster {name} is still in use"),
+            }
+        }
+    }
+}
+
+fn probe_host(site: &str) -> String {
+    format!("probe.{site}")
+}
+
+fn agent_host(cluster: &str) -> String {
+    format!("agent.{cluster}")
+}
+
+fn taint(t: &TaintSpec) -> k8s_openapi::api::core::v1::Taint {
+    k8s_openapi::api::core::v1::Taint {
+        key: t.key.clone(),
+        value: t.value.clone(),
+        effect: t.effect.value.clone(),
+        time_added: None,
+    }
+}
+
+/// The hub's administrator: approves the signing requests of members whose registration is accepted.
+async fn administrator(
+    hub: kube::Client,
+    accepted: Arc<std::sync::Mutex<std::collections::BTreeSet<String>>>,
+    mut changed: tokio::sync::watch::Receiver<u64>,
+) {
+    let api: Api<CertificateSigningRequest> = Api::all(hub);
+    let mut events = std::pin::pin!(cfn_net::watch::watch(api.clone(), kube::runtime::watcher::Config::default()));
+    let mut waiting: BTreeMap<String, CertificateSigningRequest> = BTreeMap::new();
+    loop {
+        tokio::select! {
+            biased;
+            event = events.next() => match event {
+                Some(Ok(kube::runtime::watcher::Event::Apply(c) | kube::runtime::watcher::Event::InitApply(c))) => {
+                    let decided = c.status.as_ref().and_then(|s| s.conditions.as_ref()).is_some_and(|c| !c.is_empty());
+                    if decided {
+                        waiting.remove(&c.name_any());
+                    } else {
+                        waiting.insert(c.name_any(), c);
+                    }
+                }
+                Some(Ok(kube::runtime::watcher::Event::Delete(c))) => { waiting.remove(&c.name_any()); }
+                Some(_) => {}
+                None => return,
+            },
+            changed = changed.changed() => if changed.is_err() { return },
+        }
+        let names: Vec<String> = waiting.keys().cloned().collect();
+        for name in names {
+            let ok = {
+                let accepted = accepted.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                accepted.iter().any(|c| requested_by(&waiting[&name], c))
+            };
+            if ok && approve(&api, &name).await {
+                waiting.remove(&name);
+            }
+        }
+    }
+}
+
+/// Whether a request asks for the agent's identity of `cluster`, and for nothing else.
+fn requested_by(csr: &CertificateSigningRequest, cluster: &str) -> bool {
+    csr.name_any().starts_with(&format!("{cluster}-agent-"))
+        && csr.spec.signer_name == "kubernetes.io/kube-apiserver-client"
+}
+
+async fn approve(api: &Api<CertificateSigningRequest>, name: &str) -> bool {
+    let patch: Value = json!({"status": {"conditions": [{
+        "type": "Approved", "status": "True", "reason": "CfnAccepted", "message": "accepted by the hub's administrator",
+    }]}});
+    match api.patch_approval(name, &PatchParams::default(), &Patch::Merge(patch)).await {
+        Ok(_) => true,
+        Err(e) => {
+            tracing::warn!("approving {name}: {e}");
+            false
+        }
+    }
+}

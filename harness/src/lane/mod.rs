@@ -1,0 +1,183 @@
+//! Lanes: ways to bring a topology to life. A scenario runs the same in each.
+
+pub mod embedded;
+pub mod town;
+pub mod workloads;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use cfn_net::{Net, Seed, SharedClock};
+
+use crate::scenario::{Fault, Running};
+use crate::timers::Timers;
+use crate::topology::Topology;
+
+/// What is brought up.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// The topology.
+    pub topology: Topology,
+    /// The timers.
+    pub timers: Timers,
+    /// Where all randomness comes from.
+    pub seed: u64,
+    /// A directory of its own, for what nodes and agents keep on disk.
+    pub dir: PathBuf,
+    /// Broken on purpose: for tests of the harness itself.
+    pub defects: Defects,
+}
+
+/// Parts that are broken on purpose, so that a test can see that the harness notices.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Defects {
+    /// In the scheduler.
+    pub scheduler: Option<SchedulerDefect>,
+    /// The roadside service loses contexts on the way.
+    pub drop_context: bool,
+}
+
+/// How the scheduler is broken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SchedulerDefect {
+    /// Fixed weights are not read.
+    IgnoreWeights,
+    /// The network counts as free of delay.
+    IgnoreNetwork,
+}
+
+/// Why a lane could not do something.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum LaneError {
+    /// The machine does not allow it: a port is taken, a permission is missing, the disk is full.
+    #[error("{what}")]
+    Environment {
+        /// What happened.
+        what: String,
+        /// What helps.
+        cure: String,
+    },
+    /// Something of ours failed.
+    #[error("{0}")]
+    Failed(String),
+    /// This lane cannot do that.
+    #[error("the {lane} lane cannot {what}")]
+    Unsupported {
+        /// The lane.
+        lane: &'static str,
+        /// What was asked.
+        what: String,
+    },
+}
+
+impl LaneError {
+    /// From an error of input or output, with the usual cures.
+    #[must_use]
+    pub fn io(doing: &str, e: &std::io::Error) -> Self {
+        use std::io::ErrorKind as K;
+        let cure = match e.kind() {
+            K::AddrInUse => "end the program that holds the port, or choose another with --listen",
+            K::AddrNotAvailable => "choose an address that this machine has",
+            K::PermissionDenied => "choose a place that you may write to (--out), or a port above 1023",
+            K::StorageFull | K::QuotaExceeded => "make room on the disk, or choose another place with --out",
+            K::ReadOnlyFilesystem => "choose a place that can be written to with --out",
+            _ if e.raw_os_error() == Some(24) => "allow more open files: ulimit -n 4096",
+            _ => return Self::Failed(format!("{doing}: {e}")),
+        };
+        Self::Environment { what: format!("{doing}: {e}"), cure: cure.to_owned() }
+    }
+}
+
+/// A way to bring a topology to life.
+#[async_trait]
+pub trait Lane: Send + Sync {
+    /// Its name: `sim`, `local`.
+    fn name(&self) -> &'static str;
+
+    /// The runtime that one testbed lives in: with a virtual clock or a real one.
+    ///
+    /// # Errors
+    /// When the operating system has no threads or descriptors left.
+    fn runtime(&self) -> std::io::Result<tokio::runtime::Runtime>;
+
+    /// Brings a topology up, in the lane's runtime.
+    ///
+    /// # Errors
+    /// When the machine does not allow it, or a part fails.
+    async fn up(&self, plan: &Plan) -> Result<Testbed, LaneError>;
+}
+
+/// A topology that lives.
+#[derive(Clone)]
+pub struct Testbed {
+    /// The lane's name.
+    pub lane: &'static str,
+    /// What it was made from.
+    pub topology: Topology,
+    /// Its timers.
+    pub timers: Timers,
+    /// Its seed.
+    pub seed: Seed,
+    /// Its network.
+    pub net: Net,
+    /// Its wall time.
+    pub clock: SharedClock,
+    /// A client per cluster, as its administrator.
+    pub clients: BTreeMap<String, kube::Client>,
+    /// A kubeconfig per cluster, for programs outside.
+    pub kubeconfigs: BTreeMap<String, String>,
+    /// What a person with access to the machines could do.
+    pub controls: Arc<dyn Controls>,
+    /// Parts that are broken on purpose.
+    pub defects: Defects,
+}
+
+/// A pod that really runs on a node, as the node knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunningPod {
+    /// Namespace.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+    /// Uid.
+    pub uid: String,
+    /// How often its containers were started again.
+    pub restarts: u64,
+}
+
+/// What a person with access to the machines could do: pull plugs, look at processes.
+#[async_trait]
+pub trait Controls: Send + Sync {
+    /// Breaks something.
+    async fn fault(&self, fault: &Fault) -> Result<(), LaneError>;
+
+    /// Mends it.
+    async fn heal(&self, fault: &Fault) -> Result<(), LaneError>;
+
+    /// The hub's administrator accepts a member's registration, as soon as it is there.
+    async fn accept(&self, cluster: &str) -> Result<(), LaneError>;
+
+    /// A member leaves.
+    async fn leave(&self, cluster: &str) -> Result<(), LaneError>;
+
+    /// A member joins again.
+    async fn join(&self, cluster: &str) -> Result<(), LaneError>;
+
+    /// What runs on the nodes that `what` names.
+    fn running(&self, what: &Running) -> Vec<RunningPod>;
+
+    /// Ends everything.
+    async fn down(&self);
+}
+
+/// The lane of this name.
+#[must_use]
+pub fn by_name(name: &str) -> Option<Arc<dyn Lane>> {
+    match name {
+        "sim" => Some(Arc::new(embedded::Sim)),
+        "local" => Some(Arc::new(embedded::Local)),
+        _ => None,
+    }
+}

@@ -1,0 +1,12 @@
+//! The testbed and integration harness: brings up a computing force network, runs the blueprint's scenarios on it,
+//! and leaves evidence.
+
+pub mod bundled;
+pub mod cli;
+pub mod evidence;
+pub mod input;
+pub mod lane;
+pub mod report;
+pub mod scenario;
+pub mod timers;
+pub mod topology;

@@ -1,0 +1,167 @@
+//! How many replicas a cluster has room for: Karmada's general estimator (`pkg/estimator/client/general.go`), and the
+//! room that a ComputingPolicy's task may count on.
+
+use std::collections::BTreeMap;
+
+use cfn_api::cfn::TaskType;
+use cfn_api::karmada::work::ReplicaRequirements;
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+
+use super::fleet::{Fleet, Member};
+use super::quantity::Amount;
+
+const CPU: &str = "cpu";
+const PODS: &str = "pods";
+
+/// Requests of one replica, read once per decision.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Requests {
+    given: bool,
+    amounts: BTreeMap<String, Amount>,
+}
+
+impl Requests {
+    pub(super) fn new(requirements: Option<&ReplicaRequirements>) -> Self {
+        Self {
+            given: requirements.is_some(),
+            amounts: requirements.map(|r| read(&r.resource_request)).unwrap_or_default(),
+        }
+    }
+}
+
+fn read(map: &BTreeMap<String, Quantity>) -> BTreeMap<String, Amount> {
+    map.iter()
+        .filter_map(|(k, q)| Some((k.clone(), Amount::parse(q)?)))
+        .filter(|(_, a)| a.value() > 0)
+        .collect()
+}
+
+/// Replicas that fit into the cluster by its summary; 0 without one.
+pub(super) fn available(member: &Member, requests: &Requests) -> i64 {
+    let Some(free) = &member.free else { return 0 };
+    let pods = free.get(PODS).map_or(0, |p| p.value()).max(0);
+    if pods == 0 || !requests.given {
+        return pods;
+    }
+    if let Some(n) = by_models(member, requests) {
+        return pods.min(n);
+    }
+    pods.min(by_summary(free, &requests.amounts))
+}
+
+fn by_summary(free: &BTreeMap<String, Amount>, requests: &BTreeMap<String, Amount>) -> i64 {
+    let mut most = i64::MAX;
+    for (key, want) in requests {
+        let Some(left) = free.get(key) else { return 0 };
+        if left.value() <= 0 {
+            return 0;
+        }
+        let n = if key == CPU {
+            left.milli() / want.milli()
+        } else {
+            left.value() / want.value()
+        };
+        most = most.min(n);
+    }
+    most
+}
+
+/// By grades of nodes, where the cluster has such a model that knows every requested resource.
+fn by_models(member: &Member, requests: &Requests) -> Option<i64> {
+    let counts = &member
+        .cluster
+        .status
+        .as_ref()?
+        .resource_summary
+        .as_ref()?
+        .allocatable_modelings;
+    if counts.is_empty() {
+        return None;
+    }
+    let models = &member.cluster.spec.resource_models;
+    let mut minimums: BTreeMap<&str, Vec<Amount>> = BTreeMap::new();
+    for range in models.iter().flat_map(|m| &m.ranges) {
+        minimums
+            .entry(&range.name)
+            .or_default()
+            .push(Amount::parse(&range.min)?);
+    }
+    let mut first = 0;
+    for (key, want) in &requests.amounts {
+        let Some(grade) = minimums.get(key.as_str())?.iter().position(|m| m >= want) else {
+            return Some(0);
+        };
+        first = first.max(grade);
+    }
+    let mut total: i64 = 0;
+    for (i, count) in counts.iter().enumerate().take(models.len()).skip(first) {
+        let per_node = requests.amounts.iter().filter_map(|(key, want)| {
+            let m = minimums.get(key.as_str())?.get(i)?;
+            Some(if key == CPU {
+                m.milli() / want.milli()
+            } else {
+                m.value() / want.value()
+            })
+        });
+        // The first grade that holds one replica counts as one even when its lower bound divides to none.
+        total = total.saturating_add(count.count.saturating_mul(per_node.min().unwrap_or(i64::MAX).max(1)));
+    }
+    Some(total)
+}
+
+/// Room for a task: free capacity, plus what `binding` itself has there, plus what tasks that yield to it hold, less
+/// what others were promised and the summary does not show yet. May be less than the binding's present replicas: then
+/// the site is too full for it and it is the one to leave.
+pub(super) fn room(fleet: &Fleet, member: &Member, requests: &Requests, binding: &str, task: TaskType) -> i64 {
+    let Some(free) = &member.free else { return 0 };
+    let mut free = free.clone();
+    for r in fleet.residents(member.name()) {
+        let held = i64::from(r.replicas - r.pending);
+        // Pending replicas are not in the summary: the others' are subtracted, ours and the yielding ones' are not.
+        let change = if r.binding == binding || r.task.is_some_and(|t| t > task) {
+            held
+        } else {
+            -i64::from(r.pending)
+        };
+        if change == 0 {
+            continue;
+        }
+        for (key, amount) in read(&r.request) {
+            if let Some(f) = free.get_mut(&key) {
+                *f = *f + amount.times(change);
+            }
+        }
+        if let Some(f) = free.get_mut(PODS) {
+            *f = *f + Amount::whole(change);
+        }
+    }
+    let pods = free.get(PODS).map_or(0, |p| p.value()).max(0);
+    if requests.given {
+        pods.min(by_summary(&free, &requests.amounts))
+    } else {
+        pods
+    }
+}
+
+/// Share of the cluster's CPU requested by others that do not yield to `task`, percent.
+pub(super) fn foreign_utilization(fleet: &Fleet, member: &Member, binding: &str, task: TaskType) -> f64 {
+    let Some(metric) = member.metric.as_ref().and_then(|m| m.status.as_ref()) else {
+        return 0.0;
+    };
+    let summary = member.cluster.status.as_ref().and_then(|s| s.resource_summary.as_ref());
+    let cpu = summary
+        .and_then(|s| s.allocatable.get(CPU))
+        .and_then(Amount::parse)
+        .map_or(0.0, Amount::to_f64);
+    if cpu <= 0.0 {
+        return metric.l0.compute.utilization_percent;
+    }
+    let mut ours = 0.0;
+    for r in fleet.residents(member.name()) {
+        if r.binding == binding || r.task.is_some_and(|t| t > task) {
+            let one = r.request.get(CPU).and_then(Amount::parse).map_or(0.0, Amount::to_f64);
+            ours += one * f64::from(r.replicas - r.pending);
+        }
+    }
+    (metric.l0.compute.utilization_percent - 100.0 * ours / cpu).max(0.0)
+}

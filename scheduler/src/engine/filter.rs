@@ -1,0 +1,147 @@
+//! Filter plugins: which clusters may be chosen at all. Names and reasons as Karmada's
+//! (`pkg/scheduler/framework/plugins`); `Accelerator` and `LatencyBudget` are CFN's.
+
+use cfn_api::cfn::{AcceleratorRequirement, ComputingPolicySpec};
+use cfn_api::karmada::policy::{ClusterAffinity, Placement};
+use cfn_api::karmada::work::ResourceBindingSpec;
+use k8s_openapi::api::core::v1::{Taint, Toleration};
+
+use super::affinity::cluster_matches;
+use super::fleet::Member;
+use super::quantity::Amount;
+use super::spread;
+
+/// Why a plugin refused a cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// Plugin.
+    pub plugin: &'static str,
+    /// Reason, as counted in a `NoClusterFit` message.
+    pub reason: String,
+}
+
+fn refuse(plugin: &'static str, reason: impl Into<String>) -> Option<Refusal> {
+    Some(Refusal {
+        plugin,
+        reason: reason.into(),
+    })
+}
+
+/// The affinity in force: the one, or the named group.
+pub(super) fn affinity<'a>(placement: &'a Placement, group: Option<&str>) -> Option<&'a ClusterAffinity> {
+    placement.cluster_affinity.as_ref().or_else(|| {
+        placement
+            .cluster_affinities
+            .iter()
+            .find(|t| Some(t.affinity_name.as_str()) == group)
+            .map(|t| &t.affinity)
+    })
+}
+
+/// The first plugin that refuses `member`, if any.
+pub(super) fn filter(
+    spec: &ResourceBindingSpec,
+    placement: &Placement,
+    group: Option<&str>,
+    policy: Option<&ComputingPolicySpec>,
+    member: &Member,
+) -> Option<Refusal> {
+    let used = spec.clusters.iter().any(|t| t.name == member.name());
+    let resource = &spec.resource;
+    // A cluster in use stays while its list of APIs is incomplete, and while it has a taint: the eviction decides then.
+    if !member.serves(&resource.api_version, &resource.kind) && !(used && !member.apis_complete) {
+        return refuse("APIEnablement", "cluster(s) did not have the API resource");
+    }
+    if !used && let Some(t) = untolerated(&member.cluster.spec.taints, &placement.cluster_tolerations) {
+        return refuse(
+            "TaintToleration",
+            format!("cluster(s) had untolerated taint {{{}}}", taint_text(t)),
+        );
+    }
+    if affinity(placement, group).is_some_and(|a| !cluster_matches(&member.cluster, a)) {
+        return refuse(
+            "ClusterAffinity",
+            "cluster(s) did not match the placement cluster affinity constraint",
+        );
+    }
+    if let Some(what) = placement
+        .spread_constraints
+        .iter()
+        .find_map(|c| spread::lacks(c, member))
+    {
+        return refuse("SpreadConstraint", format!("cluster(s) did not have {what} property"));
+    }
+    if spec
+        .graceful_eviction_tasks
+        .iter()
+        .any(|t| t.from_cluster == member.name())
+    {
+        return refuse("ClusterEviction", "cluster(s) is in the process of eviction");
+    }
+    let lacking = policy
+        .iter()
+        .flat_map(|p| &p.accelerators)
+        .find(|a| !has_accelerator(member, a))?;
+    let model = lacking
+        .model
+        .as_deref()
+        .map(|m| format!(" of model {m}"))
+        .unwrap_or_default();
+    refuse(
+        "Accelerator",
+        format!("cluster(s) did not have accelerator {}{model}", lacking.resource),
+    )
+}
+
+/// `key=value:effect`, as `Taint.ToString`.
+fn taint_text(t: &Taint) -> String {
+    match t.value.as_deref().filter(|v| !v.is_empty()) {
+        Some(v) => format!("{}={v}:{}", t.key, t.effect),
+        None if t.effect.is_empty() => t.key.clone(),
+        None => format!("{}:{}", t.key, t.effect),
+    }
+}
+
+/// The first taint that keeps new replicas away and is not tolerated.
+fn untolerated<'a>(taints: &'a [Taint], tolerations: &[Toleration]) -> Option<&'a Taint> {
+    taints
+        .iter()
+        .filter(|t| matches!(t.effect.as_str(), "NoSchedule" | "NoExecute"))
+        .find(|t| !tolerations.iter().any(|x| tolerates(x, t)))
+}
+
+/// `Toleration.ToleratesTaint` of core/v1.
+#[must_use]
+pub fn tolerates(toleration: &Toleration, taint: &Taint) -> bool {
+    let given = |s: &Option<String>| s.clone().filter(|s| !s.is_empty());
+    if given(&toleration.effect).is_some_and(|e| e != taint.effect) {
+        return false;
+    }
+    if given(&toleration.key).is_some_and(|k| k != taint.key) {
+        return false;
+    }
+    match toleration.operator.as_deref().unwrap_or_default() {
+        "" | "Equal" => {
+            given(&toleration.key).is_some()
+                && toleration.value.as_deref().unwrap_or_default() == taint.value.as_deref().unwrap_or_default()
+        }
+        "Exists" => true,
+        _ => false,
+    }
+}
+
+/// Whether the cluster has such an accelerator: by its metric, or, where no model is asked for, by its summary.
+fn has_accelerator(member: &Member, want: &AcceleratorRequirement) -> bool {
+    let metric = member.metric.as_ref().and_then(|m| m.status.as_ref());
+    let measured = metric.iter().flat_map(|s| &s.accelerators).any(|a| {
+        a.resource == want.resource && a.count > 0 && want.model.as_ref().is_none_or(|m| a.model.as_ref() == Some(m))
+    });
+    let summary = member.cluster.status.as_ref().and_then(|s| s.resource_summary.as_ref());
+    let summed = || {
+        let q = summary
+            .and_then(|s| s.allocatable.get(&want.resource))
+            .and_then(Amount::parse);
+        want.model.is_none() && q.is_some_and(|a| a.value() > 0)
+    };
+    measured || summed()
+}

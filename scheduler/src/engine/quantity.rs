@@ -1,0 +1,180 @@
+//! Kubernetes quantities (`apimachinery/pkg/api/resource`) as exact integers of 10^-9.
+
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+
+/// Billionths in one.
+const NANO: i128 = 1_000_000_000;
+
+/// An exact amount, in billionths.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Amount(i128);
+
+impl Amount {
+    /// Reads a quantity (`2`, `500m`, `1.5Gi`, `12e3`); what does not parse is nothing. Finer than 10^-9 is rounded
+    /// up, as apimachinery does.
+    #[must_use]
+    pub fn parse(q: &Quantity) -> Option<Self> {
+        Self::parse_str(&q.0)
+    }
+
+    fn parse_str(s: &str) -> Option<Self> {
+        let s = s.trim();
+        let end = s
+            .find(|c: char| !(c.is_ascii_digit() || matches!(c, '.' | '+' | '-')))
+            .unwrap_or(s.len());
+        let (number, suffix) = s.split_at(end);
+        let (num, den) = scale(suffix)?;
+        let negative = number.starts_with('-');
+        let digits = number.trim_start_matches(['+', '-']);
+        let (int, frac) = digits.split_once('.').unwrap_or((digits, ""));
+        if int.is_empty() && frac.is_empty() || frac.len() > 18 {
+            return None;
+        }
+        let mantissa: i128 = format!("{int}{frac}").parse().ok()?;
+        let below = den.checked_mul(10_i128.checked_pow(u32::try_from(frac.len()).ok()?)?)?;
+        let above = mantissa.checked_mul(num)?.checked_mul(NANO)?;
+        let value = above.div_euclid(below) + i128::from(above.rem_euclid(below) != 0);
+        Some(Self(if negative { -value } else { value }))
+    }
+
+    /// A whole number.
+    #[must_use]
+    pub fn whole(n: i64) -> Self {
+        Self(i128::from(n) * NANO)
+    }
+
+    /// Rounded up to whole units (`Quantity.Value`).
+    #[must_use]
+    pub fn value(self) -> i64 {
+        self.ceil(NANO)
+    }
+
+    /// Rounded up to thousandths (`Quantity.MilliValue`).
+    #[must_use]
+    pub fn milli(self) -> i64 {
+        self.ceil(NANO / 1000)
+    }
+
+    /// As a floating number.
+    #[must_use]
+    #[allow(clippy::cast_precision_loss, reason = "for shares and pictures")]
+    pub fn to_f64(self) -> f64 {
+        self.0 as f64 / NANO as f64
+    }
+
+    /// This many times.
+    #[must_use]
+    pub fn times(self, n: i64) -> Self {
+        Self(self.0.saturating_mul(i128::from(n)))
+    }
+
+    fn ceil(self, unit: i128) -> i64 {
+        let v = self.0.div_euclid(unit) + i128::from(self.0.rem_euclid(unit) != 0);
+        i64::try_from(v).unwrap_or(if v > 0 { i64::MAX } else { i64::MIN })
+    }
+}
+
+impl std::ops::Add for Amount {
+    type Output = Self;
+    fn add(self, other: Self) -> Self {
+        Self(self.0.saturating_add(other.0))
+    }
+}
+
+impl std::ops::Sub for Amount {
+    type Output = Self;
+    fn sub(self, other: Self) -> Self {
+        Self(self.0.saturating_sub(other.0))
+    }
+}
+
+/// The canonical text of an amount: the largest suffix that leaves a whole number.
+#[must_use]
+pub fn format(amount: Amount, binary: bool) -> Quantity {
+    let (mut n, mut i) = (amount.0, 0);
+    if n % NANO == 0 && binary {
+        const SUFFIXES: [&str; 7] = ["", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"];
+        n /= NANO;
+        while n != 0 && n % 1024 == 0 && i + 1 < SUFFIXES.len() {
+            n /= 1024;
+            i += 1;
+        }
+        return Quantity(format!("{n}{}", SUFFIXES[i]));
+    }
+    const SUFFIXES: [&str; 10] = ["n", "u", "m", "", "k", "M", "G", "T", "P", "E"];
+    if n == 0 {
+        return Quantity("0".into());
+    }
+    while n % 1000 == 0 && i + 1 < SUFFIXES.len() {
+        n /= 1000;
+        i += 1;
+    }
+    Quantity(format!("{n}{}", SUFFIXES[i]))
+}
+
+/// The factor a suffix stands for, as numerator and denominator.
+fn scale(suffix: &str) -> Option<(i128, i128)> {
+    Some(match suffix {
+        "" => (1, 1),
+        "n" => (1, 1_000_000_000),
+        "u" => (1, 1_000_000),
+        "m" => (1, 1000),
+        "k" => (1000, 1),
+        "M" => (1_000_000, 1),
+        "G" => (1_000_000_000, 1),
+        "T" => (1_000_000_000_000, 1),
+        "P" => (1_000_000_000_000_000, 1),
+        "E" => (1_000_000_000_000_000_000, 1),
+        "Ki" => (1 << 10, 1),
+        "Mi" => (1 << 20, 1),
+        "Gi" => (1 << 30, 1),
+        "Ti" => (1 << 40, 1),
+        "Pi" => (1 << 50, 1),
+        "Ei" => (1 << 60, 1),
+        _ => {
+            let exponent: i32 = suffix.strip_prefix(['e', 'E'])?.parse().ok()?;
+            let power = 10_i128.checked_pow(exponent.unsigned_abs())?;
+            if exponent < 0 { (1, power) } else { (power, 1) }
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_and_thousandths_round_up() {
+        for (text, value, milli) in [
+            ("0", 0, 0),
+            ("1", 1, 1000),
+            ("100m", 1, 100),
+            ("1500m", 2, 1500),
+            ("0.5", 1, 500),
+            ("3.9", 4, 3900),
+            ("1536Mi", 1536 << 20, (1536 << 20) * 1000),
+            ("4G", 4_000_000_000, 4_000_000_000_000),
+            ("1e3", 1000, 1_000_000),
+            ("1E3", 1000, 1_000_000),
+            ("10k", 10_000, 10_000_000),
+            ("1u", 1, 1),
+            ("-1500m", -1, -1500),
+        ] {
+            let a = Amount::parse_str(text).unwrap();
+            assert_eq!((a.value(), a.milli()), (value, milli), "{text}");
+        }
+        for (text, binary, canonical) in [
+            ("100m", false, "100m"),
+            ("10000", false, "10k"),
+            ("0.5", false, "500m"),
+            ("1024Mi", true, "1Gi"),
+            ("1000", true, "1000"),
+            ("0", false, "0"),
+        ] {
+            assert_eq!(format(Amount::parse_str(text).unwrap(), binary).0, canonical, "{text}");
+        }
+        for bad in ["", "x", "1Zi", "1e", "."] {
+            assert_eq!(Amount::parse_str(bad), None, "{bad}");
+        }
+    }
+}
