@@ -137,7 +137,15 @@ impl Cluster {
         };
         let server = Server::new(settings, o.clock.clone(), o.seed.child(&o.name));
         let socket = Mutex::new(o.socket);
-        let cluster = Self { options: o, ca, serving, admin, server, running: Mutex::new(None), socket };
+        let cluster = Self {
+            options: o,
+            ca,
+            serving,
+            admin,
+            server,
+            running: Mutex::new(None),
+            socket,
+        };
         cluster.start_serving().await?;
         Ok(cluster)
     }
@@ -156,8 +164,11 @@ impl Cluster {
             Some(s) => o.net.listen_on(&o.host, o.port, s).await,
             None => o.net.listen(&o.host, o.port).await,
         };
-        let listener =
-            listener.map_err(|source| ClusterError::Listen { host: o.host.clone(), port: o.port, source })?;
+        let listener = listener.map_err(|source| ClusterError::Listen {
+            host: o.host.clone(),
+            port: o.port,
+            source,
+        })?;
         *self.socket.lock().unwrap_or_else(PoisonError::into_inner) = o.net.socket_addr(&o.host, o.port);
         let tls = match o.net.transport() {
             Transport::Tcp => Some(tls_server_config(&self.serving, Some(self.ca.cert_pem()))?),
@@ -177,7 +188,13 @@ impl Cluster {
             }
         });
         if o.controllers {
-            controllers::spawn(self.local(), o.timers.clone(), self.ca.clone(), cancel.clone(), &mut tasks);
+            controllers::spawn(
+                self.local(),
+                o.timers.clone(),
+                self.ca.clone(),
+                cancel.clone(),
+                &mut tasks,
+            );
         }
         *self.running() = Some(Running { cancel, tasks });
         Ok(())

@@ -30,7 +30,11 @@ impl Gvr {
     /// A resource known when this is compiled.
     #[must_use]
     pub const fn new(group: &'static str, version: &'static str, resource: &'static str) -> Self {
-        Self { group: Cow::Borrowed(group), version: Cow::Borrowed(version), resource: Cow::Borrowed(resource) }
+        Self {
+            group: Cow::Borrowed(group),
+            version: Cow::Borrowed(version),
+            resource: Cow::Borrowed(resource),
+        }
     }
 
     /// A resource known only now (a custom one).
@@ -45,7 +49,11 @@ impl Gvr {
     /// `group/version`, or `version` in the core group.
     #[must_use]
     pub fn api_version(&self) -> String {
-        if self.group.is_empty() { self.version.to_string() } else { format!("{}/{}", self.group, self.version) }
+        if self.group.is_empty() {
+            self.version.to_string()
+        } else {
+            format!("{}/{}", self.group, self.version)
+        }
     }
 }
 
@@ -102,7 +110,10 @@ impl Local {
     }
 
     fn resource(&self, gvr: &Gvr) -> Result<Arc<Resource>, Status> {
-        self.server.catalog.find(&gvr.group, &gvr.version, &gvr.resource).ok_or_else(Status::no_such_path)
+        self.server
+            .catalog
+            .find(&gvr.group, &gvr.version, &gvr.resource)
+            .ok_or_else(Status::no_such_path)
     }
 
     /// Wall time of this cluster.
@@ -137,7 +148,13 @@ impl Local {
         let (tx, rx) = mpsc::unbounded_channel();
         for g in gvrs {
             if let Ok(resource) = self.resource(g) {
-                self.server.store.watch(&resource.storage.clone(), Box::new(Mapped { resource: Some(resource), tx: tx.clone() }));
+                self.server.store.watch(
+                    &resource.storage.clone(),
+                    Box::new(Mapped {
+                        resource: Some(resource),
+                        tx: tx.clone(),
+                    }),
+                );
             }
         }
         rx
@@ -179,7 +196,12 @@ impl Local {
     fn replace(&self, gvr: &Gvr, ns: &str, sub: Option<&str>, obj: Value) -> Result<Arc<Value>, Status> {
         let r = self.resource(gvr)?;
         let name = obj["metadata"]["name"].as_str().unwrap_or_default().to_owned();
-        let target = Target { resource: &r, namespace: ns, name: &name, subresource: sub };
+        let target = Target {
+            resource: &r,
+            namespace: ns,
+            name: &name,
+            subresource: sub,
+        };
         Ok(self.server.update(&mut self.call(), &target, obj)?.object.value.clone())
     }
 
@@ -219,7 +241,8 @@ impl Local {
         let r = self.resource(&Gvr::new("", "v1", "pods"))?;
         let body = json!({"apiVersion": "v1", "kind": "Binding", "metadata": {"name": pod, "namespace": ns, "uid": uid},
             "target": {"kind": "Node", "name": node}});
-        self.server.bind(&mut Call::internal("kube-scheduler"), &r, ns, pod, &body)
+        self.server
+            .bind(&mut Call::internal("kube-scheduler"), &r, ns, pod, &body)
     }
 
     /// Takes the finalizer `kubernetes` off a namespace (`namespaces/finalize`): it goes once nothing else holds it.
@@ -230,7 +253,12 @@ impl Local {
         let r = self.resource(&Gvr::new("", "v1", "namespaces"))?;
         let mut ns = (*self.server.get(&r, "", name)?.value).clone();
         ns["spec"]["finalizers"] = json!([]);
-        let target = Target { resource: &r, namespace: "", name, subresource: Some("finalize") };
+        let target = Target {
+            resource: &r,
+            namespace: "",
+            name,
+            subresource: Some("finalize"),
+        };
         self.server.update(&mut self.call(), &target, ns).map(drop)
     }
 
@@ -244,7 +272,12 @@ impl Local {
     /// Every resource that is stored (one version of each), custom ones included, and whether it is namespaced.
     #[must_use]
     pub fn resources(&self) -> Vec<(Gvr, bool)> {
-        self.server.catalog.stored().into_iter().map(|r| (r.gvr(), r.namespaced)).collect()
+        self.server
+            .catalog
+            .stored()
+            .into_iter()
+            .map(|r| (r.gvr(), r.namespaced))
+            .collect()
     }
 
     /// Where logs and commands of the pods on `node` are answered; `None` takes it away.

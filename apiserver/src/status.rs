@@ -20,12 +20,20 @@ pub struct Cause {
 impl Cause {
     /// A cause from its parts.
     pub fn new(reason: impl Into<Cow<'static, str>>, field: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { reason: reason.into(), message: message.into(), field: field.into() }
+        Self {
+            reason: reason.into(),
+            message: message.into(),
+            field: field.into(),
+        }
     }
 
     /// `Required value: detail` at `field` (field.Required).
     pub fn required(field: impl Into<String>, detail: &str) -> Self {
-        let m = if detail.is_empty() { "Required value".to_owned() } else { format!("Required value: {detail}") };
+        let m = if detail.is_empty() {
+            "Required value".to_owned()
+        } else {
+            format!("Required value: {detail}")
+        };
         Self::new("FieldValueRequired", field, m)
     }
 
@@ -81,13 +89,22 @@ impl fmt::Display for Status {
 /// `resource.group`, or `resource` in the core group (schema.GroupResource.String).
 #[must_use]
 pub fn qualified(group: &str, resource: &str) -> String {
-    if group.is_empty() { resource.to_owned() } else { format!("{resource}.{group}") }
+    if group.is_empty() {
+        resource.to_owned()
+    } else {
+        format!("{resource}.{group}")
+    }
 }
 
 impl Status {
     /// Any failure.
     pub fn new(code: u16, reason: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
-        Self { code, reason: reason.into(), message: message.into(), details: None }
+        Self {
+            code,
+            reason: reason.into(),
+            message: message.into(),
+            details: None,
+        }
     }
 
     /// The same with details.
@@ -123,7 +140,11 @@ impl Status {
     /// 409 on a write: `Operation cannot be fulfilled on pods "x": why`.
     #[must_use]
     pub fn conflict(group: &str, resource: &str, name: &str, why: &str) -> Self {
-        let m = format!("Operation cannot be fulfilled on {} {:?}: {why}", qualified(group, resource), name);
+        let m = format!(
+            "Operation cannot be fulfilled on {} {:?}: {why}",
+            qualified(group, resource),
+            name
+        );
         Self::new(409, "Conflict", m).about(group, resource, name)
     }
 
@@ -141,8 +162,14 @@ impl Status {
     /// 409 of server-side apply, one cause per conflicting field.
     #[must_use]
     pub fn apply_conflict(message: impl Into<String>, causes: Vec<Cause>) -> Self {
-        let details = Details { causes, ..Details::default() };
-        Self { details: Some(Box::new(details)), ..Self::new(409, "Conflict", message) }
+        let details = Details {
+            causes,
+            ..Details::default()
+        };
+        Self {
+            details: Some(Box::new(details)),
+            ..Self::new(409, "Conflict", message)
+        }
     }
 
     /// 403: `pods "x" is forbidden: why`.
@@ -160,9 +187,19 @@ impl Status {
     /// 422: `Pod "x" is invalid: causes`.
     #[must_use]
     pub fn invalid(group: &str, kind: &str, name: &str, causes: Vec<Cause>) -> Self {
-        let one = |c: &Cause| if c.field.is_empty() { c.message.clone() } else { format!("{}: {}", c.field, c.message) };
+        let one = |c: &Cause| {
+            if c.field.is_empty() {
+                c.message.clone()
+            } else {
+                format!("{}: {}", c.field, c.message)
+            }
+        };
         let list: Vec<String> = causes.iter().map(one).collect();
-        let text = if list.len() == 1 { list.concat() } else { format!("[{}]", list.join(", ")) };
+        let text = if list.len() == 1 {
+            list.concat()
+        } else {
+            format!("[{}]", list.join(", "))
+        };
         let m = format!("{} {:?} is invalid: {text}", qualified(group, kind), name);
         let mut s = Self::new(422, "Invalid", m).about(group, kind, name);
         s.details.get_or_insert_default().causes = causes;
@@ -183,13 +220,22 @@ impl Status {
     /// 405.
     #[must_use]
     pub fn method_not_allowed() -> Self {
-        Self::new(405, "MethodNotAllowed", "the server does not allow this method on the requested resource").about("", "", "")
+        Self::new(
+            405,
+            "MethodNotAllowed",
+            "the server does not allow this method on the requested resource",
+        )
+        .about("", "", "")
     }
 
     /// 406.
     #[must_use]
     pub fn not_acceptable(accepted: &str) -> Self {
-        Self::new(406, "NotAcceptable", format!("only the following media types are accepted: {accepted}"))
+        Self::new(
+            406,
+            "NotAcceptable",
+            format!("only the following media types are accepted: {accepted}"),
+        )
     }
 
     /// 410 of a list's continue token or, inside a watch, of its start.
@@ -209,8 +255,14 @@ impl Status {
 
     /// 429: an eviction that a budget does not allow now.
     pub fn too_many_requests(message: impl Into<String>, retry_after_seconds: u32) -> Self {
-        let details = Details { retry_after_seconds, ..Details::default() };
-        Self { details: Some(Box::new(details)), ..Self::new(429, "TooManyRequests", message) }
+        let details = Details {
+            retry_after_seconds,
+            ..Details::default()
+        };
+        Self {
+            details: Some(Box::new(details)),
+            ..Self::new(429, "TooManyRequests", message)
+        }
     }
 
     /// 500.
@@ -262,7 +314,12 @@ impl Status {
 impl Details {
     fn to_value(&self) -> Value {
         let mut m = Map::new();
-        for (k, v) in [("name", &self.name), ("group", &self.group), ("kind", &self.kind), ("uid", &self.uid)] {
+        for (k, v) in [
+            ("name", &self.name),
+            ("group", &self.group),
+            ("kind", &self.kind),
+            ("uid", &self.uid),
+        ] {
             if !v.is_empty() {
                 m.insert(k.into(), json!(v));
             }
@@ -270,7 +327,11 @@ impl Details {
         if !self.causes.is_empty() {
             let causes = self.causes.iter().map(|c| {
                 let mut o = Map::new();
-                for (k, v) in [("reason", &*c.reason), ("message", c.message.as_str()), ("field", c.field.as_str())] {
+                for (k, v) in [
+                    ("reason", &*c.reason),
+                    ("message", c.message.as_str()),
+                    ("field", c.field.as_str()),
+                ] {
                     if !v.is_empty() {
                         o.insert(k.into(), json!(v));
                     }
@@ -294,8 +355,14 @@ mod tests {
     fn texts_are_those_of_kubernetes() {
         let cases = [
             (Status::not_found("", "pods", "x"), "pods \"x\" not found"),
-            (Status::not_found("apps", "deployments", "x"), "deployments.apps \"x\" not found"),
-            (Status::already_exists("", "namespaces", "a"), "namespaces \"a\" already exists"),
+            (
+                Status::not_found("apps", "deployments", "x"),
+                "deployments.apps \"x\" not found",
+            ),
+            (
+                Status::already_exists("", "namespaces", "a"),
+                "namespaces \"a\" already exists",
+            ),
             (
                 Status::stale("", "pods", "x"),
                 "Operation cannot be fulfilled on pods \"x\": the object has been modified; please apply your changes to the latest version and try again",

@@ -212,7 +212,7 @@ pub struct ResourceBindingStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scheduler_observed_generation: Option<i64>,
     /// The affinity group in force.
-    #[serde(rename = "schedulerObservedAffinityName", skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub scheduler_observing_affinity_name: Option<String>,
     /// Last decision.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -81,7 +81,12 @@ impl Server {
             return Ok(authenticated(user));
         }
         if let Some(a) = headers.get(http::header::AUTHORIZATION) {
-            let token = a.to_str().ok().and_then(|s| s.strip_prefix("Bearer ")).map(str::trim).unwrap_or_default();
+            let token = a
+                .to_str()
+                .ok()
+                .and_then(|s| s.strip_prefix("Bearer "))
+                .map(str::trim)
+                .unwrap_or_default();
             return self.by_token(token).map(authenticated).ok_or_else(Status::unauthorized);
         }
         if certificate.is_some() {
@@ -104,9 +109,16 @@ impl Server {
 
     fn impersonate(&self, headers: &HeaderMap, user: User) -> Result<User, Status> {
         let all = |name: &str| -> Vec<String> {
-            headers.get_all(name).iter().filter_map(|v| v.to_str().ok()).map(str::to_owned).collect()
+            headers
+                .get_all(name)
+                .iter()
+                .filter_map(|v| v.to_str().ok())
+                .map(str::to_owned)
+                .collect()
         };
-        let Some(name) = all("impersonate-user").into_iter().next().filter(|n| !n.is_empty()) else { return Ok(user) };
+        let Some(name) = all("impersonate-user").into_iter().next().filter(|n| !n.is_empty()) else {
+            return Ok(user);
+        };
         let groups = all("impersonate-group");
         let check = |resource: &str, name: &str| {
             let a = Attributes::resource("impersonate", "", resource, "").named("", name);
@@ -118,7 +130,10 @@ impl Server {
             let a = Attributes::resource("impersonate", "", "serviceaccounts", "").named(ns, account);
             self.authorize(&user, &a)?;
             if groups.is_empty() {
-                new.groups = vec!["system:serviceaccounts".to_owned(), format!("system:serviceaccounts:{ns}")];
+                new.groups = vec![
+                    "system:serviceaccounts".to_owned(),
+                    format!("system:serviceaccounts:{ns}"),
+                ];
             }
         } else {
             check("users", &name)?;

@@ -41,7 +41,13 @@ impl<'a> Attributes<'a> {
     /// A resource.
     #[must_use]
     pub fn resource(verb: &'a str, group: &'a str, resource: &'a str, subresource: &'a str) -> Self {
-        Self { verb, group, resource, subresource, ..Self::default() }
+        Self {
+            verb,
+            group,
+            resource,
+            subresource,
+            ..Self::default()
+        }
     }
 
     /// One object of it, or one namespace.
@@ -55,7 +61,11 @@ impl<'a> Attributes<'a> {
     /// A path that is no resource.
     #[must_use]
     pub fn path(verb: &'a str, path: &'a str) -> Self {
-        Self { verb, path, ..Self::default() }
+        Self {
+            verb,
+            path,
+            ..Self::default()
+        }
     }
 }
 
@@ -89,7 +99,12 @@ pub(super) struct Rules {
 }
 
 fn strings(v: &Value) -> Vec<String> {
-    v.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
+    v.as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .map(str::to_owned)
+        .collect()
 }
 
 fn rules_of(role: &Value) -> Vec<Rule> {
@@ -116,7 +131,12 @@ fn subjects_of(binding: &Value, ns: &str) -> Vec<Subject> {
             _ => None,
         }
     };
-    binding["subjects"].as_array().into_iter().flatten().filter_map(one).collect()
+    binding["subjects"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(one)
+        .collect()
 }
 
 impl Rule {
@@ -136,7 +156,8 @@ impl Rule {
                 || if a.subresource.is_empty() {
                     r == a.resource
                 } else {
-                    r.split_once('/').is_some_and(|(res, sub)| (res == "*" || res == a.resource) && sub == a.subresource)
+                    r.split_once('/')
+                        .is_some_and(|(res, sub)| (res == "*" || res == a.resource) && sub == a.subresource)
                 }
         };
         has(&self.groups, a.group)
@@ -146,7 +167,12 @@ impl Rule {
 
     fn to_value(&self) -> Value {
         let mut v = json!({"verbs": self.verbs});
-        for (k, list) in [("apiGroups", &self.groups), ("resources", &self.resources), ("resourceNames", &self.names), ("nonResourceURLs", &self.paths)] {
+        for (k, list) in [
+            ("apiGroups", &self.groups),
+            ("resources", &self.resources),
+            ("resourceNames", &self.names),
+            ("nonResourceURLs", &self.paths),
+        ] {
             if !list.is_empty() {
                 v[k] = json!(list);
             }
@@ -167,7 +193,11 @@ impl Binding {
 impl Rules {
     fn of<'a>(&'a self, user: &'a User, namespace: &str) -> impl Iterator<Item = &'a Rule> {
         let local = self.namespaced.get(namespace).map(Vec::as_slice).unwrap_or_default();
-        self.cluster.iter().chain(local).filter(|b| b.binds(user)).flat_map(|b| b.rules.iter())
+        self.cluster
+            .iter()
+            .chain(local)
+            .filter(|b| b.binds(user))
+            .flat_map(|b| b.rules.iter())
     }
 }
 
@@ -182,17 +212,35 @@ impl Server {
         let cluster_roles = all(&CLUSTER_ROLES);
         let mut named: BTreeMap<(String, String), Arc<Vec<Rule>>> = BTreeMap::new();
         for o in &cluster_roles {
-            named.insert((String::new(), o.name().to_owned()), Arc::new(aggregated(o, &cluster_roles)));
+            named.insert(
+                (String::new(), o.name().to_owned()),
+                Arc::new(aggregated(o, &cluster_roles)),
+            );
         }
         for o in all(&ROLES) {
-            named.insert((o.namespace().to_owned(), o.name().to_owned()), Arc::new(rules_of(&o.value)));
+            named.insert(
+                (o.namespace().to_owned(), o.name().to_owned()),
+                Arc::new(rules_of(&o.value)),
+            );
         }
         let binding = |o: &Object| {
-            let ns = if text(&o.value, "/roleRef/kind") == "Role" { o.namespace() } else { "" };
-            let rules = named.get(&(ns.to_owned(), text(&o.value, "/roleRef/name").to_owned()))?.clone();
-            Some(Binding { subjects: subjects_of(&o.value, o.namespace()), rules })
+            let ns = if text(&o.value, "/roleRef/kind") == "Role" {
+                o.namespace()
+            } else {
+                ""
+            };
+            let rules = named
+                .get(&(ns.to_owned(), text(&o.value, "/roleRef/name").to_owned()))?
+                .clone();
+            Some(Binding {
+                subjects: subjects_of(&o.value, o.namespace()),
+                rules,
+            })
         };
-        let mut rules = Rules { version, ..Rules::default() };
+        let mut rules = Rules {
+            version,
+            ..Rules::default()
+        };
         rules.cluster = all(&CLUSTER_BINDINGS).iter().filter_map(|o| binding(o)).collect();
         for o in all(&BINDINGS) {
             if let Some(b) = binding(&o) {
@@ -232,13 +280,19 @@ impl Server {
             let why = format!("User {:?} cannot {} path {:?}", user.name, a.verb, a.path);
             return Err(Status::forbidden("", "", "", &why).about("", "", ""));
         }
-        let resource =
-            if a.subresource.is_empty() { a.resource.to_owned() } else { format!("{}/{}", a.resource, a.subresource) };
+        let resource = if a.subresource.is_empty() {
+            a.resource.to_owned()
+        } else {
+            format!("{}/{}", a.resource, a.subresource)
+        };
         let place = match a.namespace {
             "" => "at the cluster scope".to_owned(),
             ns => format!("in the namespace {ns:?}"),
         };
-        let why = format!("User {:?} cannot {} resource {resource:?} in API group {:?} {place}", user.name, a.verb, a.group);
+        let why = format!(
+            "User {:?} cannot {} resource {resource:?} in API group {:?} {place}",
+            user.name, a.verb, a.group
+        );
         debug_assert!(!qualified(a.group, a.resource).is_empty());
         Err(Status::forbidden(a.group, a.resource, a.name, &why))
     }
@@ -249,11 +303,23 @@ impl Server {
         let mut all: Vec<Rule> = rules.of(user, namespace).cloned().collect();
         if user.groups.iter().any(|g| g == "system:masters") {
             let star = || vec!["*".to_owned()];
-            all.push(Rule { verbs: star(), groups: star(), resources: star(), ..Rule::default() });
-            all.push(Rule { verbs: star(), paths: star(), ..Rule::default() });
+            all.push(Rule {
+                verbs: star(),
+                groups: star(),
+                resources: star(),
+                ..Rule::default()
+            });
+            all.push(Rule {
+                verbs: star(),
+                paths: star(),
+                ..Rule::default()
+            });
         }
         let (resources, paths): (Vec<_>, Vec<_>) = all.into_iter().partition(|r| r.paths.is_empty());
-        (resources.iter().map(Rule::to_value).collect(), paths.iter().map(Rule::to_value).collect())
+        (
+            resources.iter().map(Rule::to_value).collect(),
+            paths.iter().map(Rule::to_value).collect(),
+        )
     }
 }
 
@@ -261,8 +327,15 @@ impl Server {
 fn aggregated(o: &Object, all: &[Arc<Object>]) -> Vec<Rule> {
     let mut rules = rules_of(&o.value);
     let selectors = o.value["aggregationRule"]["clusterRoleSelectors"].as_array();
-    for s in selectors.into_iter().flatten().filter_map(|s| LabelSelector::from_object(s).ok()) {
-        for other in all.iter().filter(|r| r.name() != o.name() && s.matches(&r.value["metadata"]["labels"])) {
+    for s in selectors
+        .into_iter()
+        .flatten()
+        .filter_map(|s| LabelSelector::from_object(s).ok())
+    {
+        for other in all
+            .iter()
+            .filter(|r| r.name() != o.name() && s.matches(&r.value["metadata"]["labels"]))
+        {
             rules.extend(rules_of(&other.value));
         }
     }

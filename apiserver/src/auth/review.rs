@@ -9,7 +9,13 @@ use crate::registry::{Resource, Server, User, text};
 use crate::status::Status;
 
 /// Whether `r` is a review; its answer.
-pub(crate) fn review(server: &Server, user: &User, r: &Resource, ns: &str, body: &Value) -> Option<Result<Value, Status>> {
+pub(crate) fn review(
+    server: &Server,
+    user: &User,
+    r: &Resource,
+    ns: &str,
+    body: &Value,
+) -> Option<Result<Value, Status>> {
     if r.custom.is_some() {
         return None;
     }
@@ -55,7 +61,11 @@ pub(crate) fn review(server: &Server, user: &User, r: &Resource, ns: &str, body:
 }
 
 fn user_of(spec: &Value) -> User {
-    let groups = spec["groups"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    let groups = spec["groups"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str);
     let mut u = User::new(text(spec, "/user"), groups);
     u.uid = text(spec, "/uid").to_owned();
     u
@@ -75,11 +85,20 @@ fn info(u: &User) -> Value {
 fn access(server: &Server, user: &User, spec: &Value) -> Value {
     let r = &spec["resourceAttributes"];
     let a = if r.is_object() {
-        Attributes::resource(text(r, "/verb"), text(r, "/group"), text(r, "/resource"), text(r, "/subresource"))
-            .named(text(r, "/namespace"), text(r, "/name"))
+        Attributes::resource(
+            text(r, "/verb"),
+            text(r, "/group"),
+            text(r, "/resource"),
+            text(r, "/subresource"),
+        )
+        .named(text(r, "/namespace"), text(r, "/name"))
     } else {
         let n = &spec["nonResourceAttributes"];
         Attributes::path(text(n, "/verb"), text(n, "/path"))
     };
-    if server.allowed(user, &a) { json!({"allowed": true}) } else { json!({"allowed": false}) }
+    if server.allowed(user, &a) {
+        json!({"allowed": true})
+    } else {
+        json!({"allowed": false})
+    }
 }

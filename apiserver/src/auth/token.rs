@@ -23,15 +23,21 @@ fn hmac(key: &[u8; 32], message: &[u8]) -> [u8; 32] {
         block
     };
     let inner = Sha256::new().chain_update(pad(0x36)).chain_update(message).finalize();
-    Sha256::new().chain_update(pad(0x5c)).chain_update(inner).finalize().into()
+    Sha256::new()
+        .chain_update(pad(0x5c))
+        .chain_update(inner)
+        .finalize()
+        .into()
 }
 
 impl Server {
     /// Answers a TokenRequest for a service account (`serviceaccounts/token`).
     pub(crate) fn token_request(&self, call: &Call, ns: &str, name: &str, request: &Value) -> Result<Value, Status> {
         let _ = call;
-        let account =
-            self.store.get(&ACCOUNTS, &Key::new(ns, name)).ok_or_else(|| Status::not_found("", "serviceaccounts", name))?;
+        let account = self
+            .store
+            .get(&ACCOUNTS, &Key::new(ns, name))
+            .ok_or_else(|| Status::not_found("", "serviceaccounts", name))?;
         let seconds = request["spec"]["expirationSeconds"].as_i64().unwrap_or(3600);
         let now = self.clock.now();
         let until = now + jiff::SignedDuration::from_secs(seconds);
@@ -39,7 +45,8 @@ impl Server {
             Some(a) if !a.is_empty() => json!(a),
             _ => json!([ISSUER]),
         };
-        let mut own = json!({"namespace": ns, "serviceaccount": {"name": name, "uid": text(&account.value, "/metadata/uid")}});
+        let mut own =
+            json!({"namespace": ns, "serviceaccount": {"name": name, "uid": text(&account.value, "/metadata/uid")}});
         let bound = &request["spec"]["boundObjectRef"];
         if bound["kind"] == "Pod" {
             own["pod"] = json!({"name": bound["name"], "uid": bound["uid"]});
@@ -48,7 +55,10 @@ impl Server {
             "sub": format!("system:serviceaccount:{ns}:{name}"), "kubernetes.io": own});
         let encode = |v: &Value| URL_SAFE_NO_PAD.encode(v.to_string());
         let signed = format!("{}.{}", encode(&json!({"alg": "HS256", "typ": "JWT"})), encode(&claims));
-        let token = format!("{signed}.{}", URL_SAFE_NO_PAD.encode(hmac(&self.auth.key, signed.as_bytes())));
+        let token = format!(
+            "{signed}.{}",
+            URL_SAFE_NO_PAD.encode(hmac(&self.auth.key, signed.as_bytes()))
+        );
         let mut spec = request["spec"].clone();
         spec["audiences"] = audiences;
         spec["expirationSeconds"] = json!(seconds);
@@ -78,12 +88,16 @@ impl Server {
         if text(&account.value, "/metadata/uid") != uid {
             return None;
         }
-        let groups = ["system:serviceaccounts".to_owned(), format!("system:serviceaccounts:{ns}")];
+        let groups = [
+            "system:serviceaccounts".to_owned(),
+            format!("system:serviceaccounts:{ns}"),
+        ];
         let mut user = User::new(format!("system:serviceaccount:{ns}:{name}"), groups);
         user.uid = uid.to_owned();
         for (field, key) in [("name", "pod-name"), ("uid", "pod-uid")] {
             if let Some(v) = own["pod"][field].as_str() {
-                user.extra.insert(format!("authentication.kubernetes.io/{key}"), vec![v.to_owned()]);
+                user.extra
+                    .insert(format!("authentication.kubernetes.io/{key}"), vec![v.to_owned()]);
             }
         }
         Some(user)

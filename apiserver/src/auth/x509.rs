@@ -27,7 +27,9 @@ pub(super) struct ClientCa {
 
 impl ClientCa {
     pub(super) fn new(pem: &str) -> Self {
-        Self { der: CertificateDer::from_pem_slice(pem.as_bytes()).ok().map(|d| d.to_vec()) }
+        Self {
+            der: CertificateDer::from_pem_slice(pem.as_bytes()).ok().map(|d| d.to_vec()),
+        }
     }
 
     /// Whom the certificate names, if the CA signed it and it is for clients.
@@ -41,7 +43,10 @@ impl ClientCa {
         }
         let subject = cert.subject();
         let name = subject.iter_common_name().next()?.as_str().ok()?.to_owned();
-        let groups: Vec<String> = subject.iter_organization().filter_map(|o| o.as_str().ok().map(str::to_owned)).collect();
+        let groups: Vec<String> = subject
+            .iter_organization()
+            .filter_map(|o| o.as_str().ok().map(str::to_owned))
+            .collect();
         let validity = cert.validity();
         Some(Subject {
             user: User::new(name, groups),

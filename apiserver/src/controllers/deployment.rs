@@ -265,10 +265,10 @@ fn reconcile(d: &Arc<Value>, sets: &[Arc<Value>], running: &BTreeSet<String>, no
         let mut annotated = (**d).clone();
         annotated["metadata"]["annotations"] = changed["metadata"]["annotations"].clone();
         roll.plan.update(&gvr::DEPLOYMENTS, annotated);
-        let mut first = (**d).clone();
-        first["status"] = changed["status"].clone();
-        first["metadata"].as_object_mut().map(|m| m.remove("resourceVersion"));
-        roll.plan.update_status(&gvr::DEPLOYMENTS, first);
+        // A status write carries annotations too, as upstream's does.
+        let mut changed = changed;
+        changed["metadata"].as_object_mut().map(|m| m.remove("resourceVersion"));
+        roll.plan.update_status(&gvr::DEPLOYMENTS, changed);
     } else if changed.get("status") != d.get("status") {
         roll.plan.update_status(&gvr::DEPLOYMENTS, changed);
     }

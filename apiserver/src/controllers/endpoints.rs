@@ -126,10 +126,13 @@ fn target(pod: &Value) -> Value {
     json!({"kind": "Pod", "name": pod.name(), "namespace": pod.namespace(), "uid": pod.uid()})
 }
 
+/// Ready addresses, others, ports.
+type Subset = (Vec<Value>, Vec<Value>, Vec<Value>);
+
 fn endpoints(service: &Arc<Value>, members: &[Arc<Value>], old: Option<&Arc<Value>>, _: Now, plan: &mut Plan) {
     let publish = service.flag("/spec/publishNotReadyAddresses");
     // Addresses with equal ports share a subset.
-    let mut subsets: BTreeMap<String, (Vec<Value>, Vec<Value>, Vec<Value>)> = BTreeMap::new();
+    let mut subsets: BTreeMap<String, Subset> = BTreeMap::new();
     let mut sorted: Vec<_> = members.iter().filter(|p| pods::is_active(p)).collect();
     sorted.sort_by_key(|p| (p.text("/status/podIP").to_owned(), p.name().to_owned()));
     for p in sorted {

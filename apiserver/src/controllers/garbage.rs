@@ -3,10 +3,10 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::manager::{Controller, Now, Plan};
-use super::object::{Object, child, child_list, remove_finalizer};
+use super::manager::{Action, Controller, Now, Plan};
+use super::object::{Object, remove_finalizer};
 use super::world::{Key, World};
 use crate::local::{EventKind, WatchEvent};
 
@@ -96,11 +96,11 @@ impl Controller for Garbage {
                 plan.update(&place.0, without_owners(v, &absent));
             }
         } else if !waiting.is_empty() && world.dependents(v.uid()).next().is_some() {
-            let mut marked = (**v).clone();
-            child(&mut marked, "metadata");
-            child_list(&mut marked["metadata"], "finalizers").push(json!(FOREGROUND));
-            plan.update(&place.0, marked);
-            plan.delete(&place.0, v);
+            plan.push(Action::DeleteForeground {
+                gvr: place.0.clone(),
+                key: Key::of(v),
+                uid: v.uid().to_owned(),
+            });
         } else if !waiting.is_empty() || !absent.is_empty() {
             plan.delete(&place.0, v);
         }
@@ -118,7 +118,8 @@ fn without_owners(v: &Value, uids: &[&str]) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use super::super::manager::Action;
+    use serde_json::json;
+
     use super::super::world::{gvr, world_of};
     use super::*;
 
@@ -149,6 +150,7 @@ mod tests {
             .iter()
             .map(|a| match a {
                 Action::Delete { .. } => "delete",
+                Action::DeleteForeground { .. } => "foreground",
                 Action::Update { .. } => "update",
                 _ => "other",
             })
@@ -171,7 +173,7 @@ mod tests {
             (
                 "d",
                 vec![going.clone(), dependent("d", &["o"]), dependent("e", &["d"])],
-                &["update", "delete"],
+                &["foreground"],
             ),
             ("o", vec![going.clone(), dependent("d", &["o"])], &[]),
             ("o", vec![going], &["update"]),

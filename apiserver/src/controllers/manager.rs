@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::object::{Object, stamp};
 use super::world::{Key, World, gvr};
 use crate::local::{Gvr, Local, WatchEvent};
-use crate::registry::{Call, Target};
+use crate::registry::{Call, DeleteOptions, Propagation, Target};
 use crate::status::Status;
 
 /// One thing to do.
@@ -37,6 +37,12 @@ pub(crate) enum Action {
         object: Value,
     },
     Delete {
+        gvr: Gvr,
+        key: Key,
+        uid: String,
+    },
+    /// Its dependents go first.
+    DeleteForeground {
         gvr: Gvr,
         key: Key,
         uid: String,
@@ -142,6 +148,9 @@ pub(crate) struct Manager {
     controllers: Vec<Box<dyn Controller>>,
     world: World,
     ready: BTreeSet<Item>,
+    /// What is being worked off: everything that was ready when the last round ended. What becomes ready meanwhile
+    /// waits for the next one, so that a burst of changes costs each controller one look.
+    round: BTreeSet<Item>,
     timers: BTreeSet<(Instant, Item)>,
     due: BTreeMap<Item, Instant>,
     failures: BTreeMap<Item, u32>,
@@ -156,6 +165,7 @@ impl Manager {
             controllers,
             world: World::default(),
             ready: BTreeSet::new(),
+            round: BTreeSet::new(),
             timers: BTreeSet::new(),
             due: BTreeMap::new(),
             failures: BTreeMap::new(),
@@ -183,7 +193,10 @@ impl Manager {
         loop {
             self.drain(&mut changes);
             self.fire();
-            if let Some(item) = self.ready.pop_first() {
+            if self.round.is_empty() {
+                std::mem::swap(&mut self.round, &mut self.ready);
+            }
+            if let Some(item) = self.round.pop_first() {
                 self.work(item, &mut changes);
                 turn += 1;
                 // Servers and nodes share this thread in the simulated lane: let them have a turn.
@@ -264,7 +277,8 @@ impl Manager {
                     }
                     return;
                 }
-                Err((action, why)) => {
+                Err(refusal) => {
+                    let (action, why) = *refusal;
                     self.drain(changes);
                     let other = match attempt {
                         0 => self.controllers[item.0].refused(&item.1, &action, &why, &self.world, now),
@@ -287,9 +301,9 @@ impl Manager {
         }
     }
 
-    fn execute(&mut self, plan: Plan) -> Result<(), (Action, Status)> {
+    fn execute(&mut self, plan: Plan) -> Result<(), Box<(Action, Status)>> {
         for a in plan.actions {
-            self.act(&a).map_err(|e| (a, e))?;
+            self.act(&a).map_err(|e| Box::new((a, e)))?;
         }
         Ok(())
     }
@@ -301,6 +315,7 @@ impl Manager {
             Action::Update { gvr, object } => l.update(gvr, object.namespace(), object.clone()).map(drop),
             Action::UpdateStatus { gvr, object } => l.update_status(gvr, object.namespace(), object.clone()).map(drop),
             Action::Delete { gvr, key, uid } => gone_is_fine(l.delete(gvr, &key.ns, &key.name, Some(uid))),
+            Action::DeleteForeground { gvr, key, uid } => gone_is_fine(delete_foreground(l, gvr, key, uid)),
             Action::DeleteNow { gvr, key } => gone_is_fine(l.delete_now(gvr, &key.ns, &key.name)),
             Action::Bind { pod, uid, node } => l.bind(&pod.ns, &pod.name, uid, node),
             Action::Approve { object } => approve(l, object.clone()),
@@ -383,6 +398,21 @@ pub(crate) fn event(
         "reason": reason, "message": message, "type": if warning { "Warning" } else { "Normal" }, "count": 1,
         "firstTimestamp": stamp(now), "lastTimestamp": stamp(now), "source": {"component": component},
         "reportingComponent": component, "reportingInstance": "", "eventTime": null})
+}
+
+fn delete_foreground(l: &Local, g: &Gvr, key: &Key, uid: &str) -> Result<(), Status> {
+    let server = l.server();
+    let r = server
+        .catalog
+        .find(&g.group, &g.version, &g.resource)
+        .ok_or_else(Status::no_such_path)?;
+    let o = DeleteOptions {
+        propagation: Some(Propagation::Foreground),
+        uid: Some(uid.to_owned()),
+        ..DeleteOptions::default()
+    };
+    let mut call = Call::internal("system:controller:generic-garbage-collector");
+    server.delete(&mut call, &r, &key.ns, &key.name, &o).map(drop)
 }
 
 fn approve(l: &Local, csr: Value) -> Result<(), Status> {

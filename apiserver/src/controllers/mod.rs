@@ -85,21 +85,42 @@ impl Default for Timers {
 
 /// Starts every controller of a cluster in one task of `tasks`, until `cancel`.
 pub fn spawn(local: Local, timers: Timers, ca: Arc<Ca>, cancel: CancellationToken, tasks: &mut JoinSet<()>) {
-    let controllers: Vec<Box<dyn manager::Controller>> = vec![
-        Box::new(namespace::Namespaces),
-        Box::new(account::Accounts::new(ca.cert_pem())),
-        Box::new(signer::Signer::new(ca)),
-        Box::new(garbage::Garbage),
+    let mut controllers = control_plane(&timers, ca);
+    let workloads: [Box<dyn manager::Controller>; 6] = [
         Box::new(deployment::Deployments),
         Box::new(replicaset::ReplicaSets),
         Box::new(statefulset::StatefulSets),
         Box::new(daemonset::DaemonSets),
         Box::new(job::Jobs::default()),
         Box::new(endpoints::EndpointsOf),
+    ];
+    // Before the node life cycle, as they always were: the order is part of a run.
+    controllers.splice(4..4, workloads);
+    tasks.spawn(manager::Manager::new(local, controllers).run(cancel));
+}
+
+/// As [`spawn`] without the controllers of workloads: for a hub, whose workloads are templates that run elsewhere
+/// (Karmada's control plane runs kube-controller-manager without them for the same reason).
+pub fn spawn_without_workloads(
+    local: Local,
+    timers: Timers,
+    ca: Arc<Ca>,
+    cancel: CancellationToken,
+    tasks: &mut JoinSet<()>,
+) {
+    tasks.spawn(manager::Manager::new(local, control_plane(&timers, ca)).run(cancel));
+}
+
+/// Namespaces, accounts, certificates, garbage, nodes and their pods.
+fn control_plane(timers: &Timers, ca: Arc<Ca>) -> Vec<Box<dyn manager::Controller>> {
+    vec![
+        Box::new(namespace::Namespaces),
+        Box::new(account::Accounts::new(ca.cert_pem())),
+        Box::new(signer::Signer::new(ca)),
+        Box::new(garbage::Garbage),
         Box::new(node_health::NodeHealth::new(timers.clone())),
         Box::new(taint_eviction::TaintEviction::default()),
-        Box::new(pod_gc::PodGc::new(&timers)),
+        Box::new(pod_gc::PodGc::new(timers)),
         Box::new(scheduler::Scheduler::default()),
-    ];
-    tasks.spawn(manager::Manager::new(local, controllers).run(cancel));
+    ]
 }

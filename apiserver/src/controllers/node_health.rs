@@ -5,6 +5,7 @@
 //! for being out of sight, one with `cfn.akraino.org/autonomy-duration: 10m` only after that time (the idea is
 //! OpenYurt's `node.beta.openyurt.io/autonomy`): its pods go on running there and are not evicted meanwhile.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -126,7 +127,8 @@ impl Controller for NodeHealth {
 impl NodeHealth {
     fn node(&mut self, node: &Value, world: &World, now: Now) -> Plan {
         let mut plan = Plan::default();
-        let mut node = node.clone();
+        // Copied only when something changes: this looks at every node every few seconds.
+        let mut node = Cow::Borrowed(node);
         let grace = self.timers.node_monitor_grace_period;
         let health = self.nodes.entry(node.name().to_owned()).or_insert(Health {
             heard: now.tick,
@@ -139,13 +141,15 @@ impl NodeHealth {
         let silent = now.tick.duration_since(health.heard) > grace;
         let mut status = ready.clone();
         if silent && (ready != "Unknown" || node.condition("Ready").is_none()) {
-            make_unknown(&mut node, now);
+            make_unknown(node.to_mut(), now);
             status = "Unknown".to_owned();
-            plan.update_status(&gvr::NODES, node.clone());
+            plan.update_status(&gvr::NODES, node.clone().into_owned());
             // Its version changes with this write.
-            node["metadata"].as_object_mut().map(|m| m.remove("resourceVersion"));
+            node.to_mut()["metadata"]
+                .as_object_mut()
+                .map(|m| m.remove("resourceVersion"));
             plan.push(Action::Event {
-                about: node.clone().into(),
+                about: node.clone().into_owned().into(),
                 kind: "Node",
                 component: "node-controller",
                 warning: false,
@@ -173,7 +177,7 @@ impl NodeHealth {
     }
 
     /// Sets the taints that conditions ask for.
-    fn taint(&mut self, mut node: Value, ready: &str, known: bool, world: &World, now: Now, plan: &mut Plan) {
+    fn taint(&mut self, mut node: Cow<'_, Value>, ready: &str, known: bool, world: &World, now: Now, plan: &mut Plan) {
         let mut wanted: Vec<(&str, &str)> = Vec::new();
         match ready {
             "True" => {}
@@ -203,7 +207,10 @@ impl NodeHealth {
                     .any(|t| t["key"] == k && t["effect"] == "NoExecute")
             };
             // Between the two a node swaps at once; a new one waits for its zone's turn.
-            if self.may_evict(&node, now) && (has(key) || has(other) || self.take_turn(&node, world, now, plan)) {
+            if self.may_evict(&node, now)
+                && self.anybody_up(world, now)
+                && (has(key) || has(other) || self.take_turn(&node, world, now, plan))
+            {
                 wanted.push((key, "NoExecute"));
             }
         }
@@ -227,14 +234,15 @@ impl NodeHealth {
         if taints == have {
             return;
         }
-        child(&mut node, "spec");
+        let changed = node.to_mut();
+        child(changed, "spec");
         match taints.is_empty() {
             true => {
-                node["spec"].as_object_mut().map(|s| s.remove("taints"));
+                changed["spec"].as_object_mut().map(|s| s.remove("taints"));
             }
-            false => node["spec"]["taints"] = json!(taints),
+            false => changed["spec"]["taints"] = json!(taints),
         }
-        plan.update(&gvr::NODES, node);
+        plan.update(&gvr::NODES, node.into_owned());
     }
 
     /// Whether the node's autonomy has ended (or it has none).
@@ -248,20 +256,31 @@ impl NodeHealth {
         }
     }
 
-    /// Rates of NoExecute taints per zone: none while every node everywhere is down (the fault is ours then), none
-    /// in a small zone of which more than 55 % are down, otherwise one node per interval.
+    fn is_up(&self, node: &Value, now: Now) -> bool {
+        let grace = self.timers.node_monitor_grace_period;
+        let heard = self
+            .nodes
+            .get(node.name())
+            .is_some_and(|h| now.tick.duration_since(h.heard) <= grace);
+        heard && node.condition("Ready").is_some_and(|c| c["status"] == "True")
+    }
+
+    /// While every node everywhere is down the fault is more likely ours: nobody is evicted, and taints are taken back.
+    fn anybody_up(&self, world: &World, now: Now) -> bool {
+        world.list(&gvr::NODES).any(|n| self.is_up(n, now))
+    }
+
+    /// Rates of NoExecute taints per zone: none in a small zone of which more than 55 % are down,
+    /// otherwise one node per interval.
     fn take_turn(&mut self, node: &Value, world: &World, now: Now, plan: &mut Plan) -> bool {
         let zone = zone(node);
-        let (mut up, mut down, mut up_anywhere) = (0_u32, 0_u32, false);
-        for n in world.list(&gvr::NODES) {
-            let ready = n.name() != node.name() && n.condition("Ready").is_some_and(|c| c["status"] == "True");
-            up_anywhere |= ready;
-            if self::zone(n) == zone {
-                *(if ready { &mut up } else { &mut down }) += 1;
-            }
-        }
-        if !up_anywhere {
-            return false;
+        let (mut up, mut down) = (0_u32, 0_u32);
+        for n in world.list(&gvr::NODES).filter(|n| self::zone(n) == zone) {
+            *(if n.name() != node.name() && self.is_up(n, now) {
+                &mut up
+            } else {
+                &mut down
+            }) += 1;
         }
         let partial = up > 0 && down > 2 && f64::from(down) / f64::from(up + down) >= 0.55;
         let large = up + down > 50;

@@ -35,36 +35,50 @@ pub(crate) trait Object {
     fn condition(&self, kind: &str) -> Option<&Value>;
 }
 
+/// As [`Value::pointer`] without its `~` escapes, which allocate: these paths are ours, and hot.
+fn at<'a>(v: &'a Value, pointer: &str) -> Option<&'a Value> {
+    pointer.split('/').skip(1).try_fold(v, |v, key| match v {
+        Value::Object(m) => m.get(key),
+        Value::Array(l) => l.get(key.parse::<usize>().ok()?),
+        _ => None,
+    })
+}
+
+fn meta<'a>(v: &'a Value, key: &str) -> &'a str {
+    v.get("metadata")
+        .and_then(|m| m.get(key))
+        .and_then(Value::as_str)
+        .unwrap_or("")
+}
+
 fn entry<'a>(v: &'a Value, map: &str, key: &str) -> Option<&'a str> {
     v.get("metadata")?.get(map)?.get(key)?.as_str()
 }
 
 impl Object for Value {
     fn name(&self) -> &str {
-        self.text("/metadata/name")
+        meta(self, "name")
     }
     fn namespace(&self) -> &str {
-        self.text("/metadata/namespace")
+        meta(self, "namespace")
     }
     fn uid(&self) -> &str {
-        self.text("/metadata/uid")
+        meta(self, "uid")
     }
     fn text(&self, pointer: &str) -> &str {
-        self.pointer(pointer).and_then(Value::as_str).unwrap_or("")
+        at(self, pointer).and_then(Value::as_str).unwrap_or("")
     }
     fn int(&self, pointer: &str) -> Option<i64> {
-        self.pointer(pointer).and_then(Value::as_i64)
+        at(self, pointer).and_then(Value::as_i64)
     }
     fn flag(&self, pointer: &str) -> bool {
-        self.pointer(pointer).and_then(Value::as_bool).unwrap_or(false)
+        at(self, pointer).and_then(Value::as_bool).unwrap_or(false)
     }
     fn items(&self, pointer: &str) -> &[Value] {
-        self.pointer(pointer)
-            .and_then(Value::as_array)
-            .map_or(&[], Vec::as_slice)
+        at(self, pointer).and_then(Value::as_array).map_or(&[], Vec::as_slice)
     }
     fn time(&self, pointer: &str) -> Option<Timestamp> {
-        self.pointer(pointer)?.as_str()?.parse().ok()
+        at(self, pointer)?.as_str()?.parse().ok()
     }
     fn label(&self, key: &str) -> Option<&str> {
         entry(self, "labels", key)
@@ -73,7 +87,8 @@ impl Object for Value {
         entry(self, "annotations", key)
     }
     fn deleting(&self) -> bool {
-        self.pointer("/metadata/deletionTimestamp")
+        self.get("metadata")
+            .and_then(|m| m.get("deletionTimestamp"))
             .is_some_and(|v| !v.is_null())
     }
     fn has_finalizer(&self, name: &str) -> bool {

@@ -9,11 +9,14 @@ use tokio::time::Instant;
 
 use super::Timers;
 use super::manager::{Action, Controller, Now, Plan};
-use super::object::{Object, set_condition};
+use super::object::{Object, between, set_condition};
 use super::pods;
 use super::world::{Key, World, gvr};
 use crate::local::WatchEvent;
 
+/// How long events are kept, and how often old ones are looked for.
+const EVENT_TTL: Duration = Duration::from_secs(3600);
+const EVENT_PERIOD: Duration = Duration::from_secs(300);
 const OUT_OF_SERVICE: &str = "node.kubernetes.io/out-of-service";
 
 pub(crate) struct PodGc {
@@ -21,6 +24,8 @@ pub(crate) struct PodGc {
     quarantine: Duration,
     /// Nodes that pods name and that are not there, since when.
     missing: BTreeMap<String, Instant>,
+    /// When old events are looked for next.
+    next_expiry: Option<Instant>,
 }
 
 impl PodGc {
@@ -29,6 +34,7 @@ impl PodGc {
             period: timers.pod_gc_period,
             quarantine: timers.pod_gc_quarantine,
             missing: BTreeMap::new(),
+            next_expiry: None,
         }
     }
 }
@@ -43,6 +49,7 @@ impl Controller for PodGc {
     fn reconcile(&mut self, _: &Key, world: &World, now: Now) -> Plan {
         let mut plan = Plan::default();
         plan.after(self.period);
+        self.expire_events(world, now, &mut plan);
         let missing: Vec<&str> = world
             .nodes_of_pods()
             .filter(|n| world.get(&gvr::NODES, "", n).is_none())
@@ -87,5 +94,24 @@ impl Controller for PodGc {
             }
         }
         plan
+    }
+}
+
+impl PodGc {
+    /// Events live for an hour (kube-apiserver `--event-ttl`); looked at every five minutes.
+    fn expire_events(&mut self, world: &World, now: Now, plan: &mut Plan) {
+        let next = self.next_expiry.get_or_insert(now.tick + EVENT_PERIOD);
+        if *next > now.tick {
+            return;
+        }
+        *next = now.tick + EVENT_PERIOD;
+        for e in world.list(&gvr::EVENTS) {
+            let last = ["/lastTimestamp", "/eventTime", "/metadata/creationTimestamp"]
+                .iter()
+                .find_map(|p| e.time(p));
+            if last.is_some_and(|t| between(t, now.wall) >= EVENT_TTL) {
+                plan.delete(&gvr::EVENTS, e);
+            }
+        }
     }
 }

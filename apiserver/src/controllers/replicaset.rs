@@ -39,14 +39,14 @@ impl Controller for ReplicaSets {
         };
         let owned: Vec<_> = world.controlled(&gvr::PODS, rs.uid()).cloned().collect();
         let orphans: Vec<_> = world
-            .list_in(&gvr::PODS, &key.ns)
-            .filter(|p| {
-                p.controller().is_none() && pods::is_active(p) && selects_object(rs.pointer("/spec/selector"), p)
-            })
+            .loose_pods(&key.ns)
+            .filter(|p| pods::is_active(p) && selects_object(rs.pointer("/spec/selector"), p))
             .cloned()
             .collect();
         let mut siblings = BTreeMap::new();
-        if let Some(owner) = rs.controller() {
+        // Only a set that has too many pods asks which of them have company.
+        let too_many = i64::try_from(owned.len()).unwrap_or(i64::MAX) > rs.int("/spec/replicas").unwrap_or(1);
+        if let Some(owner) = rs.controller().filter(|_| too_many) {
             for other in world.controlled(&gvr::REPLICA_SETS, owner.text("/uid")) {
                 for p in world.controlled(&gvr::PODS, other.uid()).filter(|p| pods::is_active(p)) {
                     *siblings.entry(p.text("/spec/nodeName").to_owned()).or_insert(0) += 1;

@@ -60,6 +60,8 @@ pub(crate) struct World {
     dependents: BTreeMap<String, BTreeSet<Place>>,
     on_node: BTreeMap<String, BTreeSet<Key>>,
     in_namespace: BTreeMap<String, BTreeSet<Place>>,
+    /// Pods without a controller.
+    loose: BTreeSet<Key>,
 }
 
 impl World {
@@ -93,6 +95,9 @@ impl World {
                 .or_default()
                 .insert(key.clone());
         }
+        if *gvr == gvr::PODS && v.controller().is_none() {
+            self.loose.insert(key.clone());
+        }
         if !key.ns.is_empty() {
             self.in_namespace.entry(key.ns.clone()).or_default().insert(place);
         }
@@ -108,6 +113,7 @@ impl World {
         }
         if *gvr == gvr::PODS {
             remove(&mut self.on_node, v.text("/spec/nodeName"), key);
+            self.loose.remove(key);
         }
         remove(&mut self.in_namespace, &key.ns, &place);
     }
@@ -165,6 +171,13 @@ impl World {
             .into_iter()
             .flatten()
             .filter_map(move |k| pods?.get(k))
+    }
+
+    /// Pods of a namespace that have no controller, by name.
+    pub(crate) fn loose_pods<'a>(&'a self, ns: &'a str) -> impl Iterator<Item = &'a Arc<Value>> {
+        let pods = self.objects.get(&gvr::PODS);
+        let keys = self.loose.range(Key::new(ns, "")..).take_while(move |k| k.ns == ns);
+        keys.filter_map(move |k| pods?.get(k))
     }
 
     /// Names of nodes that pods are bound to, whether the nodes exist or not.

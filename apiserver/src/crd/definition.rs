@@ -12,7 +12,16 @@ use crate::schema::{SchemaError, SchemaRef};
 use crate::store::ResourceKey;
 use crate::table::Column;
 
-const VERBS: [&str; 8] = ["delete", "deletecollection", "get", "list", "patch", "create", "update", "watch"];
+const VERBS: [&str; 8] = [
+    "delete",
+    "deletecollection",
+    "get",
+    "list",
+    "patch",
+    "create",
+    "update",
+    "watch",
+];
 
 /// Why a version's schema is none: path within it and text.
 pub(super) fn schema_error(version: &Value) -> Option<(String, String)> {
@@ -26,10 +35,24 @@ pub(super) fn schema_error(version: &Value) -> Option<(String, String)> {
 pub(super) fn resources(crd: &Value, key: Option<ResourceKey>) -> Vec<Arc<Resource>> {
     let (group, names) = (text(crd, "/spec/group"), &crd["spec"]["names"]);
     let plural = text(names, "/plural");
-    let versions = crd["spec"]["versions"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let storage = versions.iter().find(|v| v["storage"] == true).map(|v| text(v, "/name")).unwrap_or_default();
+    let versions = crd["spec"]["versions"]
+        .as_array()
+        .map(Vec::as_slice)
+        .unwrap_or_default();
+    let storage = versions
+        .iter()
+        .find(|v| v["storage"] == true)
+        .map(|v| text(v, "/name"))
+        .unwrap_or_default();
     let key = key.unwrap_or_else(|| Arc::new(Gvr::owned(group, storage, plural)));
-    let strings = |v: &Value| v.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect::<Vec<_>>();
+    let strings = |v: &Value| {
+        v.as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
     let mut list: Vec<_> = versions
         .iter()
         .filter(|v| v["served"] == true)
@@ -63,7 +86,9 @@ pub(super) fn resources(crd: &Value, key: Option<ResourceKey>) -> Vec<Arc<Resour
                     status_replicas: pointer(text(scale, "/statusReplicasPath")),
                     selector: Some(pointer(text(scale, "/labelSelectorPath"))).filter(|p| !p.is_empty()),
                 }),
-                selectable: selectable.map(|f| text(f, "/jsonPath").trim_start_matches('.').to_owned()).collect(),
+                selectable: selectable
+                    .map(|f| text(f, "/jsonPath").trim_start_matches('.').to_owned())
+                    .collect(),
                 definition: text(crd, "/metadata/name").to_owned(),
                 list_kind: match text(names, "/listKind") {
                     "" => format!("{kind}List"),
@@ -113,8 +138,16 @@ pub(super) fn priority(version: &str) -> (u8, Reverse<u64>, Reverse<u64>, String
         let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
         let major: u64 = rest[..end].parse().ok()?;
         let tail = &rest[end..];
-        let class = |word: &str, c: u8| tail.strip_prefix(word).and_then(|n| n.parse().ok()).map(|n: u64| (c, n));
-        let (class, minor) = if tail.is_empty() { (0, 0) } else { class("beta", 1).or_else(|| class("alpha", 2))? };
+        let class = |word: &str, c: u8| {
+            tail.strip_prefix(word)
+                .and_then(|n| n.parse().ok())
+                .map(|n: u64| (c, n))
+        };
+        let (class, minor) = if tail.is_empty() {
+            (0, 0)
+        } else {
+            class("beta", 1).or_else(|| class("alpha", 2))?
+        };
         Some((class, Reverse(major), Reverse(minor), String::new()))
     };
     parse().unwrap_or_else(|| (3, Reverse(0), Reverse(0), version.to_owned()))
@@ -128,6 +161,9 @@ mod tests {
     fn versions_are_sorted_as_kubernetes_does() {
         let mut v = ["v1beta1", "foo1", "v1", "v2alpha1", "v10", "v2", "v11alpha2", "v3beta1"];
         v.sort_by_key(|s| priority(s));
-        assert_eq!(v, ["v10", "v2", "v1", "v3beta1", "v1beta1", "v11alpha2", "v2alpha1", "foo1"]);
+        assert_eq!(
+            v,
+            ["v10", "v2", "v1", "v3beta1", "v1beta1", "v11alpha2", "v2alpha1", "foo1"]
+        );
     }
 }

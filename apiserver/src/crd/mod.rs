@@ -20,25 +20,39 @@ const DEFINITIONS: Gvr = Gvr::new("apiextensions.k8s.io", "v1", "customresourced
 /// Holds a definition until its objects are gone (`customResourceCleanupFinalizer`).
 const FINALIZER: &str = "customresourcecleanup.apiextensions.k8s.io";
 
+/// A definition's uid and generation, and the resources made from it.
+type Made = (String, Vec<Arc<Resource>>);
+
 /// Resources made from definitions, kept while the definition stays the same.
 #[derive(Default)]
 pub struct Definitions {
-    made: Mutex<BTreeMap<String, (String, Vec<Arc<Resource>>)>>,
+    made: Mutex<BTreeMap<String, Made>>,
 }
 
 /// Checks a definition and writes its status: names accepted and established at once.
 pub(crate) fn admit(server: &Server, old: Option<&Value>, v: &mut Value, now: &str) -> Result<(), Status> {
     let name = text(v, "/metadata/name").to_owned();
-    let (group, plural) = (text(v, "/spec/group").to_owned(), text(v, "/spec/names/plural").to_owned());
+    let (group, plural) = (
+        text(v, "/spec/group").to_owned(),
+        text(v, "/spec/names/plural").to_owned(),
+    );
     let kind = text(v, "/spec/names/kind").to_owned();
     let mut causes = Vec::new();
-    for (field, value) in [("spec.group", &group), ("spec.names.plural", &plural), ("spec.names.kind", &kind)] {
+    for (field, value) in [
+        ("spec.group", &group),
+        ("spec.names.plural", &plural),
+        ("spec.names.kind", &kind),
+    ] {
         if value.is_empty() {
             causes.push(Cause::required(field, ""));
         }
     }
     if !group.is_empty() && !plural.is_empty() && name != format!("{plural}.{group}") {
-        causes.push(Cause::invalid("metadata.name", &json!(name), "must be spec.names.plural+\".\"+spec.group"));
+        causes.push(Cause::invalid(
+            "metadata.name",
+            &json!(name),
+            "must be spec.names.plural+\".\"+spec.group",
+        ));
     }
     if let Some(names) = v["spec"]["names"].as_object_mut() {
         names.entry("singular").or_insert_with(|| json!(kind.to_lowercase()));
@@ -48,7 +62,11 @@ pub(crate) fn admit(server: &Server, old: Option<&Value>, v: &mut Value, now: &s
         v["spec"]["conversion"] = json!({"strategy": "None"});
     }
     let versions = v["spec"]["versions"].as_array().cloned().unwrap_or_default();
-    let storage: Vec<&str> = versions.iter().filter(|x| x["storage"] == true).map(|x| text(x, "/name")).collect();
+    let storage: Vec<&str> = versions
+        .iter()
+        .filter(|x| x["storage"] == true)
+        .map(|x| text(x, "/name"))
+        .collect();
     if storage.len() != 1 {
         causes.push(Cause::invalid(
             "spec.versions",
@@ -59,36 +77,60 @@ pub(crate) fn admit(server: &Server, old: Option<&Value>, v: &mut Value, now: &s
     for (i, version) in versions.iter().enumerate() {
         if let Some(e) = definition::schema_error(version) {
             let (path, detail) = e;
-            let at = format!("spec.versions[{i}].schema.openAPIV3Schema{}{path}", if path.is_empty() { "" } else { "." });
+            let at = format!(
+                "spec.versions[{i}].schema.openAPIV3Schema{}{path}",
+                if path.is_empty() { "" } else { "." }
+            );
             causes.push(Cause::new("FieldValueInvalid", at, detail));
         }
     }
     if !causes.is_empty() {
-        return Err(Status::invalid("apiextensions.k8s.io", "CustomResourceDefinition", &name, causes));
+        return Err(Status::invalid(
+            "apiextensions.k8s.io",
+            "CustomResourceDefinition",
+            &name,
+            causes,
+        ));
     }
     // Names taken by another definition of the group.
-    let taken = server.store.list(&DEFINITIONS, None, None).objects.into_iter().any(|o| {
-        o.name() != name
-            && text(&o.value, "/spec/group") == group
-            && (text(&o.value, "/spec/names/kind") == kind || text(&o.value, "/spec/names/plural") == plural)
-    });
+    let taken = server
+        .store
+        .list(&DEFINITIONS, None, None)
+        .objects
+        .into_iter()
+        .any(|o| {
+            o.name() != name
+                && text(&o.value, "/spec/group") == group
+                && (text(&o.value, "/spec/names/kind") == kind || text(&o.value, "/spec/names/plural") == plural)
+        });
     let was = |t: &str| {
         let list = old.and_then(|o| o["status"]["conditions"].as_array());
         list.and_then(|l| l.iter().find(|c| c["type"] == t)).cloned()
     };
-    let condition = |t: &str, status: &str, reason: &str, message: &str| match was(t).filter(|c| c["status"] == status) {
+    let condition = |t: &str, status: &str, reason: &str, message: &str| match was(t).filter(|c| c["status"] == status)
+    {
         Some(c) => c,
         None => json!({"type": t, "status": status, "reason": reason, "message": message, "lastTransitionTime": now}),
     };
     let mut conditions = if taken {
         vec![
-            condition("NamesAccepted", "False", "KindConflict", "another definition of this group has these names"),
+            condition(
+                "NamesAccepted",
+                "False",
+                "KindConflict",
+                "another definition of this group has these names",
+            ),
             condition("Established", "False", "NotAccepted", "not all names are accepted"),
         ]
     } else {
         vec![
             condition("NamesAccepted", "True", "NoConflicts", "no conflicts found"),
-            condition("Established", "True", "InitialNamesAccepted", "the initial names have been accepted"),
+            condition(
+                "Established",
+                "True",
+                "InitialNamesAccepted",
+                "the initial names have been accepted",
+            ),
         ]
     };
     conditions.extend(was("Terminating"));
@@ -119,7 +161,11 @@ pub(crate) fn changed(server: &Server) {
         let objects = server.store.list(&DEFINITIONS, None, None).objects;
         let mut kept = BTreeMap::new();
         for o in &objects {
-            let version = format!("{}/{}", text(&o.value, "/metadata/uid"), o.value["metadata"]["generation"]);
+            let version = format!(
+                "{}/{}",
+                text(&o.value, "/metadata/uid"),
+                o.value["metadata"]["generation"]
+            );
             let old = made.remove(o.name());
             let entry = match old {
                 Some((v, list)) if v == version => (v, list),
@@ -148,7 +194,13 @@ pub(crate) fn changed(server: &Server) {
         }
         *made = kept;
     }
-    resources.sort_by(|a, b| (&a.group, definition::priority(&a.version), &a.plural).cmp(&(&b.group, definition::priority(&b.version), &b.plural)));
+    resources.sort_by(|a, b| {
+        (&a.group, definition::priority(&a.version), &a.plural).cmp(&(
+            &b.group,
+            definition::priority(&b.version),
+            &b.plural,
+        ))
+    });
     server.catalog.set_custom(resources);
     for o in ending {
         finish(server, &o);
@@ -169,11 +221,19 @@ pub(crate) fn emptied(server: &Server, r: &Resource) {
 /// Deletes the objects of a definition that is being deleted, and lets it go when none is left.
 fn finish(server: &Server, definition: &Object) {
     let name = definition.name();
-    let Some(r) = server.catalog.all_custom().into_iter().find(|r| r.custom.as_ref().is_some_and(|c| c.definition == name)) else {
+    let Some(r) = server
+        .catalog
+        .all_custom()
+        .into_iter()
+        .find(|r| r.custom.as_ref().is_some_and(|c| c.definition == name))
+    else {
         return release(server, name);
     };
     let objects = server.store.list(&r.storage, None, None).objects;
-    if objects.iter().any(|o| o.value["metadata"]["deletionTimestamp"].is_null()) {
+    if objects
+        .iter()
+        .any(|o| o.value["metadata"]["deletionTimestamp"].is_null())
+    {
         let mut call = Call::internal("kube-apiserver");
         let _ = server.delete_collection(&mut call, &r, None, &ListOptions::default(), &DeleteOptions::default());
     }
@@ -203,7 +263,9 @@ fn release(server: &Server, name: &str) {
         let done = if last {
             server.store.remove(&resource, &key, o.revision, v)
         } else {
-            server.store.put(&resource, key.clone(), Expect::Revision(o.revision), v)
+            server
+                .store
+                .put(&resource, key.clone(), Expect::Revision(o.revision), v)
         };
         if done.is_ok() {
             return changed(server);

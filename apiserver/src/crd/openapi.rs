@@ -40,7 +40,11 @@ pub(crate) fn document(group: &str, version: &str, resources: &[Arc<Resource>]) 
                     "metadata": {"allOf": [{"$ref": "#/components/schemas/io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta"}]}}}),
         );
         let base = format!("/apis/{group}/{version}");
-        let collection = if r.namespaced { format!("{base}/namespaces/{{namespace}}/{}", r.plural) } else { format!("{base}/{}", r.plural) };
+        let collection = if r.namespaced {
+            format!("{base}/namespaces/{{namespace}}/{}", r.plural)
+        } else {
+            format!("{base}/{}", r.plural)
+        };
         let operation = |action: &str, schema: &str, body: bool| {
             let mut o = json!({
                 "responses": {"200": {"description": "OK", "content": {"application/json": {"schema": {"$ref": format!("#/components/schemas/{schema}")}}}}},
@@ -49,7 +53,12 @@ pub(crate) fn document(group: &str, version: &str, resources: &[Arc<Resource>]) 
             if body {
                 o["parameters"] = json!([query("dryRun"), query("fieldManager"), query("fieldValidation")]);
                 if action == "patch" {
-                    o["parameters"].as_array_mut().map(|a| a.push(query("force")));
+                    o["parameters"] = json!([
+                        query("dryRun"),
+                        query("fieldManager"),
+                        query("fieldValidation"),
+                        query("force")
+                    ]);
                 }
                 o["requestBody"] = json!({"content": {"application/json": {"schema": {"$ref": format!("#/components/schemas/{name}")}}}});
             }
@@ -73,7 +82,10 @@ pub(crate) fn document(group: &str, version: &str, resources: &[Arc<Resource>]) 
             paths.insert(format!("{collection}/{{name}}/status"), one("status"));
         }
         if r.namespaced {
-            paths.insert(format!("{base}/{}", r.plural), json!({"get": operation("list", &list, false)}));
+            paths.insert(
+                format!("{base}/{}", r.plural),
+                json!({"get": operation("list", &list, false)}),
+            );
         }
     }
     for (name, schema) in meta_schemas() {
@@ -124,5 +136,8 @@ fn meta_schemas() -> [(&'static str, Value); 2] {
 
 /// A hash of the document that changes with it.
 pub(crate) fn hash(document: &Value) -> String {
-    Sha256::digest(document.to_string()).iter().map(|b| format!("{b:02X}")).collect()
+    Sha256::digest(document.to_string())
+        .iter()
+        .map(|b| format!("{b:02X}"))
+        .collect()
 }

@@ -146,10 +146,9 @@ pub(super) fn binding(object: &mut Object) {
         set_empty(role, "apiGroup", "rbac.authorization.k8s.io");
     }
     for subject in list_mut(object, "subjects") {
-        match subject.get("kind").and_then(Value::as_str) {
-            Some("User" | "Group") => set_empty(subject, "apiGroup", "rbac.authorization.k8s.io"),
-            // A service account's group is the core group: the empty text, which is not written.
-            _ => {}
+        // A service account's group is the core group: the empty text, which is not written.
+        if matches!(subject.get("kind").and_then(Value::as_str), Some("User" | "Group")) {
+            set_empty(subject, "apiGroup", "rbac.authorization.k8s.io");
         }
     }
 }

@@ -38,10 +38,10 @@ pub(super) fn default_pod_spec(spec: &mut Map<String, Value>) {
     if spec.get("hostNetwork") == Some(&Value::Bool(true)) {
         for list in ["containers", "initContainers"] {
             for port in super::list_mut(spec, list).flat_map(|container| super::list_mut(container, "ports")) {
-                if let Some(number) = port.get("containerPort").cloned() {
-                    if port.get("hostPort").is_none_or(|p| p == 0) {
-                        port.insert("hostPort".to_owned(), number);
-                    }
+                if let Some(number) = port.get("containerPort").cloned()
+                    && port.get("hostPort").is_none_or(|p| p == 0)
+                {
+                    port.insert("hostPort".to_owned(), number);
                 }
             }
         }

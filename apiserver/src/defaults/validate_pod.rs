@@ -388,7 +388,13 @@ fn pod_update(new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
         copy(&mut munged, old, "affinity");
     }
     for which in ["containers", "initContainers"] {
-        for (i, container) in munged.get_mut(which).and_then(Value::as_array_mut).into_iter().flatten().enumerate() {
+        for (i, container) in munged
+            .get_mut(which)
+            .and_then(Value::as_array_mut)
+            .into_iter()
+            .flatten()
+            .enumerate()
+        {
             copy(container, &old[which][i], "image");
         }
     }

@@ -38,7 +38,11 @@ pub(super) fn serve(server: &Server, r: &Incoming, segments: &[&str]) -> Result<
     match segments {
         ["api"] | ["apis"] if form == Form::Discovery => {
             let core = segments[0] == "api";
-            let items: Vec<Value> = groups.iter().filter(|(g, _)| g.is_empty() == core).map(|(g, v)| aggregated(g, v)).collect();
+            let items: Vec<Value> = groups
+                .iter()
+                .filter(|(g, _)| g.is_empty() == core)
+                .map(|(g, v)| aggregated(g, v))
+                .collect();
             let v = json!({"kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "metadata": {}, "items": items});
             Ok(with_type(
                 200,
@@ -49,8 +53,14 @@ pub(super) fn serve(server: &Server, r: &Incoming, segments: &[&str]) -> Result<
         ["api"] => Ok(answer(&json!({"kind": "APIVersions", "versions": ["v1"],
             "serverAddressByClientCIDRs": []}))),
         ["apis"] => {
-            let list: Vec<Value> = groups.iter().filter(|(g, _)| !g.is_empty()).map(|(g, v)| group(g, v)).collect();
-            Ok(answer(&json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": list})))
+            let list: Vec<Value> = groups
+                .iter()
+                .filter(|(g, _)| !g.is_empty())
+                .map(|(g, v)| group(g, v))
+                .collect();
+            Ok(answer(
+                &json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": list}),
+            ))
         }
         ["apis", g] => {
             let (name, versions) = groups.iter().find(|(n, _)| n == g).ok_or_else(Status::no_such_path)?;
@@ -66,8 +76,10 @@ pub(super) fn serve(server: &Server, r: &Incoming, segments: &[&str]) -> Result<
 }
 
 fn group(name: &str, versions: &[(String, Vec<Arc<Resource>>)]) -> Value {
-    let list: Vec<Value> =
-        versions.iter().map(|(v, _)| json!({"groupVersion": format!("{name}/{v}"), "version": v})).collect();
+    let list: Vec<Value> = versions
+        .iter()
+        .map(|(v, _)| json!({"groupVersion": format!("{name}/{v}"), "version": v}))
+        .collect();
     json!({"name": name, "versions": list, "preferredVersion": list.first()})
 }
 
@@ -104,7 +116,9 @@ fn resources(groups: &Groups, group: &str, version: &str) -> Result<Answer, Stat
         }
     }
     let gv = crate::registry::api_version(group, version);
-    Ok(answer(&json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": gv, "resources": items})))
+    Ok(answer(
+        &json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": gv, "resources": items}),
+    ))
 }
 
 fn aggregated(name: &str, versions: &[(String, Vec<Arc<Resource>>)]) -> Value {

@@ -21,7 +21,12 @@ pub(super) struct RequestInfo {
 impl RequestInfo {
     /// `None`: the path names no resource.
     pub(super) fn parse(r: &Incoming) -> Option<Self> {
-        let segments: Vec<String> = r.path.split('/').filter(|s| !s.is_empty()).map(|s| decode(s, false)).collect();
+        let segments: Vec<String> = r
+            .path
+            .split('/')
+            .filter(|s| !s.is_empty())
+            .map(|s| decode(s, false))
+            .collect();
         let (group, version, rest) = match segments.as_slice() {
             [api, v, rest @ ..] if api == "api" && !rest.is_empty() => (String::new(), v.clone(), rest),
             [apis, g, v, rest @ ..] if apis == "apis" && !rest.is_empty() => (g.clone(), v.clone(), rest),
@@ -64,6 +69,14 @@ impl RequestInfo {
         {
             n.clone_into(&mut name);
         }
-        Some(Self { verb, group, version, namespace, resource, name, subresource })
+        Some(Self {
+            verb,
+            group,
+            version,
+            namespace,
+            resource,
+            name,
+            subresource,
+        })
     }
 }

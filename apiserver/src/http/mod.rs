@@ -64,7 +64,13 @@ where
     };
     let body = match http_body_util::Limited::new(body, MAX_BODY).collect().await {
         Ok(b) => b.to_bytes(),
-        Err(_) => return failure(&Status::new(413, "RequestEntityTooLarge", "Request entity too large: limit is 3145728")),
+        Err(_) => {
+            return failure(&Status::new(
+                413,
+                "RequestEntityTooLarge",
+                "Request entity too large: limit is 3145728",
+            ));
+        }
     };
     let incoming = Incoming {
         method: parts.method,
@@ -86,7 +92,11 @@ fn route(server: &Arc<Server>, r: Incoming) -> Result<Answer, Status> {
     if let Some(info) = info::RequestInfo::parse(&r) {
         return resource::serve(server, r, &info);
     }
-    let path = if r.path.len() > 1 { r.path.trim_end_matches('/') } else { &r.path };
+    let path = if r.path.len() > 1 {
+        r.path.trim_end_matches('/')
+    } else {
+        &r.path
+    };
     let verb = r.method.as_str().to_ascii_lowercase();
     server.authorize(&r.user, &Attributes::path(&verb, path))?;
     if r.method != Method::GET && r.method != Method::HEAD {
@@ -100,8 +110,10 @@ fn route(server: &Arc<Server>, r: Incoming) -> Result<Answer, Status> {
         ["healthz" | "livez" | "readyz", ..] => Ok(plain("ok")),
         ["version"] => Ok(json(&version())),
         ["metrics"] => Ok(plain(&metrics(server))),
-        [""] => Ok(json(&serde_json::json!({"paths": ["/api", "/api/v1", "/apis", "/healthz", "/livez", "/metrics",
-            "/openapi/v2", "/openapi/v3", "/readyz", "/version"]}))),
+        [""] => Ok(json(
+            &serde_json::json!({"paths": ["/api", "/api/v1", "/apis", "/healthz", "/livez", "/metrics",
+            "/openapi/v2", "/openapi/v3", "/readyz", "/version"]}),
+        )),
         ["api" | "apis", ..] => discovery::serve(server, &r, &segments),
         _ => Err(Status::no_such_path()),
     }
@@ -121,17 +133,25 @@ fn metrics(server: &Server) -> String {
     s += "# TYPE apiserver_resource_objects gauge\n";
     for r in server.store.resources() {
         let n = server.store.list(&r, None, None).objects.len();
-        s += &format!("apiserver_resource_objects{{group=\"{}\",resource=\"{}\"}} {n}\n", r.group, r.resource);
+        s += &format!(
+            "apiserver_resource_objects{{group=\"{}\",resource=\"{}\"}} {n}\n",
+            r.group, r.resource
+        );
     }
-    s += &format!("# TYPE etcd_revision gauge\netcd_revision {}\n", server.store.revision());
+    s += &format!(
+        "# TYPE etcd_revision gauge\netcd_revision {}\n",
+        server.store.revision()
+    );
     s
 }
 
 fn with_type(code: u16, kind: &'static str, body: Bytes) -> Answer {
     let mut a = Response::new(ResponseBody::full(body));
     *a.status_mut() = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    a.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
-    a.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
+    a.headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    a.headers_mut()
+        .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
     a
 }
 

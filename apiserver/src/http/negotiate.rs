@@ -30,8 +30,15 @@ const SERVED: &str = "application/json, application/yaml";
 
 /// The first of the client's choices that is served; order counts, as clients write their preference first.
 pub(super) fn accepted(headers: &HeaderMap) -> Result<Accepted, Status> {
-    let plain = Accepted { form: Form::Plain, yaml: false };
-    let Some(accept) = headers.get(header::ACCEPT).and_then(|v| v.to_str().ok()).filter(|s| !s.trim().is_empty()) else {
+    let plain = Accepted {
+        form: Form::Plain,
+        yaml: false,
+    };
+    let Some(accept) = headers
+        .get(header::ACCEPT)
+        .and_then(|v| v.to_str().ok())
+        .filter(|s| !s.trim().is_empty())
+    else {
         return Ok(plain);
     };
     for range in accept.split(',') {
@@ -74,8 +81,14 @@ mod tests {
             h.insert(header::ACCEPT, s.parse().unwrap());
             accepted(&h).map(|a| a.form).map_err(|s| s.code)
         };
-        assert_eq!(of("application/json;as=Table;v=v1;g=meta.k8s.io,application/json"), Ok(Form::Table));
-        assert_eq!(of("application/vnd.kubernetes.protobuf,application/json"), Ok(Form::Plain));
+        assert_eq!(
+            of("application/json;as=Table;v=v1;g=meta.k8s.io,application/json"),
+            Ok(Form::Table)
+        );
+        assert_eq!(
+            of("application/vnd.kubernetes.protobuf,application/json"),
+            Ok(Form::Plain)
+        );
         assert_eq!(of("application/vnd.kubernetes.protobuf"), Err(406));
         assert_eq!(
             of("application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json"),

@@ -16,7 +16,9 @@ use crate::status::Status;
 fn custom(server: &Server) -> BTreeMap<(String, String), Vec<Arc<Resource>>> {
     let mut all: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for r in server.catalog.all_custom() {
-        all.entry((r.group.to_string(), r.version.to_string())).or_default().push(r);
+        all.entry((r.group.to_string(), r.version.to_string()))
+            .or_default()
+            .push(r);
     }
     all
 }
@@ -48,18 +50,32 @@ fn document(server: &Server, path: &str) -> Result<Answer, Status> {
     if let Some(b) = schema::openapi_v3(path) {
         return Ok(with_type(200, "application/json", b));
     }
-    let (g, v) = path.strip_prefix("apis/").and_then(|p| p.split_once('/')).ok_or_else(Status::no_such_path)?;
+    let (g, v) = path
+        .strip_prefix("apis/")
+        .and_then(|p| p.split_once('/'))
+        .ok_or_else(Status::no_such_path)?;
     let all = custom(server);
-    let list = all.get(&(g.to_owned(), v.to_owned())).ok_or_else(Status::no_such_path)?;
+    let list = all
+        .get(&(g.to_owned(), v.to_owned()))
+        .ok_or_else(Status::no_such_path)?;
     let v: Value = openapi_document(g, v, list);
     Ok(answer(&v))
 }
 
 /// JSON only: clients that want nothing but protobuf are told so.
 fn v2(r: &Incoming) -> Result<Answer, Status> {
-    let accept = r.headers.get(header::ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or("*/*");
-    let json = accept.split(',').map(|a| a.split(';').next().unwrap_or_default().trim());
-    if !json.into_iter().any(|a| matches!(a, "application/json" | "*/*" | "application/*" | "")) {
+    let accept = r
+        .headers
+        .get(header::ACCEPT)
+        .and_then(|v| v.to_str().ok())
+        .unwrap_or("*/*");
+    let json = accept
+        .split(',')
+        .map(|a| a.split(';').next().unwrap_or_default().trim());
+    if !json
+        .into_iter()
+        .any(|a| matches!(a, "application/json" | "*/*" | "application/*" | ""))
+    {
         return Err(Status::not_acceptable("application/json"));
     }
     Ok(with_type(200, "application/json", schema::openapi_v2()))

@@ -39,9 +39,11 @@ impl Output {
         Ok(match self.accepted.form {
             Form::Plain if !self.accepted.yaml => with_type(code, "application/json", o.bytes()),
             Form::Plain => self.value(code, &o.value),
-            Form::Table => self.value(code, &table_of(self, r, &[o.value.clone()], None)),
+            Form::Table => self.value(code, &table_of(self, r, std::slice::from_ref(&o.value), None)),
             Form::Partial => self.value(code, &partial(&o.value)),
-            Form::PartialList | Form::Discovery => return Err(Status::not_acceptable("application/json, application/yaml")),
+            Form::PartialList | Form::Discovery => {
+                return Err(Status::not_acceptable("application/json, application/yaml"));
+            }
         })
     }
 
@@ -53,7 +55,12 @@ impl Output {
         if let Some(n) = list.remaining {
             meta["remainingItemCount"] = json!(n);
         }
-        let values = || list.objects.iter().map(|o| o.value.clone()).collect::<Vec<Arc<Value>>>();
+        let values = || {
+            list.objects
+                .iter()
+                .map(|o| o.value.clone())
+                .collect::<Vec<Arc<Value>>>()
+        };
         Ok(match self.accepted.form {
             Form::Plain if !self.accepted.yaml => {
                 let head = format!(
@@ -87,14 +94,16 @@ impl Output {
                     &json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": meta, "items": items}),
                 )
             }
-            Form::Partial | Form::Discovery => return Err(Status::not_acceptable("application/json, application/yaml")),
+            Form::Partial | Form::Discovery => {
+                return Err(Status::not_acceptable("application/json, application/yaml"));
+            }
         })
     }
 
     /// An object inside a watch.
     pub(super) fn event(&self, r: &Resource, o: &Object) -> Bytes {
         match self.accepted.form {
-            Form::Table => Bytes::from(table_of(self, r, &[o.value.clone()], None).to_string()),
+            Form::Table => Bytes::from(table_of(self, r, std::slice::from_ref(&o.value), None).to_string()),
             Form::Partial | Form::PartialList => Bytes::from(partial(&o.value).to_string()),
             Form::Plain | Form::Discovery => o.bytes(),
         }

@@ -27,13 +27,17 @@ struct Field(u32, String, String, String, u8);
 static MESSAGES: LazyLock<Messages> = LazyLock::new(|| {
     let mut text = String::new();
     let mut reader = flate2::read::GzDecoder::new(&include_bytes!("../../data/messages.json.gz")[..]);
-    reader.read_to_string(&mut text).expect("the recorded messages are gzip");
+    reader
+        .read_to_string(&mut text)
+        .expect("the recorded messages are gzip");
     serde_json::from_str(&text).expect("the recorded messages are JSON")
 });
 
 /// The object in a protobuf body.
 pub(super) fn decode(body: &[u8]) -> Result<Value, String> {
-    let body = body.strip_prefix(MAGIC).ok_or("provided data does not appear to be a protobuf message, expected prefix")?;
+    let body = body
+        .strip_prefix(MAGIC)
+        .ok_or("provided data does not appear to be a protobuf message, expected prefix")?;
     let (mut api_version, mut kind, mut raw) = (String::new(), String::new(), &[][..]);
     for f in fields(body) {
         match f? {
@@ -51,7 +55,10 @@ pub(super) fn decode(body: &[u8]) -> Result<Value, String> {
         }
     }
     let m = &*MESSAGES;
-    let name = m.kinds.get(&format!("{api_version}/{kind}")).or_else(|| m.kinds.get(&format!("meta/{kind}")));
+    let name = m
+        .kinds
+        .get(&format!("{api_version}/{kind}"))
+        .or_else(|| m.kinds.get(&format!("meta/{kind}")));
     let name = name.ok_or_else(|| format!("no kind {kind:?} is registered for version {api_version:?}"))?;
     let mut object = message(name, raw)?;
     object.insert("apiVersion".into(), json!(api_version));
@@ -119,10 +126,14 @@ fn text(b: &[u8]) -> String {
 
 fn message(name: &str, b: &[u8]) -> Result<Map<String, Value>, String> {
     let mut object = Map::new();
-    let Some(known) = MESSAGES.messages.get(name) else { return Ok(object) };
+    let Some(known) = MESSAGES.messages.get(name) else {
+        return Ok(object);
+    };
     for f in fields(b) {
         let (number, wire) = f?;
-        let Some(Field(_, member, shape, kind, keep)) = known.iter().find(|k| k.0 == number) else { continue };
+        let Some(Field(_, member, shape, kind, keep)) = known.iter().find(|k| k.0 == number) else {
+            continue;
+        };
         match shape.as_str() {
             "<" => {
                 if let Wire::Bytes(b) = wire {

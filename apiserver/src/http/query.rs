@@ -15,12 +15,17 @@ impl Query {
 
     /// The first value of `key` that is not empty.
     pub(super) fn get(&self, key: &str) -> Option<&str> {
-        self.0.iter().find(|(k, v)| k == key && !v.is_empty()).map(|(_, v)| v.as_str())
+        self.0
+            .iter()
+            .find(|(k, v)| k == key && !v.is_empty())
+            .map(|(_, v)| v.as_str())
     }
 
     /// Whether `key` is given as a true value (`true`, `1`, or without value).
     pub(super) fn is(&self, key: &str) -> bool {
-        self.0.iter().any(|(k, v)| k == key && matches!(v.as_str(), "true" | "1" | "t" | "True" | "TRUE" | ""))
+        self.0
+            .iter()
+            .any(|(k, v)| k == key && matches!(v.as_str(), "true" | "1" | "t" | "True" | "TRUE" | ""))
     }
 
     /// The number `key` says.
@@ -61,6 +66,9 @@ mod tests {
         let q = Query::parse("labelSelector=a%3Db%2Cc+in+%28x%29&watch&limit=5&x=100%");
         assert_eq!(q.get("labelSelector"), Some("a=b,c in (x)"));
         assert!(q.is("watch"));
-        assert_eq!((q.number::<usize>("limit"), q.get("x"), q.get("none")), (Some(5), Some("100%"), None));
+        assert_eq!(
+            (q.number::<usize>("limit"), q.get("x"), q.get("none")),
+            (Some(5), Some("100%"), None)
+        );
     }
 }

@@ -14,7 +14,8 @@ use super::watch::{Watch, WatchOptions};
 use super::{Answer, Incoming, ResponseBody, plain, with_type};
 use crate::auth::{Attributes, review};
 use crate::registry::{
-    Call, DeleteOptions, Deleted, FieldValidation, ListOptions, PatchKind, Resource, Server, Target, Written, answers_with_object, text,
+    Call, DeleteOptions, Deleted, FieldValidation, ListOptions, PatchKind, Resource, Server, Target, Written,
+    answers_with_object, text,
 };
 use crate::select::{FieldSelector, LabelSelector};
 use crate::status::{Cause, Status};
@@ -24,29 +25,51 @@ pub(super) fn serve(server: &Arc<Server>, r: Incoming, info: &RequestInfo) -> Re
     let attributes = Attributes::resource(info.verb, &info.group, &info.resource, &info.subresource)
         .named(&info.namespace, &info.name);
     server.authorize(&r.user, &attributes)?;
-    let resource = server.catalog.find(&info.group, &info.version, &info.resource).ok_or_else(Status::no_such_path)?;
+    let resource = server
+        .catalog
+        .find(&info.group, &info.version, &info.resource)
+        .ok_or_else(Status::no_such_path)?;
     if info.verb.is_empty() {
         return Err(Status::method_not_allowed());
     }
     // The namespace itself stands where other paths have the namespace.
-    let ns = if resource.namespaced { info.namespace.as_str() } else { "" };
+    let ns = if resource.namespaced {
+        info.namespace.as_str()
+    } else {
+        ""
+    };
     let allowed = if info.subresource.is_empty() {
         resource.verbs.iter().any(|v| v == info.verb)
     } else {
-        let sub = resource.subresource(&info.subresource).ok_or_else(Status::no_such_path)?;
+        let sub = resource
+            .subresource(&info.subresource)
+            .ok_or_else(Status::no_such_path)?;
         sub.verbs.iter().any(|v| v == info.verb)
     };
-    if !allowed || (resource.namespaced && ns.is_empty() && !matches!(info.verb, "list" | "watch" | "deletecollection")) {
+    if !allowed || (resource.namespaced && ns.is_empty() && !matches!(info.verb, "list" | "watch" | "deletecollection"))
+    {
         return Err(Status::method_not_allowed());
     }
     let accepted = accepted(&r.headers)?;
     let include = match r.query.get("includeObject") {
         None => IncludeObject::Metadata,
-        Some(t) => IncludeObject::parse(t).ok_or_else(|| Status::bad_request(format!("unrecognized includeObject value: {t:?}")))?,
+        Some(t) => IncludeObject::parse(t)
+            .ok_or_else(|| Status::bad_request(format!("unrecognized includeObject value: {t:?}")))?,
     };
-    let output = Output { accepted, include, now: server.clock.now() };
+    let output = Output {
+        accepted,
+        include,
+        now: server.clock.now(),
+    };
     let mut call = call_of(&r)?;
-    let request = Request { server, r: &r, info, resource: &resource, ns, output };
+    let request = Request {
+        server,
+        r: &r,
+        info,
+        resource: &resource,
+        ns,
+        output,
+    };
     let mut answer = request.answer(&mut call)?;
     for w in &call.warnings {
         // RFC 7234: 299 - "text", with quotes and backslashes escaped.
@@ -86,7 +109,11 @@ fn call_of(r: &Incoming) -> Result<Call, Status> {
             return Err(Status::invalid("meta.k8s.io", "CreateOptions", "", vec![cause]));
         }
     };
-    let agent = r.headers.get(header::USER_AGENT).and_then(|v| v.to_str().ok()).unwrap_or("unknown");
+    let agent = r
+        .headers
+        .get(header::USER_AGENT)
+        .and_then(|v| v.to_str().ok())
+        .unwrap_or("unknown");
     let agent = agent.split('/').next().unwrap_or(agent);
     Ok(Call {
         user: r.user.clone(),
@@ -101,14 +128,21 @@ impl Request<'_> {
     fn answer(&self, call: &mut Call) -> Result<Answer, Status> {
         let (server, r, ns, name) = (self.server, &**self.resource, self.ns, self.info.name.as_str());
         let sub = self.info.subresource.as_str();
-        let target = Target { resource: r, namespace: ns, name, subresource: Some(sub).filter(|s| !s.is_empty()) };
+        let target = Target {
+            resource: r,
+            namespace: ns,
+            name,
+            subresource: Some(sub).filter(|s| !s.is_empty()),
+        };
         match (self.info.verb, sub) {
             ("get", "") => self.output.object(200, r, &*server.get(r, ns, name)?),
             ("get", "scale") => Ok(self.output.other(200, &server.get_scale(r, ns, name)?)),
             ("get", "log") => self.log(),
-            ("get" | "create", "exec" | "attach" | "portforward" | "proxy") => {
-                Err(Status::new(501, "NotImplemented", format!("{sub} of {} is not served here", r.plural)))
-            }
+            ("get" | "create", "exec" | "attach" | "portforward" | "proxy") => Err(Status::new(
+                501,
+                "NotImplemented",
+                format!("{sub} of {} is not served here", r.plural),
+            )),
             ("get", _) => self.output.object(200, r, &*server.get(r, ns, name)?),
             ("list", "") => {
                 let namespace = Some(self.info.namespace.as_str()).filter(|n| !n.is_empty());
@@ -124,7 +158,9 @@ impl Request<'_> {
                 server.evict(call, r, ns, name, &self.body()?)?;
                 Ok(self.output.other(201, &success(None)))
             }
-            ("create", "token") => Ok(self.output.other(201, &server.token_request(call, ns, name, &self.body()?)?)),
+            ("create", "token") => Ok(self
+                .output
+                .other(201, &server.token_request(call, ns, name, &self.body()?)?)),
             ("update", "scale") => Ok(self.output.other(200, &server.put_scale(call, &target, &self.body()?)?)),
             ("update", _) => self.written(&server.update(call, &target, self.body()?)?),
             ("patch", "scale") => {
@@ -166,7 +202,8 @@ impl Request<'_> {
     }
 
     fn written(&self, w: &Written) -> Result<Answer, Status> {
-        self.output.object(if w.created { 201 } else { 200 }, self.resource, &w.object)
+        self.output
+            .object(if w.created { 201 } else { 200 }, self.resource, &w.object)
     }
 
     fn deleted(&self, d: &Deleted) -> Result<Answer, Status> {
@@ -192,7 +229,8 @@ impl Request<'_> {
         let fields = fields.map_err(|e| Status::bad_request(e.to_string()))?;
         if let Some(f) = &fields {
             let selectable = self.resource.custom.as_ref().map(|c| c.selectable.as_slice());
-            f.check(&self.resource.group, &self.resource.kind, selectable).map_err(|e| Status::bad_request(e.to_string()))?;
+            f.check(&self.resource.group, &self.resource.kind, selectable)
+                .map_err(|e| Status::bad_request(e.to_string()))?;
         }
         let rv = match q.get("resourceVersion") {
             None => 0,
@@ -216,13 +254,20 @@ impl Request<'_> {
         let which = self.which()?;
         let initial = q.get("sendInitialEvents").map(|v| v == "true" || v == "1");
         if initial.is_some() && q.get("resourceVersionMatch") != Some("NotOlderThan") {
-            let cause = Cause::forbidden("resourceVersionMatch", "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan");
+            let cause = Cause::forbidden(
+                "resourceVersionMatch",
+                "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
+            );
             return Err(Status::invalid("meta.k8s.io", "ListOptions", "", vec![cause]));
         }
         let options = WatchOptions {
             namespace: Some(self.info.namespace.clone()).filter(|n| !n.is_empty()),
             since: Some(which.not_older_than).filter(|r| *r > 0),
-            which: ListOptions { limit: 0, after: None, ..which },
+            which: ListOptions {
+                limit: 0,
+                after: None,
+                ..which
+            },
             bookmarks: q.is("allowWatchBookmarks"),
             initial,
             timeout: q.number("timeoutSeconds").map(Duration::from_secs),
@@ -238,16 +283,25 @@ impl Request<'_> {
     }
 
     fn media_type(&self) -> &str {
-        let t = self.r.headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or("application/json");
+        let t = self
+            .r
+            .headers
+            .get(header::CONTENT_TYPE)
+            .and_then(|v| v.to_str().ok())
+            .unwrap_or("application/json");
         t.split(';').next().unwrap_or_default().trim()
     }
 
     fn body(&self) -> Result<Value, Status> {
         match self.media_type() {
-            "application/json" | "" | "*/*" | "text/plain" | "application/x-www-form-urlencoded" => parse_json(&self.r.body),
+            "application/json" | "" | "*/*" | "text/plain" | "application/x-www-form-urlencoded" => {
+                parse_json(&self.r.body)
+            }
             "application/yaml" | "text/yaml" => parse_yaml(&self.r.body),
             "application/vnd.kubernetes.protobuf" => super::protobuf::decode(&self.r.body).map_err(Status::bad_request),
-            _ => Err(Status::unsupported_media_type("application/json, application/yaml, application/vnd.kubernetes.protobuf")),
+            _ => Err(Status::unsupported_media_type(
+                "application/json, application/yaml, application/vnd.kubernetes.protobuf",
+            )),
         }
     }
 
@@ -262,7 +316,12 @@ impl Request<'_> {
                     let cause = Cause::required("fieldManager", "is required for apply patch");
                     return Err(Status::invalid("meta.k8s.io", "PatchOptions", "", vec![cause]));
                 }
-                Ok((PatchKind::Apply { force: self.r.query.is("force") }, parse_yaml(body)?))
+                Ok((
+                    PatchKind::Apply {
+                        force: self.r.query.is("force"),
+                    },
+                    parse_yaml(body)?,
+                ))
             }
             _ => Err(Status::unsupported_media_type(
                 "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json, application/apply-patch+yaml",
@@ -272,7 +331,11 @@ impl Request<'_> {
 
     fn delete_options(&self, call: &mut Call) -> Result<DeleteOptions, Status> {
         let q = &self.r.query;
-        let mut v = if self.r.body.is_empty() { json!({}) } else { self.body()? };
+        let mut v = if self.r.body.is_empty() {
+            json!({})
+        } else {
+            self.body()?
+        };
         if v["dryRun"] == json!(["All"]) {
             call.dry_run = true;
         }
@@ -296,7 +359,11 @@ impl Request<'_> {
             .collect();
         let container = match self.r.query.get("container") {
             Some(c) if names.contains(&c) => c,
-            Some(c) => return Err(Status::bad_request(format!("container {c} is not valid for pod {name}"))),
+            Some(c) => {
+                return Err(Status::bad_request(format!(
+                    "container {c} is not valid for pod {name}"
+                )));
+            }
             None => match names.as_slice() {
                 [one] => one,
                 _ => {
@@ -311,11 +378,16 @@ impl Request<'_> {
         if node.is_empty() {
             return Err(Status::bad_request(format!("pod {name} does not have a host assigned")));
         }
-        let hook = self.server.node_hook(node).ok_or_else(|| Status::internal(format!("node {node} does not answer")))?;
+        let hook = self
+            .server
+            .node_hook(node)
+            .ok_or_else(|| Status::internal(format!("node {node} does not answer")))?;
         let tail = self.r.query.number("tailLines");
         let log = hook.log(self.ns, name, container, tail);
         let log = log.ok_or_else(|| {
-            Status::bad_request(format!("container {container:?} in pod {name:?} is waiting to start: ContainerCreating"))
+            Status::bad_request(format!(
+                "container {container:?} in pod {name:?} is waiting to start: ContainerCreating"
+            ))
         })?;
         Ok(plain(&log))
     }

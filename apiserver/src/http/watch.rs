@@ -87,7 +87,11 @@ impl Watch {
             }
             return;
         }
-        let since = if from_now { self.server.store.revision() } else { self.options.since.unwrap_or_default() };
+        let since = if from_now {
+            self.server.store.revision()
+        } else {
+            self.options.since.unwrap_or_default()
+        };
         match self.server.store.watch_since(&key, since) {
             Ok(s) => self.source = Some(s),
             Err(e @ StoreError::TooOld(..)) => self.first.push_back(error(&Status::expired(e.to_string()))),
@@ -100,7 +104,10 @@ impl Watch {
     }
 
     fn line(&self, kind: &str, o: &Object) -> Bytes {
-        let output = Output { now: self.clock.now(), ..self.output };
+        let output = Output {
+            now: self.clock.now(),
+            ..self.output
+        };
         let object = output.event(&self.resource, o);
         let mut b = BytesMut::with_capacity(object.len() + 40);
         b.put_slice(b"{\"type\":\"");
@@ -138,7 +145,10 @@ impl Watch {
             };
             return Some(self.line(kind, &o));
         }
-        let before = e.previous.as_ref().is_some_and(|p| which.matches(&self.resource.present(p).value));
+        let before = e
+            .previous
+            .as_ref()
+            .is_some_and(|p| which.matches(&self.resource.present(p).value));
         let after = e.kind != EventKind::Deleted && which.matches(&o.value);
         match (before, after) {
             (false, false) => None,
@@ -168,7 +178,9 @@ impl Watch {
         }
         // Read before the channel is found empty: all up to here has been told then.
         let revision = self.server.store.revision();
-        let Some(mut source) = self.source.take() else { return Poll::Ready(None) };
+        let Some(mut source) = self.source.take() else {
+            return Poll::Ready(None);
+        };
         let mut out = BytesMut::new();
         let mut open = true;
         for _ in 0..BATCH {

@@ -35,7 +35,7 @@ pub(crate) enum Message {
     Prepared {
         uid: String,
         container: String,
-        result: Result<Prepared, String>,
+        result: Result<Box<Prepared>, String>,
     },
     /// A status is on the server.
     Reported { uid: String, revision: u64 },
@@ -232,7 +232,7 @@ impl Kubelet {
                             container,
                             image: spec.text("/image").to_owned(),
                             restarts,
-                            builtin: Some((w, prepared)),
+                            builtin: Some((w, *prepared)),
                         };
                         self.runtime.start(&uid, start);
                     }
@@ -590,7 +590,7 @@ struct Preparation {
 
 impl Preparation {
     async fn run(self) -> Message {
-        let result = self.prepare().await;
+        let result = self.prepare().await.map(Box::new);
         Message::Prepared {
             uid: self.uid,
             container: self.container.name_of().to_owned(),

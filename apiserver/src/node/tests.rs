@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use cfn_net::{Net, Seed, SharedClock, Transport, VirtualClock};
+use cfn_net::{LinkSpec, Net, Seed, SharedClock, Transport, VirtualClock};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::Instant;
@@ -71,7 +71,17 @@ impl Bed {
     }
 
     async fn node_with(&self, name: &str, number: u8, annotations: BTreeMap<String, String>) -> NodeHandle {
-        self.net.add_host(name, "edge");
+        // A site of its own for each node, 5 ms away.
+        let site = format!("site-{name}");
+        self.net.set_link(
+            "center",
+            &site,
+            LinkSpec {
+                latency: 5.0,
+                ..LinkSpec::default()
+            },
+        );
+        self.net.add_host(name, &site);
         let config = self
             .cluster
             .config_for(&format!("system:node:{name}"), &["system:nodes".to_owned()]);
@@ -247,7 +257,7 @@ async fn autonomous_node_keeps_its_pods() {
     b.until("ready", 10, |l| complete(l, 2) && n1.running().len() == 1)
         .await;
     let before = n1.running();
-    b.net.isolate("edge");
+    b.net.isolate("site-n1");
     tokio::time::sleep(Duration::from_secs(1000)).await;
     let n = l.get(&NODES, "", "n1").unwrap();
     assert_eq!(n.condition("Ready").unwrap()["status"], "Unknown");
@@ -255,7 +265,7 @@ async fn autonomous_node_keeps_its_pods() {
         n.items("/spec/taints").iter().all(|t| t["effect"] != "NoExecute"),
         "{n}"
     );
-    b.net.heal_site("edge");
+    b.net.heal_site("site-n1");
     b.until("ready again", 60, |l| {
         complete(l, 2) && l.get(&NODES, "", "n1").unwrap().condition("Ready").unwrap()["status"] == "True"
     })
@@ -306,8 +316,11 @@ async fn runs_on_without_its_api_server() {
     let victim = &before[0];
     l.delete(&PODS, "default", &victim.name, None).unwrap();
     b.cluster.start_serving().await.unwrap();
-    b.until("replaced", 30, |l| complete(l, 2) && list(l, &PODS).len() == 2)
-        .await;
+    let gone = |l: &Local| l.get(&PODS, "default", &victim.name).is_err();
+    b.until("replaced", 30, |l| {
+        gone(l) && complete(l, 2) && list(l, &PODS).len() == 2
+    })
+    .await;
     let after = n.running();
     assert!(!after.iter().any(|p| p.uid == victim.uid));
     assert!(after.contains(&before[1]), "the other one was left alone");
@@ -528,4 +541,19 @@ fn networks() {
     assert_eq!(super::network("10.1.2.5/29").map(|n| n.1), Some(8));
     assert_eq!(super::network("10.1.2.0/33"), None);
     assert_eq!(super::network("x"), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_nodes_and_pods() {
+    let b = bed(10, Workloads::default()).await;
+    let mut nodes = Vec::new();
+    for i in 0..20 {
+        nodes.push(b.node(&format!("n{i:02}"), i).await);
+    }
+    let l = b.local();
+    b.until("nodes", 10, |l| list(l, &NODES).len() == 20).await;
+    l.create(&DEPLOYMENTS, "default", deployment(200, "a:1")).unwrap();
+    b.until("ready", 60, |l| complete(l, 200)).await;
+    let counts: Vec<usize> = nodes.iter().map(|n| n.running().len()).collect();
+    assert!(counts.iter().all(|c| (9..=11).contains(c)), "evenly spread: {counts:?}");
 }

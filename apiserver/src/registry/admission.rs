@@ -57,7 +57,14 @@ impl Server {
         Ok(())
     }
 
-    pub(super) fn admit_update(&self, call: &Call, r: &Resource, sub: Option<&str>, old: &Value, v: &mut Value) -> Result<(), Status> {
+    pub(super) fn admit_update(
+        &self,
+        call: &Call,
+        r: &Resource,
+        sub: Option<&str>,
+        old: &Value,
+        v: &mut Value,
+    ) -> Result<(), Status> {
         if r.custom.is_some() {
             return Ok(());
         }
@@ -88,7 +95,12 @@ impl Server {
     pub(super) fn admit_delete(&self, r: &Resource, name: &str) -> Result<(), Status> {
         // plugin/pkg/admission/namespace/lifecycle: immortal namespaces.
         if r.is("", "namespaces") && matches!(name, "default" | "kube-system" | "kube-public") {
-            return Err(Status::forbidden("", "namespaces", name, "this namespace may not be deleted"));
+            return Err(Status::forbidden(
+                "",
+                "namespaces",
+                name,
+                "this namespace may not be deleted",
+            ));
         }
         Ok(())
     }
@@ -107,11 +119,22 @@ impl Server {
         let name = text(v, "/metadata/name").to_owned();
         let kind = text(v, "/spec/type").to_owned();
         let invalid = |field: &str, value: &Value, why: &str| {
-            Err(Status::invalid("", "Service", &name, vec![Cause::invalid(field, value, why)]))
+            Err(Status::invalid(
+                "",
+                "Service",
+                &name,
+                vec![Cause::invalid(field, value, why)],
+            ))
         };
         let spec = child(v, "spec");
         if kind == "ExternalName" {
-            for k in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy", "internalTrafficPolicy"] {
+            for k in [
+                "clusterIP",
+                "clusterIPs",
+                "ipFamilies",
+                "ipFamilyPolicy",
+                "internalTrafficPolicy",
+            ] {
                 spec.remove(k);
             }
             return Ok(());
@@ -127,8 +150,14 @@ impl Server {
                 used_ports.extend(p["nodePort"].as_u64());
             }
         }
-        let asked = spec.get("clusterIP").and_then(Value::as_str).unwrap_or_default().to_owned();
-        let before = old.map(|o| text(o, "/spec/clusterIP").to_owned()).filter(|s| !s.is_empty());
+        let asked = spec
+            .get("clusterIP")
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned();
+        let before = old
+            .map(|o| text(o, "/spec/clusterIP").to_owned())
+            .filter(|s| !s.is_empty());
         let address = match (asked.as_str(), before) {
             ("", Some(b)) => b,
             (a, Some(b)) if a != b && b != "None" => {
@@ -137,7 +166,9 @@ impl Server {
             ("", None) => {
                 // A random start spreads addresses, as upstream's allocator does; then the next free one.
                 let start = self.random_below(65_000);
-                let free = (0..65_000).map(|i| 10 + (start + i) % 65_000).map(|n| Ipv4Addr::from(SERVICE_NET + n).to_string());
+                let free = (0..65_000)
+                    .map(|i| 10 + (start + i) % 65_000)
+                    .map(|n| Ipv4Addr::from(SERVICE_NET + n).to_string());
                 match free.into_iter().find(|a| !used_addresses.contains(a)) {
                     Some(a) => a,
                     None => return Err(Status::internal("failed to allocate IP: range is full")),
@@ -145,7 +176,11 @@ impl Server {
             }
             (a, _) => {
                 if a != "None" && used_addresses.contains(a) {
-                    return invalid("spec.clusterIPs", &json!([a]), "failed to allocate IP: provided IP is already allocated");
+                    return invalid(
+                        "spec.clusterIPs",
+                        &json!([a]),
+                        "failed to allocate IP: provided IP is already allocated",
+                    );
                 }
                 a.to_owned()
             }
@@ -155,11 +190,21 @@ impl Server {
         if kind == "NodePort" || kind == "LoadBalancer" {
             let had = old.map(|o| o["spec"]["ports"].clone()).unwrap_or_default();
             let mut start = self.random_below(NODE_PORTS.1 - NODE_PORTS.0);
-            for (i, p) in spec.get_mut("ports").and_then(Value::as_array_mut).into_iter().flatten().enumerate() {
+            for (i, p) in spec
+                .get_mut("ports")
+                .and_then(Value::as_array_mut)
+                .into_iter()
+                .flatten()
+                .enumerate()
+            {
                 if p["nodePort"].as_u64().is_none_or(|n| n == 0) {
                     let same = had[i]["nodePort"].as_u64().filter(|_| had[i]["port"] == p["port"]);
                     let n = NODE_PORTS.1 - NODE_PORTS.0;
-                    let next = || (0..n).map(|k| u64::from(NODE_PORTS.0 + (start + k) % n)).find(|x| !used_ports.contains(x));
+                    let next = || {
+                        (0..n)
+                            .map(|k| u64::from(NODE_PORTS.0 + (start + k) % n))
+                            .find(|x| !used_ports.contains(x))
+                    };
                     let port = same.or_else(next).unwrap_or(u64::from(NODE_PORTS.0));
                     p["nodePort"] = json!(port);
                     start += 1;

@@ -13,7 +13,9 @@ const RBAC: &str = "rbac.authorization.k8s.io";
 pub(super) fn fill(server: &Arc<Server>) {
     let mut call = Call::internal("kube-apiserver");
     let mut create = |group: &str, version: &str, plural: &str, ns: &str, v: Value| {
-        let Some(r) = server.catalog.find(group, version, plural) else { return };
+        let Some(r) = server.catalog.find(group, version, plural) else {
+            return;
+        };
         if let Err(e) = server.create(&mut call, &r, ns, None, v) {
             tracing::error!(error = %e, "bootstrap of {plural}");
         }
@@ -46,30 +48,86 @@ fn rule(groups: &[&str], resources: &[&str], verbs: &[&str]) -> Value {
 
 const READ: &[&str] = &["get", "list", "watch"];
 const WRITE: &[&str] = &["create", "delete", "deletecollection", "patch", "update"];
-const ALL: &[&str] = &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
+const ALL: &[&str] = &[
+    "create",
+    "delete",
+    "deletecollection",
+    "get",
+    "list",
+    "patch",
+    "update",
+    "watch",
+];
 
 fn cluster_roles() -> Vec<(&'static str, Value)> {
     let core = &[
-        "configmaps", "endpoints", "events", "persistentvolumeclaims", "pods", "pods/attach", "pods/exec", "pods/log",
-        "pods/portforward", "pods/proxy", "pods/status", "replicationcontrollers", "replicationcontrollers/scale", "serviceaccounts",
-        "services", "services/proxy", "services/status",
+        "configmaps",
+        "endpoints",
+        "events",
+        "persistentvolumeclaims",
+        "pods",
+        "pods/attach",
+        "pods/exec",
+        "pods/log",
+        "pods/portforward",
+        "pods/proxy",
+        "pods/status",
+        "replicationcontrollers",
+        "replicationcontrollers/scale",
+        "serviceaccounts",
+        "services",
+        "services/proxy",
+        "services/status",
     ];
     let apps = &[
-        "controllerrevisions", "daemonsets", "daemonsets/status", "deployments", "deployments/rollback", "deployments/scale",
-        "deployments/status", "replicasets", "replicasets/scale", "replicasets/status", "statefulsets", "statefulsets/scale",
+        "controllerrevisions",
+        "daemonsets",
+        "daemonsets/status",
+        "deployments",
+        "deployments/rollback",
+        "deployments/scale",
+        "deployments/status",
+        "replicasets",
+        "replicasets/scale",
+        "replicasets/status",
+        "statefulsets",
+        "statefulsets/scale",
         "statefulsets/status",
     ];
     let jobs = &["cronjobs", "cronjobs/status", "jobs", "jobs/status"];
     let view = || {
         vec![
             rule(&[""], core, READ),
-            rule(&[""], &["bindings", "limitranges", "namespaces", "namespaces/status", "resourcequotas", "resourcequotas/status"], READ),
+            rule(
+                &[""],
+                &[
+                    "bindings",
+                    "limitranges",
+                    "namespaces",
+                    "namespaces/status",
+                    "resourcequotas",
+                    "resourcequotas/status",
+                ],
+                READ,
+            ),
             rule(&["discovery.k8s.io"], &["endpointslices"], READ),
             rule(&["apps"], apps, READ),
-            rule(&["autoscaling"], &["horizontalpodautoscalers", "horizontalpodautoscalers/status"], READ),
+            rule(
+                &["autoscaling"],
+                &["horizontalpodautoscalers", "horizontalpodautoscalers/status"],
+                READ,
+            ),
             rule(&["batch"], jobs, READ),
-            rule(&["policy"], &["poddisruptionbudgets", "poddisruptionbudgets/status"], READ),
-            rule(&["networking.k8s.io"], &["ingresses", "ingresses/status", "networkpolicies"], READ),
+            rule(
+                &["policy"],
+                &["poddisruptionbudgets", "poddisruptionbudgets/status"],
+                READ,
+            ),
+            rule(
+                &["networking.k8s.io"],
+                &["ingresses", "ingresses/status", "networkpolicies"],
+                READ,
+            ),
         ]
     };
     let edit = || {
@@ -100,9 +158,13 @@ fn cluster_roles() -> Vec<(&'static str, Value)> {
     };
     let discovery = json!([{"nonResourceURLs": ["/api", "/api/*", "/apis", "/apis/*", "/healthz", "/livez", "/openapi", "/openapi/*",
         "/readyz", "/version", "/version/"], "verbs": ["get"]}]);
-    let public = json!([{"nonResourceURLs": ["/healthz", "/livez", "/readyz", "/version", "/version/"], "verbs": ["get"]}]);
+    let public =
+        json!([{"nonResourceURLs": ["/healthz", "/livez", "/readyz", "/version", "/version/"], "verbs": ["get"]}]);
     vec![
-        ("cluster-admin", json!([rule(&["*"], &["*"], &["*"]), {"nonResourceURLs": ["*"], "verbs": ["*"]}])),
+        (
+            "cluster-admin",
+            json!([rule(&["*"], &["*"], &["*"]), {"nonResourceURLs": ["*"], "verbs": ["*"]}]),
+        ),
         ("admin", json!(admin())),
         ("edit", json!(edit())),
         ("view", json!(view())),
@@ -122,20 +184,35 @@ fn cluster_roles() -> Vec<(&'static str, Value)> {
         ("system:node", node_rules()),
         (
             "system:node-bootstrapper",
-            json!([rule(&["certificates.k8s.io"], &["certificatesigningrequests"], &["create", "get", "list", "watch"])]),
+            json!([rule(
+                &["certificates.k8s.io"],
+                &["certificatesigningrequests"],
+                &["create", "get", "list", "watch"]
+            )]),
         ),
         (
             "system:certificates.k8s.io:certificatesigningrequests:nodeclient",
-            json!([rule(&["certificates.k8s.io"], &["certificatesigningrequests/nodeclient"], &["create"])]),
+            json!([rule(
+                &["certificates.k8s.io"],
+                &["certificatesigningrequests/nodeclient"],
+                &["create"]
+            )]),
         ),
         (
             "system:certificates.k8s.io:certificatesigningrequests:selfnodeclient",
-            json!([rule(&["certificates.k8s.io"], &["certificatesigningrequests/selfnodeclient"], &["create"])]),
+            json!([rule(
+                &["certificates.k8s.io"],
+                &["certificatesigningrequests/selfnodeclient"],
+                &["create"]
+            )]),
         ),
-        ("system:auth-delegator", json!([
-            rule(&["authentication.k8s.io"], &["tokenreviews"], &["create"]),
-            rule(&["authorization.k8s.io"], &["subjectaccessreviews"], &["create"]),
-        ])),
+        (
+            "system:auth-delegator",
+            json!([
+                rule(&["authentication.k8s.io"], &["tokenreviews"], &["create"]),
+                rule(&["authorization.k8s.io"], &["subjectaccessreviews"], &["create"]),
+            ]),
+        ),
     ]
 }
 
@@ -144,23 +221,54 @@ fn cluster_roles() -> Vec<(&'static str, Value)> {
 fn node_rules() -> Value {
     json!([
         rule(&["authentication.k8s.io"], &["tokenreviews"], &["create"]),
-        rule(&["authorization.k8s.io"], &["localsubjectaccessreviews", "subjectaccessreviews"], &["create"]),
+        rule(
+            &["authorization.k8s.io"],
+            &["localsubjectaccessreviews", "subjectaccessreviews"],
+            &["create"]
+        ),
         rule(&[""], &["services"], READ),
-        rule(&[""], &["nodes"], &["create", "get", "list", "watch", "patch", "update"]),
+        rule(
+            &[""],
+            &["nodes"],
+            &["create", "get", "list", "watch", "patch", "update"]
+        ),
         rule(&[""], &["nodes/status"], &["patch", "update"]),
         rule(&[""], &["events"], &["create", "patch", "update"]),
         rule(&["events.k8s.io"], &["events"], &["create", "patch", "update"]),
         rule(&[""], &["pods"], &["create", "delete", "get", "list", "watch"]),
         rule(&[""], &["pods/status"], &["patch", "update"]),
         rule(&[""], &["pods/eviction"], &["create"]),
-        rule(&[""], &["configmaps", "secrets", "persistentvolumeclaims", "persistentvolumes", "endpoints", "namespaces"], READ),
+        rule(
+            &[""],
+            &[
+                "configmaps",
+                "secrets",
+                "persistentvolumeclaims",
+                "persistentvolumes",
+                "endpoints",
+                "namespaces"
+            ],
+            READ
+        ),
         rule(&[""], &["persistentvolumeclaims/status"], &["get", "patch", "update"]),
         rule(&[""], &["serviceaccounts"], &["get"]),
         rule(&[""], &["serviceaccounts/token"], &["create"]),
-        rule(&["certificates.k8s.io"], &["certificatesigningrequests"], &["create", "get", "list", "watch"]),
-        rule(&["coordination.k8s.io"], &["leases"], &["create", "delete", "get", "patch", "update"]),
+        rule(
+            &["certificates.k8s.io"],
+            &["certificatesigningrequests"],
+            &["create", "get", "list", "watch"]
+        ),
+        rule(
+            &["coordination.k8s.io"],
+            &["leases"],
+            &["create", "delete", "get", "patch", "update"]
+        ),
         rule(&["storage.k8s.io"], &["volumeattachments", "csidrivers"], READ),
-        rule(&["storage.k8s.io"], &["csinodes"], &["create", "delete", "get", "patch", "update"]),
+        rule(
+            &["storage.k8s.io"],
+            &["csinodes"],
+            &["create", "delete", "get", "patch", "update"]
+        ),
         rule(&["node.k8s.io"], &["runtimeclasses"], READ),
         rule(&["discovery.k8s.io"], &["endpointslices"], READ),
     ])
@@ -172,12 +280,24 @@ fn cluster_bindings() -> [(&'static str, &'static str, &'static str); 10] {
         ("cluster-admin", "cluster-admin", "system:masters"),
         ("system:basic-user", "system:basic-user", "system:authenticated"),
         ("system:discovery", "system:discovery", "system:authenticated"),
-        ("system:public-info-viewer", "system:public-info-viewer", "system:authenticated"),
+        (
+            "system:public-info-viewer",
+            "system:public-info-viewer",
+            "system:authenticated",
+        ),
         ("system:node", "system:node", "system:nodes"),
         ("system:kube-scheduler", "cluster-admin", "system:kube-scheduler"),
-        ("system:kube-controller-manager", "cluster-admin", "system:kube-controller-manager"),
+        (
+            "system:kube-controller-manager",
+            "cluster-admin",
+            "system:kube-controller-manager",
+        ),
         // kubeadm's bindings for nodes that join.
-        ("kubeadm:kubelet-bootstrap", "system:node-bootstrapper", "system:bootstrappers"),
+        (
+            "kubeadm:kubelet-bootstrap",
+            "system:node-bootstrapper",
+            "system:bootstrappers",
+        ),
         (
             "kubeadm:node-autoapprove-bootstrap",
             "system:certificates.k8s.io:certificatesigningrequests:nodeclient",

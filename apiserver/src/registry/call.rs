@@ -18,7 +18,11 @@ pub struct User {
 impl User {
     /// A user from name and groups.
     pub fn new(name: impl Into<String>, groups: impl IntoIterator<Item = impl Into<String>>) -> Self {
-        Self { name: name.into(), groups: groups.into_iter().map(Into::into).collect(), ..Self::default() }
+        Self {
+            name: name.into(),
+            groups: groups.into_iter().map(Into::into).collect(),
+            ..Self::default()
+        }
     }
 }
 

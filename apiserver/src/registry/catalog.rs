@@ -17,7 +17,10 @@ struct Table {
 
 impl Table {
     fn add(&mut self, r: Arc<Resource>) {
-        self.by_name.insert((r.group.to_string(), r.version.to_string(), r.plural.to_string()), r.clone());
+        self.by_name.insert(
+            (r.group.to_string(), r.version.to_string(), r.plural.to_string()),
+            r.clone(),
+        );
         self.by_kind.insert((r.api_version.clone(), r.kind.clone()), r.clone());
         self.ordered.push(r);
     }
@@ -33,7 +36,11 @@ static BUILTIN: LazyLock<Table> = LazyLock::new(|| {
         let (key, stored_as) = storage
             .entry((group, d.plural.as_str()))
             .or_insert_with(|| {
-                let gvr = Gvr { group: group.into(), version: version.into(), resource: d.plural.as_str().into() };
+                let gvr = Gvr {
+                    group: group.into(),
+                    version: version.into(),
+                    resource: d.plural.as_str().into(),
+                };
                 (Arc::new(gvr), api_version(group, version))
             })
             .clone();
@@ -57,14 +64,22 @@ impl Catalog {
     #[must_use]
     pub fn find(&self, group: &str, version: &str, plural: &str) -> Option<Arc<Resource>> {
         let key = (group.to_owned(), version.to_owned(), plural.to_owned());
-        BUILTIN.by_name.get(&key).cloned().or_else(|| self.custom().by_name.get(&key).cloned())
+        BUILTIN
+            .by_name
+            .get(&key)
+            .cloned()
+            .or_else(|| self.custom().by_name.get(&key).cloned())
     }
 
     /// A resource by its objects' apiVersion and kind.
     #[must_use]
     pub fn of_kind(&self, api_version: &str, kind: &str) -> Option<Arc<Resource>> {
         let key = (api_version.to_owned(), kind.to_owned());
-        BUILTIN.by_kind.get(&key).cloned().or_else(|| self.custom().by_kind.get(&key).cloned())
+        BUILTIN
+            .by_kind
+            .get(&key)
+            .cloned()
+            .or_else(|| self.custom().by_kind.get(&key).cloned())
     }
 
     /// Every resource in every version: built-in ones in Kubernetes' order, then custom ones by group.
@@ -82,7 +97,10 @@ impl Catalog {
     /// Every resource that is stored, in the version it is stored as.
     #[must_use]
     pub fn stored(&self) -> Vec<Arc<Resource>> {
-        self.all().into_iter().filter(|r| *r.storage == r.gvr() && r.verbs.iter().any(|v| v == "list")).collect()
+        self.all()
+            .into_iter()
+            .filter(|r| *r.storage == r.gvr() && r.verbs.iter().any(|v| v == "list"))
+            .collect()
     }
 
     /// Puts `resources` in the place of all custom ones. They come sorted by group, best version first.

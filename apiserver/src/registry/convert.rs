@@ -45,14 +45,23 @@ fn is_cpu_utilization(m: &Value) -> bool {
 
 fn to_autoscaling_v1(m: &mut Map<String, Value>) {
     if let Some(spec) = m.get_mut("spec").and_then(Value::as_object_mut) {
-        let metrics = spec.remove("metrics").and_then(|v| v.as_array().cloned()).unwrap_or_default();
+        let metrics = spec
+            .remove("metrics")
+            .and_then(|v| v.as_array().cloned())
+            .unwrap_or_default();
         spec.remove("behavior");
         if let Some(c) = metrics.iter().find(|m| is_cpu_utilization(m)) {
-            spec.insert("targetCPUUtilizationPercentage".into(), c["resource"]["target"]["averageUtilization"].clone());
+            spec.insert(
+                "targetCPUUtilizationPercentage".into(),
+                c["resource"]["target"]["averageUtilization"].clone(),
+            );
         }
     }
     if let Some(status) = m.get_mut("status").and_then(Value::as_object_mut) {
-        let current = status.remove("currentMetrics").and_then(|v| v.as_array().cloned()).unwrap_or_default();
+        let current = status
+            .remove("currentMetrics")
+            .and_then(|v| v.as_array().cloned())
+            .unwrap_or_default();
         status.remove("conditions");
         if let Some(c) = current.iter().find(|m| m["resource"]["name"] == "cpu") {
             status.insert(
@@ -68,7 +77,10 @@ fn to_autoscaling_v2(m: &mut Map<String, Value>) {
         && let Some(p) = spec.remove("targetCPUUtilizationPercentage")
     {
         let target = json!({"type": "Utilization", "averageUtilization": p});
-        spec.insert("metrics".into(), json!([{"type": "Resource", "resource": {"name": "cpu", "target": target}}]));
+        spec.insert(
+            "metrics".into(),
+            json!([{"type": "Resource", "resource": {"name": "cpu", "target": target}}]),
+        );
     }
     if let Some(status) = m.get_mut("status").and_then(Value::as_object_mut)
         && let Some(p) = status.remove("currentCPUUtilizationPercentage")

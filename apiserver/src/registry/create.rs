@@ -18,7 +18,14 @@ impl Server {
     ///
     /// # Errors
     /// 409 when it is there, 404 or 403 for its namespace, 400 and 422 when it is wrong.
-    pub fn create(&self, call: &mut Call, r: &Resource, ns: &str, name: Option<&str>, mut value: Value) -> Result<Arc<Object>, Status> {
+    pub fn create(
+        &self,
+        call: &mut Call,
+        r: &Resource,
+        ns: &str,
+        name: Option<&str>,
+        mut value: Value,
+    ) -> Result<Arc<Object>, Status> {
         check_type(r, &mut value)?;
         let generate = identify(r, ns, name, &mut value)?;
         self.check_namespace(r, ns, &value)?;
@@ -26,10 +33,22 @@ impl Server {
         let made_by_apply = tracked.is_array() && name.is_some();
         {
             let m = metadata(&mut value);
-            if m.get("resourceVersion").and_then(Value::as_str).is_some_and(|v| !v.is_empty()) {
-                return Err(Status::internal("resourceVersion should not be set on objects to be created"));
+            if m.get("resourceVersion")
+                .and_then(Value::as_str)
+                .is_some_and(|v| !v.is_empty())
+            {
+                return Err(Status::internal(
+                    "resourceVersion should not be set on objects to be created",
+                ));
             }
-            for k in ["uid", "selfLink", "generation", "deletionTimestamp", "deletionGracePeriodSeconds", "resourceVersion"] {
+            for k in [
+                "uid",
+                "selfLink",
+                "generation",
+                "deletionTimestamp",
+                "deletionGracePeriodSeconds",
+                "resourceVersion",
+            ] {
                 m.remove(k);
             }
             if !made_by_apply {
@@ -58,7 +77,14 @@ impl Server {
         unreachable!("the loop returns")
     }
 
-    fn create_named(&self, call: &mut Call, r: &Resource, ns: &str, mut value: Value, made_by_apply: bool) -> Result<Arc<Object>, Status> {
+    fn create_named(
+        &self,
+        call: &mut Call,
+        r: &Resource,
+        ns: &str,
+        mut value: Value,
+        made_by_apply: bool,
+    ) -> Result<Arc<Object>, Status> {
         let name = text(&value, "/metadata/name").to_owned();
         let key = Key::new(if r.namespaced { ns } else { "" }, name.as_str());
         let _exclusive = self.exclusive_for(r);
@@ -77,16 +103,27 @@ impl Server {
         self.check(r, &name, None, &value)?;
         if !made_by_apply {
             let (schema, now) = (r.schema(), self.now());
-            patch::track_update(None, &mut value, &call.manager, "", &schema, &now, reset_fields(r, None));
+            patch::track_update(
+                None,
+                &mut value,
+                &call.manager,
+                "",
+                &schema,
+                &now,
+                reset_fields(r, None),
+            );
         }
         let stored = r.stored(value);
         if call.dry_run {
             return Ok(r.present(&Arc::new(Object::new(stored, 0))));
         }
-        let object = self.store.put(&r.storage, key, Expect::Absent, stored).map_err(|e| match e {
-            StoreError::Exists => Status::already_exists(&r.group, &r.plural, &name),
-            e => Status::internal(e),
-        })?;
+        let object = self
+            .store
+            .put(&r.storage, key, Expect::Absent, stored)
+            .map_err(|e| match e {
+                StoreError::Exists => Status::already_exists(&r.group, &r.plural, &name),
+                e => Status::internal(e),
+            })?;
         self.written(r, Some(&object));
         Ok(r.present(&object))
     }
@@ -106,7 +143,11 @@ impl Server {
         // plugin/pkg/admission/namespace/lifecycle
         let why = format!("unable to create new content in namespace {ns} because it is being terminated");
         let mut s = Status::forbidden(&r.group, &r.plural, text(value, "/metadata/name"), &why);
-        let cause = Cause::new("NamespaceTerminating", "metadata.namespace", format!("namespace {ns} is being terminated"));
+        let cause = Cause::new(
+            "NamespaceTerminating",
+            "metadata.namespace",
+            format!("namespace {ns} is being terminated"),
+        );
         s.details.get_or_insert_default().causes.push(cause);
         Err(s)
     }
@@ -143,13 +184,13 @@ impl Server {
             schema::apply_defaults(&schema, value);
         } else {
             drop_nulls(value);
-            if call.validation.is_some() {
-                if let Some(why) = schema::decode_error(&schema, value) {
-                    return Err(Status::bad_request(format!(
-                        "{} in version {:?} cannot be handled as a {}: {why}",
-                        r.kind, r.version, r.kind
-                    )));
-                }
+            if call.validation.is_some()
+                && let Some(why) = schema::decode_error(&schema, value)
+            {
+                return Err(Status::bad_request(format!(
+                    "{} in version {:?} cannot be handled as a {}: {why}",
+                    r.kind, r.version, r.kind
+                )));
             }
         }
         Ok(())
@@ -193,7 +234,8 @@ pub(super) fn reset_fields(r: &Resource, sub: Option<&str>) -> &'static [&'stati
 fn identify(r: &Resource, ns: &str, name: Option<&str>, value: &mut Value) -> Result<Option<String>, Status> {
     let kind = r.kind.clone();
     let m = metadata(value);
-    let said = |k: &str, m: &serde_json::Map<String, Value>| m.get(k).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let said =
+        |k: &str, m: &serde_json::Map<String, Value>| m.get(k).and_then(Value::as_str).unwrap_or_default().to_owned();
     let of = said("namespace", m);
     if r.namespaced {
         if !of.is_empty() && of != ns {
@@ -208,7 +250,9 @@ fn identify(r: &Resource, ns: &str, name: Option<&str>, value: &mut Value) -> Re
     if let Some(n) = name {
         let own = said("name", m);
         if !own.is_empty() && own != n {
-            return Err(Status::bad_request(format!("the name of the object ({own}) does not match the name on the URL ({n})")));
+            return Err(Status::bad_request(format!(
+                "the name of the object ({own}) does not match the name on the URL ({n})"
+            )));
         }
         m.insert("name".into(), json!(n));
     }

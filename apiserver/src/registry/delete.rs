@@ -42,7 +42,13 @@ impl DeleteOptions {
     /// 422 for a policy that does not exist.
     pub fn from_body(v: &Value) -> Result<Self, Status> {
         let propagation = match v["propagationPolicy"].as_str() {
-            None | Some("") => v["orphanDependents"].as_bool().map(|o| if o { Propagation::Orphan } else { Propagation::Background }),
+            None | Some("") => v["orphanDependents"].as_bool().map(|o| {
+                if o {
+                    Propagation::Orphan
+                } else {
+                    Propagation::Background
+                }
+            }),
             Some("Orphan") => Some(Propagation::Orphan),
             Some("Background") => Some(Propagation::Background),
             Some("Foreground") => Some(Propagation::Foreground),
@@ -50,7 +56,9 @@ impl DeleteOptions {
                 let cause = crate::status::Cause::new(
                     "FieldValueNotSupported",
                     "propagationPolicy",
-                    format!("Unsupported value: {other:?}: supported values: \"Foreground\", \"Background\", \"Orphan\", \"nil\""),
+                    format!(
+                        "Unsupported value: {other:?}: supported values: \"Foreground\", \"Background\", \"Orphan\", \"nil\""
+                    ),
                 );
                 return Err(Status::invalid("", "DeleteOptions", "", vec![cause]));
             }
@@ -79,27 +87,43 @@ impl Server {
     ///
     /// # Errors
     /// 404, 409 when a precondition does not hold.
-    pub fn delete(&self, call: &mut Call, r: &Resource, ns: &str, name: &str, o: &DeleteOptions) -> Result<Deleted, Status> {
+    pub fn delete(
+        &self,
+        call: &mut Call,
+        r: &Resource,
+        ns: &str,
+        name: &str,
+        o: &DeleteOptions,
+    ) -> Result<Deleted, Status> {
         loop {
             let stored = self.stored(r, ns, name)?;
             preconditions(r, name, &stored.value, o)?;
             self.admit_delete(r, name)?;
             let (new, goes) = mark(r, &stored.value, o, self.clock.now());
             if call.dry_run {
-                return Ok(Deleted { object: r.present(&stored), now: goes });
+                return Ok(Deleted {
+                    object: r.present(&stored),
+                    now: goes,
+                });
             }
             let key = Key::new(if r.namespaced { ns } else { "" }, name);
             let done = if goes {
                 self.store.remove(&r.storage, &key, stored.revision, new)
             } else if new == *stored.value {
-                return Ok(Deleted { object: r.present(&stored), now: false });
+                return Ok(Deleted {
+                    object: r.present(&stored),
+                    now: false,
+                });
             } else {
                 self.store.put(&r.storage, key, Expect::Revision(stored.revision), new)
             };
             match done {
                 Ok(object) => {
                     self.written(r, (!goes).then_some(&object));
-                    return Ok(Deleted { object: r.present(&object), now: goes });
+                    return Ok(Deleted {
+                        object: r.present(&object),
+                        now: goes,
+                    });
                 }
                 Err(StoreError::Absent) => return Err(Status::not_found(&r.group, &r.plural, name)),
                 Err(_) => {}
@@ -112,7 +136,12 @@ impl Server {
     /// # Errors
     /// The first refusal that is not 404.
     pub fn delete_collection(
-        &self, call: &mut Call, r: &Resource, ns: Option<&str>, which: &ListOptions, o: &DeleteOptions,
+        &self,
+        call: &mut Call,
+        r: &Resource,
+        ns: Option<&str>,
+        which: &ListOptions,
+        o: &DeleteOptions,
     ) -> Result<super::List, Status> {
         let list = self.list(r, ns, which)?;
         for object in &list.objects {
@@ -132,7 +161,9 @@ fn preconditions(r: &Resource, name: &str, v: &Value, o: &DeleteOptions) -> Resu
         return Err(Status::conflict(&r.group, &r.plural, name, &why));
     }
     if let Some(want) = o.resource_version.as_deref().filter(|v| *v != rv) {
-        let why = format!("Precondition failed: ResourceVersion in precondition: {want}, ResourceVersion in object meta: {rv}");
+        let why = format!(
+            "Precondition failed: ResourceVersion in precondition: {want}, ResourceVersion in object meta: {rv}"
+        );
         return Err(Status::conflict(&r.group, &r.plural, name, &why));
     }
     Ok(())
@@ -148,7 +179,10 @@ fn grace(r: &Resource, v: &Value, o: &DeleteOptions) -> i64 {
         return 0;
     }
     // A negative period counts as one second.
-    let g = o.grace_period_seconds.or(v["spec"]["terminationGracePeriodSeconds"].as_i64()).unwrap_or(30);
+    let g = o
+        .grace_period_seconds
+        .or(v["spec"]["terminationGracePeriodSeconds"].as_i64())
+        .unwrap_or(30);
     if g < 0 { 1 } else { g }
 }
 
@@ -185,9 +219,16 @@ fn mark(r: &Resource, old: &Value, o: &DeleteOptions, now: jiff::Timestamp) -> (
         } else {
             now
         };
-        m.insert("deletionTimestamp".into(), json!(rfc3339(start + jiff::SignedDuration::from_secs(g))));
+        m.insert(
+            "deletionTimestamp".into(),
+            json!(rfc3339(start + jiff::SignedDuration::from_secs(g))),
+        );
         m.insert("deletionGracePeriodSeconds".into(), json!(g));
-        if let Some(n) = m.get("generation").and_then(Value::as_i64).filter(|n| *n > 0 && !marked) {
+        if let Some(n) = m
+            .get("generation")
+            .and_then(Value::as_i64)
+            .filter(|n| *n > 0 && !marked)
+        {
             m.insert("generation".into(), json!(n + 1));
         }
         if r.is("", "namespaces") {
@@ -209,6 +250,12 @@ pub(crate) fn answers_with_object(r: &Resource) -> bool {
         && r.group.is_empty()
         && matches!(
             &*r.plural,
-            "pods" | "services" | "persistentvolumeclaims" | "persistentvolumes" | "serviceaccounts" | "podtemplates" | "resourcequotas"
+            "pods"
+                | "services"
+                | "persistentvolumeclaims"
+                | "persistentvolumes"
+                | "serviceaccounts"
+                | "podtemplates"
+                | "resourcequotas"
         )
 }

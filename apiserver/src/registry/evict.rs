@@ -19,11 +19,21 @@ impl Server {
     pub fn bind(&self, call: &mut Call, pods: &Resource, ns: &str, name: &str, binding: &Value) -> Result<(), Status> {
         let node = text(binding, "/target/name").to_owned();
         if node.is_empty() {
-            return Err(Status::invalid("", "Binding", name, vec![Cause::required("target.name", "")]));
+            return Err(Status::invalid(
+                "",
+                "Binding",
+                name,
+                vec![Cause::required("target.name", "")],
+            ));
         }
         let uid = text(binding, "/metadata/uid").to_owned();
         let now = self.now();
-        let t = Target { resource: pods, namespace: ns, name, subresource: Some("binding") };
+        let t = Target {
+            resource: pods,
+            namespace: ns,
+            name,
+            subresource: Some("binding"),
+        };
         self.modify(call, &t, false, &mut |_, old| {
             let refused = |why: String| Err(Status::conflict("", "pods/binding", name, &why));
             let mut v = (*old.value).clone();
@@ -52,7 +62,10 @@ impl Server {
                 &mut v,
                 json!({"type": "PodScheduled", "status": "True", "lastProbeTime": null, "lastTransitionTime": now}),
             );
-            Ok(Proposal { value: v, tracked: false })
+            Ok(Proposal {
+                value: v,
+                tracked: false,
+            })
         })
         .map(drop)
     }
@@ -61,11 +74,19 @@ impl Server {
     ///
     /// # Errors
     /// 404, 429 when the budget does not allow it now.
-    pub fn evict(&self, call: &mut Call, pods: &Resource, ns: &str, name: &str, eviction: &Value) -> Result<(), Status> {
+    pub fn evict(
+        &self,
+        call: &mut Call,
+        pods: &Resource,
+        ns: &str,
+        name: &str,
+        eviction: &Value,
+    ) -> Result<(), Status> {
         let pod = self.get(pods, ns, name)?;
         let options = DeleteOptions::from_body(&eviction["deleteOptions"])?;
         let phase = text(&pod.value, "/status/phase");
-        let free = matches!(phase, "Succeeded" | "Failed" | "Pending") || !pod.value["metadata"]["deletionTimestamp"].is_null();
+        let free = matches!(phase, "Succeeded" | "Failed" | "Pending")
+            || !pod.value["metadata"]["deletionTimestamp"].is_null();
         if !free {
             self.check_budgets(pods, ns, name, &pod.value)?;
         }
@@ -91,7 +112,9 @@ impl Server {
         let peers = self.store.list(&pods.storage, Some(ns), None).objects;
         let peers: Vec<_> = peers
             .iter()
-            .filter(|p| selects(&budget.value, &p.value) && !matches!(text(&p.value, "/status/phase"), "Succeeded" | "Failed"))
+            .filter(|p| {
+                selects(&budget.value, &p.value) && !matches!(text(&p.value, "/status/phase"), "Succeeded" | "Failed")
+            })
             .collect();
         let healthy = peers.iter().filter(|p| is_healthy(&p.value)).count() as i64;
         let expected = peers.len() as i64;
@@ -102,12 +125,16 @@ impl Server {
             expected - scaled(&spec["maxUnavailable"], expected)
         };
         if is_healthy(pod) && healthy - wanted <= 0 {
-            let mut s = Status::too_many_requests("Cannot evict pod as it would violate the pod's disruption budget.", 10);
+            let mut s =
+                Status::too_many_requests("Cannot evict pod as it would violate the pod's disruption budget.", 10);
             let why = format!(
                 "The disruption budget {} needs {wanted} healthy pods and has {healthy} currently",
                 budget.name()
             );
-            s.details = Some(Box::new(Details { causes: vec![Cause::new("DisruptionBudget", "", why)], ..Details::default() }));
+            s.details = Some(Box::new(Details {
+                causes: vec![Cause::new("DisruptionBudget", "", why)],
+                ..Details::default()
+            }));
             return Err(s);
         }
         Ok(())
@@ -116,7 +143,10 @@ impl Server {
 
 fn is_healthy(p: &Value) -> bool {
     let ready = |c: &Value| c["type"] == "Ready" && c["status"] == "True";
-    p["metadata"]["deletionTimestamp"].is_null() && p["status"]["conditions"].as_array().is_some_and(|a| a.iter().any(ready))
+    p["metadata"]["deletionTimestamp"].is_null()
+        && p["status"]["conditions"]
+            .as_array()
+            .is_some_and(|a| a.iter().any(ready))
 }
 
 /// A number, or a percentage of `of` rounded up (intstr.GetScaledValueFromIntOrPercent).

@@ -33,7 +33,10 @@ pub(super) fn child<'a>(v: &'a mut Value, key: &str) -> &'a mut Map<String, Valu
 
 /// The finalizers.
 pub(super) fn finalizers(v: &Value) -> Vec<String> {
-    let list = v["metadata"]["finalizers"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let list = v["metadata"]["finalizers"]
+        .as_array()
+        .map(Vec::as_slice)
+        .unwrap_or_default();
     list.iter().filter_map(Value::as_str).map(str::to_owned).collect()
 }
 
@@ -50,7 +53,9 @@ pub(super) fn set_finalizers(v: &mut Value, list: &[String]) {
 /// Whether two objects are the same but for `metadata` and `status` (what counts a generation).
 pub(super) fn same_spec(a: &Value, b: &Value, ignore_status: bool) -> bool {
     let keep = |k: &&String| *k != "metadata" && *k != "apiVersion" && !(ignore_status && *k == "status");
-    let (Some(a), Some(b)) = (a.as_object(), b.as_object()) else { return a == b };
+    let (Some(a), Some(b)) = (a.as_object(), b.as_object()) else {
+        return a == b;
+    };
     let keys: std::collections::BTreeSet<&String> = a.keys().chain(b.keys()).filter(keep).collect();
     keys.into_iter().all(|k| a.get(k) == b.get(k))
 }

@@ -19,7 +19,7 @@ mod update;
 
 pub use call::{Call, FieldValidation, User};
 pub use catalog::Catalog;
-pub use delete::{Deleted, DeleteOptions, Propagation};
+pub use delete::{DeleteOptions, Deleted, Propagation};
 pub use patch::PatchKind;
 pub use read::{List, ListOptions};
 pub(crate) use resource::api_version;

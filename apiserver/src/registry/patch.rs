@@ -58,11 +58,16 @@ impl Server {
         let r = t.resource;
         let mut body = body.clone();
         if text(&body, "/apiVersion").is_empty() || text(&body, "/kind").is_empty() {
-            return Err(Status::bad_request("apiVersion and kind must be set in an applied configuration"));
+            return Err(Status::bad_request(
+                "apiVersion and kind must be set in an applied configuration",
+            ));
         }
         super::server::check_type(r, &mut body)?;
         same_name(t, &body)?;
-        if body["metadata"].get("managedFields").is_some_and(|m| m.as_array().is_none_or(|a| !a.is_empty())) {
+        if body["metadata"]
+            .get("managedFields")
+            .is_some_and(|m| m.as_array().is_none_or(|a| !a.is_empty()))
+        {
             return Err(Status::bad_request("metadata.managedFields must be nil"));
         }
         super::meta::metadata(&mut body).insert("name".into(), json!(t.name));
@@ -72,15 +77,27 @@ impl Server {
         let schema = r.schema();
         // Typos are told before the merge, and what is unknown has no owner.
         if let Some(mode) = call.validation {
-            let mut probe = Call { validation: Some(mode), ..call.clone() };
+            let mut probe = Call {
+                validation: Some(mode),
+                ..call.clone()
+            };
             self.fit_unknown(&mut probe, r, &mut body)?;
             call.warnings = probe.warnings;
         }
         let sub = t.subresource.unwrap_or_default();
         let now = self.now();
         let merge = |live: Option<&Value>, manager: &str| {
-            patch::apply(live, &body, manager, &schema, force, sub, &now, reset_fields(r, t.subresource))
-                .map_err(apply_refused)
+            patch::apply(
+                live,
+                &body,
+                manager,
+                &schema,
+                force,
+                sub,
+                &now,
+                reset_fields(r, t.subresource),
+            )
+            .map_err(apply_refused)
         };
         if self.stored(r, t.namespace, t.name).is_err() {
             if t.subresource.is_some() {
@@ -93,7 +110,12 @@ impl Server {
             match self.create(call, r, t.namespace, Some(t.name), value) {
                 // Somebody was faster: then it is a change.
                 Err(s) if s.is_already_exists() => {}
-                done => return Ok(Written { object: done?, created: true }),
+                done => {
+                    return Ok(Written {
+                        object: done?,
+                        created: true,
+                    });
+                }
             }
         }
         self.modify(call, t, false, &mut |call, old| {
@@ -111,7 +133,10 @@ impl Server {
         }
         match call.validation {
             Some(super::FieldValidation::Strict) => {
-                return Err(Status::bad_request(format!("strict decoding error: {}", unknown.join(", "))));
+                return Err(Status::bad_request(format!(
+                    "strict decoding error: {}",
+                    unknown.join(", ")
+                )));
             }
             Some(super::FieldValidation::Warn) => call.warnings.extend(unknown),
             _ => {}
@@ -124,7 +149,10 @@ impl Server {
 fn same_name(t: &Target<'_>, v: &Value) -> Result<(), Status> {
     let name = text(v, "/metadata/name");
     if !name.is_empty() && name != t.name {
-        return Err(Status::bad_request(format!("the name of the object ({name}) does not match the name on the URL ({})", t.name)));
+        return Err(Status::bad_request(format!(
+            "the name of the object ({name}) does not match the name on the URL ({})",
+            t.name
+        )));
     }
     let ns = text(v, "/metadata/namespace");
     if t.resource.namespaced && !ns.is_empty() && ns != t.namespace {
@@ -152,7 +180,10 @@ fn apply_refused(e: ApplyError) -> Status {
         // Upstream answers 500 here, with this text.
         ApplyError::NotTyped(m) => Status::new(500, "InternalError", m),
         ApplyError::Conflicts(list) => {
-            let causes = list.iter().map(|c| Cause::new("FieldManagerConflict", c.field.clone(), c.message())).collect();
+            let causes = list
+                .iter()
+                .map(|c| Cause::new("FieldManagerConflict", c.field.clone(), c.message()))
+                .collect();
             Status::apply_conflict(ApplyError::Conflicts(list).to_string(), causes)
         }
     }

@@ -51,7 +51,9 @@ impl ListOptions {
     /// Whether an object is asked for.
     #[must_use]
     pub fn matches(&self, value: &serde_json::Value) -> bool {
-        self.labels.as_ref().is_none_or(|l| l.matches(&value["metadata"]["labels"]))
+        self.labels
+            .as_ref()
+            .is_none_or(|l| l.matches(&value["metadata"]["labels"]))
             && self.fields.as_ref().is_none_or(|f| f.matches(value))
     }
 
@@ -75,7 +77,9 @@ impl Server {
     /// One object as it is stored.
     pub(super) fn stored(&self, r: &Resource, ns: &str, name: &str) -> Result<Arc<Object>, Status> {
         let key = Key::new(if r.namespaced { ns } else { "" }, name);
-        self.store.get(&r.storage, &key).ok_or_else(|| Status::not_found(&r.group, &r.plural, name))
+        self.store
+            .get(&r.storage, &key)
+            .ok_or_else(|| Status::not_found(&r.group, &r.plural, name))
     }
 
     /// Objects (of `ns`), by namespace and name.
@@ -90,11 +94,19 @@ impl Server {
         let after = token.as_ref().map(|t| Key::new(t.ns.clone(), t.name.clone()));
         let ns = ns.filter(|_| r.namespaced);
         // A list of one name is a look-up.
-        let exact = o.fields.as_ref().and_then(|f| f.exact("metadata.name")).filter(|_| ns.is_some() || !r.namespaced);
+        let exact = o
+            .fields
+            .as_ref()
+            .and_then(|f| f.exact("metadata.name"))
+            .filter(|_| ns.is_some() || !r.namespaced);
         let page = match exact {
             Some(name) => {
-                let mut page = crate::store::Page { revision: self.store.revision(), ..Default::default() };
-                page.objects.extend(self.store.get(&r.storage, &Key::new(ns.unwrap_or_default(), name)));
+                let mut page = crate::store::Page {
+                    revision: self.store.revision(),
+                    ..Default::default()
+                };
+                page.objects
+                    .extend(self.store.get(&r.storage, &Key::new(ns.unwrap_or_default(), name)));
                 page
             }
             None => self.store.list(&r.storage, ns, after.as_ref()),
@@ -103,7 +115,10 @@ impl Server {
             return Err(too_new(o.not_older_than, page.revision));
         }
         let everything = o.is_everything();
-        let mut list = List { revision: token.map_or(page.revision, |t| t.rv), ..List::default() };
+        let mut list = List {
+            revision: token.map_or(page.revision, |t| t.rv),
+            ..List::default()
+        };
         let total = page.objects.len();
         for (i, stored) in page.objects.iter().enumerate() {
             let object = r.present(stored);
@@ -112,7 +127,11 @@ impl Server {
             }
             if o.limit > 0 && list.objects.len() == o.limit {
                 let last = &list.objects[list.objects.len() - 1];
-                let t = Token { rv: list.revision, ns: last.namespace().to_owned(), name: last.name().to_owned() };
+                let t = Token {
+                    rv: list.revision,
+                    ns: last.namespace().to_owned(),
+                    name: last.name().to_owned(),
+                };
                 list.more = Some(URL_SAFE_NO_PAD.encode(serde_json::to_vec(&t).unwrap_or_default()));
                 list.remaining = everything.then_some(total - i);
                 break;
@@ -130,9 +149,17 @@ fn decode(token: &str) -> Option<Token> {
 /// 504 of a resourceVersion from the future (`storage.NewTooLargeResourceVersionError`).
 pub(crate) fn too_new(asked: u64, current: u64) -> Status {
     let cause = Cause::new("ResourceVersionTooLarge", "", "Too large resource version");
-    let details = Details { causes: vec![cause], retry_after_seconds: 1, ..Details::default() };
+    let details = Details {
+        causes: vec![cause],
+        retry_after_seconds: 1,
+        ..Details::default()
+    };
     Status {
         details: Some(Box::new(details)),
-        ..Status::new(504, "Timeout", format!("Too large resource version: {asked}, current: {current}"))
+        ..Status::new(
+            504,
+            "Timeout",
+            format!("Too large resource version: {asked}, current: {current}"),
+        )
     }
 }

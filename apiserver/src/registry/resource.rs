@@ -93,14 +93,31 @@ pub struct Resource {
 
 /// Built-in kinds whose objects count their generations (their registries' strategies set it).
 const GENERATED: &[&str] = &[
-    "/pods", "/replicationcontrollers", "/podtemplates", "apps/deployments", "apps/replicasets", "apps/daemonsets", "apps/statefulsets",
-    "batch/jobs", "batch/cronjobs", "networking.k8s.io/ingresses", "networking.k8s.io/networkpolicies",
-    "networking.k8s.io/ingressclasses", "networking.k8s.io/servicecidrs", "policy/poddisruptionbudgets", "autoscaling/horizontalpodautoscalers",
-    "apiextensions.k8s.io/customresourcedefinitions", "admissionregistration.k8s.io/mutatingwebhookconfigurations",
-    "admissionregistration.k8s.io/validatingwebhookconfigurations", "admissionregistration.k8s.io/validatingadmissionpolicies",
-    "admissionregistration.k8s.io/validatingadmissionpolicybindings", "discovery.k8s.io/endpointslices",
-    "flowcontrol.apiserver.k8s.io/flowschemas", "flowcontrol.apiserver.k8s.io/prioritylevelconfigurations",
-    "scheduling.k8s.io/priorityclasses", "resource.k8s.io/resourceslices",
+    "/pods",
+    "/replicationcontrollers",
+    "/podtemplates",
+    "apps/deployments",
+    "apps/replicasets",
+    "apps/daemonsets",
+    "apps/statefulsets",
+    "batch/jobs",
+    "batch/cronjobs",
+    "networking.k8s.io/ingresses",
+    "networking.k8s.io/networkpolicies",
+    "networking.k8s.io/ingressclasses",
+    "networking.k8s.io/servicecidrs",
+    "policy/poddisruptionbudgets",
+    "autoscaling/horizontalpodautoscalers",
+    "apiextensions.k8s.io/customresourcedefinitions",
+    "admissionregistration.k8s.io/mutatingwebhookconfigurations",
+    "admissionregistration.k8s.io/validatingwebhookconfigurations",
+    "admissionregistration.k8s.io/validatingadmissionpolicies",
+    "admissionregistration.k8s.io/validatingadmissionpolicybindings",
+    "discovery.k8s.io/endpointslices",
+    "flowcontrol.apiserver.k8s.io/flowschemas",
+    "flowcontrol.apiserver.k8s.io/prioritylevelconfigurations",
+    "scheduling.k8s.io/priorityclasses",
+    "resource.k8s.io/resourceslices",
 ];
 
 impl Resource {
@@ -136,7 +153,11 @@ impl Resource {
     /// Its name as group, version, resource.
     #[must_use]
     pub fn gvr(&self) -> Gvr {
-        Gvr { group: self.group.clone(), version: self.version.clone(), resource: self.plural.clone() }
+        Gvr {
+            group: self.group.clone(),
+            version: self.version.clone(),
+            resource: self.plural.clone(),
+        }
     }
 
     /// A subresource by name.
@@ -161,7 +182,10 @@ impl Resource {
     #[must_use]
     pub fn has_generation(&self) -> bool {
         self.custom.is_some()
-            || GENERATED.iter().any(|g| g.split_once('/').is_some_and(|(g, p)| g == self.group && p == self.plural))
+            || GENERATED.iter().any(|g| {
+                g.split_once('/')
+                    .is_some_and(|(g, p)| g == self.group && p == self.plural)
+            })
     }
 
     /// Its schema in this version.
@@ -188,7 +212,10 @@ impl Resource {
         if o.value["apiVersion"] == self.api_version.as_str() {
             return o.clone();
         }
-        Arc::new(Object::new(convert::convert((*o.value).clone(), &self.api_version, self.custom.is_some()), o.revision))
+        Arc::new(Object::new(
+            convert::convert((*o.value).clone(), &self.api_version, self.custom.is_some()),
+            o.revision,
+        ))
     }
 
     /// An object of this version as it is to be stored.
@@ -204,5 +231,9 @@ impl Resource {
 /// `group/version`, or `version` in the core group.
 #[must_use]
 pub fn api_version(group: &str, version: &str) -> String {
-    if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") }
+    if group.is_empty() {
+        version.to_owned()
+    } else {
+        format!("{group}/{version}")
+    }
 }

@@ -35,8 +35,12 @@ fn scale_of(r: &Resource, o: &Object) -> Value {
     let selector = match (&r.custom, selector) {
         (Some(_), Some(p)) => v.pointer(&p).and_then(Value::as_str).map(str::to_owned),
         (Some(_), None) => None,
-        (None, _) if r.is("", "replicationcontrollers") => Some(LabelSelector::from_map(&v["spec"]["selector"]).to_string()),
-        (None, _) => LabelSelector::from_object(&v["spec"]["selector"]).ok().map(|s| s.to_string()),
+        (None, _) if r.is("", "replicationcontrollers") => {
+            Some(LabelSelector::from_map(&v["spec"]["selector"]).to_string())
+        }
+        (None, _) => LabelSelector::from_object(&v["spec"]["selector"])
+            .ok()
+            .map(|s| s.to_string()),
     };
     if let Some(t) = selector.filter(|t| !t.is_empty()) {
         s["status"]["selector"] = json!(t);
@@ -78,11 +82,17 @@ impl Server {
     }
 
     fn change_scale(
-        &self, call: &mut Call, t: &Target<'_>, wanted: &mut dyn FnMut(&Value) -> Result<Value, Status>,
+        &self,
+        call: &mut Call,
+        t: &Target<'_>,
+        wanted: &mut dyn FnMut(&Value) -> Result<Value, Status>,
     ) -> Result<Value, Status> {
         let r = t.resource;
         let (spec, _, _) = paths(r);
-        let t = Target { subresource: Some("scale"), ..*t };
+        let t = Target {
+            subresource: Some("scale"),
+            ..*t
+        };
         let done = self.modify(call, &t, false, &mut |_, old| {
             let scale = wanted(&scale_of(r, old))?;
             let n = scale["spec"]["replicas"].as_i64().unwrap_or(0);
@@ -96,7 +106,10 @@ impl Server {
                 v["metadata"]["resourceVersion"] = json!(rv);
             }
             set(&mut v, &spec, json!(n));
-            Ok(Proposal { value: v, tracked: false })
+            Ok(Proposal {
+                value: v,
+                tracked: false,
+            })
         })?;
         Ok(scale_of(r, &done.object))
     }

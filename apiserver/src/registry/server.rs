@@ -95,7 +95,9 @@ impl Server {
         // names.maxGeneratedNameLength
         let base: String = base.chars().take(58).collect();
         let suffix: String = self.with_rng(|r| {
-            (0..5).map(|_| char::from(SUFFIX_LETTERS[r.random_range(0..SUFFIX_LETTERS.len())])).collect()
+            (0..5)
+                .map(|_| char::from(SUFFIX_LETTERS[r.random_range(0..SUFFIX_LETTERS.len())]))
+                .collect()
         });
         base + &suffix
     }
@@ -122,7 +124,11 @@ impl Server {
     /// What was registered for `node`.
     #[must_use]
     pub fn node_hook(&self, node: &str) -> Option<Arc<dyn NodeHook>> {
-        self.hooks.lock().unwrap_or_else(PoisonError::into_inner).get(node).cloned()
+        self.hooks
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(node)
+            .cloned()
     }
 }
 
@@ -131,14 +137,19 @@ pub(super) fn refuse(r: &Resource, name: &str, errors: &[FieldError]) -> Result<
     if errors.is_empty() {
         return Ok(());
     }
-    let causes = errors.iter().map(|e| Cause::new(e.reason(), e.path.clone(), e.message())).collect();
+    let causes = errors
+        .iter()
+        .map(|e| Cause::new(e.reason(), e.path.clone(), e.message()))
+        .collect();
     Err(Status::invalid(&r.group, &r.kind, name, causes))
 }
 
 /// 400 unless the object says it is of this resource's version and kind; says so where it says nothing.
 pub(super) fn check_type(r: &Resource, v: &mut Value) -> Result<(), Status> {
     let Some(m) = v.as_object_mut() else {
-        return Err(Status::bad_request("the object provided is unrecognized (must be an object)"));
+        return Err(Status::bad_request(
+            "the object provided is unrecognized (must be an object)",
+        ));
     };
     let said = |k: &str| m.get(k).and_then(Value::as_str).unwrap_or_default().to_owned();
     let (version, kind) = (said("apiVersion"), said("kind"));

@@ -10,6 +10,7 @@ use super::server::check_type;
 use super::{Call, Resource, Server, text};
 use crate::defaults;
 use crate::patch;
+use crate::schema;
 use crate::status::Status;
 use crate::store::{Expect, Key, Object, StoreError};
 
@@ -77,12 +78,21 @@ impl Server {
         }
         self.fit_schema(call, r, &mut value)?;
         let asked = text(&value, "/metadata/resourceVersion").to_owned();
-        if self.stored(r, t.namespace, t.name).is_err() && t.subresource.is_none() && may_create_by_update(r) && asked.is_empty() {
+        if self.stored(r, t.namespace, t.name).is_err()
+            && t.subresource.is_none()
+            && may_create_by_update(r)
+            && asked.is_empty()
+        {
             let object = self.create(call, r, t.namespace, Some(t.name), value)?;
             return Ok(Written { object, created: true });
         }
         let once = !asked.is_empty();
-        self.modify(call, t, once, &mut |_, _| Ok(Proposal { value: value.clone(), tracked: false }))
+        self.modify(call, t, once, &mut |_, _| {
+            Ok(Proposal {
+                value: value.clone(),
+                tracked: false,
+            })
+        })
     }
 
     /// Reads, lets `change` propose a new state (in the version asked for), checks and writes it; again on newer
@@ -106,18 +116,27 @@ impl Server {
             }
             let uid = text(&p.value, "/metadata/uid");
             if !uid.is_empty() && uid != text(&old.value, "/metadata/uid") {
-                let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {}", text(&old.value, "/metadata/uid"));
+                let why = format!(
+                    "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
+                    text(&old.value, "/metadata/uid")
+                );
                 return Err(Status::conflict(&r.group, &r.plural, t.name, &why));
             }
             let new = self.settle(call, t, &old.value, p)?;
             if new == *old.value {
-                return Ok(Written { object: old, created: false });
+                return Ok(Written {
+                    object: old,
+                    created: false,
+                });
             }
             let key = Key::new(if r.namespaced { t.namespace } else { "" }, t.name);
             let goes = gone(&new);
             let new = r.stored(new);
             if call.dry_run {
-                return Ok(Written { object: r.present(&Arc::new(Object::new(new, stored.revision))), created: false });
+                return Ok(Written {
+                    object: r.present(&Arc::new(Object::new(new, stored.revision))),
+                    created: false,
+                });
             }
             let done = if goes {
                 self.store.remove(&r.storage, &key, stored.revision, new)
@@ -127,7 +146,10 @@ impl Server {
             match done {
                 Ok(object) => {
                     self.written(r, (!goes).then_some(&object));
-                    return Ok(Written { object: r.present(&object), created: false });
+                    return Ok(Written {
+                        object: r.present(&object),
+                        created: false,
+                    });
                 }
                 Err(StoreError::Changed | StoreError::Absent) if !once => {}
                 Err(StoreError::Absent) => return Err(Status::not_found(&r.group, &r.plural, t.name)),
@@ -173,6 +195,8 @@ impl Server {
         }
         if r.custom.is_none() {
             defaults::default_builtin(&r.group, &r.version, &r.kind, &mut new);
+        } else if p.tracked {
+            schema::apply_defaults(&r.schema(), &mut new);
         }
         self.admit_update(call, r, t.subresource, old, &mut new)?;
         if r.has_generation() {
@@ -182,9 +206,17 @@ impl Server {
             metadata(&mut new).insert("generation".into(), json!(g + i64::from(changed)));
         }
         if !p.tracked {
-            let (schema, now) = (r.schema(), self.now());
+            let (own, now) = (r.schema(), self.now());
             let sub = t.subresource.unwrap_or_default();
-            patch::track_update(Some(old), &mut new, &call.manager, sub, &schema, &now, reset_fields(r, t.subresource));
+            patch::track_update(
+                Some(old),
+                &mut new,
+                &call.manager,
+                sub,
+                &own,
+                &now,
+                reset_fields(r, t.subresource),
+            );
         }
         if same_but_for_times(old, &new) {
             return Ok(old.clone());
@@ -201,19 +233,28 @@ impl Server {
 
 /// Whether only `managedFields` tell the two apart, and they only by their times.
 fn same_but_for_times(old: &Value, new: &Value) -> bool {
-    let (Some(a), Some(b)) = (old.as_object(), new.as_object()) else { return false };
+    let (Some(a), Some(b)) = (old.as_object(), new.as_object()) else {
+        return false;
+    };
     if a.len() != b.len() || a.iter().any(|(k, v)| k != "metadata" && b.get(k) != Some(v)) {
         return false;
     }
-    let (Some(a), Some(b)) = (old["metadata"].as_object(), new["metadata"].as_object()) else { return false };
+    let (Some(a), Some(b)) = (old["metadata"].as_object(), new["metadata"].as_object()) else {
+        return false;
+    };
     if a.len() != b.len() || a.iter().any(|(k, v)| k != "managedFields" && b.get(k) != Some(v)) {
         return false;
     }
-    let (Some(a), Some(b)) = (old["metadata"]["managedFields"].as_array(), new["metadata"]["managedFields"].as_array()) else {
+    let (Some(a), Some(b)) = (
+        old["metadata"]["managedFields"].as_array(),
+        new["metadata"]["managedFields"].as_array(),
+    ) else {
         return old["metadata"].get("managedFields") == new["metadata"].get("managedFields");
     };
     let same = |x: &Value, y: &Value| {
-        ["manager", "operation", "apiVersion", "subresource", "fieldsV1"].iter().all(|k| x.get(*k) == y.get(*k))
+        ["manager", "operation", "apiVersion", "subresource", "fieldsV1"]
+            .iter()
+            .all(|k| x.get(*k) == y.get(*k))
     };
     a.len() == b.len() && a.iter().zip(b).all(|(x, y)| same(x, y))
 }
@@ -223,7 +264,15 @@ fn keep_metadata(old: &Value, new: &mut Value) {
     let was = old["metadata"].as_object();
     let m = metadata(new);
     for k in [
-        "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation", "name", "namespace", "resourceVersion", "generateName",
+        "uid",
+        "creationTimestamp",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+        "generation",
+        "name",
+        "namespace",
+        "resourceVersion",
+        "generateName",
         "selfLink",
     ] {
         match was.and_then(|w| w.get(k)) {

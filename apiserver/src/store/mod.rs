@@ -37,7 +37,10 @@ pub struct Key {
 impl Key {
     /// A key from its parts.
     pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
-        Self { namespace: namespace.into(), name: name.into() }
+        Self {
+            namespace: namespace.into(),
+            name: name.into(),
+        }
     }
 }
 
@@ -101,7 +104,13 @@ pub struct Store {
 impl Default for Store {
     fn default() -> Self {
         // Kubernetes reserves 0; etcd's first write is 2.
-        Self { state: Mutex::new(State { revision: 1, tables: BTreeMap::new(), watchers_of_all: Vec::new() }) }
+        Self {
+            state: Mutex::new(State {
+                revision: 1,
+                tables: BTreeMap::new(),
+                watchers_of_all: Vec::new(),
+            }),
+        }
     }
 }
 
@@ -133,7 +142,12 @@ impl Store {
     pub fn list(&self, resource: &Gvr, namespace: Option<&str>, after: Option<&Key>) -> Page {
         let state = self.state();
         let revision = state.revision;
-        let Some(table) = state.tables.get(resource) else { return Page { objects: Vec::new(), revision } };
+        let Some(table) = state.tables.get(resource) else {
+            return Page {
+                objects: Vec::new(),
+                revision,
+            };
+        };
         let start = match (after, namespace) {
             (Some(k), _) => Bound::Excluded(k.clone()),
             (None, Some(ns)) => Bound::Included(Key::new(ns, "")),
@@ -142,7 +156,10 @@ impl Store {
         let range = table.objects.range((start, Bound::Unbounded));
         let objects = match namespace {
             None => range.map(|(_, o)| o.clone()).collect(),
-            Some(ns) => range.take_while(|(k, _)| k.namespace == ns).map(|(_, o)| o.clone()).collect(),
+            Some(ns) => range
+                .take_while(|(k, _)| k.namespace == ns)
+                .map(|(_, o)| o.clone())
+                .collect(),
         };
         Page { objects, revision }
     }
@@ -150,14 +167,25 @@ impl Store {
     /// Every resource that has an object now, in order.
     #[must_use]
     pub fn resources(&self) -> Vec<ResourceKey> {
-        self.state().tables.iter().filter(|(_, t)| !t.objects.is_empty()).map(|(k, _)| k.clone()).collect()
+        self.state()
+            .tables
+            .iter()
+            .filter(|(_, t)| !t.objects.is_empty())
+            .map(|(k, _)| k.clone())
+            .collect()
     }
 
     /// Writes `value` (its resourceVersion is set here) as the object at `key`.
     ///
     /// # Errors
     /// [`StoreError`] when what is there is not what `expect` says.
-    pub fn put(&self, resource: &ResourceKey, key: Key, expect: Expect, mut value: Value) -> Result<Arc<Object>, StoreError> {
+    pub fn put(
+        &self,
+        resource: &ResourceKey,
+        key: Key,
+        expect: Expect,
+        mut value: Value,
+    ) -> Result<Arc<Object>, StoreError> {
         let mut state = self.state();
         let state = &mut *state;
         let table = state.tables.entry(resource.clone()).or_default();
@@ -173,8 +201,18 @@ impl Store {
         object::set_revision(&mut value, revision);
         let object = Arc::new(Object::new(value, revision));
         table.objects.insert(key, object.clone());
-        let kind = if previous.is_some() { EventKind::Modified } else { EventKind::Added };
-        let event = Event { kind, resource: resource.clone(), object: object.clone(), previous, revision };
+        let kind = if previous.is_some() {
+            EventKind::Modified
+        } else {
+            EventKind::Added
+        };
+        let event = Event {
+            kind,
+            resource: resource.clone(),
+            object: object.clone(),
+            previous,
+            revision,
+        };
         Self::publish(table, &mut state.watchers_of_all, event);
         Ok(object)
     }
@@ -183,7 +221,13 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`] when it is not there at `revision`.
-    pub fn remove(&self, resource: &ResourceKey, key: &Key, revision: Revision, mut last: Value) -> Result<Arc<Object>, StoreError> {
+    pub fn remove(
+        &self,
+        resource: &ResourceKey,
+        key: &Key,
+        revision: Revision,
+        mut last: Value,
+    ) -> Result<Arc<Object>, StoreError> {
         let mut state = self.state();
         let state = &mut *state;
         let table = state.tables.entry(resource.clone()).or_default();
@@ -197,8 +241,13 @@ impl Store {
         let revision = state.revision;
         object::set_revision(&mut last, revision);
         let object = Arc::new(Object::new(last, revision));
-        let event =
-            Event { kind: EventKind::Deleted, resource: resource.clone(), object: object.clone(), previous, revision };
+        let event = Event {
+            kind: EventKind::Deleted,
+            resource: resource.clone(),
+            object: object.clone(),
+            previous,
+            revision,
+        };
         Self::publish(table, &mut state.watchers_of_all, event);
         Ok(object)
     }
@@ -307,10 +356,22 @@ mod tests {
         let r: ResourceKey = Arc::new(Gvr::new("", "v1", "configmaps"));
         let a = store.put(&r, Key::new("n", "a"), Expect::Absent, object("a")).unwrap();
         let mut w = store.watch_since(&r, a.revision).unwrap();
-        let b = store.put(&r, Key::new("n", "a"), Expect::Revision(a.revision), object("a")).unwrap();
+        let b = store
+            .put(&r, Key::new("n", "a"), Expect::Revision(a.revision), object("a"))
+            .unwrap();
         assert!(b.revision > a.revision);
-        assert_eq!(store.put(&r, Key::new("n", "a"), Expect::Revision(a.revision), object("a")).unwrap_err(), StoreError::Changed);
-        assert_eq!(store.put(&r, Key::new("n", "a"), Expect::Absent, object("a")).unwrap_err(), StoreError::Exists);
+        assert_eq!(
+            store
+                .put(&r, Key::new("n", "a"), Expect::Revision(a.revision), object("a"))
+                .unwrap_err(),
+            StoreError::Changed
+        );
+        assert_eq!(
+            store
+                .put(&r, Key::new("n", "a"), Expect::Absent, object("a"))
+                .unwrap_err(),
+            StoreError::Exists
+        );
         store.remove(&r, &Key::new("n", "a"), b.revision, object("a")).unwrap();
         let seen: Vec<_> = std::iter::from_fn(|| w.try_recv().ok()).map(|e| e.kind).collect();
         assert_eq!(seen, [EventKind::Modified, EventKind::Deleted]);
@@ -323,9 +384,15 @@ mod tests {
         let first = store.put(&r, Key::new("n", "a"), Expect::Absent, object("a")).unwrap();
         let mut last = first.revision;
         for _ in 0..=HISTORY {
-            last = store.put(&r, Key::new("n", "a"), Expect::Revision(last), object("a")).unwrap().revision;
+            last = store
+                .put(&r, Key::new("n", "a"), Expect::Revision(last), object("a"))
+                .unwrap()
+                .revision;
         }
-        assert!(matches!(store.watch_since(&r, first.revision), Err(StoreError::TooOld(..))));
+        assert!(matches!(
+            store.watch_since(&r, first.revision),
+            Err(StoreError::TooOld(..))
+        ));
         assert!(store.watch_since(&r, last).is_ok());
     }
 

@@ -22,12 +22,18 @@ impl Object {
     /// A state from its value.
     #[must_use]
     pub fn new(value: Value, revision: Revision) -> Self {
-        Self { value: Arc::new(value), revision, bytes: OnceLock::new() }
+        Self {
+            value: Arc::new(value),
+            revision,
+            bytes: OnceLock::new(),
+        }
     }
 
     /// The object as JSON, serialised once for all who read it.
     pub fn bytes(&self) -> Bytes {
-        self.bytes.get_or_init(|| Bytes::from(serde_json::to_vec(&*self.value).unwrap_or_default())).clone()
+        self.bytes
+            .get_or_init(|| Bytes::from(serde_json::to_vec(&*self.value).unwrap_or_default()))
+            .clone()
     }
 
     /// `metadata.name`.

@@ -9,7 +9,7 @@ mod progress;
 mod report;
 mod run;
 mod schedule;
-mod schema;
+pub mod schema;
 mod select;
 mod state;
 mod up;

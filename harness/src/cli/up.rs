@@ -138,8 +138,8 @@ async fn keep(
             () = cancel.cancelled() => break,
             Ok((mut s, _)) = listener.accept() => {
                 let mut word = String::new();
-                let read = (&mut s).take(16).read_to_string(&mut word);
-                let _ = tokio::time::timeout(Duration::from_secs(1), read).await;
+                let mut limited = (&mut s).take(16);
+                let _ = tokio::time::timeout(Duration::from_secs(1), limited.read_to_string(&mut word)).await;
                 if word.trim() == "down" {
                     asker = Some(s);
                     break;

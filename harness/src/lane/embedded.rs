@@ -122,6 +122,7 @@ struct State {
     clusters: BTreeMap<String, Arc<ApiCluster>>,
     processes: BTreeMap<String, Process>,
     tasks: Vec<JoinHandle<()>>,
+    hub_controllers: tokio::task::JoinSet<()>,
     /// Registrations that are accepted as soon as they are there.
     accepted: Arc<std::sync::Mutex<std::collections::BTreeSet<String>>>,
     changed: Option<tokio::sync::watch::Sender<u64>>,
@@ -188,10 +189,16 @@ impl Embedded {
             kubeconfigs.insert(c.name.value.clone(), cluster.kubeconfig());
             self.prepare(c, &cluster.client()).await?;
             let mut state = self.state.lock().await;
+            if c.role == ClusterRole::Hub {
+                let stop = self.cancel.child_token();
+                let (local, ca) = (cluster.local(), cluster.ca().clone());
+                let tasks = &mut state.hub_controllers;
+                cfn_apiserver::controllers::spawn_without_workloads(local, self.node_timers(), ca, stop, tasks);
+            }
             state.clusters.insert(c.name.value.clone(), cluster.clone());
             let mut number = 0;
             for n in &c.nodes {
-                for name in n.names() {
+                for name in n.names().collect::<Vec<_>>() {
                     let cidr = format!("10.{}.{number}.0/24", i + 1);
                     number += 1;
                     self.net.add_host(&name, n.site.as_ref().unwrap_or(&c.site));
@@ -247,7 +254,8 @@ impl Embedded {
             extra_sans: Vec::new(),
             timers: self.node_timers(),
             workloads: workloads::of_cluster(&c.name, service_time, self.defects.drop_context),
-            controllers: true,
+            // A hub's workloads are templates: none of them runs there.
+            controllers: c.role == ClusterRole::Member,
             allow_anonymous_health: true,
             bootstrap_token: format!("cfnage.{:016x}", self.seed.child(&format!("token/{}", c.name)).0),
         })
@@ -422,7 +430,6 @@ impl Embedded {
             timers: cfn_scheduler::controllers::Timers {
                 cluster_monitor_period: t.of("clusterMonitorPeriod"),
                 cluster_monitor_grace_period: t.of("clusterMonitorGracePeriod"),
-                cluster_startup_grace_period: t.of("clusterStartupGracePeriod"),
                 cluster_failure_threshold: t.of("clusterFailureThreshold"),
                 cluster_success_threshold: t.of("clusterSuccessThreshold"),
                 failover_eviction_timeout: t.of("failoverEvictionTimeout"),
@@ -656,6 +663,8 @@ impl Controls for Embedded {
         let mut state = self.state.lock().await;
         let component = format!("agent/{cluster}");
         self.kill(&mut state, &component).await;
+        // What left is a stranger: it asks for a new identity.
+        let _ = std::fs::remove_dir_all(self.dir.join("agent").join(cluster));
         self.start(&mut state, &component).await
     }
 
@@ -666,7 +675,7 @@ impl Controls for Embedded {
             .iter()
             .flat_map(|h| h.running())
             .filter(|p| what.namespace.as_ref().is_none_or(|n| *n == p.namespace) && p.name.starts_with(&what.prefix))
-            .map(|p| RunningPod { namespace: p.namespace, name: p.name, uid: p.uid, restarts: u64::from(p.restarts) })
+            .map(|p| RunningPod { namespace: p.namespace, name: p.name, uid: p.uid, restarts: p.containers.iter().map(|(_, n, _)| u64::from(*n)).sum() })
             .collect();
         out.sort_by(|a, b| (&a.namespace, &a.name, &a.uid).cmp(&(&b.namespace, &b.name, &b.uid)));
         out
@@ -678,6 +687,7 @@ impl Controls for Embedded {
         for (_, p) in std::mem::take(&mut state.processes) {
             let _ = tokio::time::timeout(Duration::from_secs(5), p.task).await;
         }
+        state.hub_controllers.shutdown().await;
         for t in std::mem::take(&mut state.tasks) {
             t.abort();
             let _ = t.await;

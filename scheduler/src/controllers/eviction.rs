@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use cfn_api::conditions;
 use cfn_api::karmada::cluster::{Cluster, READY};
-use cfn_api::karmada::work::{GracefulEvictionTask, SCHEDULED};
+use cfn_api::karmada::work::{GracefulEvictionTask, SCHEDULED, TargetCluster};
 use cfn_api::names::{TAINT_NOT_READY, TAINT_UNREACHABLE};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Taint, Toleration};
@@ -19,6 +19,9 @@ use crate::engine::{milliseconds, tolerates};
 
 /// Annotation of a cluster: so long after it went silent nothing is evicted from it (an autonomous edge).
 pub const AUTONOMY: &str = "cfn.akraino.org/autonomy-duration";
+
+/// Who our tasks say they are from.
+const PRODUCER: &str = "TaintManager";
 
 pub(super) async fn run(hub: Arc<Hub>) {
     work(
@@ -104,7 +107,7 @@ fn finished(b: &Binding, t: &GracefulEvictionTask, timers: &Timers, now: Timesta
 async fn reconcile(hub: &Arc<Hub>, key: &Key) -> Result<(), kube::Error> {
     let now = hub.now();
     let timers = &hub.options.timers;
-    let (b, due, next) = {
+    let (b, due, back, next) = {
         let state = hub.state();
         let Some(b) = state.bindings.get(key).cloned() else {
             return Ok(());
@@ -130,11 +133,31 @@ async fn reconcile(hub: &Arc<Hub>, key: &Key) -> Result<(), kube::Error> {
                 None => {}
             }
         }
-        (b, due, next)
+        // The cluster is fit again and nothing has replaced it: what was evicted stays where it is.
+        let scheduled = conditions::is_true(&b.status.conditions, SCHEDULED);
+        let fit = |n: &str| {
+            let cluster = state
+                .clusters
+                .get(n)
+                .filter(|c| c.metadata.deletion_timestamp.is_none());
+            cluster.is_some_and(|c| eviction_time(c, &tolerations, timers, now).is_none())
+        };
+        let tasks = b
+            .spec
+            .graceful_eviction_tasks
+            .iter()
+            .filter(|t| t.producer == PRODUCER && !scheduled);
+        let back: Vec<String> = tasks.map(|t| t.from_cluster.clone()).filter(|n| fit(n)).collect();
+        (b, due, back, next)
     };
     let mut tasks = Vec::new();
     let mut next = next;
-    for t in &b.spec.graceful_eviction_tasks {
+    for t in b
+        .spec
+        .graceful_eviction_tasks
+        .iter()
+        .filter(|t| !back.contains(&t.from_cluster))
+    {
         match finished(&b, t, timers, now) {
             Ok(()) => {}
             Err(at) => {
@@ -170,7 +193,7 @@ async fn reconcile(hub: &Arc<Hub>, key: &Key) -> Result<(), kube::Error> {
             message: Some(format!(
                 "cluster {cluster} has taints that are not tolerated (any longer)"
             )),
-            producer: "TaintManager".into(),
+            producer: PRODUCER.into(),
             purge_mode: Some(mode.clone().unwrap_or_else(|| "Gracefully".into())),
             creation_timestamp: Some(Time(now)),
             clusters_before_failover: before.clone(),
@@ -180,13 +203,26 @@ async fn reconcile(hub: &Arc<Hub>, key: &Key) -> Result<(), kube::Error> {
     if let Some(at) = next {
         hub.evict.add_after(key.clone(), until(now, at));
     }
-    let left: Vec<_> = b
+    let mut left: Vec<TargetCluster> = b
         .spec
         .clusters
         .iter()
         .filter(|t| !due.contains(&t.name))
         .cloned()
         .collect();
+    for t in b
+        .spec
+        .graceful_eviction_tasks
+        .iter()
+        .filter(|t| back.contains(&t.from_cluster))
+    {
+        if left.iter().all(|l| l.name != t.from_cluster) {
+            left.push(TargetCluster {
+                name: t.from_cluster.clone(),
+                replicas: t.replicas.unwrap_or(0),
+            });
+        }
+    }
     if left == b.spec.clusters && tasks == b.spec.graceful_eviction_tasks {
         return Ok(());
     }

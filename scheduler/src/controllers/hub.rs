@@ -73,18 +73,10 @@ pub(super) struct Binding {
     pub status: ResourceBindingStatus,
 }
 
-/// The field's name on the wire; the type may know it by its Go name.
-const AFFINITY_FIELD: (&str, &str) = ("schedulerObservingAffinityName", "schedulerObservedAffinityName");
-
 impl Binding {
     /// Reads one; `None` when it is malformed.
     pub(super) fn read(object: DynamicObject) -> Option<Self> {
         let mut data = object.data;
-        if let Some(status) = data.get_mut("status").and_then(Value::as_object_mut)
-            && let Some(name) = status.get(AFFINITY_FIELD.0).cloned()
-        {
-            status.insert(AFFINITY_FIELD.1.into(), name);
-        }
         let mut part = |f: &str| {
             data.get_mut(f)
                 .map(Value::take)
@@ -101,13 +93,7 @@ impl Binding {
 
     /// A status as it goes over the wire.
     pub(super) fn status_value(status: &ResourceBindingStatus) -> Value {
-        let mut v = serde_json::to_value(status).unwrap_or_default();
-        if let Some(o) = v.as_object_mut()
-            && let Some(name) = o.remove(AFFINITY_FIELD.1)
-        {
-            o.insert(AFFINITY_FIELD.0.into(), name);
-        }
-        v
+        serde_json::to_value(status).unwrap_or_default()
     }
 
     pub(super) fn key(&self) -> Key {

@@ -19,7 +19,7 @@ pub(super) struct Manifest {
 pub(super) fn build(b: &Binding, template: &DynamicObject, cluster: &str, work: &Key, work_id: &str) -> Manifest {
     let mut object = serde_json::to_value(template).unwrap_or_default();
     let uid = template.metadata.uid.clone().unwrap_or_default();
-    let generation = template.metadata.generation.unwrap_or(0);
+    let generation = template.metadata.generation.filter(|g| *g > 0);
     let kind = b.spec.resource.kind.as_str();
     prune(kind, &mut object, &uid);
     if let Some(t) = b.spec.clusters.iter().find(|t| t.name == cluster && t.replicas > 0) {
@@ -45,7 +45,8 @@ pub(super) fn build(b: &Binding, template: &DynamicObject, cluster: &str, work: 
     inner.insert(names::WORK_NAMESPACE.into(), work.ns.clone());
     inner.insert(names::WORK_NAME.into(), work.name.clone());
     inner.insert(names::TEMPLATE_UID.into(), uid);
-    inner.insert(names::TEMPLATE_GENERATION.into(), generation.to_string());
+    // Kinds without a spec have no generation.
+    inner.extend(generation.map(|g| (names::TEMPLATE_GENERATION.to_owned(), g.to_string())));
     let mut inner_labels = strings(meta.get("labels"));
     inner_labels.extend(labels.clone());
     inner_labels.insert(names::MANAGED_LABEL.into(), "true".into());

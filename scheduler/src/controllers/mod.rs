@@ -36,7 +36,8 @@ pub use eviction::AUTONOMY;
 /// Karmada's waiting times, by the names of its flags. `Default` is what Karmada 1.4 has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Timers {
-    /// How often a cluster's health is looked at while something is due (`--cluster-monitor-period`).
+    /// How often Karmada looks at a cluster's health (`--cluster-monitor-period`). Here health is judged at the very
+    /// moment something is due, so this only adds to bounds computed for other control planes.
     pub cluster_monitor_period: Duration,
     /// How old a cluster's lease may be before its Ready condition becomes Unknown (`--cluster-monitor-grace-period`).
     pub cluster_monitor_grace_period: Duration,

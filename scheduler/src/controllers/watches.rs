@@ -198,12 +198,12 @@ impl State {
             .clusters
             .iter()
             .map(|t| {
-                let pending = (t.replicas - shown(&t.name)).max(0);
+                let (replicas, shown) = (t.replicas, shown(&t.name));
                 let r = Resident {
                     binding: key.clone(),
                     task,
-                    replicas: t.replicas,
-                    pending,
+                    replicas,
+                    shown,
                     request: request.clone(),
                 };
                 (t.name.clone(), r)
@@ -239,7 +239,8 @@ impl Hub {
             old.is_none_or(|o| o.spec.taints != new.spec.taints || o.metadata.annotations != new.metadata.annotations);
         for (key, b) in &state.bindings {
             let here = b.spec.clusters.iter().any(|t| t.name == name);
-            if tainted && here || health && !b.spec.graceful_eviction_tasks.is_empty() {
+            let leaving = b.spec.graceful_eviction_tasks.iter().any(|t| t.from_cluster == name);
+            if tainted && (here || leaving) || health && !b.spec.graceful_eviction_tasks.is_empty() {
                 self.evict.add(key.clone());
             }
             let waits = !conditions::is_true(&b.status.conditions, SCHEDULED);

@@ -205,7 +205,7 @@ impl Dynamic<'_> {
                 "failed to assign replicas: failed to {what}: Clusters available replicas {total} are not enough to schedule."
             )));
         }
-        available.sort_by(|a, b| b.1.cmp(&a.1));
+        available.sort_by_key(|(_, n)| std::cmp::Reverse(*n));
         if self.aggregated {
             let in_use = |n: &str| keep.iter().any(|t| t.replicas > 0 && t.name == n);
             // Clusters in use first, so that replicas stay together.

@@ -109,32 +109,39 @@ fn by_models(member: &Member, requests: &Requests) -> Option<i64> {
     Some(total)
 }
 
-/// Room for a task: free capacity, plus what `binding` itself has there, plus what tasks that yield to it hold, less
-/// what others were promised and the summary does not show yet. May be less than the binding's present replicas: then
-/// the site is too full for it and it is the one to leave.
+/// Room for a task: what the cluster can allocate, less what others were given that do not yield to it, less what is
+/// allocated to nobody we know. May be less than what the binding has there: then the site is too full for it, and it
+/// is the one to leave.
+///
+/// The decisions count, not what the cluster reports of them: its summary and its Works' statuses come at different
+/// times, and a decision must not wait for either.
 pub(super) fn room(fleet: &Fleet, member: &Member, requests: &Requests, binding: &str, task: TaskType) -> i64 {
-    let Some(free) = &member.free else { return 0 };
-    let mut free = free.clone();
-    for r in fleet.residents(member.name()) {
-        let held = i64::from(r.replicas - r.pending);
-        // Pending replicas are not in the summary: the others' are subtracted, ours and the yielding ones' are not.
-        let change = if r.binding == binding || r.task.is_some_and(|t| t > task) {
-            held
-        } else {
-            -i64::from(r.pending)
-        };
-        if change == 0 {
-            continue;
-        }
-        for (key, amount) in read(&r.request) {
-            if let Some(f) = free.get_mut(&key) {
-                *f = *f + amount.times(change);
+    let Some(summary) = member.cluster.status.as_ref().and_then(|s| s.resource_summary.as_ref()) else {
+        return 0;
+    };
+    let amount = |m: &BTreeMap<String, Quantity>, k: &str| m.get(k).and_then(Amount::parse).unwrap_or_default();
+    let residents: Vec<_> = fleet
+        .residents(member.name())
+        .map(|r| {
+            let mut one = read(&r.request);
+            one.insert(PODS.to_owned(), Amount::whole(1));
+            let yields = r.binding == binding || r.task.is_some_and(|t| t > task);
+            (r, one, yields)
+        })
+        .collect();
+    let left = |key: &str| {
+        let one = |o: &BTreeMap<String, Amount>| o.get(key).copied().unwrap_or_default();
+        let (mut known, mut given) = (Amount::default(), Amount::default());
+        for (r, o, yields) in &residents {
+            known = known + one(o).times(i64::from(r.replicas.max(r.shown)));
+            if !yields {
+                given = given + one(o).times(i64::from(r.replicas));
             }
         }
-        if let Some(f) = free.get_mut(PODS) {
-            *f = *f + Amount::whole(change);
-        }
-    }
+        let foreign = (amount(&summary.allocated, key) - known).max(Amount::default());
+        amount(&summary.allocatable, key) - foreign - given
+    };
+    let free: BTreeMap<String, Amount> = summary.allocatable.keys().map(|k| (k.clone(), left(k))).collect();
     let pods = free.get(PODS).map_or(0, |p| p.value()).max(0);
     if requests.given {
         pods.min(by_summary(&free, &requests.amounts))
@@ -160,7 +167,7 @@ pub(super) fn foreign_utilization(fleet: &Fleet, member: &Member, binding: &str,
     for r in fleet.residents(member.name()) {
         if r.binding == binding || r.task.is_some_and(|t| t > task) {
             let one = r.request.get(CPU).and_then(Amount::parse).map_or(0.0, Amount::to_f64);
-            ours += one * f64::from(r.replicas - r.pending);
+            ours += one * f64::from(r.shown);
         }
     }
     (metric.l0.compute.utilization_percent - 100.0 * ours / cpu).max(0.0)

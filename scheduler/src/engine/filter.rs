@@ -49,7 +49,8 @@ pub(super) fn filter(
     let used = spec.clusters.iter().any(|t| t.name == member.name());
     let resource = &spec.resource;
     // A cluster in use stays while its list of APIs is incomplete, and while it has a taint: the eviction decides then.
-    if !member.serves(&resource.api_version, &resource.kind) && !(used && !member.apis_complete) {
+    let unknown = used && !member.apis_complete;
+    if !unknown && !member.serves(&resource.api_version, &resource.kind) {
         return refuse("APIEnablement", "cluster(s) did not have the API resource");
     }
     if !used && let Some(t) = untolerated(&member.cluster.spec.taints, &placement.cluster_tolerations) {

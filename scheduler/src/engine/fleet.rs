@@ -19,7 +19,8 @@ pub struct Member {
     pub metric: Option<ComputingMetric>,
     /// Allocatable less what is allocated or about to be, per resource; `None` without a summary.
     pub(super) free: Option<BTreeMap<String, Amount>>,
-    apis: BTreeSet<(String, String)>,
+    /// Kinds by group and version.
+    apis: BTreeMap<String, BTreeSet<String>>,
     pub(super) apis_complete: bool,
 }
 
@@ -41,11 +42,11 @@ impl Member {
                 })
                 .collect()
         });
-        let apis = status
-            .iter()
-            .flat_map(|s| &s.api_enablements)
-            .flat_map(|g| g.resources.iter().map(|r| (g.group_version.clone(), r.kind.clone())))
-            .collect();
+        let mut apis: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for group in status.iter().flat_map(|s| &s.api_enablements) {
+            let kinds = apis.entry(group.group_version.clone()).or_default();
+            kinds.extend(group.resources.iter().map(|r| r.kind.clone()));
+        }
         let apis_complete = status.is_some_and(|s| conditions::is_true(&s.conditions, COMPLETE_API_ENABLEMENTS));
         Self {
             cluster,
@@ -84,7 +85,7 @@ impl Member {
     /// Whether it serves `kind` of `group_version`.
     #[must_use]
     pub fn serves(&self, group_version: &str, kind: &str) -> bool {
-        self.apis.contains(&(group_version.to_owned(), kind.to_owned()))
+        self.apis.get(group_version).is_some_and(|kinds| kinds.contains(kind))
     }
 
     /// Whether it is on its way out.
@@ -106,8 +107,8 @@ pub struct Resident {
     pub task: Option<TaskType>,
     /// Replicas decided for this cluster.
     pub replicas: i32,
-    /// Of those, how many the cluster's summary does not show yet.
-    pub pending: i32,
+    /// Replicas that the cluster reports.
+    pub shown: i32,
     /// Requests of one replica.
     pub request: BTreeMap<String, Quantity>,
 }

@@ -1,8 +1,8 @@
 //! Computing and network together.
 //!
-//! Convention: a request goes one way. `network` is half the round trip that the cluster's agent measures to a
+//! Convention: what a client waits for an answer. `network` is the round trip that the cluster's agent measures to a
 //! client's site, weighted over the clients' sites; `compute` is the cluster's service time; `total` is their sum. So
-//! the CATS figures (access 9.4 ms, site 5 ms further, 5 ms of compute) give 19.4 ms.
+//! the CATS figures (9.4 ms of access and 5 ms to the site for question and answer, 5 ms of compute) give 19.4 ms.
 //!
 //! Load: the service time grows by `(1 - KNEE) / (1 - u)` above a utilisation `u` of [`KNEE`] (as a queue's waiting
 //! time does) and not below it. `u` is what others requested that do not yield to this task, at most 0.99.
@@ -19,7 +19,7 @@ pub const KNEE: f64 = 0.8;
 /// What a cluster would give the clients, milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Latency {
-    /// One way, from the clients to the cluster's site.
+    /// Round trip between the clients and the cluster's site.
     pub network: f64,
     /// Service time.
     pub compute: f64,
@@ -71,7 +71,7 @@ pub(super) fn estimate(
             None if client.site == member.site() => 0.0,
             None => return None,
         };
-        sum += weight * rtt / 2.0;
+        sum += weight * rtt;
         weights += weight;
     }
     let network = if weights > 0.0 { sum / weights } else { 0.0 };

@@ -318,71 +318,208 @@ fn group_score(
 }
 
 /// The combination of `min` to `max` groups with at least `target` clusters and the highest sum of weights; more
-/// clusters break ties, then the order of discovery. A combination that begins like the winner and is shorter wins.
+/// clusters break ties, then the order of discovery. Of a combination that begins like the winner and is enough by
+/// itself, the shortest wins.
+///
+/// Karmada lists every combination and sorts them; here a branch that cannot beat the best so far is not entered.
 fn best_groups(mut groups: Vec<Group>, min: i64, max: i64, target: i64) -> Option<Vec<Group>> {
-    let size = |g: &Group| i64::try_from(g.members.len()).unwrap_or(i64::MAX);
-    groups.sort_by(|a, b| (size(a), Reverse(a.weight), &a.name).cmp(&(size(b), Reverse(b.weight), &b.name)));
+    groups.sort_by(|a, b| (a.size(), Reverse(a.weight), &a.name).cmp(&(b.size(), Reverse(b.weight), &b.name)));
+    let max = limit(max).min(groups.len());
     let mut search = Search {
+        bounds: Bounds::new(&groups, max),
         groups: &groups,
         min: usize::try_from(min).unwrap_or(0),
-        max: limit(max),
+        max,
         target,
         path: Vec::new(),
-        found: Vec::new(),
+        best: None,
     };
-    search.descend(0, 0);
-    let mut found = search.found;
-    // Stable: equal paths stay in the order of discovery.
-    found.sort_by_key(|p| (Reverse(p.weight), Reverse(p.size)));
-    let mut paths = found.into_iter();
-    let mut best = paths.next()?.groups;
-    for p in paths {
-        if p.groups.len() < best.len() && best.starts_with(&p.groups) {
-            best = p.groups;
+    search.descend(0, 0, 0);
+    let best = search.best.take()?.path;
+    let mut ranked = best.clone();
+    ranked.sort_by(|a, b| {
+        (Reverse(groups[*a].weight), &groups[*a].name).cmp(&(Reverse(groups[*b].weight), &groups[*b].name))
+    });
+    let shortest = (1..ranked.len())
+        .find(|n| search.is_leaf(&ranked[..*n]))
+        .unwrap_or(ranked.len());
+    ranked.truncate(shortest);
+    Some(ranked.into_iter().map(|i| groups[i].clone()).collect())
+}
+
+impl Group {
+    fn size(&self) -> i64 {
+        i64::try_from(self.members.len()).unwrap_or(i64::MAX)
+    }
+}
+
+/// The most that up to `k` groups from index `i` on can add: `weight[i][k]`, `size[i][k]`.
+struct Bounds {
+    weight: Vec<Vec<i64>>,
+    size: Vec<Vec<i64>>,
+}
+
+impl Bounds {
+    fn new(groups: &[Group], max: usize) -> Self {
+        let most = |value: fn(&Group) -> i64| -> Vec<Vec<i64>> {
+            let from = |i: usize| {
+                let mut all: Vec<i64> = groups[i..].iter().map(value).collect();
+                all.sort_unstable_by_key(|v| Reverse(*v));
+                let mut sums = vec![0];
+                for k in 0..max {
+                    sums.push(sums[k] + all.get(k).copied().unwrap_or(0));
+                }
+                sums
+            };
+            (0..=groups.len()).map(from).collect()
+        };
+        Self {
+            weight: most(|g| g.weight),
+            size: most(Group::size),
         }
     }
-    Some(best.into_iter().map(|i| groups[i].clone()).collect())
 }
 
 struct Path {
-    groups: Vec<usize>,
+    path: Vec<usize>,
     weight: i64,
     size: i64,
 }
 
 struct Search<'g> {
     groups: &'g [Group],
+    bounds: Bounds,
     min: usize,
     max: usize,
     target: i64,
     path: Vec<usize>,
-    found: Vec<Path>,
+    best: Option<Path>,
 }
 
 impl Search<'_> {
-    fn descend(&mut self, sum: i64, begin: usize) {
+    fn enough(&self, size: i64, n: usize) -> bool {
+        size >= self.target && n >= self.min && n <= self.max
+    }
+
+    /// Whether the search would stop at these groups: they are enough, and were not without the last of them.
+    fn is_leaf(&self, path: &[usize]) -> bool {
+        let size: i64 = path.iter().map(|i| self.groups[*i].size()).sum();
+        let last = path.iter().max().map_or(0, |i| self.groups[*i].size());
+        self.enough(size, path.len()) && !self.enough(size - last, path.len() - 1)
+    }
+
+    fn descend(&mut self, size: i64, weight: i64, begin: usize) {
         let n = self.path.len();
-        if sum >= self.target && n >= self.min && n <= self.max {
-            let mut groups = self.path.clone();
-            groups.sort_by(|a, b| {
-                let (a, b) = (&self.groups[*a], &self.groups[*b]);
-                (Reverse(a.weight), &a.name).cmp(&(Reverse(b.weight), &b.name))
-            });
-            let weight = groups.iter().map(|i| self.groups[*i].weight).sum();
-            self.found.push(Path {
-                groups,
-                weight,
-                size: sum,
-            });
-            return;
-        }
-        if n >= self.max {
+        if self.enough(size, n) {
+            let better = self.best.as_ref().is_none_or(|b| (weight, size) > (b.weight, b.size));
+            if better {
+                self.best = Some(Path {
+                    path: self.path.clone(),
+                    weight,
+                    size,
+                });
+            }
             return;
         }
         for i in begin..self.groups.len() {
+            if n >= self.max {
+                return;
+            }
+            // A branch ends as soon as it is enough, so it takes no more groups than the smallest from here on need.
+            let smallest = self.groups[i].size().max(1);
+            let wanting = usize::try_from((self.target - size + smallest - 1) / smallest).unwrap_or(0);
+            let left = (self.max - n).min(wanting.max(self.min.saturating_sub(n)));
+            let bound = (weight + self.bounds.weight[i][left], size + self.bounds.size[i][left]);
+            // The first found keeps a tie.
+            if bound.1 < self.target
+                || self
+                    .best
+                    .as_ref()
+                    .is_some_and(|b| bound.0 < b.weight || bound.0 == b.weight && bound.1 <= b.size)
+            {
+                return;
+            }
+            let (w, s) = (self.groups[i].weight, self.groups[i].size());
             self.path.push(i);
-            self.descend(sum + i64::try_from(self.groups[i].members.len()).unwrap_or(0), i + 1);
+            self.descend(size + s, weight + w, i + 1);
             self.path.pop();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn group(i: usize, weight: i64, size: usize) -> Group {
+        Group {
+            name: format!("g{i}"),
+            weight,
+            members: vec![0; size],
+        }
+    }
+
+    /// Karmada's way: list all, sort, take the shortest beginning of the first.
+    fn listed(mut groups: Vec<Group>, min: usize, max: usize, target: i64) -> Option<Vec<String>> {
+        groups.sort_by(|a, b| (a.size(), Reverse(a.weight), &a.name).cmp(&(b.size(), Reverse(b.weight), &b.name)));
+        fn walk(
+            g: &[Group],
+            path: &mut Vec<usize>,
+            begin: usize,
+            rule: (usize, usize, i64),
+            out: &mut Vec<Vec<usize>>,
+        ) {
+            let sum: i64 = path.iter().map(|i| g[*i].size()).sum();
+            if sum >= rule.2 && path.len() >= rule.0 && path.len() <= rule.1 {
+                out.push(path.clone());
+                return;
+            }
+            if path.len() >= rule.1 {
+                return;
+            }
+            for i in begin..g.len() {
+                path.push(i);
+                walk(g, path, i + 1, rule, out);
+                path.pop();
+            }
+        }
+        let mut found = Vec::new();
+        walk(&groups, &mut Vec::new(), 0, (min, max, target), &mut found);
+        let sum = |p: &[usize], f: fn(&Group) -> i64| p.iter().map(|i| f(&groups[*i])).sum::<i64>();
+        found.sort_by_key(|p| (Reverse(sum(p, |g| g.weight)), Reverse(sum(p, Group::size))));
+        let name = |p: &Vec<usize>| {
+            let mut p = p.clone();
+            p.sort_by(|a, b| {
+                (Reverse(groups[*a].weight), &groups[*a].name).cmp(&(Reverse(groups[*b].weight), &groups[*b].name))
+            });
+            p.into_iter().map(|i| groups[i].name.clone()).collect::<Vec<_>>()
+        };
+        let mut paths = found.iter().map(name);
+        let mut best = paths.next()?;
+        for p in paths {
+            if p.len() < best.len() && best.starts_with(&p) {
+                best = p;
+            }
+        }
+        Some(best)
+    }
+
+    proptest! {
+        #[test]
+        fn the_bounded_search_finds_what_the_whole_one_does(
+            list in prop::collection::vec((0_i64..4, 1_usize..4), 1..8), min in 1_usize..4, more in 0_usize..4, target in 0_i64..9
+        ) {
+            let groups: Vec<Group> = list.iter().enumerate().map(|(i, (w, n))| group(i, *w, *n)).collect();
+            let max = min + more;
+            let ours = best_groups(groups.clone(), min as i64, max as i64, target);
+            prop_assert_eq!(ours.map(|l| l.into_iter().map(|g| g.name).collect::<Vec<_>>()), listed(groups, min, max, target));
+        }
+    }
+
+    #[test]
+    fn many_equal_groups_are_no_burden() {
+        let groups: Vec<Group> = (0..200).map(|i| group(i, 5, 3)).collect();
+        assert_eq!(best_groups(groups, 100, 120, 0).map(|l| l.len()), Some(100));
     }
 }

@@ -27,7 +27,7 @@ pub(crate) struct Topology {
 }
 
 impl Topology {
-    pub(crate) fn of(pod: &Value, nodes: &[&Arc<Value>], world: &World) -> Self {
+    pub(crate) fn of(pod: &Value, nodes: &[&Arc<Value>], world: &World, used: &BTreeMap<String, Usage>) -> Self {
         let required = |kind: &str| pod.items(&format!("/spec/affinity/{kind}/{REQUIRED}")).to_vec();
         let counts = |term: &Value| count(term, pod, nodes, world);
         let together = required("podAffinity");
@@ -42,7 +42,7 @@ impl Topology {
             .map(|t| (t.text("/topologyKey").to_owned(), counts(t)))
             .collect();
         let mut kept_away = Vec::new();
-        for n in nodes {
+        for n in nodes.iter().filter(|n| used.get(n.name()).is_some_and(|u| u.picky > 0)) {
             for other in world.pods_on(n.name()).filter(|p| pods::is_active(p)) {
                 for t in other.items(&format!("/spec/affinity/podAntiAffinity/{REQUIRED}")) {
                     if in_namespaces(t, other, pod) && selects_object(t.get("labelSelector"), pod) {

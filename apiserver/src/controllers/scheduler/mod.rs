@@ -146,7 +146,7 @@ fn choose(pod: &Value, world: &World, used: &BTreeMap<String, Usage>) -> Result<
     let share = Usage::of(pod);
     let nodes: Vec<&Arc<Value>> = world.list(&gvr::NODES).filter(|n| !n.deleting()).collect();
     let empty = Usage::default();
-    let topology = filter::Topology::of(pod, &nodes, world);
+    let topology = filter::Topology::of(pod, &nodes, world, used);
     let mut feasible = Vec::new();
     let mut reasons = BTreeMap::<String, usize>::new();
     for n in &nodes {

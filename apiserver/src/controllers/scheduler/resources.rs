@@ -17,6 +17,10 @@ pub(crate) struct Usage {
     pub memory_scored: i64,
     /// (protocol, address, port), counted.
     pub host_ports: BTreeMap<(String, String, i64), usize>,
+    /// Pods by the UID of their controller.
+    pub owners: BTreeMap<String, i64>,
+    /// Pods with required anti-affinity.
+    pub picky: usize,
 }
 
 /// An amount of resource `name`.
@@ -101,6 +105,10 @@ impl Usage {
         for (k, n) in &o.host_ports {
             *self.host_ports.entry(k.clone()).or_default() += n;
         }
+        for (k, n) in &o.owners {
+            *self.owners.entry(k.clone()).or_default() += n;
+        }
+        self.picky += o.picky;
         self.pods += o.pods;
         self.cpu_scored += o.cpu_scored;
         self.memory_scored += o.memory_scored;
@@ -116,6 +124,11 @@ impl Usage {
             }
         }
         self.host_ports.retain(|_, n| *n > 0);
+        for (k, n) in &o.owners {
+            *self.owners.entry(k.clone()).or_default() -= n;
+        }
+        self.owners.retain(|_, n| *n > 0);
+        self.picky = self.picky.saturating_sub(o.picky);
         self.pods -= o.pods;
         self.cpu_scored -= o.cpu_scored;
         self.memory_scored -= o.memory_scored;

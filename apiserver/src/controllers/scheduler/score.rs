@@ -19,7 +19,7 @@ pub(crate) fn best(pod: &Value, share: &Usage, feasible: &[(&Arc<Value>, &Usage)
     let affinity: Vec<i64> = feasible.iter().map(|(n, _)| preferred_nodes(pod, n)).collect();
     let taints: Vec<i64> = feasible.iter().map(|(n, _)| -intolerable(pod, n)).collect();
     let together: Vec<i64> = feasible.iter().map(|(n, _)| preferred_pods(pod, n, world)).collect();
-    let spread: Vec<i64> = feasible.iter().map(|(n, _)| -siblings(pod, n, world)).collect();
+    let spread: Vec<i64> = feasible.iter().map(|(_, u)| -siblings(pod, u)).collect();
     let (affinity, taints, together, spread) = (
         normalise(&affinity),
         normalise(&taints),
@@ -104,10 +104,9 @@ fn preferred_pods(pod: &Value, node: &Value, world: &World) -> i64 {
 }
 
 /// Pods of the same controller on the node.
-fn siblings(pod: &Value, node: &Value, world: &World) -> i64 {
-    let Some(owner) = pod.controller().map(|o| o.text("/uid")) else {
-        return 0;
-    };
-    let same = |p: &&Arc<Value>| pods::is_active(p) && p.controller().is_some_and(|o| o.text("/uid") == owner);
-    i64::try_from(world.pods_on(node.name()).filter(same).count()).unwrap_or(0)
+fn siblings(pod: &Value, used: &Usage) -> i64 {
+    pod.controller()
+        .and_then(|o| used.owners.get(o.text("/uid")))
+        .copied()
+        .unwrap_or(0)
 }

@@ -1,0 +1,33 @@
+//! A cluster for a test.
+#![allow(dead_code, reason = "not every test file uses everything")]
+
+use std::sync::Arc;
+
+use cfn_apiserver::cluster::{Cluster, ClusterOptions};
+use cfn_net::{Net, Seed, SharedClock, SystemClock, Transport, VirtualClock};
+
+/// One cluster `hub` at site `cloud`; virtual time on the memory transport.
+pub async fn cluster(transport: Transport, controllers: bool) -> (Cluster, Net) {
+    let net = Net::new(transport, Seed(7));
+    net.add_host("hub", "cloud");
+    let clock: SharedClock = match transport {
+        Transport::Tcp => Arc::new(SystemClock),
+        Transport::Memory => Arc::new(VirtualClock::starting_at("2026-01-01T00:00:00Z".parse().unwrap())),
+    };
+    let options = ClusterOptions {
+        name: "hub".into(),
+        net: net.clone(),
+        clock,
+        seed: Seed(7),
+        host: "hub".into(),
+        port: 6443,
+        socket: None,
+        extra_sans: Vec::new(),
+        timers: Default::default(),
+        workloads: Default::default(),
+        controllers,
+        allow_anonymous_health: true,
+        bootstrap_token: "abcdef.0123456789abcdef".into(),
+    };
+    (Cluster::start(options).await.unwrap(), net)
+}
