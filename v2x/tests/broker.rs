@@ -8,8 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cfn_net::{SystemClock, Transport};
+use cfn_v2x::drive::Audit;
 use cfn_v2x::roadside::{Policy, stats::Stats};
-use common::World;
+use common::{World, village};
 use rumqttc::{AsyncClient, Event, EventLoop, LastWill, MqttOptions, Packet, Publish, QoS};
 
 struct Outside {
@@ -126,21 +127,23 @@ async fn a_client_from_outside_publishes_and_subscribes() {
 }
 
 #[tokio::test]
-async fn a_drive_over_sockets() {
-    let mut w = World::new(Transport::Tcp, Arc::new(SystemClock), 42);
+async fn vehicles_cross_between_edges_over_sockets() {
+    let mut w = World::new(Transport::Tcp, Arc::new(SystemClock), 7);
+    // of ten vehicles six cross within 8 s, the first after 2 s
+    w.map = village(7);
     w.edges(Policy::Predictive, |_| {}).await;
-    let mut o = w.options(10, 6);
+    let mut o = w.options(10, 7);
     o.warmup = Duration::from_secs(1);
     let e = w.drive(o).await;
     assert_eq!(e.acknowledged, e.messages);
-    assert_eq!(
-        (
-            e.audit.lost,
-            e.audit.duplicated,
-            e.audit.reordered,
-            e.audit.digest_mismatches
-        ),
-        (0, 0, 0, 0)
-    );
+    let clean = Audit {
+        applied: e.messages,
+        ..Audit::default()
+    };
+    assert_eq!(e.audit, clean, "{e:#?}");
     assert_eq!(e.affinity_violations, 0);
+    // real time on a busy machine: how long it takes is not asserted, that it takes place is
+    assert!(e.completed_relocations >= 1, "{:?} {:?}", e.crossings, e.failures);
+    let crossed = e.crossings.iter().filter(|c| !c.failed).count();
+    assert!(crossed >= 1, "{:?}", e.crossings);
 }

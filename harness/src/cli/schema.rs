@@ -3,7 +3,7 @@
 use super::CliError;
 
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     /// Which kind of file
     kind: Kind,
 }
@@ -30,7 +30,7 @@ fn pretty(s: &schemars::Schema) -> String {
     serde_json::to_string_pretty(s).expect("a schema is JSON") + "\n"
 }
 
-pub fn main(args: &Args) -> Result<(), CliError> {
+pub(super) fn main(args: &Args) -> Result<(), CliError> {
     let text = match args.kind {
         Kind::Topology => topology(),
         Kind::Scenario => scenario(),

@@ -32,6 +32,8 @@ struct Session {
     conn: Option<Conn>,
     clean: bool,
     filters: BTreeMap<String, QoS>,
+    /// Those of them that have wildcards.
+    wild: BTreeSet<String>,
     will: Option<LastWill>,
     /// QoS 1 messages sent and not acknowledged, by packet id.
     inflight: BTreeMap<u16, Publish>,
@@ -51,6 +53,18 @@ impl Session {
             }
         }
         None
+    }
+
+    /// QoS at which this session wants a topic. Overlapping filters: one copy at the highest ([MQTT-3.3.5-1]).
+    fn granted(&self, topic: &str) -> Option<u8> {
+        // every message asks every session: a filter without wildcards is looked up, not matched
+        let exact = self.filters.get(topic);
+        let wild = self
+            .wild
+            .iter()
+            .filter(|f| matches(topic, f))
+            .filter_map(|f| self.filters.get(f));
+        exact.into_iter().chain(wild).map(|q| *q as u8).max()
     }
 
     /// Sends a message to this session's client, or keeps it for when the client comes back.
@@ -272,14 +286,7 @@ impl Broker {
         }
         let mut out = Vec::new();
         for s in self.sessions.values_mut() {
-            // overlapping filters: one copy at the highest QoS ([MQTT-3.3.5-1])
-            let granted = s
-                .filters
-                .iter()
-                .filter(|(f, _)| matches(&p.topic, f))
-                .map(|(_, q)| *q as u8)
-                .max();
-            if let Some(q) = granted {
+            if let Some(q) = s.granted(&p.topic) {
                 s.push(
                     Publish {
                         retain: false,
@@ -313,6 +320,9 @@ impl Broker {
                     ..p.clone()
                 });
             }
+            if f.path.contains(['+', '#']) {
+                s.wild.insert(f.path.clone());
+            }
             s.filters.insert(f.path, granted);
         }
         let mut out = vec![Output::Send(conn, Packet::SubAck(SubAck::new(sub.pkid, codes)))];
@@ -326,6 +336,7 @@ impl Broker {
         if let Some(s) = self.sessions.get_mut(id) {
             for t in &u.topics {
                 s.filters.remove(t);
+                s.wild.remove(t);
             }
         }
         vec![Output::Send(conn, Packet::UnsubAck(UnsubAck::new(u.pkid)))]

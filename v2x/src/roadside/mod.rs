@@ -7,10 +7,12 @@ pub mod frame;
 pub mod options;
 mod peer;
 pub mod stats;
+mod training;
 mod warn;
 
 pub use self::core::{Defect, Policy, Timers};
-pub use options::{OptionsError, RoadsideOptions, Training};
+pub use options::{OptionsError, RoadsideOptions};
+pub use training::Training;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -74,7 +76,7 @@ pub async fn run(o: RoadsideOptions, cancel: CancellationToken) -> Result<(), Ro
     tasks.spawn(peer::listen(edges, frames_tx));
     let sinks = sinks(&o, &cancel, &mut tasks);
     let predictor = o.predictor.clone().unwrap_or_else(|| match (o.policy, &o.training) {
-        (Policy::Predictive, Some(t)) => default_predictor(Some(Arc::new(t.table(&o.map)))),
+        (Policy::Predictive, Some(t)) => default_predictor(Some(t.table(&o.map))),
         _ => default_predictor(None),
     });
     let mut core = Core::new(CoreOptions {

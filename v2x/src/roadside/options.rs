@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use cfn_net::{Net, Seed, SharedClock};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use tokio::sync::watch;
 
 use super::core::{Defect, Policy, Timers};
-use crate::mobility::record;
-use crate::predict::{Predictor, RoadTable};
+use super::training::Training;
+use crate::predict::Predictor;
 use crate::records::RecordSink;
 use crate::road::{MapError, RoadMap};
 
@@ -17,46 +17,6 @@ use crate::road::{MapError, RoadMap};
 pub const PORT: u16 = 1883;
 /// Size of a context by default, bytes.
 pub const CONTEXT_BYTES: usize = 64 * 1024;
-
-/// Earlier traffic of the same map from which the road table is learned.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct Training {
-    /// Vehicles.
-    pub vehicles: usize,
-    /// Seconds of traffic.
-    pub seconds: f64,
-    /// Its seed (not that of the traffic to come).
-    pub seed: u64,
-    /// Horizon of the table, seconds.
-    pub horizon: f64,
-}
-
-impl Default for Training {
-    fn default() -> Self {
-        Self {
-            vehicles: 40,
-            seconds: 300.0,
-            seed: 0x7261_6666,
-            horizon: 10.0,
-        }
-    }
-}
-
-impl Training {
-    /// The table learned from this traffic.
-    #[must_use]
-    pub fn table(&self, map: &Arc<RoadMap>) -> RoadTable {
-        let trace = record(
-            map,
-            self.vehicles,
-            Seed(self.seed).child("training"),
-            30.0,
-            self.seconds,
-        );
-        RoadTable::train(map, &trace, self.horizon)
-    }
-}
 
 /// Options of [`super::run`].
 #[derive(Clone)]

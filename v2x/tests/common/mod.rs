@@ -13,14 +13,29 @@ use tokio_util::sync::CancellationToken;
 
 pub const EDGES: [&str; 2] = ["edge-a", "edge-b"];
 
-pub fn town(seed: u64) -> Arc<RoadMap> {
+fn edges() -> Vec<EdgeOptions> {
     let edges = EDGES.map(|s| EdgeOptions {
         site: s.to_owned(),
         endpoint: format!("node-{s}:1883"),
         radio_sites: vec![format!("radio-{s}")],
         cells: 4,
     });
-    Arc::new(generate(&MapOptions::town(edges.to_vec()), Seed(seed)))
+    edges.to_vec()
+}
+
+pub fn town(seed: u64) -> Arc<RoadMap> {
+    Arc::new(generate(&MapOptions::town(edges()), Seed(seed)))
+}
+
+/// 240 m x 80 m: whoever drives here crosses between the edges every few seconds.
+pub fn village(seed: u64) -> Arc<RoadMap> {
+    let o = MapOptions {
+        columns: 4,
+        rows: 2,
+        block: 80.0,
+        edges: edges(),
+    };
+    Arc::new(generate(&o, Seed(seed)))
 }
 
 pub fn link(ms: f64, mbit: f64) -> LinkSpec {

@@ -1,0 +1,176 @@
+//! Validation of `metadata` (`apimachinery/pkg/api/validation/objectmeta.go` in Kubernetes) and the rules for names.
+
+use super::{immutable, labels, text};
+use crate::defaults::names;
+use crate::schema::FieldError;
+use serde_json::Value;
+
+/// Most bytes an object's annotations may have together.
+const MAX_ANNOTATIONS: u64 = 256 * 1024;
+
+/// Rules for names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NameRule {
+    /// RFC 1123 subdomain: most kinds.
+    Subdomain,
+    /// RFC 1123 label: namespaces, services.
+    Label,
+    /// RFC 1035 label.
+    Label1035,
+    /// Anything that can stand in a path: RBAC, signing requests.
+    PathSegment,
+}
+
+impl NameRule {
+    /// What is wrong with a name. Of a prefix (`generateName`) the last character may be a hyphen, as something
+    /// follows it.
+    pub fn check(self, name: &str, prefix: bool) -> Option<String> {
+        let masked = match name.strip_suffix('-') {
+            Some(rest) if prefix && self != NameRule::PathSegment => format!("{rest}a"),
+            _ => name.to_owned(),
+        };
+        match self {
+            NameRule::Subdomain => names::dns1123_subdomain(&masked),
+            NameRule::Label => names::dns1123_label(&masked),
+            NameRule::Label1035 => names::dns1035_label(&masked),
+            NameRule::PathSegment => names::path_segment(&masked),
+        }
+    }
+}
+
+/// The rule for a kind's names.
+pub fn name_rule(group: &str, kind: &str) -> NameRule {
+    match (group, kind) {
+        // Services: RelaxedServiceNameValidation, on by default from 1.36.
+        ("", "Namespace" | "Service") | ("apps", "StatefulSet") => NameRule::Label,
+        ("rbac.authorization.k8s.io", _)
+        | ("certificates.k8s.io", _)
+        | ("authorization.k8s.io", _)
+        | ("authentication.k8s.io", _) => NameRule::PathSegment,
+        _ => NameRule::Subdomain,
+    }
+}
+
+/// Checks the `metadata` of an object that is created: name, generateName, namespace, labels, annotations,
+/// finalizers, owners. The name must have been generated before.
+pub fn validate_metadata(metadata: &Value, namespaced: bool, rule: NameRule) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let (name, prefix) = (text(metadata, "name"), text(metadata, "generateName"));
+    if !prefix.is_empty()
+        && let Some(detail) = rule.check(prefix, true)
+    {
+        errors.push(FieldError::invalid("metadata.generateName", prefix, detail));
+    }
+    if name.is_empty() {
+        errors.push(FieldError::required(
+            "metadata.name",
+            "name or generateName is required",
+        ));
+    } else if let Some(detail) = rule.check(name, false) {
+        errors.push(FieldError::invalid("metadata.name", name, detail));
+    }
+    let namespace = text(metadata, "namespace");
+    if namespaced {
+        if namespace.is_empty() {
+            errors.push(FieldError::required("metadata.namespace", ""));
+        } else if let Some(detail) = names::dns1123_label(namespace) {
+            errors.push(FieldError::invalid("metadata.namespace", namespace, detail));
+        }
+    } else if !namespace.is_empty() {
+        errors.push(FieldError::forbidden("metadata.namespace", "not allowed on this type"));
+    }
+    common_metadata(metadata, &mut errors);
+    for finalizer in metadata["finalizers"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+    {
+        if let Some(detail) = names::qualified_name(finalizer) {
+            errors.push(FieldError::invalid("metadata.finalizers", finalizer, detail));
+        }
+    }
+    errors
+}
+
+/// Checks the `metadata` of an object that is updated: what may not change, and what is checked on creation too.
+pub fn validate_metadata_update(new: &Value, old: &Value) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    if !old["deletionTimestamp"].is_null() {
+        let list = |metadata: &Value| metadata["finalizers"].as_array().cloned().unwrap_or_default();
+        let before = list(old);
+        let added: Vec<String> = list(new)
+            .iter()
+            .filter(|f| !before.contains(f))
+            .map(|f| f.as_str().unwrap_or_default().to_owned())
+            .collect();
+        if !added.is_empty() {
+            let detail = format!(
+                "no new finalizers can be added if the object is being deleted, found new finalizers []string{{{}}}",
+                names::quoted(&added.iter().map(String::as_str).collect::<Vec<_>>())
+            );
+            errors.push(FieldError::forbidden("metadata.finalizers", detail));
+        }
+    }
+    for field in [
+        "name",
+        "namespace",
+        "uid",
+        "creationTimestamp",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+    ] {
+        immutable(&new[field], &old[field], &format!("metadata.{field}"), &mut errors);
+    }
+    common_metadata(new, &mut errors);
+    errors
+}
+
+fn common_metadata(metadata: &Value, errors: &mut Vec<FieldError>) {
+    labels(&metadata["labels"], "metadata.labels", errors);
+    let mut size = 0;
+    for (key, value) in metadata["annotations"].as_object().into_iter().flatten() {
+        if let Some(detail) = names::qualified_name(&key.to_lowercase()) {
+            errors.push(FieldError::invalid("metadata.annotations", key.as_str(), detail));
+        }
+        size += (key.len() + value.as_str().unwrap_or_default().len()) as u64;
+    }
+    if size > MAX_ANNOTATIONS {
+        errors.push(FieldError::too_long("metadata.annotations", MAX_ANNOTATIONS));
+    }
+    let mut controller: Option<String> = None;
+    for owner in metadata["ownerReferences"].as_array().into_iter().flatten() {
+        let path = "metadata.ownerReferences";
+        for (field, detail) in [
+            ("apiVersion", "version must not be empty"),
+            ("kind", "must not be empty"),
+            ("name", "must not be empty"),
+            ("uid", "must not be empty"),
+        ] {
+            if text(owner, field).is_empty() {
+                errors.push(FieldError::invalid(
+                    format!("{path}.{field}"),
+                    text(owner, field),
+                    detail,
+                ));
+            }
+        }
+        if owner["apiVersion"] == "v1" && owner["kind"] == "Event" {
+            let detail = "/v1, Kind=Event is disallowed from being an owner";
+            errors.push(FieldError::invalid(path, owner.clone(), detail));
+        }
+        if owner["controller"] == true {
+            let name = format!("{}/{}", text(owner, "kind"), text(owner, "name"));
+            match &controller {
+                Some(first) => {
+                    let detail = format!(
+                        "Only one reference can have Controller set to true. Found \"true\" in references for {first} \
+                         and {name}"
+                    );
+                    errors.push(FieldError::invalid(path, metadata["ownerReferences"].clone(), detail));
+                }
+                None => controller = Some(name),
+            }
+        }
+    }
+}
