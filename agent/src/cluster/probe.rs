@@ -1,7 +1,7 @@
 //! Latency probes: a responder at every site, and a prober that keeps a smoothed round trip per site (RFC 6298's
-//! estimator: 1/8 of a new sample, 1/4 of its deviation).
+//! estimator: 1/8 of a new sample, 1/4 of its deviation; a sample is the median of the last nine round trips).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -69,6 +69,27 @@ pub async fn respond(net: Net, host: &str, cancel: CancellationToken) -> io::Res
 /// As [`respond`].
 pub async fn respond_at(net: Net, host: String, cancel: CancellationToken) -> io::Result<()> {
     respond(net, &host, cancel).await
+}
+
+/// So many of the last samples are looked at for their median.
+const WINDOW: usize = 9;
+
+/// The median of the last samples: one that was late because this machine was busy, not the network, counts for
+/// little.
+#[derive(Debug, Clone, Default)]
+struct Recent(VecDeque<f64>);
+
+impl Recent {
+    /// With one more sample.
+    fn median(&mut self, sample: f64) -> f64 {
+        if self.0.len() == WINDOW {
+            self.0.pop_front();
+        }
+        self.0.push_back(sample);
+        let mut sorted: Vec<f64> = self.0.iter().copied().collect();
+        sorted.sort_by(f64::total_cmp);
+        sorted[(sorted.len() - 1) / 2]
+    }
 }
 
 /// A smoothed round trip.
@@ -201,6 +222,7 @@ impl<'a> Prober<'a> {
             return;
         };
         let timers = &self.ctx.options.timers;
+        let mut recent = Recent::default();
         let mut connection: Option<Stream> = None;
         let mut sequence = 0_u64;
         loop {
@@ -212,7 +234,7 @@ impl<'a> Prober<'a> {
                 let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
                 let entry = state.entry(site.to_owned()).or_default();
                 match sample {
-                    Ok(Ok(rtt)) => *entry = (entry.0.with(rtt.as_secs_f64() * 1000.0), false),
+                    Ok(Ok(rtt)) => *entry = (entry.0.with(recent.median(rtt.as_secs_f64() * 1000.0)), false),
                     _ => {
                         entry.1 = true;
                         connection = None;

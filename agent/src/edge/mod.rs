@@ -97,6 +97,16 @@ pub enum EdgeError {
     },
 }
 
+/// Closes the disk when the agent ends, however it ends: connections may still be winding up, the next agent need not
+/// wait for them.
+struct Closes(Arc<store::Store>);
+
+impl Drop for Closes {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
 /// An edge agent whose disk is open. [`EdgeAgent::run`] serves.
 pub struct EdgeAgent {
     options: EdgeOptions,
@@ -155,6 +165,7 @@ impl EdgeAgent {
     /// # Errors
     /// When the port is taken or the disk fails.
     pub async fn run(self, cancel: CancellationToken) -> Result<(), EdgeError> {
+        let _closes = Closes(self.store.clone());
         let o = &self.options;
         let broken = |source| EdgeError::Listen {
             host: o.host.clone(),

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
 use cfn_net::pki::KeyCert;
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
@@ -34,6 +35,9 @@ pub enum StoreError {
     /// The file cannot be opened, read or written (no room, no permission, in use, damaged).
     #[error("edge store: {0}")]
     Database(#[from] redb::Error),
+    /// The agent has ended; a request that it was still answering came too late.
+    #[error("edge store: the agent has ended")]
+    Closed,
     /// What was kept does not parse.
     #[error("edge store: {0}")]
     Json(#[from] serde_json::Error),
@@ -80,7 +84,16 @@ struct Head {
 
 /// The disk.
 pub struct Store {
-    db: Database,
+    db: RwLock<Option<Database>>,
+}
+
+/// The open file, while somebody uses it.
+struct Open<'a>(RwLockReadGuard<'a, Option<Database>>);
+
+impl Open<'_> {
+    fn db(&self) -> Result<&Database, StoreError> {
+        self.0.as_ref().ok_or(StoreError::Closed)
+    }
 }
 
 fn object_key(list: &str, object: &Value) -> String {
@@ -126,7 +139,18 @@ impl Store {
         tx.open_table(HELD)?;
         tx.open_table(KEYS)?;
         tx.commit()?;
-        Ok(Self { db })
+        Ok(Self {
+            db: RwLock::new(Some(db)),
+        })
+    }
+
+    fn open_file(&self) -> Open<'_> {
+        Open(self.db.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Closes the file, whoever still holds the store: the next agent can open it.
+    pub fn close(&self) {
+        self.db.write().unwrap_or_else(PoisonError::into_inner).take();
     }
 
     /// The agent's CA, if it has one.
@@ -134,7 +158,8 @@ impl Store {
     /// # Errors
     /// When the disk cannot be read.
     pub fn keys(&self) -> Result<Option<KeyCert>, StoreError> {
-        let tx = self.db.begin_read()?;
+        let open = self.open_file();
+        let tx = open.db()?.begin_read()?;
         let table = tx.open_table(KEYS)?;
         let text = |k: &str| -> Result<Option<String>, StoreError> {
             Ok(table.get(k)?.map(|v| String::from_utf8_lossy(v.value()).into_owned()))
@@ -149,7 +174,8 @@ impl Store {
     /// # Errors
     /// When the disk cannot be written.
     pub fn keep_keys(&self, keys: &KeyCert) -> Result<(), StoreError> {
-        let tx = self.db.begin_write()?;
+        let open = self.open_file();
+        let tx = open.db()?.begin_write()?;
         {
             let mut table = tx.open_table(KEYS)?;
             table.insert("cert", keys.cert_pem.as_bytes())?;
@@ -171,7 +197,8 @@ impl Store {
                 .unwrap_or_default()
                 .to_owned(),
         };
-        let tx = self.db.begin_write()?;
+        let open = self.open_file();
+        let tx = open.db()?.begin_write()?;
         {
             let mut objects = tx.open_table(OBJECTS)?;
             let (from, to) = range(key);
@@ -191,7 +218,8 @@ impl Store {
     /// When the disk cannot be written.
     pub fn keep_event(&self, key: &str, event: &Value) -> Result<(), StoreError> {
         let object = &event["object"];
-        let mut tx = self.db.begin_write()?;
+        let open = self.open_file();
+        let mut tx = open.db()?.begin_write()?;
         let mut durable = false;
         {
             let mut objects = tx.open_table(OBJECTS)?;
@@ -232,7 +260,8 @@ impl Store {
     /// # Errors
     /// When the disk cannot be read.
     pub fn list(&self, key: &str) -> Result<Option<Value>, StoreError> {
-        let tx = self.db.begin_read()?;
+        let open = self.open_file();
+        let tx = open.db()?.begin_read()?;
         let Some(head) = tx
             .open_table(LISTS)?
             .get(key)?
@@ -260,7 +289,8 @@ impl Store {
     /// # Errors
     /// When the disk cannot be written.
     pub fn keep_object(&self, path: &str, object: &Value) -> Result<(), StoreError> {
-        let mut tx = self.db.begin_write()?;
+        let open = self.open_file();
+        let mut tx = open.db()?.begin_write()?;
         let durable;
         {
             let bytes = serde_json::to_vec(object)?;
@@ -289,7 +319,8 @@ impl Store {
         let Some(object) = self.object(path)? else {
             return Ok(());
         };
-        let tx = self.db.begin_write()?;
+        let open = self.open_file();
+        let tx = open.db()?.begin_write()?;
         {
             tx.open_table(SINGLE)?.remove(path)?;
             let mut objects = tx.open_table(OBJECTS)?;
@@ -305,7 +336,8 @@ impl Store {
     /// # Errors
     /// When the disk cannot be read.
     pub fn object(&self, path: &str) -> Result<Option<Value>, StoreError> {
-        let tx = self.db.begin_read()?;
+        let open = self.open_file();
+        let tx = open.db()?.begin_read()?;
         let single = tx
             .open_table(SINGLE)?
             .get(path)?
@@ -331,7 +363,8 @@ impl Store {
     /// # Errors
     /// When the disk cannot be written.
     pub fn hold(&self, write: &Held) -> Result<u64, StoreError> {
-        let tx = self.db.begin_write()?;
+        let open = self.open_file();
+        let tx = open.db()?.begin_write()?;
         let next;
         {
             let mut held = tx.open_table(HELD)?;
@@ -362,7 +395,8 @@ impl Store {
     /// # Errors
     /// When the disk cannot be read.
     pub fn held(&self) -> Result<BTreeMap<u64, Held>, StoreError> {
-        let tx = self.db.begin_read()?;
+        let open = self.open_file();
+        let tx = open.db()?.begin_read()?;
         let table = tx.open_table(HELD)?;
         let mut all = BTreeMap::new();
         for entry in table.iter()? {
@@ -377,7 +411,8 @@ impl Store {
     /// # Errors
     /// When the disk cannot be written.
     pub fn release(&self, place: u64) -> Result<(), StoreError> {
-        let tx = self.db.begin_write()?;
+        let open = self.open_file();
+        let tx = open.db()?.begin_write()?;
         tx.open_table(HELD)?.remove(place)?;
         Ok(tx.commit()?)
     }
