@@ -1,5 +1,6 @@
 //! A node behind the edge agent: with the hub cut off it goes on, also after agent and kubelet were restarted, and is
 //! reconciled when the link heals.
+#![allow(clippy::unwrap_used, reason = "tests")]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! A cluster agent joins a hub, is accepted, reports, probes, carries out Works and leaves nothing behind.
+#![allow(clippy::unwrap_used, reason = "tests")]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! The API as kube-rs sees it, over memory (virtual time) and over TCP with TLS.
+#![allow(clippy::unwrap_used, reason = "tests")]
 
 mod common;
 

@@ -1,5 +1,6 @@
 //! The real kubectl against a cluster on a socket: every command that a testbed's user reaches for exits 0. Skipped, with
 //! the reason printed, where there is no kubectl.
+#![allow(clippy::unwrap_used, reason = "tests")]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! Two embedded clusters in memory, under virtual time.
+#![allow(clippy::unwrap_used, reason = "tests")]
 #![allow(dead_code, reason = "each test uses its part")]
 
 use std::sync::Arc;

@@ -201,7 +201,10 @@ pub fn apply(
             .is_some_and(|t| !t.is_empty())
     {
         let mut config = applied.clone();
-        if let Some(annotations) = config.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut) {
+        if let Some(annotations) = config
+            .pointer_mut("/metadata/annotations")
+            .and_then(Value::as_object_mut)
+        {
             annotations.remove(LAST_APPLIED);
         }
         object["metadata"]["annotations"][LAST_APPLIED] = format!("{config}\n").into();

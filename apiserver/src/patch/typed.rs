@@ -93,7 +93,10 @@ fn field_value<'v>(schema: &SchemaRef, object: Option<&'v Value>, name: &str) ->
         let child = schema.is_builtin().then(|| schema.property(name)).flatten()?;
         if !object.is_object() {
             None
-        } else if child.default().is_some_and(|d| d.as_object().is_some_and(Map::is_empty)) {
+        } else if child
+            .default()
+            .is_some_and(|d| d.as_object().is_some_and(Map::is_empty))
+        {
             Some(&*EMPTY)
         } else {
             (schema.is_required(name) && matches!(child.kind(), Type::Array | Type::Object)).then_some(&Value::Null)

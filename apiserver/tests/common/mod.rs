@@ -1,4 +1,5 @@
 //! A cluster for a test.
+#![allow(clippy::unwrap_used, reason = "tests")]
 #![allow(dead_code, reason = "not every test file uses everything")]
 
 use std::sync::Arc;

@@ -177,7 +177,10 @@ pub fn run_all(
     let topologies =
         scenarios.iter().map(|s| (s.topology.name().to_owned(), map(&s.topology))).collect();
     let count = scenarios.len();
-    let queue: Mutex<VecDeque<(usize, Scenario)>> = Mutex::new(scenarios.into_iter().enumerate().collect());
+    let mut order: Vec<(usize, Scenario)> = scenarios.into_iter().enumerate().collect();
+    // The longest first, so that none is left for the end.
+    order.sort_by_key(|(_, s)| std::cmp::Reverse(driven(s)));
+    let queue: Mutex<VecDeque<(usize, Scenario)>> = Mutex::new(order.into());
     let results: Mutex<Vec<Option<ScenarioResult>>> = Mutex::new(vec![None; count]);
     let broken: Mutex<Option<CliError>> = Mutex::new(None);
     let scratch = std::env::temp_dir().join(format!("cfn-{}", std::process::id()));
@@ -216,6 +219,11 @@ pub fn run_all(
             Ok(Done { results, topologies })
         }
     }
+}
+
+/// How long a scenario's vehicles drive.
+fn driven(s: &Scenario) -> Duration {
+    s.file.spec.steps.iter().filter_map(|s| s.drive.as_ref()).map(|d| d.duration.0).sum()
 }
 
 fn one(lane: &dyn Lane, scenario: Scenario, options: Options) -> Result<ScenarioResult, CliError> {

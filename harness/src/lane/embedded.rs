@@ -52,7 +52,7 @@ impl Lane for Sim {
 
     async fn up(&self, plan: &Plan) -> Result<Testbed, LaneError> {
         let epoch = jiff::Timestamp::from_second(EPOCH).map_err(|e| LaneError::Failed(e.to_string()))?;
-        bring_up(self.name(), plan, Transport::Memory, Arc::new(VirtualClock::starting_at(epoch))).await
+        bring_up(self, plan, Transport::Memory, Arc::new(VirtualClock::starting_at(epoch))).await
     }
 }
 
@@ -62,12 +62,16 @@ impl Lane for Local {
         "local"
     }
 
+    fn tolerance(&self) -> Duration {
+        Duration::from_millis(3)
+    }
+
     fn runtime(&self) -> std::io::Result<tokio::runtime::Runtime> {
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()
     }
 
     async fn up(&self, plan: &Plan) -> Result<Testbed, LaneError> {
-        bring_up(self.name(), plan, Transport::Tcp, Arc::new(SystemClock)).await
+        bring_up(self, plan, Transport::Tcp, Arc::new(SystemClock)).await
     }
 }
 
@@ -93,11 +97,12 @@ impl Process {
         Self { cancel, task }
     }
 
-    /// Ends it at once, as a kill would.
+    /// Ends it at once, as a kill would: nothing of it runs on when this returns but connections' last moments.
     async fn kill(self) {
         self.task.abort();
         let _ = self.task.await;
         self.cancel.cancel();
+        tokio::task::yield_now().await;
     }
 }
 
@@ -132,7 +137,7 @@ fn failed(doing: &str) -> impl Fn(String) -> LaneError + '_ {
     move |e| LaneError::Failed(format!("{doing}: {e}"))
 }
 
-async fn bring_up(lane: &'static str, plan: &Plan, transport: Transport, clock: SharedClock) -> Result<Testbed, LaneError> {
+async fn bring_up(lane: &dyn Lane, plan: &Plan, transport: Transport, clock: SharedClock) -> Result<Testbed, LaneError> {
     let seed = Seed(plan.seed);
     let net = Net::new(transport, seed.child("net"));
     let t = &plan.topology;
@@ -141,7 +146,7 @@ async fn bring_up(lane: &'static str, plan: &Plan, transport: Transport, clock: 
     }
     std::fs::create_dir_all(&plan.dir).map_err(|e| LaneError::io(&format!("making {}", plan.dir.display()), &e))?;
     let e = Arc::new(Embedded {
-        lane,
+        lane: lane.name(),
         net: net.clone(),
         clock: clock.clone(),
         seed,
@@ -163,7 +168,8 @@ async fn bring_up(lane: &'static str, plan: &Plan, transport: Transport, clock: 
         }
     };
     Ok(Testbed {
-        lane,
+        lane: lane.name(),
+        tolerance: lane.tolerance(),
         topology: t.clone(),
         timers: plan.timers.clone(),
         seed,
@@ -204,7 +210,7 @@ impl Embedded {
                     self.net.add_host(&name, n.site.as_ref().unwrap_or(&c.site));
                     let mut api = Self::node_identity(&cluster, &name);
                     if n.edge_agent {
-                        let (p, behind) = self.start_edge(&cluster, &name)?;
+                        let (p, behind) = self.start_edge(&cluster, &name).await?;
                         state.processes.insert(format!("edge/{name}"), p);
                         api = behind;
                     }
@@ -379,7 +385,7 @@ impl Embedded {
     }
 
     /// The edge agent of a node, and how the node's kubelet reaches it.
-    fn start_edge(&self, cluster: &ApiCluster, name: &str) -> Result<(Process, ClientConfig), LaneError> {
+    async fn start_edge(&self, cluster: &ApiCluster, name: &str) -> Result<(Process, ClientConfig), LaneError> {
         let t = &self.timers;
         let timers = EdgeTimers {
             heartbeat_interval: t.of("edgeHeartbeatInterval"),
@@ -397,7 +403,16 @@ impl Embedded {
             seed: self.seed.child(&format!("edge/{name}")),
             timers,
         };
-        let agent = EdgeAgent::open(options).map_err(|e| failed(&format!("edge agent of {name}"))(e.to_string()))?;
+        // A killed agent's last connections may still hold its disk for a moment.
+        let mut tries = 0;
+        let agent = loop {
+            match EdgeAgent::open(options.clone()) {
+                Ok(a) => break a,
+                Err(_) if tries < 100 => tries += 1,
+                Err(e) => return Err(failed(&format!("edge agent of {name}"))(e.to_string())),
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        };
         let behind = agent.client_config();
         Ok((Process::start(format!("edge agent of {name}"), &self.cancel, |cancel| agent.run(cancel)), behind))
     }
@@ -511,7 +526,7 @@ impl Embedded {
             && !state.processes.contains_key(&format!("edge/{name}"))
         {
             let cluster = state.clusters[c.name.as_str()].clone();
-            let (p, _) = self.start_edge(&cluster, name)?;
+            let (p, _) = self.start_edge(&cluster, name).await?;
             state.processes.insert(format!("edge/{name}"), p);
         }
         for h in self.node_handles(|n| n == name) {
@@ -536,7 +551,7 @@ impl Embedded {
             Some((_, node)) => match self.node_of(node) {
                 Some((c, _)) => {
                     let cluster = state.clusters[c.name.as_str()].clone();
-                    self.start_edge(&cluster, node)?.0
+                    self.start_edge(&cluster, node).await?.0
                 }
                 None => return Ok(()),
             },

@@ -96,6 +96,12 @@ pub trait Lane: Send + Sync {
     /// Its name: `sim`, `local`.
     fn name(&self) -> &'static str;
 
+    /// How much longer than emulated a measured time may be here, because a real machine has to do it: the name
+    /// `laneTolerance` in expressions. Zero where time is virtual.
+    fn tolerance(&self) -> std::time::Duration {
+        std::time::Duration::ZERO
+    }
+
     /// The runtime that one testbed lives in: with a virtual clock or a real one.
     ///
     /// # Errors
@@ -114,6 +120,8 @@ pub trait Lane: Send + Sync {
 pub struct Testbed {
     /// The lane's name.
     pub lane: &'static str,
+    /// See [`Lane::tolerance`].
+    pub tolerance: std::time::Duration,
     /// What it was made from.
     pub topology: Topology,
     /// Its timers.

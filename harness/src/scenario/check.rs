@@ -294,7 +294,10 @@ impl<'a> Ctx<'a> {
     /// An expression of which only timers are known now: it must be a time.
     fn duration(&mut self, e: &At<String>) {
         let Some(timers) = self.timers else { return };
-        let get = |n: &str| timers.get(n).map(|d| Value::Time(d.as_secs_f64()));
+        let get = |n: &str| match timers.get(n) {
+            Some(d) => Some(Value::Time(d.as_secs_f64())),
+            None => (n == super::LANE_TOLERANCE).then_some(Value::Time(0.0)),
+        };
         if let Some(expr) = self.parsed(e)
             && self.names(&expr, e, &[])
             && let Err(err) = expr.duration(&get)
@@ -325,7 +328,7 @@ impl<'a> Ctx<'a> {
         let series: Vec<String> = self.series.iter().cloned().collect();
         let mut all_known = true;
         for n in expr.names() {
-            let known = timer_names().any(|t| t == n) || local.contains(&n) || series.iter().any(|s| s == n);
+            let known = n == super::LANE_TOLERANCE || timer_names().any(|t| t == n) || local.contains(&n) || series.iter().any(|s| s == n);
             if !known {
                 all_known = false;
                 let p = Problem::new(self.c.source, e.location, format!("unknown timer or measurement `{n}`"));

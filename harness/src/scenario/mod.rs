@@ -81,6 +81,9 @@ pub struct ScenarioSpec {
     pub steps: Vec<Step>,
 }
 
+/// The name in expressions of what a lane's real time may add to a measured time.
+pub const LANE_TOLERANCE: &str = "laneTolerance";
+
 fn fast() -> At<String> {
     At::nowhere("fast".to_owned())
 }

@@ -1,4 +1,5 @@
 //! A town with two edges, their radio sites and links, and roadside services in it.
+#![allow(clippy::unwrap_used, reason = "tests")]
 #![allow(dead_code, reason = "each test file uses a part")]
 
 use std::sync::Arc;

@@ -138,6 +138,9 @@ impl Bench {
         if let Some(d) = self.testbed.timers.get(name) {
             return Some(Value::Time(d.as_secs_f64()));
         }
+        if name == super::super::LANE_TOLERANCE {
+            return Some(Value::Time(self.testbed.tolerance.as_secs_f64()));
+        }
         // `predictive.interruption` is the series `interruption/predictive`.
         let full = match name.split_once('.') {
             Some((prefix, measure)) => super::drive::series_name(prefix, measure),
