@@ -23,15 +23,33 @@ fn main() {
     let mut text = String::new();
     for (name, dir, whole_path, what) in [
         ("TIMERS", here.join("timers"), false, "Timer profiles: name and text."),
-        ("TOPOLOGIES", here.join("../topologies"), false, "Topologies: name and text."),
-        ("SCENARIOS", here.join("../scenarios"), true, "Scenarios and their manifests: path under `scenarios/` and text."),
+        (
+            "TOPOLOGIES",
+            here.join("../topologies"),
+            false,
+            "Topologies: name and text.",
+        ),
+        (
+            "SCENARIOS",
+            here.join("../scenarios"),
+            true,
+            "Scenarios and their manifests: path under `scenarios/` and text.",
+        ),
     ] {
         let mut found = Vec::new();
         files(&dir, &mut found);
         writeln!(text, "/// {what}\npub const {name}: &[(&str, &str)] = &[").expect("a string takes it");
         for p in found {
-            let rel = p.strip_prefix(&dir).expect("it was found in there").display().to_string();
-            let key = if whole_path { rel.replace('\\', "/") } else { rel.trim_end_matches(".yaml").to_owned() };
+            let rel = p
+                .strip_prefix(&dir)
+                .expect("it was found in there")
+                .display()
+                .to_string();
+            let key = if whole_path {
+                rel.replace('\\', "/")
+            } else {
+                rel.trim_end_matches(".yaml").to_owned()
+            };
             writeln!(text, "    ({key:?}, include_str!({:?})),", p.display().to_string()).expect("a string takes it");
         }
         text.push_str("];\n");

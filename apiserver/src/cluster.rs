@@ -108,7 +108,12 @@ impl Cluster {
     /// [`ClusterError`].
     pub async fn start(o: ClusterOptions) -> Result<Self, ClusterError> {
         let now = o.clock.now();
-        let ca = Arc::new(Ca::new(&format!("{} CA", o.name), now)?);
+        let ca_name = format!("{} CA", o.name);
+        let ca = Arc::new(match o.net.transport() {
+            Transport::Tcp => Ca::new(&ca_name, now)?,
+            // A simulated run draws its keys from its seed too: what goes over a link is then the same, byte for byte.
+            Transport::Memory => Ca::seeded(&ca_name, now, o.seed.child("pki"))?,
+        });
         let mut sans: Vec<String> = vec![
             o.host.clone(),
             "localhost".into(),

@@ -67,7 +67,10 @@ fn check(cases: &[(&str, &str, &str)], text: &str, read: fn(&str) -> String) {
     for (from, to, want) in cases {
         assert!(text.contains(from), "{from}");
         let said = read(&text.replacen(from, to, 1));
-        assert!(said.contains(want), "{from} -> {to}\n  wanted: {want}\n  said:   {said}");
+        assert!(
+            said.contains(want),
+            "{from} -> {to}\n  wanted: {want}\n  said:   {said}"
+        );
     }
 }
 
@@ -75,7 +78,11 @@ fn check(cases: &[(&str, &str, &str)], text: &str, read: fn(&str) -> String) {
 fn topologies() {
     check(
         &[
-            ("latency: 5ms", "latancy: 5ms", "t.yaml:10:33: unknown field `latancy` (expected one of"),
+            (
+                "latency: 5ms",
+                "latancy: 5ms",
+                "t.yaml:10:33: unknown field `latancy` (expected one of",
+            ),
             ("latency: 5ms", "latancy: 5ms", "did you mean `latency`?"),
             ("latency: 5ms", "latency: 5", "t.yaml:10:42: `5` has no unit"),
             ("latency: 5ms", "latency: -5ms", "t.yaml:10:42: `-5ms` is negative"),
@@ -83,15 +90,31 @@ fn topologies() {
             ("packetLoss: 0.1%", "packetLoss: 101%", "more than everything"),
             ("memory: 8Gi", "memory: 8", "t.yaml:20:44: `8` has no unit"),
             ("cpu: \"4\"", "cpu: \"-4\"", "`-4` is negative"),
-            ("between: [center, edge]", "between: [center, egde]", "t.yaml:10:25: unknown site `egde` (expected one of `center`, `edge`; did you mean `edge`?)"),
-            ("name: member1", "name: hub", "t.yaml:15:13: duplicate cluster `hub` (the first is in line 12)"),
+            (
+                "between: [center, edge]",
+                "between: [center, egde]",
+                "t.yaml:10:25: unknown site `egde` (expected one of `center`, `edge`; did you mean `edge`?)",
+            ),
+            (
+                "name: member1",
+                "name: hub",
+                "t.yaml:15:13: duplicate cluster `hub` (the first is in line 12)",
+            ),
             ("role: hub", "role: hubb", "unknown value `hubb`"),
             ("role: hub", "role: member", "no cluster is the hub"),
             ("role: member", "role: hub", "a second hub `member1`"),
             ("site: edge", "site: egde", "t.yaml:16:13: unknown site `egde`"),
             ("name: node-1", "name: Node_1", "`Node_1` is not a name"),
-            ("kind: Topology", "kind: Toplogy", "t.yaml:2:7: kind `Toplogy` (expected one of `Topology`; did you mean `Topology`?)"),
-            ("    - {between: [center, edge], latency: 5ms, packetLoss: 0.1%}\n", "    []\n", "no way leads from site `center` to site `edge`"),
+            (
+                "kind: Topology",
+                "kind: Toplogy",
+                "t.yaml:2:7: kind `Toplogy` (expected one of `Topology`; did you mean `Topology`?)",
+            ),
+            (
+                "    - {between: [center, edge], latency: 5ms, packetLoss: 0.1%}\n",
+                "    []\n",
+                "no way leads from site `center` to site `edge`",
+            ),
             ("sites:\n", "sites: [\n", "broken YAML"),
         ],
         TOPOLOGY,
@@ -101,7 +124,9 @@ fn topologies() {
 
 #[test]
 fn all_of_a_topology_at_once() {
-    let wrong = TOPOLOGY.replace("site: edge", "site: egde").replace("[center, edge]", "[centre, edge]");
+    let wrong = TOPOLOGY
+        .replace("site: edge", "site: egde")
+        .replace("[center, edge]", "[centre, edge]");
     assert!(topology(&wrong).lines().count() >= 2, "{}", topology(&wrong));
 }
 
@@ -109,21 +134,69 @@ fn all_of_a_topology_at_once() {
 fn scenarios() {
     check(
         &[
-            ("cluster: control", "cluster: contrl", "s.yaml:15:18: unknown cluster `contrl` (expected one of `control`, `member1`, `member2`; did you mean `control`?)"),
-            ("topology: r7-lab", "topology: r7-lap", "s.yaml:11:13: unknown topology `r7-lap`"),
-            ("  topology: r7-lab\n", "  topology: r7-lab\n  timers: fats\n", "s.yaml:12:11: unknown timer profile `fats` (expected one of"),
-            ("clusterMonitorPeriod", "clusterMonitorPeroid", "unknown timer or measurement `clusterMonitorPeroid`"),
-            ("clusterMonitorPeriod", "clusterMonitorPeroid", "did you mean `clusterMonitorPeriod`?"),
+            (
+                "cluster: control",
+                "cluster: contrl",
+                "s.yaml:15:18: unknown cluster `contrl` (expected one of `control`, `member1`, `member2`; did you mean `control`?)",
+            ),
+            (
+                "topology: r7-lab",
+                "topology: r7-lap",
+                "s.yaml:11:13: unknown topology `r7-lap`",
+            ),
+            (
+                "  topology: r7-lab\n",
+                "  topology: r7-lab\n  timers: fats\n",
+                "s.yaml:12:11: unknown timer profile `fats` (expected one of",
+            ),
+            (
+                "clusterMonitorPeriod",
+                "clusterMonitorPeroid",
+                "unknown timer or measurement `clusterMonitorPeroid`",
+            ),
+            (
+                "clusterMonitorPeriod",
+                "clusterMonitorPeroid",
+                "did you mean `clusterMonitorPeriod`?",
+            ),
             ("2 * clusterMonitorPeriod", "2 *", "it ends too early"),
             ("2 * clusterMonitorPeriod", "\"20\"", "is 20, not a time"),
-            ("$any", "$some", "`$some` at `status.conditions.$some` is not an operator"),
+            (
+                "$any",
+                "$some",
+                "`$some` at `status.conditions.$some` is not an operator",
+            ),
             ("      assert:\n", "      asert:\n", "unknown field `asert`"),
-            ("      assert:\n", "      pause: 1s\n      assert:\n", "does several things: assert and pause"),
-            ("cluster: control\n", "cluster: control\n        that: 1 == 1\n", "both `object` and `that`"),
-            ("  steps:\n", "  steps:\n    - name: manifests\n      apply: {cluster: control, files: [nothing.yaml]}\n", "`nothing.yaml`: there is no such file"),
-            ("  steps:\n", "  steps:\n    - name: manifests\n      apply: {cluster: control, inline: {kind: Pod}}\n", "a manifest without `apiVersion`"),
-            ("  steps:\n", "  steps:\n    - name: mend\n      heal: {fault: nothing}\n", "no fault step `nothing` before this"),
-            ("  steps:\n", "  steps:\n    - name: break\n      fault: {kind: crash, site: rack-1}\n", "this kind of fault has other targets (expected either `node` or `cluster`)"),
+            (
+                "      assert:\n",
+                "      pause: 1s\n      assert:\n",
+                "does several things: assert and pause",
+            ),
+            (
+                "cluster: control\n",
+                "cluster: control\n        that: 1 == 1\n",
+                "both `object` and `that`",
+            ),
+            (
+                "  steps:\n",
+                "  steps:\n    - name: manifests\n      apply: {cluster: control, files: [nothing.yaml]}\n",
+                "`nothing.yaml`: there is no such file",
+            ),
+            (
+                "  steps:\n",
+                "  steps:\n    - name: manifests\n      apply: {cluster: control, inline: {kind: Pod}}\n",
+                "a manifest without `apiVersion`",
+            ),
+            (
+                "  steps:\n",
+                "  steps:\n    - name: mend\n      heal: {fault: nothing}\n",
+                "no fault step `nothing` before this",
+            ),
+            (
+                "  steps:\n",
+                "  steps:\n    - name: break\n      fault: {kind: crash, site: rack-1}\n",
+                "this kind of fault has other targets (expected either `node` or `cluster`)",
+            ),
         ],
         SCENARIO,
         scenario,
@@ -138,7 +211,10 @@ fn what_is_bundled_is_right() {
     for name in Timers::bundled_names() {
         Timers::find(name).unwrap_or_else(|p| panic!("{p}"));
     }
-    for (path, text) in bundled::SCENARIOS.iter().filter(|(_, t)| t.lines().any(|l| l == "kind: Scenario")) {
+    for (path, text) in bundled::SCENARIOS
+        .iter()
+        .filter(|(_, t)| t.lines().any(|l| l == "kind: Scenario"))
+    {
         let dir = path.rsplit_once('/').map_or("", |(d, _)| d).to_owned();
         let source = Source::new(*path, *text);
         Scenario::read(source, Base::Bundled(dir), &Overrides::default()).unwrap_or_else(|p| panic!("{p}"));
@@ -148,12 +224,19 @@ fn what_is_bundled_is_right() {
 /// `CFN_BLESS=1` writes them.
 #[test]
 fn schemas_are_published() {
-    for (name, text) in [("topology", cfn::cli::schema::topology()), ("scenario", cfn::cli::schema::scenario())] {
+    for (name, text) in [
+        ("topology", cfn::cli::schema::topology()),
+        ("scenario", cfn::cli::schema::scenario()),
+    ] {
         let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../docs/schema/{name}.json"));
         if std::env::var_os("CFN_BLESS").is_some() {
             std::fs::write(&path, &text).unwrap();
         }
         let published = std::fs::read_to_string(&path).unwrap_or_default();
-        assert!(published == text, "{} is not what `cfn schema {name}` prints: CFN_BLESS=1 writes it", path.display());
+        assert!(
+            published == text,
+            "{} is not what `cfn schema {name}` prints: CFN_BLESS=1 writes it",
+            path.display()
+        );
     }
 }

@@ -1,6 +1,7 @@
 //! Every bundled scenario as a test: in the simulated lane with its verdicts kept beside it, a few on real sockets
 //! too. `CFN_LANE=local` or `sim` selects one lane; a lane named there runs all scenarios.
 
+use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -17,7 +18,11 @@ use tokio_util::sync::CancellationToken;
 const SMOKE: &[&str] = &["phase1/cfn-r7-c1.yaml", "phase2/p2-06.yaml", "phase3/p3-04.yaml"];
 
 fn read(path: &str, overrides: &Overrides) -> Result<Scenario, Failed> {
-    let text = bundled::SCENARIOS.iter().find(|(p, _)| *p == path).map(|(_, t)| *t).ok_or("no such scenario")?;
+    let text = bundled::SCENARIOS
+        .iter()
+        .find(|(p, _)| *p == path)
+        .map(|(_, t)| *t)
+        .ok_or("no such scenario")?;
     let dir = path.rsplit_once('/').map_or("", |(d, _)| d).to_owned();
     let source = input::Source::new(format!("scenarios/{path}"), text);
     Scenario::read(source, Base::Bundled(dir), overrides).map_err(|e| Failed::from(e.to_string()))
@@ -36,7 +41,9 @@ fn execute(path: &str, lane: &str, overrides: &Overrides, defects: Defects) -> R
         cancel: CancellationToken::new(),
     };
     let rt = lane.runtime()?;
-    let result = rt.block_on(run(lane.as_ref(), Arc::new(scenario), options)).map_err(|e| Failed::from(e.to_string()))?;
+    let result = rt
+        .block_on(run(lane.as_ref(), Arc::new(scenario), options))
+        .map_err(|e| Failed::from(e.to_string()))?;
     rt.shutdown_timeout(std::time::Duration::from_secs(2));
     Ok(result)
 }
@@ -44,34 +51,57 @@ fn execute(path: &str, lane: &str, overrides: &Overrides, defects: Defects) -> R
 /// What failed, in words.
 fn complaint(r: &ScenarioResult) -> String {
     let failed = r.tests().into_iter().filter(|t| t.status == Status::Failed);
-    let list: Vec<String> = failed.map(|t| format!("{}: expected {}; seen {}", t.id, t.expected, t.seen)).collect();
+    let list: Vec<String> = failed
+        .map(|t| format!("{}: expected {}; seen {}", t.id, t.expected, t.seen))
+        .collect();
     list.join("\n")
 }
 
 fn passes(path: &str, lane: &str) -> Result<ScenarioResult, Failed> {
     let r = execute(path, lane, &Overrides::default(), Defects::default())?;
-    if matches!(r.status(), Status::Failed) { Err(complaint(&r).into()) } else { Ok(r) }
+    if matches!(r.status(), Status::Failed) {
+        Err(complaint(&r).into())
+    } else {
+        Ok(r)
+    }
 }
 
 /// The verdicts of a simulated run, masked, beside the scenario.
 fn snapshot(path: &str, result: ScenarioResult) -> Result<(), Failed> {
-    let run = RunResult { lane: "sim".into(), seed: result.seed, scenarios: vec![result], ..RunResult::default() };
+    let run = RunResult {
+        lane: "sim".into(),
+        seed: result.seed,
+        scenarios: vec![result],
+        ..RunResult::default()
+    };
     let files = cfn::report::files(&run)?;
-    let (name, text) = files.iter().find(|(n, _)| *n == "report.yaml").ok_or("no report.yaml")?;
+    let (name, text) = files
+        .iter()
+        .find(|(n, _)| *n == "report.yaml")
+        .ok_or("no report.yaml")?;
     let masked = mask(FileKind::of(name), text);
-    let here = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../scenarios").join(path);
+    let here = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("../scenarios")
+        .join(path);
     let mut settings = insta::Settings::clone_current();
     settings.set_snapshot_path(here.parent().ok_or("no directory")?);
     settings.set_prepend_module_to_snapshot(false);
     settings.set_omit_expression(true);
-    let stem = here.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
-    let outcome = std::panic::catch_unwind(|| settings.bind(|| insta::assert_snapshot!(stem, masked)));
+    let stem = here
+        .file_stem()
+        .map(|s| s.to_string_lossy().into_owned())
+        .unwrap_or_default();
+    let outcome = std::panic::catch_unwind(AssertUnwindSafe(|| {
+        settings.bind(|| insta::assert_snapshot!(stem, masked))
+    }));
     outcome.map_err(|_| Failed::from("its verdicts are not those kept beside it (see the .snap.new file)"))
 }
 
 fn scenarios() -> Vec<&'static str> {
     let all = bundled::SCENARIOS.iter();
-    all.filter(|(_, t)| t.lines().any(|l| l == "kind: Scenario")).map(|(p, _)| *p).collect()
+    all.filter(|(_, t)| t.lines().any(|l| l == "kind: Scenario"))
+        .map(|(p, _)| *p)
+        .collect()
 }
 
 fn main() {
@@ -80,14 +110,18 @@ fn main() {
     let mut trials = Vec::new();
     for path in scenarios() {
         if chosen.as_deref().is_none_or(|l| l == "sim") {
-            trials.push(Trial::test(format!("sim::{path}"), move || snapshot(path, passes(path, "sim")?)));
+            trials.push(Trial::test(format!("sim::{path}"), move || {
+                snapshot(path, passes(path, "sim")?)
+            }));
         }
         let local = match chosen.as_deref() {
             None => SMOKE.contains(&path),
             Some(l) => l == "local",
         };
         if local {
-            trials.push(Trial::test(format!("local::{path}"), move || passes(path, "local").map(|_| ())));
+            trials.push(Trial::test(format!("local::{path}"), move || {
+                passes(path, "local").map(|_| ())
+            }));
         }
     }
     if chosen.as_deref().is_none_or(|l| l == "sim") {
@@ -97,20 +131,31 @@ fn main() {
             (
                 "ignoring weights fails CFN-R7-C1",
                 "phase1/cfn-r7-c1.yaml",
-                Defects { scheduler: Some(SchedulerDefect::IgnoreWeights), drop_context: false },
+                Defects {
+                    scheduler: Some(SchedulerDefect::IgnoreWeights),
+                    drop_context: false,
+                },
             ),
             (
                 "ignoring the network fails P2-05",
                 "phase2/p2-05.yaml",
-                Defects { scheduler: Some(SchedulerDefect::IgnoreNetwork), drop_context: false },
+                Defects {
+                    scheduler: Some(SchedulerDefect::IgnoreNetwork),
+                    drop_context: false,
+                },
             ),
             (
                 "dropping contexts fails P3-04",
                 "phase3/p3-04.yaml",
-                Defects { scheduler: None, drop_context: true },
+                Defects {
+                    scheduler: None,
+                    drop_context: true,
+                },
             ),
         ] {
-            trials.push(Trial::test(format!("sim::{name}"), move || broken_on_purpose(path, defects)));
+            trials.push(Trial::test(format!("sim::{name}"), move || {
+                broken_on_purpose(path, defects)
+            }));
         }
     }
     libtest_mimic::run(&args, trials).exit();
@@ -119,14 +164,26 @@ fn main() {
 /// A harness that cannot fail shows nothing: a part broken on purpose fails the case that is about it.
 fn broken_on_purpose(path: &str, defects: Defects) -> Result<(), Failed> {
     let r = execute(path, "sim", &Overrides::default(), defects)?;
-    if matches!(r.status(), Status::Failed) { Ok(()) } else { Err("it passed".into()) }
+    if matches!(r.status(), Status::Failed) {
+        Ok(())
+    } else {
+        Err("it passed".into())
+    }
 }
 
 fn same_seed_same_evidence() -> Result<(), Failed> {
     let of = || -> Result<Vec<(&'static str, String)>, Failed> {
         let result = passes("phase1/cfn-r7-c2.yaml", "sim")?;
-        let run = RunResult { lane: "sim".into(), seed: 1, scenarios: vec![result], ..RunResult::default() };
-        Ok(cfn::report::files(&run)?.into_iter().map(|(n, t)| (n, mask(FileKind::of(n), &t))).collect())
+        let run = RunResult {
+            lane: "sim".into(),
+            seed: 1,
+            scenarios: vec![result],
+            ..RunResult::default()
+        };
+        Ok(cfn::report::files(&run)?
+            .into_iter()
+            .map(|(n, t)| (n, mask(FileKind::of(n), &t)))
+            .collect())
     };
     let (a, b) = (of()?, of()?);
     for ((name, a), (_, b)) in a.iter().zip(&b) {
@@ -140,7 +197,10 @@ fn same_seed_same_evidence() -> Result<(), Failed> {
 
 fn another_seed_passes_too() -> Result<(), Failed> {
     for path in ["phase1/cfn-r7-c1.yaml", "phase2/p2-05.yaml", "phase3/p3-04.yaml"] {
-        let overrides = Overrides { seed: Some(4711), ..Overrides::default() };
+        let overrides = Overrides {
+            seed: Some(4711),
+            ..Overrides::default()
+        };
         let r = execute(path, "sim", &overrides, Defects::default())?;
         if matches!(r.status(), Status::Failed) {
             return Err(format!("{path}: {}", complaint(&r)).into());

@@ -94,14 +94,24 @@ async fn serve(args: &Args, cancel: &CancellationToken) -> Result<(), CliError> 
         let name = format!("node-{i}");
         net.add_host(&name, "here");
         let config = cluster.config_for(&format!("system:node:{name}"), &["system:nodes".to_owned()]);
-        let client = config.client(&net, &name).map_err(|e| CliError::Failed(e.to_string()))?;
-        let capacity = [("cpu", args.node_cpu.as_str()), ("memory", &args.node_memory), ("pods", "110"), ("ephemeral-storage", "100Gi")];
+        let client = config
+            .client(&net, &name)
+            .map_err(|e| CliError::Failed(e.to_string()))?;
+        let capacity = [
+            ("cpu", args.node_cpu.as_str()),
+            ("memory", &args.node_memory),
+            ("pods", "110"),
+            ("ephemeral-storage", "100Gi"),
+        ];
         let node = cfn_apiserver::node::start(NodeOptions {
             name: name.clone(),
             labels: std::collections::BTreeMap::new(),
             annotations: std::collections::BTreeMap::new(),
             taints: Vec::new(),
-            capacity: capacity.into_iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect(),
+            capacity: capacity
+                .into_iter()
+                .map(|(k, v)| (k.to_owned(), v.to_owned()))
+                .collect(),
             client,
             net: net.clone(),
             clock: clock.clone(),
@@ -110,7 +120,10 @@ async fn serve(args: &Args, cancel: &CancellationToken) -> Result<(), CliError> 
             workloads: workloads.clone(),
             stages: Stages::default(),
             pod_cidr: format!("10.{}.{}.0/24", 10 + i / 256, i % 256),
-            token_config: Some(ClientConfig { identity: Identity::Anonymous, ..cluster.admin_config() }),
+            token_config: Some(ClientConfig {
+                identity: Identity::Anonymous,
+                ..cluster.admin_config()
+            }),
         })
         .await
         .map_err(|e| CliError::Failed(format!("starting {name}: {e}")))?;
@@ -118,8 +131,14 @@ async fn serve(args: &Args, cancel: &CancellationToken) -> Result<(), CliError> 
     }
     let path = &args.kubeconfig;
     std::fs::write(path, cluster.kubeconfig()).map_err(|e| CliError::io(&format!("writing {}", path.display()), &e))?;
-    let at = net.socket_addr(&args.name, 6443).map(|a| a.to_string()).unwrap_or_default();
-    out::line(&format!("serving at https://{at}; kubectl --kubeconfig {} get nodes", path.display()));
+    let at = net
+        .socket_addr(&args.name, 6443)
+        .map(|a| a.to_string())
+        .unwrap_or_default();
+    out::line(&format!(
+        "serving at https://{at}; kubectl --kubeconfig {} get nodes",
+        path.display()
+    ));
     cancel.cancelled().await;
     for n in nodes {
         n.crash().await;

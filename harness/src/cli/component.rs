@@ -88,16 +88,38 @@ where
 /// `net` listens for there is passed on, byte by byte, to the real server.
 async fn outside(net: &Net, path: &Path) -> Result<ClientConfig, CliError> {
     let shown = path.display().to_string();
-    let wrong = |what: &str| CliError::from(Problem::of_file(&shown, what).expected("a kubeconfig with embedded credentials"));
+    let wrong =
+        |what: &str| CliError::from(Problem::of_file(&shown, what).expected("a kubeconfig with embedded credentials"));
     let k = kube::config::Kubeconfig::read_from(path).map_err(|e| wrong(&e.to_string()))?;
     let current = k.current_context.as_deref().unwrap_or_default();
-    let context = k.contexts.iter().find(|c| c.name == current).and_then(|c| c.context.as_ref()).ok_or_else(|| wrong("it has no current context"))?;
-    let cluster = k.clusters.iter().find(|c| c.name == context.cluster).and_then(|c| c.cluster.as_ref()).ok_or_else(|| wrong("its context's cluster is not there"))?;
-    let user = k.auth_infos.iter().find(|a| Some(&a.name) == context.user.as_ref()).and_then(|a| a.auth_info.clone()).unwrap_or_default();
+    let context = k
+        .contexts
+        .iter()
+        .find(|c| c.name == current)
+        .and_then(|c| c.context.as_ref())
+        .ok_or_else(|| wrong("it has no current context"))?;
+    let cluster = k
+        .clusters
+        .iter()
+        .find(|c| c.name == context.cluster)
+        .and_then(|c| c.cluster.as_ref())
+        .ok_or_else(|| wrong("its context's cluster is not there"))?;
+    let user = k
+        .auth_infos
+        .iter()
+        .find(|a| Some(&a.name) == context.user.as_ref())
+        .and_then(|a| a.auth_info.clone())
+        .unwrap_or_default();
     let decode = |data: &str| {
-        base64::engine::general_purpose::STANDARD.decode(data).ok().and_then(|b| String::from_utf8(b).ok())
+        base64::engine::general_purpose::STANDARD
+            .decode(data)
+            .ok()
+            .and_then(|b| String::from_utf8(b).ok())
     };
-    let server = cluster.server.clone().ok_or_else(|| wrong("its cluster has no server"))?;
+    let server = cluster
+        .server
+        .clone()
+        .ok_or_else(|| wrong("its cluster has no server"))?;
     let ca_pem = match (&cluster.certificate_authority_data, &cluster.certificate_authority) {
         (Some(d), _) => decode(d).ok_or_else(|| wrong("certificate-authority-data is not base64"))?,
         (None, Some(f)) => std::fs::read_to_string(f).map_err(|e| wrong(&e.to_string()))?,
@@ -113,14 +135,22 @@ async fn outside(net: &Net, path: &Path) -> Result<ClientConfig, CliError> {
         (_, _, Some(t)) => Identity::Token(t),
         _ => Identity::Anonymous,
     };
-    let rest = server.strip_prefix("https://").ok_or_else(|| wrong("its server is not https"))?;
+    let rest = server
+        .strip_prefix("https://")
+        .ok_or_else(|| wrong("its server is not https"))?;
     let authority = rest.split('/').next().unwrap_or(rest).to_owned();
     let (host, port) = match authority.rsplit_once(':') {
-        Some((h, p)) => (h.to_owned(), p.parse().map_err(|_| wrong("its server's port is not a number"))?),
+        Some((h, p)) => (
+            h.to_owned(),
+            p.parse().map_err(|_| wrong("its server's port is not a number"))?,
+        ),
         None => (authority.clone(), 443),
     };
     net.add_host(&host, OUTSIDE);
-    let mut listener = net.listen(&host, port).await.map_err(|e| CliError::io("listening on loopback", &e))?;
+    let mut listener = net
+        .listen(&host, port)
+        .await
+        .map_err(|e| CliError::io("listening on loopback", &e))?;
     let real = format!("{host}:{port}");
     tokio::spawn(async move {
         while let Ok(mut inner) = listener.accept().await {
@@ -137,7 +167,12 @@ async fn outside(net: &Net, path: &Path) -> Result<ClientConfig, CliError> {
             });
         }
     });
-    Ok(ClientConfig { server: format!("https://{host}:{port}"), ca_pem, identity, timeout: Duration::from_secs(30) })
+    Ok(ClientConfig {
+        server: format!("https://{host}:{port}"),
+        ca_pem,
+        identity,
+        timeout: Duration::from_secs(30),
+    })
 }
 
 fn net() -> Net {
@@ -159,7 +194,10 @@ fn failed(e: impl std::fmt::Display) -> CliError {
 pub fn scheduler(args: SchedulerArgs) -> Result<(), CliError> {
     block_on(|cancel| async move {
         let net = net();
-        let client = outside(&net, &args.kubeconfig).await?.client(&net, HERE).map_err(failed)?;
+        let client = outside(&net, &args.kubeconfig)
+            .await?
+            .client(&net, HERE)
+            .map_err(failed)?;
         let options = cfn_scheduler::controllers::Options {
             client,
             clock: Arc::new(SystemClock),
@@ -178,7 +216,10 @@ pub fn agent(args: AgentArgs) -> Result<(), CliError> {
     block_on(|cancel| async move {
         let net = net();
         let hub = outside(&net, &args.hub_kubeconfig).await?;
-        let member = outside(&net, &args.member_kubeconfig).await?.client(&net, HERE).map_err(failed)?;
+        let member = outside(&net, &args.member_kubeconfig)
+            .await?
+            .client(&net, HERE)
+            .map_err(failed)?;
         let options = cfn_agent::cluster::ClusterAgentOptions {
             cluster: args.cluster,
             site: args.site,
@@ -217,7 +258,10 @@ pub fn edge(args: EdgeArgs) -> Result<(), CliError> {
         })
         .map_err(|e| CliError::Environment {
             what: e.to_string(),
-            cure: format!("choose a --store that you may write to, other than {}", args.store.display()),
+            cure: format!(
+                "choose a --store that you may write to, other than {}",
+                args.store.display()
+            ),
         })?;
         let ca = agent.client_config().ca_pem;
         let told = async {
@@ -244,7 +288,9 @@ pub fn v2x(args: V2xArgs) -> Result<(), CliError> {
         let env: BTreeMap<String, String> = std::env::vars().filter(|(k, _)| k.starts_with("ROADSIDE_")).collect();
         let made = cfn_v2x::roadside::RoadsideOptions::from_env(&env, HERE, net.clone(), Arc::new(SystemClock), seed());
         let mut options = made.map_err(|e| {
-            CliError::from(Problem::of_file("environment", e.to_string()).expected("the ROADSIDE_ variables of a roadside pod"))
+            CliError::from(
+                Problem::of_file("environment", e.to_string()).expected("the ROADSIDE_ variables of a roadside pod"),
+            )
         })?;
         if let Some(k) = &args.kubeconfig {
             options.records = Some(outside(&net, k).await?.client(&net, HERE).map_err(failed)?);

@@ -23,14 +23,46 @@ pub fn main(_: &Args) -> Result<(), CliError> {
         .build()
         .map_err(|e| CliError::io("starting a runtime", &e))?;
     let findings = [
-        Finding { what: "loopback sockets", needed_by: "local", state: loopback(&rt) },
-        Finding { what: "temporary directory", needed_by: "local, sim", state: temporary() },
-        Finding { what: "open files", needed_by: "local", state: open_files() },
-        Finding { what: "memory", needed_by: "local, sim", state: memory() },
-        Finding { what: "cores", needed_by: "", state: cores() },
-        Finding { what: "kubectl", needed_by: "", state: kubectl() },
-        Finding { what: "docker", needed_by: "", state: rt.block_on(docker()) },
-        Finding { what: "netem", needed_by: "", state: netem() },
+        Finding {
+            what: "loopback sockets",
+            needed_by: "local",
+            state: loopback(&rt),
+        },
+        Finding {
+            what: "temporary directory",
+            needed_by: "local, sim",
+            state: temporary(),
+        },
+        Finding {
+            what: "open files",
+            needed_by: "local",
+            state: open_files(),
+        },
+        Finding {
+            what: "memory",
+            needed_by: "local, sim",
+            state: memory(),
+        },
+        Finding {
+            what: "cores",
+            needed_by: "",
+            state: cores(),
+        },
+        Finding {
+            what: "kubectl",
+            needed_by: "",
+            state: kubectl(),
+        },
+        Finding {
+            what: "docker",
+            needed_by: "",
+            state: rt.block_on(docker()),
+        },
+        Finding {
+            what: "netem",
+            needed_by: "",
+            state: netem(),
+        },
     ];
     let mut rows = Vec::new();
     let mut broken = Vec::new();
@@ -43,7 +75,11 @@ pub fn main(_: &Args) -> Result<(), CliError> {
                 ("MISSING", format!("{what}; cure: {cure}"))
             }
         };
-        let needed = if f.needed_by.is_empty() { "optional".to_owned() } else { format!("needed by {}", f.needed_by) };
+        let needed = if f.needed_by.is_empty() {
+            "optional".to_owned()
+        } else {
+            format!("needed by {}", f.needed_by)
+        };
         rows.push(vec![mark.to_owned(), f.what.to_owned(), needed, text]);
     }
     out::line(out::table(&rows).trim_end());
@@ -51,7 +87,10 @@ pub fn main(_: &Args) -> Result<(), CliError> {
         out::line("ready for: cfn run --lane local, cfn run --lane sim");
         Ok(())
     } else {
-        Err(CliError::Environment { what: format!("not ready: {}", broken.join(", ")), cure: "as said above".into() })
+        Err(CliError::Environment {
+            what: format!("not ready: {}", broken.join(", ")),
+            cure: "as said above".into(),
+        })
     }
 }
 
@@ -62,7 +101,10 @@ fn loopback(rt: &tokio::runtime::Runtime) -> State {
     net.add_host("doctor", "here");
     match rt.block_on(net.listen("doctor", 1)) {
         Ok(_) => Ok("127.0.0.1 can be listened on".into()),
-        Err(e) => Err((format!("cannot listen on 127.0.0.1: {e}"), "bring the loopback interface up: ip link set lo up".into())),
+        Err(e) => Err((
+            format!("cannot listen on 127.0.0.1: {e}"),
+            "bring the loopback interface up: ip link set lo up".into(),
+        )),
     }
 }
 
@@ -74,7 +116,10 @@ fn temporary() -> State {
             let _ = std::fs::remove_file(&probe);
             Ok(format!("{} can be written", dir.display()))
         }
-        Err(e) => Err((format!("{} cannot be written: {e}", dir.display()), "set TMPDIR to a directory with room".into())),
+        Err(e) => Err((
+            format!("{} cannot be written: {e}", dir.display()),
+            "set TMPDIR to a directory with room".into(),
+        )),
     }
 }
 
@@ -98,7 +143,10 @@ fn memory() -> State {
         .find_map(|l| l.strip_prefix("MemAvailable:"))
         .and_then(|l| l.trim().strip_suffix(" kB").and_then(|n| n.trim().parse::<u64>().ok()));
     match kib {
-        Some(k) if k < 512 * 1024 => Err((format!("{} MiB available", k / 1024), "end other programs, or run fewer --jobs".into())),
+        Some(k) if k < 512 * 1024 => Err((
+            format!("{} MiB available", k / 1024),
+            "end other programs, or run fewer --jobs".into(),
+        )),
         Some(k) => Ok(format!("{} MiB available", k / 1024)),
         None => Ok("unknown".into()),
     }
@@ -106,15 +154,25 @@ fn memory() -> State {
 
 fn cores() -> State {
     match std::thread::available_parallelism().map_or(1, usize::from) {
-        1 => Err(("1 core".into(), "with one core real-time bounds are tight: use --jobs 1, or --lane sim".into())),
+        1 => Err((
+            "1 core".into(),
+            "with one core real-time bounds are tight: use --jobs 1, or --lane sim".into(),
+        )),
         n => Ok(format!("{n} cores")),
     }
 }
 
 fn kubectl() -> State {
     match Command::new("kubectl").args(["version", "--client"]).output() {
-        Ok(o) if o.status.success() => Ok(String::from_utf8_lossy(&o.stdout).lines().next().unwrap_or_default().to_owned()),
-        _ => Err(("not found".into(), "install kubectl to look into testbeds (nix develop has it)".into())),
+        Ok(o) if o.status.success() => Ok(String::from_utf8_lossy(&o.stdout)
+            .lines()
+            .next()
+            .unwrap_or_default()
+            .to_owned()),
+        _ => Err((
+            "not found".into(),
+            "install kubectl to look into testbeds (nix develop has it)".into(),
+        )),
     }
 }
 
@@ -129,7 +187,9 @@ async fn docker() -> State {
 }
 
 fn netem() -> State {
-    let loaded = std::fs::read_to_string("/proc/modules").unwrap_or_default().contains("sch_netem");
+    let loaded = std::fs::read_to_string("/proc/modules")
+        .unwrap_or_default()
+        .contains("sch_netem");
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let there = |f: &str| {
         std::fs::read_to_string(format!("/lib/modules/{}/{f}", release.trim())).is_ok_and(|t| t.contains("sch_netem"))
@@ -137,6 +197,9 @@ fn netem() -> State {
     if loaded || there("modules.builtin") || there("modules.dep") {
         Ok("the kernel has it".into())
     } else {
-        Err(("the kernel has none".into(), "none needed: links are shaped in user space in the local and sim lanes".into()))
+        Err((
+            "the kernel has none".into(),
+            "none needed: links are shaped in user space in the local and sim lanes".into(),
+        ))
     }
 }

@@ -105,7 +105,10 @@ impl CliError {
     pub fn io(doing: &str, e: &std::io::Error) -> Self {
         match LaneError::io(doing, e) {
             LaneError::Environment { what, cure } => Self::Environment { what, cure },
-            e => Self::Environment { what: e.to_string(), cure: "see `cfn doctor`".into() },
+            e => Self::Environment {
+                what: e.to_string(),
+                cure: "see `cfn doctor`".into(),
+            },
         }
     }
 }
@@ -117,7 +120,10 @@ pub fn main() -> ExitCode {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("off"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
     let cli = Cli::parse();
     let done = match cli.command {
         Command::Run(a) => run::main(a),

@@ -19,7 +19,10 @@ struct Bars {
 #[must_use]
 pub fn show() -> OnProgress {
     if std::io::stderr().is_terminal() {
-        let bars = Arc::new(Mutex::new(Bars { all: MultiProgress::new(), running: BTreeMap::new() }));
+        let bars = Arc::new(Mutex::new(Bars {
+            all: MultiProgress::new(),
+            running: BTreeMap::new(),
+        }));
         Arc::new(move |p| bars.lock().unwrap_or_else(std::sync::PoisonError::into_inner).tell(p))
     } else {
         Arc::new(|p| {
@@ -36,7 +39,11 @@ impl Bars {
             Progress::Started { id, title, steps } => {
                 let style = ProgressStyle::with_template("{spinner} {prefix} [{pos}/{len}] {wide_msg}")
                     .unwrap_or_else(|_| ProgressStyle::default_bar());
-                let bar = self.all.add(ProgressBar::new(*steps as u64).with_style(style).with_prefix(id.clone()));
+                let bar = self.all.add(
+                    ProgressBar::new(*steps as u64)
+                        .with_style(style)
+                        .with_prefix(id.clone()),
+                );
                 bar.set_message(title.clone());
                 bar.enable_steady_tick(Duration::from_millis(120));
                 self.running.insert(id.clone(), bar);
@@ -63,9 +70,10 @@ impl Bars {
 /// A line for what a person wants to know, also from a log.
 fn line(p: &Progress) -> Option<String> {
     match p {
-        Progress::Verdict { id, verdict } if verdict.status == Status::Failed => {
-            Some(format!("  {id}/{}: FAILED: expected {}; seen {}", verdict.id, verdict.expected, verdict.seen))
-        }
+        Progress::Verdict { id, verdict } if verdict.status == Status::Failed => Some(format!(
+            "  {id}/{}: FAILED: expected {}; seen {}",
+            verdict.id, verdict.expected, verdict.seen
+        )),
         Progress::Finished { result, wall } => Some(finished(result, *wall)),
         _ => None,
     }
@@ -83,7 +91,12 @@ fn finished(r: &ScenarioResult, wall: Duration) -> String {
     } else {
         format!("{:.1} s", wall.as_secs_f64())
     };
-    let mut out = format!("{word} {} {} ({passed} of {} checks, {time})", r.id, r.title, passed + skipped + failed);
+    let mut out = format!(
+        "{word} {} {} ({passed} of {} checks, {time})",
+        r.id,
+        r.title,
+        passed + skipped + failed
+    );
     if let Some(e) = &r.error {
         out.push_str(&format!("\n  {}: {e}", r.id));
     }

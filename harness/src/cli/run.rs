@@ -45,13 +45,22 @@ pub struct Args {
 
 pub fn main(args: Args) -> Result<(), CliError> {
     let lane = find_lane(&args.lane)?;
-    let overrides =
-        Overrides { topology: args.topology.clone(), timers: args.timers.clone(), seed: args.seed };
+    let overrides = Overrides {
+        topology: args.topology.clone(),
+        timers: args.timers.clone(),
+        seed: args.seed,
+    };
     let scenarios = select::scenarios(&args.paths, &overrides)?;
     if args.list {
         let rows: Vec<Vec<String>> = scenarios
             .iter()
-            .map(|s| vec![s.id().to_owned(), s.file.spec.profile.as_str().to_owned(), s.file.spec.title.clone()])
+            .map(|s| {
+                vec![
+                    s.id().to_owned(),
+                    s.file.spec.profile.as_str().to_owned(),
+                    s.file.spec.title.clone(),
+                ]
+            })
             .collect();
         out::line(out::table(&rows).trim_end());
         return Ok(());
@@ -59,11 +68,24 @@ pub fn main(args: Args) -> Result<(), CliError> {
     writable(&args.out)?;
     let cancel = CancellationToken::new();
     cancel_on_signal(cancel.clone())?;
-    let jobs = args.jobs.unwrap_or(if lane.name() == "sim" { cores() } else { 4 }).clamp(1, 64);
-    #[allow(clippy::disallowed_methods, reason = "how long the run took, for the person who waited")]
+    let jobs = args
+        .jobs
+        .unwrap_or(if lane.name() == "sim" { cores() } else { 6 })
+        .clamp(1, 64);
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "how long the run took, for the person who waited"
+    )]
     let began = std::time::Instant::now();
     let started = SystemClock.now();
-    let done = run_all(lane.as_ref(), scenarios, jobs, Defects::default(), &progress::show(), &cancel)?;
+    let done = run_all(
+        lane.as_ref(),
+        scenarios,
+        jobs,
+        Defects::default(),
+        &progress::show(),
+        &cancel,
+    )?;
     let result = RunResult {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         lane: lane.name().to_owned(),
@@ -85,7 +107,11 @@ pub fn main(args: Args) -> Result<(), CliError> {
     if let Some(html) = written.iter().find(|p| p.extension().is_some_and(|e| e == "html")) {
         out::line(&format!("report: {}", html.display()));
     }
-    if result.passed() { Ok(()) } else { Err(CliError::Failed(String::new())) }
+    if result.passed() {
+        Ok(())
+    } else {
+        Err(CliError::Failed(String::new()))
+    }
 }
 
 /// The lane of this name.
@@ -103,7 +129,9 @@ fn cores() -> usize {
 /// Fails early when the report could not be written.
 fn writable(dir: &Path) -> Result<(), CliError> {
     let probe = dir.join(".cfn-probe");
-    let tried = std::fs::create_dir_all(dir).and_then(|()| std::fs::write(&probe, b"x")).and_then(|()| std::fs::remove_file(&probe));
+    let tried = std::fs::create_dir_all(dir)
+        .and_then(|()| std::fs::write(&probe, b"x"))
+        .and_then(|()| std::fs::remove_file(&probe));
     tried.map_err(|e| match CliError::io(&format!("writing to {}", dir.display()), &e) {
         CliError::Environment { what, cure } if cure.starts_with("see") => CliError::Environment {
             what,
@@ -144,11 +172,19 @@ fn host() -> BTreeMap<String, String> {
         h.insert("kernel".into(), kernel.trim().to_owned());
     }
     let cpu = read("/proc/cpuinfo");
-    if let Some((_, m)) = cpu.lines().find(|l| l.starts_with("model name")).and_then(|l| l.split_once(':')) {
+    if let Some((_, m)) = cpu
+        .lines()
+        .find(|l| l.starts_with("model name"))
+        .and_then(|l| l.split_once(':'))
+    {
         h.insert("cpu".into(), m.trim().to_owned());
     }
     let memory = read("/proc/meminfo");
-    if let Some((_, m)) = memory.lines().find(|l| l.starts_with("MemTotal")).and_then(|l| l.split_once(':')) {
+    if let Some((_, m)) = memory
+        .lines()
+        .find(|l| l.starts_with("MemTotal"))
+        .and_then(|l| l.split_once(':'))
+    {
         h.insert("memory".into(), m.trim().to_owned());
     }
     h
@@ -174,8 +210,10 @@ pub fn run_all(
     progress: &OnProgress,
     cancel: &CancellationToken,
 ) -> Result<Done, CliError> {
-    let topologies =
-        scenarios.iter().map(|s| (s.topology.name().to_owned(), map(&s.topology))).collect();
+    let topologies = scenarios
+        .iter()
+        .map(|s| (s.topology.name().to_owned(), map(&s.topology)))
+        .collect();
     let count = scenarios.len();
     let mut order: Vec<(usize, Scenario)> = scenarios.into_iter().enumerate().collect();
     // The longest first, so that none is left for the end.
@@ -215,7 +253,12 @@ pub fn run_all(
     match broken.into_inner().unwrap_or_else(PoisonError::into_inner) {
         Some(e) => Err(e),
         None => {
-            let results = results.into_inner().unwrap_or_else(PoisonError::into_inner).into_iter().flatten().collect();
+            let results = results
+                .into_inner()
+                .unwrap_or_else(PoisonError::into_inner)
+                .into_iter()
+                .flatten()
+                .collect();
             Ok(Done { results, topologies })
         }
     }
@@ -223,7 +266,13 @@ pub fn run_all(
 
 /// How long a scenario's vehicles drive.
 fn driven(s: &Scenario) -> Duration {
-    s.file.spec.steps.iter().filter_map(|s| s.drive.as_ref()).map(|d| d.duration.0).sum()
+    s.file
+        .spec
+        .steps
+        .iter()
+        .filter_map(|s| s.drive.as_ref())
+        .map(|d| d.duration.0)
+        .sum()
 }
 
 fn one(lane: &dyn Lane, scenario: Scenario, options: Options) -> Result<ScenarioResult, CliError> {
@@ -246,10 +295,18 @@ pub fn map(t: &Topology) -> Map {
                     ClusterRole::Hub => "hub",
                     ClusterRole::Member => "member",
                 };
-                clusters.push(evidence::Cluster { name: c.name.value.clone(), role: role.into(), nodes });
+                clusters.push(evidence::Cluster {
+                    name: c.name.value.clone(),
+                    role: role.into(),
+                    nodes,
+                });
             }
         }
-        evidence::Site { name: s.name.value.clone(), level: s.role.as_str().to_owned(), clusters }
+        evidence::Site {
+            name: s.name.value.clone(),
+            level: s.role.as_str().to_owned(),
+            clusters,
+        }
     });
     let links = t.spec.links.iter().map(|l| {
         let mut latency = show_duration(l.latency.0);
@@ -273,5 +330,9 @@ pub fn map(t: &Topology) -> Map {
             detail: detail.join(", "),
         }
     });
-    Map { name: t.name().to_owned(), sites: sites.collect(), links: links.collect() }
+    Map {
+        name: t.name().to_owned(),
+        sites: sites.collect(),
+        links: links.collect(),
+    }
 }

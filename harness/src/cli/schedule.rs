@@ -24,13 +24,17 @@ pub struct Args {
 fn read(path: &Path) -> Result<Vec<u8>, CliError> {
     std::fs::read(path).map_err(|e| {
         let text = crate::input::Source::read(path).err();
-        text.unwrap_or_else(|| Problem::of_file(path.display().to_string(), e.to_string())).into()
+        text.unwrap_or_else(|| Problem::of_file(path.display().to_string(), e.to_string()))
+            .into()
     })
 }
 
 pub fn main(args: &Args) -> Result<(), CliError> {
     let wrong = |file: &Path, e: cfn_scheduler::offline::OfflineError| {
-        CliError::from(Problem::of_file(file.display().to_string(), e.to_string()).expected("clusters and bindings as `cfn schedule --help` says"))
+        CliError::from(
+            Problem::of_file(file.display().to_string(), e.to_string())
+                .expected("clusters and bindings as `cfn schedule --help` says"),
+        )
     };
     let lines = match (&args.fleet, &args.bindings, &args.cases) {
         (Some(f), Some(b), _) => {

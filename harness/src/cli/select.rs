@@ -17,16 +17,24 @@ fn is_scenario(text: &str) -> bool {
 }
 
 fn id_in(text: &str) -> &str {
-    text.lines().find_map(|l| l.strip_prefix("  id: ")).map_or("", str::trim)
+    text.lines()
+        .find_map(|l| l.strip_prefix("  id: "))
+        .map_or("", str::trim)
 }
 
 fn bundled(path: &str, text: &str) -> (Source, Base) {
     let dir = path.rsplit_once('/').map_or("", |(d, _)| d);
-    (Source::new(format!("scenarios/{path}"), text), Base::Bundled(dir.to_owned()))
+    (
+        Source::new(format!("scenarios/{path}"), text),
+        Base::Bundled(dir.to_owned()),
+    )
 }
 
 fn of_file(path: &Path) -> Result<(Source, Base), Problem> {
-    let dir = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let dir = path
+        .parent()
+        .filter(|p| !p.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
     Ok((Source::read(path)?, Base::Dir(dir.to_owned())))
 }
 
@@ -54,7 +62,9 @@ fn sources(wanted: &[String]) -> Result<Vec<(Source, Base)>, Problems> {
         if path.is_dir() {
             let mut files = Vec::new();
             if let Err(e) = in_directory(path, &mut files) {
-                problems.0.push(Problem::of_file(w, format!("cannot be read: {e}")).expected("a readable directory"));
+                problems
+                    .0
+                    .push(Problem::of_file(w, format!("cannot be read: {e}")).expected("a readable directory"));
             }
             let before = out.len();
             for f in files {
@@ -65,7 +75,9 @@ fn sources(wanted: &[String]) -> Result<Vec<(Source, Base)>, Problems> {
                 }
             }
             if out.len() == before && problems.0.is_empty() {
-                problems.0.push(Problem::of_file(w, "no scenario is in there").expected("a file with `kind: Scenario`"));
+                problems
+                    .0
+                    .push(Problem::of_file(w, "no scenario is in there").expected("a file with `kind: Scenario`"));
             }
             continue;
         }
@@ -96,7 +108,9 @@ fn sources(wanted: &[String]) -> Result<Vec<(Source, Base)>, Problems> {
             if p.nearest.is_none() {
                 p.nearest = nearest(w, ids.iter().copied()).map(str::to_owned);
             }
-            problems.0.push(p.expected("a scenario file, a directory, or a bundled scenario's id or phase"));
+            problems
+                .0
+                .push(p.expected("a scenario file, a directory, or a bundled scenario's id or phase"));
         }
         out.extend(found.into_iter().map(|(p, t)| bundled(p, t)));
     }
@@ -120,7 +134,9 @@ pub fn scenarios(wanted: &[String], overrides: &Overrides) -> Result<Vec<Scenari
                     }
                     let message = format!("duplicate scenario id `{}` (also in {})", s.id(), first.source.name);
                     let p = Problem::new(&s.source, s.file.spec.id.location, message);
-                    problems.0.push(p.expected("an id that no other scenario of the run has"));
+                    problems
+                        .0
+                        .push(p.expected("an id that no other scenario of the run has"));
                     continue;
                 }
                 out.push(s);

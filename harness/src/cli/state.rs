@@ -48,7 +48,9 @@ impl State {
             cure: "start one with `cfn up`, or name its directory with --dir".into(),
         })?;
         serde_json::from_str(&text).map_err(|e| {
-            Problem::of_file(path.display().to_string(), e.to_string()).expected("the state file of `cfn up`").into()
+            Problem::of_file(path.display().to_string(), e.to_string())
+                .expected("the state file of `cfn up`")
+                .into()
         })
     }
 

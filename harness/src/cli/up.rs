@@ -73,7 +73,10 @@ pub fn up(args: UpArgs) -> Result<(), CliError> {
     let timers = Timers::find(&args.timers)?;
     let lane = run::find_lane("local")?;
     std::fs::create_dir_all(&args.dir).map_err(|e| CliError::io(&format!("making {}", args.dir.display()), &e))?;
-    let dir = args.dir.canonicalize().map_err(|e| CliError::io(&format!("finding {}", args.dir.display()), &e))?;
+    let dir = args
+        .dir
+        .canonicalize()
+        .map_err(|e| CliError::io(&format!("finding {}", args.dir.display()), &e))?;
     let rt = runtime()?;
     if let Ok(other) = State::read(&dir)
         && rt.block_on(answers(&other))
@@ -86,7 +89,13 @@ pub fn up(args: UpArgs) -> Result<(), CliError> {
     let cancel = CancellationToken::new();
     cancel_on_signal(cancel.clone())?;
     let scratch = std::env::temp_dir().join(format!("cfn-{}", std::process::id()));
-    let plan = Plan { topology, timers, seed: args.seed, dir: scratch.join("up"), defects: Defects::default() };
+    let plan = Plan {
+        topology,
+        timers,
+        seed: args.seed,
+        dir: scratch.join("up"),
+        defects: Defects::default(),
+    };
     let result = rt.block_on(async {
         let testbed = tokio::select! {
             biased;
@@ -124,9 +133,15 @@ async fn keep(
         write_secret(&path, text).map_err(|e| CliError::io(&format!("writing {}", path.display()), &e))?;
         state.kubeconfigs.insert(name.clone(), path);
     }
-    let listener = UnixListener::bind(&control).map_err(|e| CliError::io(&format!("listening at {}", control.display()), &e))?;
+    let listener =
+        UnixListener::bind(&control).map_err(|e| CliError::io(&format!("listening at {}", control.display()), &e))?;
     state.write(dir)?;
-    out::line(&format!("{} is up: {} clusters, timers {}", state.topology, state.kubeconfigs.len(), state.timers));
+    out::line(&format!(
+        "{} is up: {} clusters, timers {}",
+        state.topology,
+        state.kubeconfigs.len(),
+        state.timers
+    ));
     for (name, path) in &state.kubeconfigs {
         out::line(&format!("  {name}: kubectl --kubeconfig {} get nodes", path.display()));
     }
@@ -216,8 +231,15 @@ pub fn status(args: &StatusArgs) -> Result<(), CliError> {
                 cure: "clean up with `cfn down`, then `cfn up`".into(),
             });
         }
-        out::line(&format!("{}: process {}, timers {}, seed {}", state.topology, state.pid, state.timers, state.seed));
-        let mut rows = vec![["CLUSTER", "ROLE", "READY", "AGENT", "NODES", "PODS"].map(str::to_owned).to_vec()];
+        out::line(&format!(
+            "{}: process {}, timers {}, seed {}",
+            state.topology, state.pid, state.timers, state.seed
+        ));
+        let mut rows = vec![
+            ["CLUSTER", "ROLE", "READY", "AGENT", "NODES", "PODS"]
+                .map(str::to_owned)
+                .to_vec(),
+        ];
         let hub = client(&state.kubeconfigs[&state.hub]).await?;
         let members: Api<cfn_api::karmada::cluster::Cluster> = Api::all(hub);
         let unreadable = |e: kube::Error| CliError::Environment {
@@ -231,12 +253,19 @@ pub fn status(args: &StatusArgs) -> Result<(), CliError> {
             let pods: Api<k8s_openapi::api::core::v1::Pod> = Api::all(c);
             let nodes = nodes.list(&ListParams::default()).await.map_err(unreadable)?.items;
             let pods = pods.list(&ListParams::default()).await.map_err(unreadable)?.items;
-            let ready = nodes.iter().filter(|n| cfn_agent::cluster::inventory::is_ready(n)).count();
-            let running = pods.iter().filter(|p| p.status.as_ref().is_some_and(|s| s.phase.as_deref() == Some("Running")));
+            let ready = nodes
+                .iter()
+                .filter(|n| cfn_agent::cluster::inventory::is_ready(n))
+                .count();
+            let running = pods
+                .iter()
+                .filter(|p| p.status.as_ref().is_some_and(|s| s.phase.as_deref() == Some("Running")));
             let member = joined.iter().find(|m| m.name_any() == *name);
             let condition = member.and_then(|m| serde_json::to_value(&m.status).ok()).and_then(|s| {
                 let all = s.get("conditions")?.as_array()?.clone();
-                all.iter().find(|c| c["type"] == "Ready").and_then(|c| c["status"].as_str().map(str::to_owned))
+                all.iter()
+                    .find(|c| c["type"] == "Ready")
+                    .and_then(|c| c["status"].as_str().map(str::to_owned))
             });
             let (role, agent) = match (*name == state.hub, member) {
                 (true, _) => ("hub", "-"),
@@ -263,7 +292,8 @@ pub fn kubeconfig(args: &KubeconfigArgs) -> Result<(), CliError> {
     if args.path {
         out::line(&path.display().to_string());
     } else {
-        let text = std::fs::read_to_string(path).map_err(|e| CliError::io(&format!("reading {}", path.display()), &e))?;
+        let text =
+            std::fs::read_to_string(path).map_err(|e| CliError::io(&format!("reading {}", path.display()), &e))?;
         out::line(text.trim_end());
     }
     Ok(())

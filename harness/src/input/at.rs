@@ -20,7 +20,10 @@ pub struct At<T> {
 impl<T> At<T> {
     /// A value that was not read from a file.
     pub fn nowhere(value: T) -> Self {
-        Self { value, location: Location::UNKNOWN }
+        Self {
+            value,
+            location: Location::UNKNOWN,
+        }
     }
 }
 
@@ -66,7 +69,10 @@ impl<T> From<T> for At<T> {
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for At<T> {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
         let s = Spanned::<T>::deserialize(d)?;
-        Ok(Self { value: s.value, location: s.referenced })
+        Ok(Self {
+            value: s.value,
+            location: s.referenced,
+        })
     }
 }
 

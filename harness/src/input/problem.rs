@@ -88,9 +88,22 @@ impl Problem {
         self.nearest = nearest(wrong, valid.iter().copied()).map(ToOwned::to_owned);
         if self.expected.is_none() {
             const SHOWN: usize = 12;
-            let more = if valid.len() > SHOWN { format!(" or {} more", valid.len() - SHOWN) } else { String::new() };
-            let names = valid.iter().take(SHOWN).map(|v| format!("`{v}`")).collect::<Vec<_>>().join(", ");
-            self.expected = Some(if valid.is_empty() { "nothing here".into() } else { format!("one of {names}{more}") });
+            let more = if valid.len() > SHOWN {
+                format!(" or {} more", valid.len() - SHOWN)
+            } else {
+                String::new()
+            };
+            let names = valid
+                .iter()
+                .take(SHOWN)
+                .map(|v| format!("`{v}`"))
+                .collect::<Vec<_>>()
+                .join(", ");
+            self.expected = Some(if valid.is_empty() {
+                "nothing here".into()
+            } else {
+                format!("one of {names}{more}")
+            });
         }
         self
     }
@@ -127,7 +140,11 @@ impl Diagnostic for Problem {
 
     fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
         let (offset, len) = self.span?;
-        Some(Box::new(std::iter::once(LabeledSpan::new(Some("here".into()), offset, len))))
+        Some(Box::new(std::iter::once(LabeledSpan::new(
+            Some("here".into()),
+            offset,
+            len,
+        ))))
     }
 }
 

@@ -46,7 +46,14 @@ pub fn parse_duration(s: &str) -> Result<Duration, String> {
         s,
         "a duration",
         "5ms",
-        &[("ns", 1e-9), ("us", 1e-6), ("ms", 1e-3), ("s", 1.0), ("m", 60.0), ("h", 3600.0)],
+        &[
+            ("ns", 1e-9),
+            ("us", 1e-6),
+            ("ms", 1e-3),
+            ("s", 1.0),
+            ("m", 60.0),
+            ("h", 3600.0),
+        ],
     )?;
     Duration::try_from_secs_f64(seconds).map_err(|e| format!("`{s}`: {e}; expected a duration such as 5ms"))
 }
@@ -156,7 +163,12 @@ mod tests {
 
     #[test]
     fn durations() {
-        for (s, want) in [("5ms", 5_000_000), ("0.25ms", 250_000), ("2 s", 2_000_000_000), ("1m", 60_000_000_000)] {
+        for (s, want) in [
+            ("5ms", 5_000_000),
+            ("0.25ms", 250_000),
+            ("2 s", 2_000_000_000),
+            ("1m", 60_000_000_000),
+        ] {
             assert_eq!(parse_duration(s).unwrap().as_nanos(), want, "{s}");
         }
         for (s, want) in [

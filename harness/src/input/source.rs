@@ -19,7 +19,10 @@ pub struct Source {
 impl Source {
     /// A source from text in hand.
     pub fn new(name: impl Into<String>, text: impl Into<Arc<str>>) -> Self {
-        Self { name: name.into(), text: text.into() }
+        Self {
+            name: name.into(),
+            text: text.into(),
+        }
     }
 
     /// Reads a file.
@@ -31,15 +34,29 @@ impl Source {
         match std::fs::read_to_string(path) {
             Ok(text) => Ok(Self::new(name, text)),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-                let wanted = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-                let dir = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(std::path::Path::new("."));
+                let wanted = path
+                    .file_name()
+                    .map(|n| n.to_string_lossy().into_owned())
+                    .unwrap_or_default();
+                let dir = path
+                    .parent()
+                    .filter(|p| !p.as_os_str().is_empty())
+                    .unwrap_or(std::path::Path::new("."));
                 let mut names: Vec<String> = std::fs::read_dir(dir)
-                    .map(|d| d.flatten().map(|f| f.file_name().to_string_lossy().into_owned()).collect())
+                    .map(|d| {
+                        d.flatten()
+                            .map(|f| f.file_name().to_string_lossy().into_owned())
+                            .collect()
+                    })
                     .unwrap_or_default();
                 names.sort();
                 let mut p = Problem::of_file(name, "there is no such file").expected("a file that exists");
                 p.nearest = super::nearest(&wanted, names.iter().map(String::as_str)).map(|n| {
-                    if dir == std::path::Path::new(".") { n.to_owned() } else { dir.join(n).display().to_string() }
+                    if dir == std::path::Path::new(".") {
+                        n.to_owned()
+                    } else {
+                        dir.join(n).display().to_string()
+                    }
                 });
                 Err(p)
             }
@@ -82,15 +99,18 @@ fn problem(source: &Source, e: &YamlError) -> Problem {
         YamlError::SerdeMissingField { field, .. } => {
             p(format!("field `{field}` is missing")).expected(format!("a field `{field}`"))
         }
-        YamlError::SerdeInvalidType { unexpected, expected, .. }
-        | YamlError::SerdeInvalidValue { unexpected, expected, .. } => {
-            p(format!("{unexpected} does not belong here")).expected(expected.clone())
+        YamlError::SerdeInvalidType {
+            unexpected, expected, ..
         }
+        | YamlError::SerdeInvalidValue {
+            unexpected, expected, ..
+        } => p(format!("{unexpected} does not belong here")).expected(expected.clone()),
         YamlError::Unexpected { expected, .. } => p("this does not belong here".into()).expected(*expected),
-        YamlError::DuplicateMappingKey { key, .. } => {
-            p(format!("duplicate key{}", key.as_ref().map(|k| format!(" `{k}`")).unwrap_or_default()))
-                .expected("every key once")
-        }
+        YamlError::DuplicateMappingKey { key, .. } => p(format!(
+            "duplicate key{}",
+            key.as_ref().map(|k| format!(" `{k}`")).unwrap_or_default()
+        ))
+        .expected("every key once"),
         YamlError::Message { msg, .. } => match msg.split_once("; expected ") {
             Some((m, x)) => p(m.to_owned()).expected(x),
             None => p(msg.clone()),

@@ -47,12 +47,21 @@ impl Lane for Sim {
     }
 
     fn runtime(&self) -> std::io::Result<tokio::runtime::Runtime> {
-        tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build()
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .start_paused(true)
+            .build()
     }
 
     async fn up(&self, plan: &Plan) -> Result<Testbed, LaneError> {
         let epoch = jiff::Timestamp::from_second(EPOCH).map_err(|e| LaneError::Failed(e.to_string()))?;
-        bring_up(self, plan, Transport::Memory, Arc::new(VirtualClock::starting_at(epoch))).await
+        bring_up(
+            self,
+            plan,
+            Transport::Memory,
+            Arc::new(VirtualClock::starting_at(epoch)),
+        )
+        .await
     }
 }
 
@@ -67,7 +76,10 @@ impl Lane for Local {
     }
 
     fn runtime(&self) -> std::io::Result<tokio::runtime::Runtime> {
-        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()
+        tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
     }
 
     async fn up(&self, plan: &Plan) -> Result<Testbed, LaneError> {
@@ -137,7 +149,12 @@ fn failed(doing: &str) -> impl Fn(String) -> LaneError + '_ {
     move |e| LaneError::Failed(format!("{doing}: {e}"))
 }
 
-async fn bring_up(lane: &dyn Lane, plan: &Plan, transport: Transport, clock: SharedClock) -> Result<Testbed, LaneError> {
+async fn bring_up(
+    lane: &dyn Lane,
+    plan: &Plan,
+    transport: Transport,
+    clock: SharedClock,
+) -> Result<Testbed, LaneError> {
     let seed = Seed(plan.seed);
     let net = Net::new(transport, seed.child("net"));
     let t = &plan.topology;
@@ -215,7 +232,10 @@ impl Embedded {
                         api = behind;
                     }
                     let handle = self.start_node(&cluster, c, n, &name, cidr, &api).await?;
-                    self.nodes.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(name, Arc::new(handle));
+                    self.nodes
+                        .lock()
+                        .unwrap_or_else(std::sync::PoisonError::into_inner)
+                        .insert(name, Arc::new(handle));
                 }
             }
         }
@@ -277,14 +297,18 @@ impl Embedded {
         let params = PatchParams::apply(MANAGER).force();
         for crd in cfn_api::crds() {
             if hub || crd.spec.group == "cfn.akraino.org" {
-                api.patch(&crd.name_any(), &params, &Patch::Apply(&crd)).await.map_err(|e| fail(e.to_string()))?;
+                api.patch(&crd.name_any(), &params, &Patch::Apply(&crd))
+                    .await
+                    .map_err(|e| fail(e.to_string()))?;
             }
         }
         if hub {
             let api: Api<k8s_openapi::api::core::v1::Namespace> = Api::all(client.clone());
             for ns in [cfn_api::names::CFN_NAMESPACE, cfn_api::names::LEASE_NAMESPACE] {
                 let object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": ns}});
-                api.patch(ns, &params, &Patch::Apply(&object)).await.map_err(|e| fail(e.to_string()))?;
+                api.patch(ns, &params, &Patch::Apply(&object))
+                    .await
+                    .map_err(|e| fail(e.to_string()))?;
             }
             let api: Api<k8s_openapi::api::core::v1::ConfigMap> =
                 Api::namespaced(client.clone(), cfn_api::names::CFN_NAMESPACE);
@@ -293,18 +317,28 @@ impl Embedded {
                 .spec
                 .sites
                 .iter()
-                .map(|s| (s.name.value.clone(), format!("{}:{}", probe_host(&s.name), cfn_agent::cluster::probe::PORT)))
+                .map(|s| {
+                    (
+                        s.name.value.clone(),
+                        format!("{}:{}", probe_host(&s.name), cfn_agent::cluster::probe::PORT),
+                    )
+                })
                 .collect();
             let object = json!({"apiVersion": "v1", "kind": "ConfigMap",
                 "metadata": {"name": cfn_api::names::PROBE_TARGETS}, "data": data});
             let name = cfn_api::names::PROBE_TARGETS;
-            api.patch(name, &params, &Patch::Apply(&object)).await.map_err(|e| fail(e.to_string()))?;
+            api.patch(name, &params, &Patch::Apply(&object))
+                .await
+                .map_err(|e| fail(e.to_string()))?;
             if let Some(map) = super::town::map(&self.topology, self.seed) {
                 let text = serde_json::to_string(&map).map_err(|e| fail(e.to_string()))?;
                 let name = super::town::CONFIG_MAP;
-                let object = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"map": text}});
+                let object =
+                    json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"map": text}});
                 let api: Api<k8s_openapi::api::core::v1::ConfigMap> = Api::namespaced(client.clone(), "default");
-                api.patch(name, &params, &Patch::Apply(&object)).await.map_err(|e| fail(e.to_string()))?;
+                api.patch(name, &params, &Patch::Apply(&object))
+                    .await
+                    .map_err(|e| fail(e.to_string()))?;
             }
         }
         Ok(())
@@ -341,7 +375,9 @@ impl Embedded {
         cidr: String,
         api: &ClientConfig,
     ) -> Result<NodeHandle, LaneError> {
-        let client = api.client(&self.net, name).map_err(|e| failed("a node's client")(e.to_string()))?;
+        let client = api
+            .client(&self.net, name)
+            .map_err(|e| failed("a node's client")(e.to_string()))?;
         let mut labels = n.labels.clone();
         let site = n.site.as_ref().unwrap_or(&c.site);
         labels.insert("kubernetes.io/arch".into(), n.arch.as_str().into());
@@ -378,7 +414,10 @@ impl Embedded {
             workloads: workloads::of_cluster(&c.name, service_time, self.defects.drop_context),
             stages: cfn_apiserver::node::Stages::default(),
             pod_cidr: cidr,
-            token_config: Some(ClientConfig { identity: cfn_net::Identity::Anonymous, ..cluster.admin_config() }),
+            token_config: Some(ClientConfig {
+                identity: cfn_net::Identity::Anonymous,
+                ..cluster.admin_config()
+            }),
         })
         .await
         .map_err(|e| failed(&format!("starting node {name}"))(e.to_string()))
@@ -414,7 +453,12 @@ impl Embedded {
             tokio::time::sleep(Duration::from_millis(20)).await;
         };
         let behind = agent.client_config();
-        Ok((Process::start(format!("edge agent of {name}"), &self.cancel, |cancel| agent.run(cancel)), behind))
+        Ok((
+            Process::start(format!("edge agent of {name}"), &self.cancel, |cancel| {
+                agent.run(cancel)
+            }),
+            behind,
+        ))
     }
 
     /// Every site answers latency probes.
@@ -436,7 +480,10 @@ impl Embedded {
     fn start_scheduler(&self, state: &State) -> Result<Process, LaneError> {
         self.net.add_host("scheduler", &self.topology.hub().site);
         let hub = &state.clusters[&self.hub];
-        let client = hub.admin_config().client(&self.net, "scheduler").map_err(|e| failed("the scheduler's client")(e.to_string()))?;
+        let client = hub
+            .admin_config()
+            .client(&self.net, "scheduler")
+            .map_err(|e| failed("the scheduler's client")(e.to_string()))?;
         let t = &self.timers;
         let options = cfn_scheduler::controllers::Options {
             client,
@@ -462,14 +509,19 @@ impl Embedded {
             auto_approve: false,
             ready: None,
         };
-        Ok(Process::start("scheduler".into(), &self.cancel, |cancel| cfn_scheduler::controllers::run(options, cancel)))
+        Ok(Process::start("scheduler".into(), &self.cancel, |cancel| {
+            cfn_scheduler::controllers::run(options, cancel)
+        }))
     }
 
     fn start_agent(&self, state: &State, c: &Cluster) -> Result<Process, LaneError> {
         let host = agent_host(&c.name);
         self.net.add_host(&host, &c.site);
         let fail = |e: cfn_net::client::ClientError| failed("an agent's client")(e.to_string());
-        let member = state.clusters[c.name.as_str()].admin_config().client(&self.net, &host).map_err(fail)?;
+        let member = state.clusters[c.name.as_str()]
+            .admin_config()
+            .client(&self.net, &host)
+            .map_err(fail)?;
         let t = &self.timers;
         let lease = t.of("clusterLeaseDuration");
         let options = ClusterAgentOptions {
@@ -489,7 +541,8 @@ impl Embedded {
             timers: AgentTimers {
                 cluster_status_update_frequency: t.of("clusterStatusUpdateFrequency"),
                 cluster_lease_duration: lease,
-                cluster_lease_renew_interval_fraction: t.of("clusterLeaseRenewInterval").as_secs_f64() / lease.as_secs_f64(),
+                cluster_lease_renew_interval_fraction: t.of("clusterLeaseRenewInterval").as_secs_f64()
+                    / lease.as_secs_f64(),
                 probe_interval: t.of("probePeriod"),
                 probe_timeout: (t.of("probePeriod") * 3).max(Duration::from_millis(500)),
                 metric_window: t.of("metricsWindow"),
@@ -497,16 +550,25 @@ impl Embedded {
             state: Some(self.dir.join("agent").join(c.name.as_str())),
         };
         let name = format!("agent of {}", c.name);
-        Ok(Process::start(name, &self.cancel, |cancel| cfn_agent::cluster::run(options, cancel)))
+        Ok(Process::start(name, &self.cancel, |cancel| {
+            cfn_agent::cluster::run(options, cancel)
+        }))
     }
 
     fn node_handles(&self, wanted: impl Fn(&str) -> bool) -> Vec<Arc<NodeHandle>> {
         let nodes = self.nodes.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        nodes.iter().filter(|(n, _)| wanted(n)).map(|(_, h)| h.clone()).collect()
+        nodes
+            .iter()
+            .filter(|(n, _)| wanted(n))
+            .map(|(_, h)| h.clone())
+            .collect()
     }
 
     fn node_of(&self, name: &str) -> Option<(&Cluster, &Node)> {
-        self.topology.nodes().find(|(_, _, n)| n == name).map(|(c, n, _)| (c, n))
+        self.topology
+            .nodes()
+            .find(|(_, _, n)| n == name)
+            .map(|(c, n, _)| (c, n))
     }
 
     async fn crash_node(&self, state: &mut State, name: &str) {
@@ -561,7 +623,10 @@ impl Embedded {
     }
 
     fn unsupported(&self, f: &Fault) -> LaneError {
-        LaneError::Unsupported { lane: self.lane, what: format!("{:?} that", f.kind.value).to_lowercase() }
+        LaneError::Unsupported {
+            lane: self.lane,
+            what: format!("{:?} that", f.kind.value).to_lowercase(),
+        }
     }
 }
 
@@ -585,8 +650,12 @@ impl Controls for Embedded {
             (FaultKind::Crash, Some(n), ..) => self.crash_node(state, n).await,
             (FaultKind::Crash, None, Some(c), ..) => {
                 self.kill(state, &format!("agent/{c}")).await;
-                let nodes: Vec<String> =
-                    self.topology.nodes().filter(|(x, _, _)| x.name.value == c.value).map(|(_, _, n)| n).collect();
+                let nodes: Vec<String> = self
+                    .topology
+                    .nodes()
+                    .filter(|(x, _, _)| x.name.value == c.value)
+                    .map(|(_, _, n)| n)
+                    .collect();
                 for n in nodes {
                     self.crash_node(state, &n).await;
                 }
@@ -621,16 +690,24 @@ impl Controls for Embedded {
             (FaultKind::Stop | FaultKind::Crash, Some(n), ..) => self.restart_node(state, n).await?,
             (FaultKind::Stop, None, Some(c), ..) => {
                 if let Some(c) = state.clusters.get(c.as_str()) {
-                    c.start_serving().await.map_err(|e| failed("starting the control plane again")(e.to_string()))?;
+                    c.start_serving()
+                        .await
+                        .map_err(|e| failed("starting the control plane again")(e.to_string()))?;
                 }
             }
             (FaultKind::Crash, None, Some(c), ..) => {
                 self.net.start_host(c);
                 if let Some(c) = state.clusters.get(c.as_str()) {
-                    c.start_serving().await.map_err(|e| failed("starting the control plane again")(e.to_string()))?;
+                    c.start_serving()
+                        .await
+                        .map_err(|e| failed("starting the control plane again")(e.to_string()))?;
                 }
-                let nodes: Vec<String> =
-                    self.topology.nodes().filter(|(x, _, _)| x.name.value == c.value).map(|(_, _, n)| n).collect();
+                let nodes: Vec<String> = self
+                    .topology
+                    .nodes()
+                    .filter(|(x, _, _)| x.name.value == c.value)
+                    .map(|(_, _, n)| n)
+                    .collect();
                 for n in nodes {
                     self.restart_node(state, &n).await?;
                 }
@@ -642,7 +719,12 @@ impl Controls for Embedded {
             (FaultKind::Reset, ..) => {}
             (FaultKind::Isolate, None, None, Some(s), ..) => self.net.heal_site(s),
             (FaultKind::Shape, None, None, None, Some([a, b]), None) => {
-                let was = self.topology.spec.links.iter().find(|l| l.between.contains(a) && l.between.contains(b));
+                let was = self
+                    .topology
+                    .spec
+                    .links
+                    .iter()
+                    .find(|l| l.between.contains(a) && l.between.contains(b));
                 match was {
                     Some(l) => self.net.set_link(&l.between[0], &l.between[1], l.spec()),
                     None => {
@@ -657,7 +739,11 @@ impl Controls for Embedded {
 
     async fn accept(&self, cluster: &str) -> Result<(), LaneError> {
         let state = self.state.lock().await;
-        state.accepted.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(cluster.to_owned());
+        state
+            .accepted
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .insert(cluster.to_owned());
         if let Some(tx) = &state.changed {
             tx.send_modify(|n| *n += 1);
         }
@@ -690,7 +776,12 @@ impl Controls for Embedded {
             .iter()
             .flat_map(|h| h.running())
             .filter(|p| what.namespace.as_ref().is_none_or(|n| *n == p.namespace) && p.name.starts_with(&what.prefix))
-            .map(|p| RunningPod { namespace: p.namespace, name: p.name, uid: p.uid, restarts: p.containers.iter().map(|(_, n, _)| u64::from(*n)).sum() })
+            .map(|p| RunningPod {
+                namespace: p.namespace,
+                name: p.name,
+                uid: p.uid,
+                restarts: p.containers.iter().map(|(_, n, _)| u64::from(*n)).sum(),
+            })
             .collect();
         out.sort_by(|a, b| (&a.namespace, &a.name, &a.uid).cmp(&(&b.namespace, &b.name, &b.uid)));
         out
@@ -744,7 +835,10 @@ async fn administrator(
     mut changed: tokio::sync::watch::Receiver<u64>,
 ) {
     let api: Api<CertificateSigningRequest> = Api::all(hub);
-    let mut events = std::pin::pin!(cfn_net::watch::watch(api.clone(), kube::runtime::watcher::Config::default()));
+    let mut events = std::pin::pin!(cfn_net::watch::watch(
+        api.clone(),
+        kube::runtime::watcher::Config::default()
+    ));
     let mut waiting: BTreeMap<String, CertificateSigningRequest> = BTreeMap::new();
     loop {
         tokio::select! {
@@ -787,7 +881,10 @@ async fn approve(api: &Api<CertificateSigningRequest>, name: &str) -> bool {
     let patch: Value = json!({"status": {"conditions": [{
         "type": "Approved", "status": "True", "reason": "CfnAccepted", "message": "accepted by the hub's administrator",
     }]}});
-    match api.patch_approval(name, &PatchParams::default(), &Patch::Merge(patch)).await {
+    match api
+        .patch_approval(name, &PatchParams::default(), &Patch::Merge(patch))
+        .await
+    {
         Ok(_) => true,
         Err(e) => {
             tracing::warn!("approving {name}: {e}");

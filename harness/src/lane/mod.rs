@@ -86,7 +86,10 @@ impl LaneError {
             _ if e.raw_os_error() == Some(24) => "allow more open files: ulimit -n 4096",
             _ => return Self::Failed(format!("{doing}: {e}")),
         };
-        Self::Environment { what: format!("{doing}: {e}"), cure: cure.to_owned() }
+        Self::Environment {
+            what: format!("{doing}: {e}"),
+            cure: cure.to_owned(),
+        }
     }
 }
 

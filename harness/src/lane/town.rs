@@ -15,7 +15,9 @@ pub const CONFIG_MAP: &str = "road-map";
 pub fn map(t: &Topology, seed: Seed) -> Option<RoadMap> {
     let road = t.spec.road.as_ref()?;
     let node_at = |site: &str| {
-        let mut at = t.nodes().filter(|(c, n, _)| n.site.as_ref().unwrap_or(&c.site).as_str() == site);
+        let mut at = t
+            .nodes()
+            .filter(|(c, n, _)| n.site.as_ref().unwrap_or(&c.site).as_str() == site);
         at.next().map(|(_, _, name)| name)
     };
     let edges = road.edges.iter().map(|e| {
@@ -26,7 +28,13 @@ pub fn map(t: &Topology, seed: Seed) -> Option<RoadMap> {
         EdgeOptions {
             site: e.value.clone(),
             endpoint: format!("{}:{PORT}", node_at(e).unwrap_or_else(|| e.value.clone())),
-            radio_sites: t.spec.sites.iter().filter(of_edge).map(|s| s.name.value.clone()).collect(),
+            radio_sites: t
+                .spec
+                .sites
+                .iter()
+                .filter(of_edge)
+                .map(|s| s.name.value.clone())
+                .collect(),
             cells: site.and_then(|s| s.cells.as_ref()).map_or(1, |c| c.value as usize),
         }
     });

@@ -19,7 +19,13 @@ pub const ROADSIDE_IMAGE: &str = "cfn.akraino.org/roadside";
 #[must_use]
 pub fn of_cluster(cluster: &str, service_time: Duration, drop_context: bool) -> Workloads {
     let mut w = Workloads::default();
-    w.register(ECHO_IMAGE, Arc::new(Echo { cluster: cluster.to_owned(), service_time }));
+    w.register(
+        ECHO_IMAGE,
+        Arc::new(Echo {
+            cluster: cluster.to_owned(),
+            service_time,
+        }),
+    );
     w.register(ROADSIDE_IMAGE, Arc::new(Roadside { drop_context }));
     w
 }
@@ -71,8 +77,10 @@ async fn answer(mut stream: Stream, body: String, service_time: Duration) {
         }
         seen.clear();
         cfn_net::timer::sleep_until(tokio::time::Instant::now() + service_time).await;
-        let response =
-            format!("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+        let response = format!(
+            "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
         if stream.write_all(response.as_bytes()).await.is_err() || stream.flush().await.is_err() {
             return;
         }
@@ -88,11 +96,13 @@ impl Workload for Roadside {
     async fn run(&self, ctx: WorkloadContext) -> i32 {
         let mut env = ctx.env.clone();
         // One manifest serves every edge: the place comes from the node.
-        env.entry("ROADSIDE_SITE".to_owned()).or_insert_with(|| ctx.site.clone());
+        env.entry("ROADSIDE_SITE".to_owned())
+            .or_insert_with(|| ctx.site.clone());
         if self.drop_context {
             env.insert("ROADSIDE_DEFECT".to_owned(), "DropContext".to_owned());
         }
-        let mut options = match RoadsideOptions::from_env(&env, &ctx.host, ctx.net.clone(), ctx.clock.clone(), ctx.seed) {
+        let mut options = match RoadsideOptions::from_env(&env, &ctx.host, ctx.net.clone(), ctx.clock.clone(), ctx.seed)
+        {
             Ok(o) => o,
             Err(e) => {
                 (ctx.log)(&e.to_string());

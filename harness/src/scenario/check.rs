@@ -10,8 +10,8 @@ use super::step::{Apply, Check, Drive, Fault, FaultKind, Load, Query, Step, Verb
 use super::{Base, ScenarioFile, matching};
 use crate::input::{At, Problem, Source, parse_documents};
 use crate::timers::{Timers, names as timer_names};
-use crate::topology::check::Checker;
 use crate::topology::Topology;
+use crate::topology::check::Checker;
 
 struct Ctx<'a> {
     c: Checker<'a>,
@@ -41,15 +41,31 @@ pub fn check(
     let all = topology.iter().flat_map(|t| t.spec.clusters.iter());
     let nodes: Vec<String> = topology.iter().flat_map(|t| t.nodes().map(|(_, _, n)| n)).collect();
     let mut components = vec!["scheduler".to_owned()];
-    components.extend(topology.iter().flat_map(|t| t.members().map(|m| format!("agent/{}", m.name))));
-    components
-        .extend(topology.iter().flat_map(|t| t.nodes().filter(|(_, n, _)| n.edge_agent).map(|(_, _, name)| format!("edge/{name}"))));
+    components.extend(
+        topology
+            .iter()
+            .flat_map(|t| t.members().map(|m| format!("agent/{}", m.name))),
+    );
+    components.extend(topology.iter().flat_map(|t| {
+        t.nodes()
+            .filter(|(_, n, _)| n.edge_agent)
+            .map(|(_, _, name)| format!("edge/{name}"))
+    }));
     let mut x = Ctx {
-        c: Checker { source, problems: Vec::new() },
+        c: Checker {
+            source,
+            problems: Vec::new(),
+        },
         base,
         clusters: all.map(|c| c.name.as_str()).collect(),
-        members: topology.iter().flat_map(|t| t.members().map(|m| m.name.as_str())).collect(),
-        sites: topology.iter().flat_map(|t| t.spec.sites.iter().map(|s| s.name.as_str())).collect(),
+        members: topology
+            .iter()
+            .flat_map(|t| t.members().map(|m| m.name.as_str()))
+            .collect(),
+        sites: topology
+            .iter()
+            .flat_map(|t| t.spec.sites.iter().map(|s| s.name.as_str()))
+            .collect(),
         nodes,
         components,
         road: topology.is_some_and(|t| t.spec.road.is_some()),
@@ -68,7 +84,11 @@ pub fn check(
         x.define(&col.name);
     }
     if file.spec.steps.is_empty() {
-        x.c.say(file.spec.id.location, "a scenario without steps".into(), "at least one step");
+        x.c.say(
+            file.spec.id.location,
+            "a scenario without steps".into(),
+            "at least one step",
+        );
     }
     let mut ids = BTreeSet::new();
     for step in &file.spec.steps {
@@ -77,12 +97,20 @@ pub fn check(
             let id = a.id.as_ref().map_or_else(|| slug(&step.name), |i| i.value.clone());
             if !ids.insert(id.clone()) {
                 let at = a.id.as_ref().map_or(step.name.location, |i| i.location);
-                x.c.say(at, format!("duplicate assertion `{id}`"), "an id that no other assertion of the scenario has");
+                x.c.say(
+                    at,
+                    format!("duplicate assertion `{id}`"),
+                    "an id that no other assertion of the scenario has",
+                );
             }
         }
     }
     if ids.is_empty() && !file.spec.steps.is_empty() {
-        x.c.say(file.spec.id.location, "a scenario that asserts nothing".into(), "at least one `assert` step");
+        x.c.say(
+            file.spec.id.location,
+            "a scenario that asserts nothing".into(),
+            "at least one `assert` step",
+        );
     }
     x.c.problems
 }
@@ -104,7 +132,11 @@ pub fn slug(name: &str) -> String {
 impl<'a> Ctx<'a> {
     fn step(&mut self, step: &'a Step) {
         if let Some(first) = self.steps.iter().find(|n| n.value == step.name.value) {
-            let message = format!("duplicate step `{}` (the first is in line {})", step.name, first.location.line());
+            let message = format!(
+                "duplicate step `{}` (the first is in line {})",
+                step.name,
+                first.location.line()
+            );
             self.c.say(step.name.location, message, "a name that no other step has");
         }
         let verbs = step.verbs();
@@ -130,7 +162,11 @@ impl<'a> Ctx<'a> {
             Verb::Wait(c) => {
                 self.condition(c, &step.name);
                 if c.within.is_none() {
-                    self.c.say(step.name.location, "a wait without a bound".into(), "`within`, an expression over timers");
+                    self.c.say(
+                        step.name.location,
+                        "a wait without a bound".into(),
+                        "`within`, an expression over timers",
+                    );
                 }
             }
             Verb::Assert(c) => self.condition(c, &step.name),
@@ -141,7 +177,11 @@ impl<'a> Ctx<'a> {
             Verb::Heal(h) => {
                 if !self.faults.contains(h.fault.as_str()) {
                     let names = self.faults.iter().copied();
-                    let p = Problem::new(self.c.source, h.fault.location, format!("no fault step `{}` before this", h.fault));
+                    let p = Problem::new(
+                        self.c.source,
+                        h.fault.location,
+                        format!("no fault step `{}` before this", h.fault),
+                    );
                     let p = p.one_of(&h.fault, names);
                     self.c.problems.push(p);
                 }
@@ -160,7 +200,11 @@ impl<'a> Ctx<'a> {
                         }
                     }
                     (None, None, Some(q)) => self.query(q, &m.series),
-                    _ => self.c.say(m.series.location, "nothing to measure".into(), "`to` (and `from`), or `query`"),
+                    _ => self.c.say(
+                        m.series.location,
+                        "nothing to measure".into(),
+                        "`to` (and `from`), or `query`",
+                    ),
                 }
                 self.define(&m.series);
             }
@@ -171,7 +215,11 @@ impl<'a> Ctx<'a> {
 
     fn define(&mut self, name: &At<String>) {
         if timer_names().any(|t| t == name.as_str()) {
-            self.c.say(name.location, format!("`{name}` is the name of a timer"), "another name");
+            self.c.say(
+                name.location,
+                format!("`{name}` is the name of a timer"),
+                "another name",
+            );
         }
         self.series.insert(name.value.clone());
     }
@@ -204,7 +252,8 @@ impl<'a> Ctx<'a> {
     fn apply(&mut self, a: &Apply, name: &At<String>) {
         self.cluster(&a.cluster);
         if a.files.is_empty() && a.inline.is_none() {
-            self.c.say(name.location, "nothing to apply".into(), "`files` or `inline`");
+            self.c
+                .say(name.location, "nothing to apply".into(), "`files` or `inline`");
         }
         for f in &a.files {
             match self.base.read(f) {
@@ -218,7 +267,9 @@ impl<'a> Ctx<'a> {
                     Err(p) => self.c.problems.extend(p.0),
                     Ok(docs) => {
                         if let Some(what) = docs.iter().find_map(not_a_manifest) {
-                            self.c.problems.push(Problem::of_file(&source.name, what).expected("Kubernetes manifests"));
+                            self.c
+                                .problems
+                                .push(Problem::of_file(&source.name, what).expected("Kubernetes manifests"));
                         }
                     }
                 },
@@ -238,12 +289,15 @@ impl<'a> Ctx<'a> {
                     self.c.say(o.location, "where?".into(), "`cluster` or `clusters`");
                 }
                 if c.absent && (c.count.is_some()) {
-                    self.c.say(o.location, "both `absent` and `count`".into(), "one of them");
+                    self.c
+                        .say(o.location, "both `absent` and `count`".into(), "one of them");
                 }
             }
             (None, Some(_)) => {}
             (Some(o), Some(_)) => self.c.say(o.location, "both `object` and `that`".into(), "one of them"),
-            (None, None) => self.c.say(name.location, "nothing to check".into(), "`object` or `that`"),
+            (None, None) => self
+                .c
+                .say(name.location, "nothing to check".into(), "`object` or `that`"),
         }
         for n in c.cluster.iter().chain(&c.clusters) {
             self.cluster(n);
@@ -271,7 +325,9 @@ impl<'a> Ctx<'a> {
                 }
             }
             (None, Some(r)) => r.nodes.iter().for_each(|n| self.node(n)),
-            _ => self.c.say(name.location, "what is asked?".into(), "either `object` or `running`"),
+            _ => self
+                .c
+                .say(name.location, "what is asked?".into(), "either `object` or `running`"),
         }
         for n in q.cluster.iter().chain(&q.clusters) {
             self.cluster(n);
@@ -280,14 +336,21 @@ impl<'a> Ctx<'a> {
             self.operators(m);
         }
         if q.path.is_none() && q.aggregate != super::Aggregate::Count && q.running.is_none() {
-            self.c.say(name.location, "a sum of what?".into(), "`path` beside `aggregate`");
+            self.c
+                .say(name.location, "a sum of what?".into(), "`path` beside `aggregate`");
         }
     }
 
     fn operators(&mut self, m: &At<Json>) {
         for (path, op) in matching::wrong_operators(m) {
-            let p = Problem::new(self.c.source, m.location, format!("`{op}` at `{path}` is not an operator alone in its map"));
-            self.c.problems.push(p.one_of(&op, matching::OPERATORS.iter().map(|(o, _)| *o)));
+            let p = Problem::new(
+                self.c.source,
+                m.location,
+                format!("`{op}` at `{path}` is not an operator alone in its map"),
+            );
+            self.c
+                .problems
+                .push(p.one_of(&op, matching::OPERATORS.iter().map(|(o, _)| *o)));
         }
     }
 
@@ -302,7 +365,11 @@ impl<'a> Ctx<'a> {
             && self.names(&expr, e, &[])
             && let Err(err) = expr.duration(&get)
         {
-            self.c.say(e.location, err.to_string(), "a time such as `2 * clusterMonitorPeriod + 1s`");
+            self.c.say(
+                e.location,
+                err.to_string(),
+                "a time such as `2 * clusterMonitorPeriod + 1s`",
+            );
         }
     }
 
@@ -328,7 +395,10 @@ impl<'a> Ctx<'a> {
         let series: Vec<String> = self.series.iter().cloned().collect();
         let mut all_known = true;
         for n in expr.names() {
-            let known = n == super::LANE_TOLERANCE || timer_names().any(|t| t == n) || local.contains(&n) || series.iter().any(|s| s == n);
+            let known = n == super::LANE_TOLERANCE
+                || timer_names().any(|t| t == n)
+                || local.contains(&n)
+                || series.iter().any(|s| s == n);
             if !known {
                 all_known = false;
                 let p = Problem::new(self.c.source, e.location, format!("unknown timer or measurement `{n}`"));
@@ -357,9 +427,16 @@ impl<'a> Ctx<'a> {
         }
         if let Some(c) = f.component.as_ref().filter(|_| self.known_topology) {
             let valid: Vec<String> = self.components.clone();
-            self.c.known("component", c, &valid.iter().map(String::as_str).collect::<Vec<_>>());
+            self.c
+                .known("component", c, &valid.iter().map(String::as_str).collect::<Vec<_>>());
         }
-        let targets = [f.node.is_some(), f.cluster.is_some(), f.site.is_some(), f.between.is_some(), f.component.is_some()];
+        let targets = [
+            f.node.is_some(),
+            f.cluster.is_some(),
+            f.site.is_some(),
+            f.between.is_some(),
+            f.component.is_some(),
+        ];
         let (right, expected) = match f.kind.value {
             Kill => (targets == [false, false, false, false, true], "`component` alone"),
             Stop | Crash => (
@@ -368,10 +445,14 @@ impl<'a> Ctx<'a> {
             ),
             Partition | Reset => (targets == [false, false, false, true, false], "`between` alone"),
             Isolate => (targets == [false, false, true, false, false], "`site` alone"),
-            Shape => (targets == [false, false, false, true, false] && f.link.is_some(), "`between` and `link`"),
+            Shape => (
+                targets == [false, false, false, true, false] && f.link.is_some(),
+                "`between` and `link`",
+            ),
         };
         if !right {
-            self.c.say(f.kind.location, "this kind of fault has other targets".into(), expected);
+            self.c
+                .say(f.kind.location, "this kind of fault has other targets".into(), expected);
         }
     }
 
@@ -379,10 +460,15 @@ impl<'a> Ctx<'a> {
         self.cluster(&d.records);
         self.c.known("policy", &d.policy, &["predictive", "reactive"]);
         if self.known_topology && !self.road {
-            self.c.say(d.prefix.location, "the topology has no road".into(), "a topology with `road`, such as two-edges");
+            self.c.say(
+                d.prefix.location,
+                "the topology has no road".into(),
+                "a topology with `road`, such as two-edges",
+            );
         }
         if d.vehicles.value == 0 {
-            self.c.say(d.vehicles.location, "nobody drives".into(), "at least 1 vehicle");
+            self.c
+                .say(d.vehicles.location, "nobody drives".into(), "at least 1 vehicle");
         }
         if let Some(f) = &d.fault {
             self.fault(&f.fault);
@@ -418,7 +504,8 @@ fn not_a_manifest(v: &Json) -> Option<String> {
         }
     }
     let m = v.get("metadata");
-    let named = m.and_then(|m| m.get("name").or(m.get("generateName"))).and_then(Json::as_str);
+    let named = m
+        .and_then(|m| m.get("name").or(m.get("generateName")))
+        .and_then(Json::as_str);
     named.is_none().then(|| "a manifest without `metadata.name`".to_owned())
 }
-

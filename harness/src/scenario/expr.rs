@@ -4,8 +4,8 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::evidence::series::{self, Quantile};
 use crate::evidence::Series;
+use crate::evidence::series::{self, Quantile};
 use crate::input::{nearest, parse_duration, show_duration};
 
 /// What an expression comes to.
@@ -39,7 +39,9 @@ impl fmt::Display for Value {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ExprError {
     /// It does not follow the grammar.
-    #[error("`{text}`: {what}; expected an expression such as `(clusterFailureThreshold + failoverEvictionTimeout) * 1.1`")]
+    #[error(
+        "`{text}`: {what}; expected an expression such as `(clusterFailureThreshold + failoverEvictionTimeout) * 1.1`"
+    )]
     Syntax {
         /// The expression.
         text: String,
@@ -89,10 +91,19 @@ pub const FUNCTIONS: &[(&str, &str)] = &[
     ("last", "last(series)"),
     ("median", "median(series), whatever the sample count"),
     ("share", "share(series, limit): how much of it is at most the limit"),
-    ("within", "within(series, limit, 99%): at least that share is at most the limit, and the samples carry the claim"),
+    (
+        "within",
+        "within(series, limit, 99%): at least that share is at most the limit, and the samples carry the claim",
+    ),
 ];
 
-const LEVELS: &[&[&str]] = &[&["||"], &["&&"], &["==", "!=", "<=", ">=", "<", ">"], &["+", "-"], &["*", "/"]];
+const LEVELS: &[&[&str]] = &[
+    &["||"],
+    &["&&"],
+    &["==", "!=", "<=", ">=", "<", ">"],
+    &["+", "-"],
+    &["*", "/"],
+];
 
 #[derive(Debug, Clone, PartialEq)]
 enum Token {
@@ -102,25 +113,32 @@ enum Token {
 }
 
 fn tokens(text: &str) -> Result<Vec<Token>, String> {
-    const OPS: &[&str] = &["||", "&&", "==", "!=", "<=", ">=", "<", ">", "+", "-", "*", "/", "(", ")", ",", "!"];
+    const OPS: &[&str] = &[
+        "||", "&&", "==", "!=", "<=", ">=", "<", ">", "+", "-", "*", "/", "(", ")", ",", "!",
+    ];
     let mut out = Vec::new();
     let mut rest = text.trim_start();
     while let Some(c) = rest.chars().next() {
         if c.is_ascii_digit() {
-            let end = rest.find(|c: char| !(c.is_ascii_alphanumeric() || c == '.' || c == '%')).unwrap_or(rest.len());
+            let end = rest
+                .find(|c: char| !(c.is_ascii_alphanumeric() || c == '.' || c == '%'))
+                .unwrap_or(rest.len());
             let word = &rest[..end];
             let value = if let Ok(n) = word.parse::<f64>() {
                 Value::Number(n)
             } else if let Some(n) = word.strip_suffix('%').and_then(|n| n.parse::<f64>().ok()) {
                 Value::Number(n / 100.0)
             } else {
-                let d = parse_duration(word).map_err(|e| e.split("; expected").next().unwrap_or_default().to_owned())?;
+                let d =
+                    parse_duration(word).map_err(|e| e.split("; expected").next().unwrap_or_default().to_owned())?;
                 Value::Time(d.as_secs_f64())
             };
             out.push(Token::Value(value));
             rest = &rest[end..];
         } else if c.is_alphabetic() || c == '_' {
-            let end = rest.find(|c: char| !(c.is_alphanumeric() || c == '_' || c == '.')).unwrap_or(rest.len());
+            let end = rest
+                .find(|c: char| !(c.is_alphanumeric() || c == '_' || c == '.'))
+                .unwrap_or(rest.len());
             out.push(match &rest[..end] {
                 "true" => Token::Value(Value::Bool(true)),
                 "false" => Token::Value(Value::Bool(false)),
@@ -155,7 +173,9 @@ impl Parser {
     }
 
     fn binary(&mut self, level: usize) -> Result<Ast, String> {
-        let Some(ops) = LEVELS.get(level) else { return self.unary() };
+        let Some(ops) = LEVELS.get(level) else {
+            return self.unary();
+        };
         let mut left = self.binary(level + 1)?;
         while let Some(Token::Op(o)) = self.peek() {
             let Some(op) = ops.iter().find(|x| *x == o) else { break };
@@ -174,7 +194,11 @@ impl Parser {
         }
         if self.take("(") {
             let inner = self.binary(0)?;
-            return if self.take(")") { Ok(inner) } else { Err("a `)` is missing".into()) };
+            return if self.take(")") {
+                Ok(inner)
+            } else {
+                Err("a `)` is missing".into())
+            };
         }
         let token = self.peek().cloned();
         self.at += 1;
@@ -205,17 +229,28 @@ impl Expr {
     /// # Errors
     /// When it does not follow the grammar or calls a function that does not exist.
     pub fn parse(text: &str) -> Result<Self, ExprError> {
-        let syntax = |what| ExprError::Syntax { text: text.to_owned(), what };
-        let mut p = Parser { tokens: tokens(text).map_err(syntax)?, at: 0 };
+        let syntax = |what| ExprError::Syntax {
+            text: text.to_owned(),
+            what,
+        };
+        let mut p = Parser {
+            tokens: tokens(text).map_err(syntax)?,
+            at: 0,
+        };
         let root = p.binary(0).map_err(syntax)?;
         if p.at < p.tokens.len() {
             return Err(syntax("something follows after its end".into()));
         }
-        let e = Self { text: text.to_owned(), root };
+        let e = Self {
+            text: text.to_owned(),
+            root,
+        };
         e.walk(&mut |a| match a {
             Ast::Call(f, _) if !FUNCTIONS.iter().any(|(n, _)| n == f) => {
                 let names = FUNCTIONS.iter().map(|(n, _)| *n);
-                let hint = nearest(f, names.clone()).map(|n| format!("; did you mean `{n}`?")).unwrap_or_default();
+                let hint = nearest(f, names.clone())
+                    .map(|n| format!("; did you mean `{n}`?"))
+                    .unwrap_or_default();
                 Err(ExprError::Function(format!(
                     "unknown function `{f}`; expected one of {}{hint}",
                     names.collect::<Vec<_>>().join(", ")
@@ -281,7 +316,10 @@ impl Expr {
         match self.eval(get)? {
             Value::Time(s) => Duration::try_from_secs_f64(s)
                 .map_err(|_| ExprError::Units(format!("`{}` is negative: {s} s", self.text))),
-            v => Err(ExprError::Units(format!("`{}` is {v}, not a time; expected a time such as `2 * clusterMonitorPeriod + 1s`", self.text))),
+            v => Err(ExprError::Units(format!(
+                "`{}` is {v}, not a time; expected a time such as `2 * clusterMonitorPeriod + 1s`",
+                self.text
+            ))),
         }
     }
 
@@ -292,7 +330,10 @@ impl Expr {
     pub fn truth(&self, get: &dyn Fn(&str) -> Option<Value>) -> Result<bool, ExprError> {
         match self.eval(get)? {
             Value::Bool(b) => Ok(b),
-            v => Err(ExprError::Units(format!("`{}` is {v}, not true or false; expected a comparison", self.text))),
+            v => Err(ExprError::Units(format!(
+                "`{}` is {v}, not true or false; expected a comparison",
+                self.text
+            ))),
         }
     }
 
@@ -335,7 +376,11 @@ fn eval(a: &Ast, get: &dyn Fn(&str) -> Option<Value>) -> Result<Value, ExprError
             }
             match eval(r, get)? {
                 Bool(r) => Bool(r),
-                v => return Err(ExprError::Units(format!("`{op}` wants true or false on both sides, not {v}"))),
+                v => {
+                    return Err(ExprError::Units(format!(
+                        "`{op}` wants true or false on both sides, not {v}"
+                    )));
+                }
             }
         }
         Ast::Binary(op, l, r) => binary(op, eval(l, get)?, eval(r, get)?)?,
@@ -344,7 +389,11 @@ fn eval(a: &Ast, get: &dyn Fn(&str) -> Option<Value>) -> Result<Value, ExprError
 
 fn binary(op: &str, l: Value, r: Value) -> Result<Value, ExprError> {
     use Value::{Bool, Number, Time};
-    let mixed = || ExprError::Units(format!("`{op}` between {l} and {r}: one is a time, the other is not; write units on both"));
+    let mixed = || {
+        ExprError::Units(format!(
+            "`{op}` between {l} and {r}: one is a time, the other is not; write units on both"
+        ))
+    };
     Ok(match (op, &l, &r) {
         ("+", Number(a), Number(b)) => Number(a + b),
         ("+", Time(a), Time(b)) => Time(a + b),
@@ -396,7 +445,11 @@ fn call(f: &str, args: &[Value]) -> Result<Value, ExprError> {
     };
     let claim = |name: &str, s: &Series, q: Quantile| {
         s.claim(q).map(|v| of_unit(s, v)).map_err(|needs| {
-            ExprError::Samples(format!("{} of {name} needs {needs} samples, there are {}", q.label(), s.points.len()))
+            ExprError::Samples(format!(
+                "{} of {name} needs {needs} samples, there are {}",
+                q.label(),
+                s.points.len()
+            ))
         })
     };
     let none = |name: &str| ExprError::Samples(format!("{name} has no samples"));
@@ -414,12 +467,20 @@ fn call(f: &str, args: &[Value]) -> Result<Value, ExprError> {
         ("last", [Value::Series(n, s)]) => s.points.last().map(|v| of_unit(s, v.1)).ok_or_else(|| none(n)),
         ("mean", [Value::Series(n, s)]) => {
             let c = s.points.len();
-            if c == 0 { Err(none(n)) } else { Ok(of_unit(s, s.points.iter().map(|p| p.1).sum::<f64>() / c as f64)) }
+            if c == 0 {
+                Err(none(n))
+            } else {
+                Ok(of_unit(s, s.points.iter().map(|p| p.1).sum::<f64>() / c as f64))
+            }
         }
         ("count", [Value::Series(_, s)]) => Ok(Number(s.points.len() as f64)),
         ("share", [Value::Series(n, s), limit]) => {
             let (good, all) = s.within(limit_in(s, limit)?);
-            if all == 0 { Err(none(n)) } else { Ok(Number(good as f64 / all as f64)) }
+            if all == 0 {
+                Err(none(n))
+            } else {
+                Ok(Number(good as f64 / all as f64))
+            }
         }
         ("within", [Value::Series(n, s), limit, Number(share)]) => {
             let (good, all) = s.within(limit_in(s, limit)?);
@@ -459,7 +520,10 @@ mod tests {
     #[test]
     fn values() {
         for (text, want) in [
-            ("(clusterFailureThreshold + failoverEvictionTimeout + defaultNotReadyToleration) * 110%", "693s"),
+            (
+                "(clusterFailureThreshold + failoverEvictionTimeout + defaultNotReadyToleration) * 110%",
+                "693s",
+            ),
             ("1 + 2 * 3 - 4 / 2", "5"),
             ("max(1s, 500ms)", "1s"),
             ("failoverEvictionTimeout / clusterFailureThreshold", "10"),
@@ -472,7 +536,11 @@ mod tests {
             ("count(roundTrip) - 300", "0"),
             ("-total + 2", "0"),
         ] {
-            assert_eq!(Expr::parse(text).unwrap().eval(&get).unwrap().to_string(), want, "{text}");
+            assert_eq!(
+                Expr::parse(text).unwrap().eval(&get).unwrap().to_string(),
+                want,
+                "{text}"
+            );
         }
     }
 

@@ -61,7 +61,10 @@ pub fn wrong_operators(expected: &Value) -> Vec<(String, String)> {
                     go(v, &here, out);
                 }
             }
-            Value::Array(a) => a.iter().enumerate().for_each(|(i, v)| go(v, &format!("{path}[{i}]"), out)),
+            Value::Array(a) => a
+                .iter()
+                .enumerate()
+                .for_each(|(i, v)| go(v, &format!("{path}[{i}]"), out)),
             _ => {}
         }
     }
@@ -71,12 +74,20 @@ pub fn wrong_operators(expected: &Value) -> Vec<(String, String)> {
 }
 
 fn join(path: &str, key: &str) -> String {
-    if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
+    if path.is_empty() {
+        key.to_owned()
+    } else {
+        format!("{path}.{key}")
+    }
 }
 
 fn short(v: &Value) -> String {
     let s = v.to_string();
-    if s.chars().count() > 160 { format!("{}...", s.chars().take(160).collect::<String>()) } else { s }
+    if s.chars().count() > 160 {
+        format!("{}...", s.chars().take(160).collect::<String>())
+    } else {
+        s
+    }
 }
 
 /// Everything that is not as expected; empty when it matches.
@@ -124,14 +135,21 @@ fn elements(expected: &[Value], seen: &[Value], exact: bool) -> bool {
     if exact && expected.len() != seen.len() {
         return false;
     }
-    let fit: Vec<Vec<bool>> = expected.iter().map(|e| seen.iter().map(|s| fits(e, Some(s))).collect()).collect();
+    let fit: Vec<Vec<bool>> = expected
+        .iter()
+        .map(|e| seen.iter().map(|s| fits(e, Some(s))).collect())
+        .collect();
     let mut used = vec![None; seen.len()];
     (0..expected.len()).all(|i| place(i, &fit, &mut used, &mut vec![false; seen.len()]))
 }
 
 fn compare(expected: &Value, seen: Option<&Value>, path: &str, out: &mut Vec<Mismatch>) {
     let mut miss = |expected: String| {
-        out.push(Mismatch { path: path.to_owned(), expected, seen: seen.map_or("nothing".into(), short) });
+        out.push(Mismatch {
+            path: path.to_owned(),
+            expected,
+            seen: seen.map_or("nothing".into(), short),
+        });
     };
     if let Some((op, arg)) = operator(expected) {
         let values = || -> Vec<&Value> {
@@ -222,7 +240,10 @@ mod tests {
             (json!({"spec": {"clusters": [{"name": "b"}]}}), true),
             (json!({"spec": {"clusters": [{"name": "b"}, {"name": "b"}]}}), false),
             (json!({"spec": {"clusters": [{"replicas": 1}, {"name": "a"}]}}), true),
-            (json!({"spec": {"clusters": {"$exactly": [{"name": "b"}, {"name": "a"}]}}}), true),
+            (
+                json!({"spec": {"clusters": {"$exactly": [{"name": "b"}, {"name": "a"}]}}}),
+                true,
+            ),
             (json!({"spec": {"clusters": {"$exactly": [{"name": "b"}]}}}), false),
             (json!({"spec": {"clusters": {"$size": 2}}}), true),
             (json!({"spec": {"clusters": {"$size": {"$lt": 2}}}}), false),
@@ -230,16 +251,31 @@ mod tests {
             (json!({"spec": {"paused": {"$exists": false}}}), true),
             (json!({"spec": {"template": {"x": {"$exists": false}}}}), true),
             (json!({"spec": {"template": {"x": 1}}}), false),
-            (json!({"metadata": {"labels": {"app": {"$in": ["x", "sentiment"]}}}}), true),
+            (
+                json!({"metadata": {"labels": {"app": {"$in": ["x", "sentiment"]}}}}),
+                true,
+            ),
             (json!({"metadata": {"labels": {"app": {"$startsWith": "senti"}}}}), true),
-            (json!({"status": {"conditions": {"$any": {"type": "Ready", "status": "True"}}}}), true),
+            (
+                json!({"status": {"conditions": {"$any": {"type": "Ready", "status": "True"}}}}),
+                true,
+            ),
             (json!({"status": {"conditions": {"$all": {"type": "Ready"}}}}), true),
         ] {
             assert_eq!(matches(&expected, &seen), want, "{expected}");
         }
         let m = mismatches(&json!({"spec": {"replicas": 1}, "status": {"ready": 1}}), &seen);
         let said: Vec<String> = m.iter().map(ToString::to_string).collect();
-        assert_eq!(said, ["spec.replicas: expected 1, seen 2", "status.ready: expected 1, seen nothing"]);
-        assert_eq!(wrong_operators(&json!({"a": {"$gt": 1}, "b": {"$gteq": 1}})), [("b.$gteq".into(), "$gteq".into())]);
+        assert_eq!(
+            said,
+            [
+                "spec.replicas: expected 1, seen 2",
+                "status.ready: expected 1, seen nothing"
+            ]
+        );
+        assert_eq!(
+            wrong_operators(&json!({"a": {"$gt": 1}, "b": {"$gteq": 1}})),
+            [("b.$gteq".into(), "$gteq".into())]
+        );
     }
 }

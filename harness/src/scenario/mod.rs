@@ -151,11 +151,17 @@ impl Base {
         match self {
             Base::Dir(d) => Source::read(&d.join(path)),
             Base::Bundled(dir) => {
-                let full = if dir.is_empty() { path.to_owned() } else { format!("{dir}/{path}") };
+                let full = if dir.is_empty() {
+                    path.to_owned()
+                } else {
+                    format!("{dir}/{path}")
+                };
                 match crate::bundled::SCENARIOS.iter().find(|(n, _)| *n == full) {
                     Some((_, text)) => Ok(Source::new(format!("scenarios/{full}"), *text)),
                     None => {
-                        let names = crate::bundled::SCENARIOS.iter().filter_map(|(n, _)| n.strip_prefix(&format!("{dir}/")));
+                        let names = crate::bundled::SCENARIOS
+                            .iter()
+                            .filter_map(|(n, _)| n.strip_prefix(&format!("{dir}/")));
                         Err(crate::input::Problem::of_file(path, "there is no such file").one_of(path, names))
                     }
                 }
@@ -223,16 +229,17 @@ impl Scenario {
         let mut problems = Problems::default();
         let place = |name: &At<String>, overridden: bool, p: Problems| {
             // A name that is nowhere gets the place where it was written.
-            p.0.into_iter().map(|p| match (overridden, p.line) {
-                (false, 0) => {
-                    let mut q = crate::input::Problem::new(&source, name.location, p.message);
-                    q.expected = p.expected;
-                    q.nearest = p.nearest;
-                    q
-                }
-                _ => p,
-            })
-            .collect::<Vec<_>>()
+            p.0.into_iter()
+                .map(|p| match (overridden, p.line) {
+                    (false, 0) => {
+                        let mut q = crate::input::Problem::new(&source, name.location, p.message);
+                        q.expected = p.expected;
+                        q.nearest = p.nearest;
+                        q
+                    }
+                    _ => p,
+                })
+                .collect::<Vec<_>>()
         };
         let topology = match &overrides.topology {
             Some(t) => find_topology(t, None),
@@ -240,18 +247,40 @@ impl Scenario {
         };
         let timers = Timers::find(overrides.timers.as_deref().unwrap_or(&file.spec.timers));
         let topology = topology
-            .map_err(|p| problems.0.extend(place(&file.spec.topology, overrides.topology.is_some(), p)))
+            .map_err(|p| {
+                problems
+                    .0
+                    .extend(place(&file.spec.topology, overrides.topology.is_some(), p))
+            })
             .ok();
-        let timers =
-            timers.map_err(|p| problems.0.extend(place(&file.spec.timers, overrides.timers.is_some(), p))).ok();
-        problems.0.extend(check::check(&source, &file, &base, topology.as_ref().map(|t| &t.1), timers.as_ref()));
+        let timers = timers
+            .map_err(|p| {
+                problems
+                    .0
+                    .extend(place(&file.spec.timers, overrides.timers.is_some(), p))
+            })
+            .ok();
+        problems.0.extend(check::check(
+            &source,
+            &file,
+            &base,
+            topology.as_ref().map(|t| &t.1),
+            timers.as_ref(),
+        ));
         problems.into_result()?;
         let (Some((_, mut topology)), Some(timers)) = (topology, timers) else {
             return Err(Problems::default());
         };
         topology.spec.auto_accept = file.spec.auto_accept.unwrap_or(topology.spec.auto_accept);
         let seed = overrides.seed.unwrap_or(file.spec.seed);
-        Ok(Self { source, file, base, topology, timers, seed })
+        Ok(Self {
+            source,
+            file,
+            base,
+            topology,
+            timers,
+            seed,
+        })
     }
 
     /// `P1-05`.

@@ -47,12 +47,15 @@ pub fn find<'a>(v: &'a Value, path: &str) -> Vec<&'a Value> {
             .flat_map(|v| -> Vec<&Value> {
                 match (&part, v) {
                     (Part::Key(k), Value::Object(m)) => m.get(*k).into_iter().collect(),
-                    (Part::Key(k), Value::Array(a)) => k.parse().ok().and_then(|i: usize| a.get(i)).into_iter().collect(),
+                    (Part::Key(k), Value::Array(a)) => {
+                        k.parse().ok().and_then(|i: usize| a.get(i)).into_iter().collect()
+                    }
                     (Part::Each, Value::Array(a)) => a.iter().collect(),
                     (Part::Each, Value::Object(m)) => m.values().collect(),
-                    (Part::Where(k, want), Value::Array(a)) => {
-                        a.iter().filter(|x| x.get(*k).and_then(Value::as_str) == Some(*want)).collect()
-                    }
+                    (Part::Where(k, want), Value::Array(a)) => a
+                        .iter()
+                        .filter(|x| x.get(*k).and_then(Value::as_str) == Some(*want))
+                        .collect(),
                     _ => Vec::new(),
                 }
             })

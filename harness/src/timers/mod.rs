@@ -12,33 +12,102 @@ use crate::topology::{API_VERSION, Metadata};
 
 /// Every timer there is, with what it does.
 pub const KNOWN: &[(&str, &str)] = &[
-    ("clusterStatusUpdateFrequency", "karmada-agent: how often a member's status is reported"),
+    (
+        "clusterStatusUpdateFrequency",
+        "karmada-agent: how often a member's status is reported",
+    ),
     ("clusterLeaseDuration", "karmada-agent: how long a member's lease lasts"),
-    ("clusterLeaseRenewInterval", "karmada-agent: how often the lease is renewed (its duration by the renew fraction)"),
-    ("clusterMonitorPeriod", "karmada-controller-manager: how often leases are looked at"),
-    ("clusterMonitorGracePeriod", "karmada-controller-manager: age of a lease at which its member's status is Unknown"),
-    ("clusterStartupGracePeriod", "karmada-controller-manager: the same for a member that has just joined"),
-    ("clusterFailureThreshold", "karmada-controller-manager: how long a member must be bad before its condition says so"),
-    ("clusterSuccessThreshold", "karmada-controller-manager: how long it must be good again before its condition says so"),
-    ("failoverEvictionTimeout", "karmada-controller-manager: from the condition to the NoExecute taint"),
-    ("defaultNotReadyToleration", "karmada-webhook and kube-apiserver, default-not-ready-toleration-seconds: how long a taint is tolerated without being asked"),
-    ("gracefulEvictionTimeout", "karmada-controller-manager: how long an evicted placement waits for its substitute"),
-    ("clusterLeaveTimeout", "how long a leaving member's agent has to clean up"),
-    ("nodeStatusUpdateFrequency", "kubelet: how often a node's status is reported"),
+    (
+        "clusterLeaseRenewInterval",
+        "karmada-agent: how often the lease is renewed (its duration by the renew fraction)",
+    ),
+    (
+        "clusterMonitorPeriod",
+        "karmada-controller-manager: how often leases are looked at",
+    ),
+    (
+        "clusterMonitorGracePeriod",
+        "karmada-controller-manager: age of a lease at which its member's status is Unknown",
+    ),
+    (
+        "clusterStartupGracePeriod",
+        "karmada-controller-manager: the same for a member that has just joined",
+    ),
+    (
+        "clusterFailureThreshold",
+        "karmada-controller-manager: how long a member must be bad before its condition says so",
+    ),
+    (
+        "clusterSuccessThreshold",
+        "karmada-controller-manager: how long it must be good again before its condition says so",
+    ),
+    (
+        "failoverEvictionTimeout",
+        "karmada-controller-manager: from the condition to the NoExecute taint",
+    ),
+    (
+        "defaultNotReadyToleration",
+        "karmada-webhook and kube-apiserver, default-not-ready-toleration-seconds: how long a taint is tolerated without being asked",
+    ),
+    (
+        "gracefulEvictionTimeout",
+        "karmada-controller-manager: how long an evicted placement waits for its substitute",
+    ),
+    (
+        "clusterLeaveTimeout",
+        "how long a leaving member's agent has to clean up",
+    ),
+    (
+        "nodeStatusUpdateFrequency",
+        "kubelet: how often a node's status is reported",
+    ),
     ("nodeLeaseDuration", "kubelet: how long a node's lease lasts"),
-    ("nodeLeaseRenewInterval", "kubelet: how often the node's lease is renewed (a quarter of its duration)"),
-    ("nodeMonitorPeriod", "kube-controller-manager: how often node leases are looked at"),
-    ("nodeMonitorGracePeriod", "kube-controller-manager: age of a node's lease at which the node is NotReady"),
-    ("nodeStatusReportFrequency", "kubelet: how often its status is reported when nothing changed"),
-    ("nodeEvictionInterval", "kube-controller-manager: between two nodes that are emptied (the inverse of node-eviction-rate)"),
-    ("podGcPeriod", "kube-controller-manager: how often pods without a node are collected"),
-    ("podGcQuarantine", "kube-controller-manager: how long a node must be gone before its pods are"),
-    ("crashLoopFirst", "kubelet: first wait of a container that fails again and again"),
+    (
+        "nodeLeaseRenewInterval",
+        "kubelet: how often the node's lease is renewed (a quarter of its duration)",
+    ),
+    (
+        "nodeMonitorPeriod",
+        "kube-controller-manager: how often node leases are looked at",
+    ),
+    (
+        "nodeMonitorGracePeriod",
+        "kube-controller-manager: age of a node's lease at which the node is NotReady",
+    ),
+    (
+        "nodeStatusReportFrequency",
+        "kubelet: how often its status is reported when nothing changed",
+    ),
+    (
+        "nodeEvictionInterval",
+        "kube-controller-manager: between two nodes that are emptied (the inverse of node-eviction-rate)",
+    ),
+    (
+        "podGcPeriod",
+        "kube-controller-manager: how often pods without a node are collected",
+    ),
+    (
+        "podGcQuarantine",
+        "kube-controller-manager: how long a node must be gone before its pods are",
+    ),
+    (
+        "crashLoopFirst",
+        "kubelet: first wait of a container that fails again and again",
+    ),
     ("crashLoopLimit", "kubelet: longest wait of such a container"),
     ("probePeriod", "cluster agent: how often each other site is probed"),
-    ("metricsWindow", "cluster agent: the window of CATS L0 metrics (draft-ietf-cats-metric-definition: 10 s)"),
-    ("edgeHeartbeatInterval", "edge agent (YurtHub's heartbeat flags): how often it looks whether its cluster can be reached"),
-    ("edgeHeartbeatTimeout", "edge agent: how long a look, or a request, may take"),
+    (
+        "metricsWindow",
+        "cluster agent: the window of CATS L0 metrics (draft-ietf-cats-metric-definition: 10 s)",
+    ),
+    (
+        "edgeHeartbeatInterval",
+        "edge agent (YurtHub's heartbeat flags): how often it looks whether its cluster can be reached",
+    ),
+    (
+        "edgeHeartbeatTimeout",
+        "edge agent: how long a look, or a request, may take",
+    ),
 ];
 
 /// The names of all timers.
@@ -72,7 +141,11 @@ impl Timers {
         let file: TimersFile = parse(source)?;
         let mut problems = Vec::new();
         if file.api_version.value != API_VERSION {
-            let p = Problem::new(source, file.api_version.location, format!("apiVersion `{}`", file.api_version));
+            let p = Problem::new(
+                source,
+                file.api_version.location,
+                format!("apiVersion `{}`", file.api_version),
+            );
             problems.push(p.one_of(&file.api_version, [API_VERSION]));
         }
         if file.kind.value != "Timers" {
@@ -81,7 +154,9 @@ impl Timers {
         }
         for (name, value) in &file.spec {
             if !names().any(|n| n == name) {
-                problems.push(Problem::new(source, value.location, format!("unknown timer `{name}`")).one_of(name, names()));
+                problems.push(
+                    Problem::new(source, value.location, format!("unknown timer `{name}`")).one_of(name, names()),
+                );
             }
             if value.0.is_zero() {
                 let p = Problem::new(source, value.location, format!("timer `{name}` is zero"));
@@ -90,13 +165,20 @@ impl Timers {
         }
         for name in names() {
             if !file.spec.contains_key(name) {
-                let p = Problem::new(source, file.metadata.name.location, format!("timer `{name}` is missing"));
+                let p = Problem::new(
+                    source,
+                    file.metadata.name.location,
+                    format!("timer `{name}` is missing"),
+                );
                 problems.push(p.expected("a value for every timer"));
             }
         }
         Problems(problems).into_result()?;
         let values = file.spec.iter().map(|(k, v)| (k.clone(), v.value.0)).collect();
-        Ok(Self { profile: file.metadata.name.value, values })
+        Ok(Self {
+            profile: file.metadata.name.value,
+            values,
+        })
     }
 
     /// The profiles that come with the program.
@@ -142,7 +224,10 @@ impl Timers {
     /// All of them as text with units, for the report.
     #[must_use]
     pub fn shown(&self) -> BTreeMap<String, String> {
-        self.values.iter().map(|(k, v)| (k.clone(), show_duration(*v))).collect()
+        self.values
+            .iter()
+            .map(|(k, v)| (k.clone(), show_duration(*v)))
+            .collect()
     }
 }
 

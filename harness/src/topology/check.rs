@@ -9,7 +9,10 @@ use crate::input::{At, Problem, Problems, Source};
 
 /// All that is wrong.
 pub fn check(source: &Source, t: &Topology) -> Problems {
-    let mut c = Checker { source, problems: Vec::new() };
+    let mut c = Checker {
+        source,
+        problems: Vec::new(),
+    };
     c.heads(&t.api_version, &t.kind, "Topology", &t.metadata.name);
     c.unique("site", t.spec.sites.iter().map(|s| &s.name));
     c.unique("cluster", t.spec.clusters.iter().map(|c| &c.name));
@@ -33,7 +36,11 @@ pub fn check(source: &Source, t: &Topology) -> Problems {
             }
         }
         if r.edges.is_empty() {
-            c.say(r.columns.location, "a road without an edge site".into(), "at least one edge site in `edges`");
+            c.say(
+                r.columns.location,
+                "a road without an edge site".into(),
+                "at least one edge site in `edges`",
+            );
         }
     }
 
@@ -43,11 +50,24 @@ pub fn check(source: &Source, t: &Topology) -> Problems {
         c.known("site", a, &sites);
         c.known("site", b, &sites);
         if a == b {
-            c.say(b.location, format!("a link from `{a}` to itself"), "two different sites");
+            c.say(
+                b.location,
+                format!("a link from `{a}` to itself"),
+                "two different sites",
+            );
         }
-        let key = if a.value <= b.value { (a.as_str(), b.as_str()) } else { (b.as_str(), a.as_str()) };
+        let key = if a.value <= b.value {
+            (a.as_str(), b.as_str())
+        } else {
+            (b.as_str(), a.as_str())
+        };
         if let Some(first) = seen.insert(key, a.location) {
-            let message = format!("a second link between `{}` and `{}` (the first is in line {})", key.0, key.1, first.line());
+            let message = format!(
+                "a second link between `{}` and `{}` (the first is in line {})",
+                key.0,
+                key.1,
+                first.line()
+            );
             c.say(a.location, message, "one link between two sites");
         }
     }
@@ -63,13 +83,21 @@ pub fn check(source: &Source, t: &Topology) -> Problems {
             }
             c.taints(&n.taints);
             c.quantity(&n.cpu, "cores such as 4 or 500m", &["m", ""]);
-            c.quantity(&n.memory, "memory with its unit, such as 8Gi or 16G", &["Ki", "Mi", "Gi", "Ti", "k", "M", "G", "T"]);
+            c.quantity(
+                &n.memory,
+                "memory with its unit, such as 8Gi or 16G",
+                &["Ki", "Mi", "Gi", "Ti", "k", "M", "G", "T"],
+            );
             if let Some(count) = n.count.as_ref().filter(|x| x.value == 0) {
                 c.say(count.location, "no node at all".into(), "a count of at least 1");
             }
             if n.autonomy && !n.edge_agent {
                 let message = format!("node `{}` has autonomy and no edge agent", n.name);
-                c.say(n.name.location, message, "`edgeAgent: true` beside `autonomy: true`: it is the agent that keeps the node's world");
+                c.say(
+                    n.name.location,
+                    message,
+                    "`edgeAgent: true` beside `autonomy: true`: it is the agent that keeps the node's world",
+                );
             }
         }
     }
@@ -78,7 +106,11 @@ pub fn check(source: &Source, t: &Topology) -> Problems {
     let hubs: Vec<_> = t.spec.clusters.iter().filter(|c| c.role == ClusterRole::Hub).collect();
     match hubs.as_slice() {
         [_] => {}
-        [] => c.say(t.metadata.name.location, "no cluster is the hub".into(), "exactly one cluster with `role: hub`"),
+        [] => c.say(
+            t.metadata.name.location,
+            "no cluster is the hub".into(),
+            "exactly one cluster with `role: hub`",
+        ),
         [first, more @ ..] => {
             for h in more {
                 let message = format!("a second hub `{}` (the first is `{}`)", h.name, first.name);
@@ -100,7 +132,8 @@ pub struct Checker<'a> {
 impl Checker<'_> {
     /// Notes a problem.
     pub fn say(&mut self, at: Location, message: String, expected: &str) {
-        self.problems.push(Problem::new(self.source, at, message).expected(expected));
+        self.problems
+            .push(Problem::new(self.source, at, message).expected(expected));
     }
 
     /// The first lines of a file of ours.
@@ -120,7 +153,8 @@ impl Checker<'_> {
     pub fn name(&mut self, n: &At<String>) {
         let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
         let ok = n.len() <= 253
-            && n.split('.').all(|p| p.starts_with(good) && p.ends_with(good) && p.chars().all(|c| good(c) || c == '-'));
+            && n.split('.')
+                .all(|p| p.starts_with(good) && p.ends_with(good) && p.chars().all(|c| good(c) || c == '-'));
         if !ok {
             self.say(
                 n.location,
@@ -183,7 +217,13 @@ impl Checker<'_> {
         while let Some(s) = todo.pop() {
             for l in &t.spec.links {
                 let [a, b] = &l.between;
-                let next = if a.as_str() == s { b } else if b.as_str() == s { a } else { continue };
+                let next = if a.as_str() == s {
+                    b
+                } else if b.as_str() == s {
+                    a
+                } else {
+                    continue;
+                };
                 if seen.insert(next) {
                     todo.push(next);
                 }
@@ -203,11 +243,19 @@ impl Checker<'_> {
                 self.name(&n.name);
                 for name in n.names() {
                     if clusters.contains(&name.as_str()) {
-                        self.say(n.name.location, format!("node `{name}` is called as a cluster is"), "names that differ: both are hosts");
+                        self.say(
+                            n.name.location,
+                            format!("node `{name}` is called as a cluster is"),
+                            "names that differ: both are hosts",
+                        );
                     }
                     if let Some(first) = seen.get(&name) {
                         let message = format!("duplicate node `{name}` (the first is in line {})", first.line());
-                        self.say(n.name.location, message, "a name that no other node of the topology has");
+                        self.say(
+                            n.name.location,
+                            message,
+                            "a name that no other node of the topology has",
+                        );
                     } else {
                         seen.insert(name, n.name.location);
                     }

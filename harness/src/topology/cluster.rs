@@ -156,7 +156,10 @@ impl Node {
         let mut c = BTreeMap::from([
             ("cpu".to_owned(), self.cpu.value.clone()),
             ("memory".to_owned(), self.memory.value.clone()),
-            ("pods".to_owned(), self.pods.as_ref().map_or(110, |p| p.value).to_string()),
+            (
+                "pods".to_owned(),
+                self.pods.as_ref().map_or(110, |p| p.value).to_string(),
+            ),
             ("ephemeral-storage".to_owned(), "100Gi".to_owned()),
         ]);
         c.extend(self.accelerators.iter().map(|(k, n)| (k.clone(), n.value.to_string())));

@@ -84,7 +84,11 @@ impl Topology {
     /// The hub (there is exactly one in a checked topology).
     #[must_use]
     pub fn hub(&self) -> &Cluster {
-        self.spec.clusters.iter().find(|c| c.role == ClusterRole::Hub).unwrap_or(&self.spec.clusters[0])
+        self.spec
+            .clusters
+            .iter()
+            .find(|c| c.role == ClusterRole::Hub)
+            .unwrap_or(&self.spec.clusters[0])
     }
 
     /// The members, in the file's order.
@@ -100,6 +104,10 @@ impl Topology {
 
     /// Every node as it will be called, with its cluster: a node with `count: 3` is `name-1`, `name-2`, `name-3`.
     pub fn nodes(&self) -> impl Iterator<Item = (&Cluster, &Node, String)> {
-        self.spec.clusters.iter().flat_map(|c| c.nodes.iter().flat_map(move |n| n.names().map(move |name| (c, n, name))))
+        self.spec.clusters.iter().flat_map(|c| {
+            c.nodes
+                .iter()
+                .flat_map(move |n| n.names().map(move |name| (c, n, name)))
+        })
     }
 }

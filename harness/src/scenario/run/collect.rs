@@ -49,7 +49,12 @@ impl Bench {
                     Value::Number(n) => (*n, ""),
                     _ => (f64::NAN, ""),
                 };
-                let sample = Sample { series: c.name.value.clone(), value, unit: unit.into(), at: self.at() };
+                let sample = Sample {
+                    series: c.name.value.clone(),
+                    value,
+                    unit: unit.into(),
+                    at: self.at(),
+                };
                 self.result().record(sample);
                 last = Some(v);
             }
@@ -88,10 +93,14 @@ impl Bench {
     /// Records the decisions that bindings show and that are new.
     pub(super) async fn decisions(&self) {
         let hub = self.testbed.topology.hub().name.value.clone();
-        let Ok(found) = self.objects.select(&hub, &Self::bindings()).await else { return };
+        let Ok(found) = self.objects.select(&hub, &Self::bindings()).await else {
+            return;
+        };
         for b in found {
             let subject = format!("ResourceBinding {}", super::objects::name_of(&b));
-            let Some(d) = decision(&b, subject, self.at()) else { continue };
+            let Some(d) = decision(&b, subject, self.at()) else {
+                continue;
+            };
             let mut result = self.result();
             let last = result.decisions.iter().rev().find(|x| x.subject == d.subject);
             if last.is_none_or(|l| l.outcome != d.outcome || l.clusters != d.clusters) {
@@ -115,14 +124,22 @@ impl Bench {
         };
         let epoch = self.testbed.clock.now() - self.at();
         for (cluster, _) in self.testbed.clients.clone() {
-            let Ok(found) = self.objects.select(&cluster, &object).await else { continue };
+            let Ok(found) = self.objects.select(&cluster, &object).await else {
+                continue;
+            };
             for r in found {
                 let text = |p: &str| r.pointer(p).and_then(Json::as_str).unwrap_or("?").to_owned();
                 let when = |p: &str| r.pointer(p).and_then(Json::as_str)?.parse::<jiff::Timestamp>().ok();
                 let at = when("/status/timestamps/detected").map_or_else(|| self.at(), |t| since(epoch, t));
                 let end = when("/status/timestamps/switched").map(|t| since(epoch, t));
-                let detail = format!("{} to {}: {}", text("/spec/source/site"), text("/spec/target/site"), text("/status/state"));
-                let mut e = Event::new(at, EventKind::Relocation, text("/spec/subject"), detail).at_place(text("/spec/source/site"));
+                let detail = format!(
+                    "{} to {}: {}",
+                    text("/spec/source/site"),
+                    text("/spec/target/site"),
+                    text("/status/state")
+                );
+                let mut e = Event::new(at, EventKind::Relocation, text("/spec/subject"), detail)
+                    .at_place(text("/spec/source/site"));
                 e.until = end;
                 self.event(e);
             }
@@ -142,7 +159,10 @@ fn decision(b: &Json, subject: String, at: Duration) -> Option<Decision> {
         .and_then(Json::as_array)
         .and_then(|c| c.iter().find(|c| c["type"] == "Scheduled"));
     let outcome = match (scheduled.map(|s| s["status"].as_str().unwrap_or_default()), clusters) {
-        (Some("False"), _) => scheduled.and_then(|s| s["message"].as_str()).unwrap_or("not schedulable").to_owned(),
+        (Some("False"), _) => scheduled
+            .and_then(|s| s["message"].as_str())
+            .unwrap_or("not schedulable")
+            .to_owned(),
         (_, Some(c)) if !c.is_empty() => c
             .iter()
             .map(|c| match c["replicas"].as_i64() {
@@ -153,7 +173,11 @@ fn decision(b: &Json, subject: String, at: Duration) -> Option<Decision> {
             .join(", "),
         _ => return None,
     };
-    let explained = b.pointer("/status/explanation").and_then(Json::as_array).cloned().unwrap_or_default();
+    let explained = b
+        .pointer("/status/explanation")
+        .and_then(Json::as_array)
+        .cloned()
+        .unwrap_or_default();
     let clusters = explained
         .iter()
         .map(|e| {
@@ -176,5 +200,10 @@ fn decision(b: &Json, subject: String, at: Duration) -> Option<Decision> {
             }
         })
         .collect();
-    Some(Decision { at, subject, outcome, clusters })
+    Some(Decision {
+        at,
+        subject,
+        outcome,
+        clusters,
+    })
 }

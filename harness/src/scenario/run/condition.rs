@@ -33,12 +33,20 @@ impl Bench {
         match (&c.object, &c.that) {
             (Some(_), _) => self.look_at_objects(c).await,
             (None, Some(that)) => self.look_at_values(c, that).await,
-            (None, None) => Seen { good: false, text: "nothing to check".into() },
+            (None, None) => Seen {
+                good: false,
+                text: "nothing to check".into(),
+            },
         }
     }
 
     async fn look_at_objects(&self, c: &Check) -> Seen {
-        let Some(object) = &c.object else { return Seen { good: false, text: String::new() } };
+        let Some(object) = &c.object else {
+            return Seen {
+                good: false,
+                text: String::new(),
+            };
+        };
         let mut good = true;
         let mut said = Vec::new();
         for cluster in clusters(c.cluster.as_ref(), &c.clusters) {
@@ -54,7 +62,10 @@ impl Bench {
             good &= ok;
             said.push(format!("{cluster}: {text}"));
         }
-        Seen { good, text: said.join("; ") }
+        Seen {
+            good,
+            text: said.join("; "),
+        }
     }
 
     async fn look_at_values(&self, c: &Check, that: &str) -> Seen {
@@ -66,7 +77,12 @@ impl Bench {
                     said.push(format!("{name} = {v}"));
                     values.insert(name.clone(), v);
                 }
-                Err(e) => return Seen { good: false, text: format!("{name}: {e}") },
+                Err(e) => {
+                    return Seen {
+                        good: false,
+                        text: format!("{name}: {e}"),
+                    };
+                }
             }
         }
         let get = |n: &str| values.get(n).cloned().or_else(|| self.value(n));
@@ -87,11 +103,17 @@ impl Bench {
                     }
                 }
                 said.dedup();
-                Seen { good, text: said.join(", ") }
+                Seen {
+                    good,
+                    text: said.join(", "),
+                }
             }
             Err(e) => {
                 said.push(e.to_string());
-                Seen { good: false, text: said.join(", ") }
+                Seen {
+                    good: false,
+                    text: said.join(", "),
+                }
             }
         }
     }
@@ -109,19 +131,34 @@ impl Bench {
             };
             return Ok(Value::Number(n as f64));
         }
-        let Some(object) = &q.object else { return Err("what is asked?".into()) };
+        let Some(object) = &q.object else {
+            return Err("what is asked?".into());
+        };
         let mut found = Vec::new();
         for cluster in clusters(q.cluster.as_ref(), &q.clusters) {
             let all = self.objects.select(cluster, object).await.map_err(|e| e.to_string())?;
-            found.extend(all.into_iter().filter(|v| q.matches.as_ref().is_none_or(|m| matching::matches(m, v))));
+            found.extend(
+                all.into_iter()
+                    .filter(|v| q.matches.as_ref().is_none_or(|m| matching::matches(m, v))),
+            );
         }
-        let Some(p) = &q.path else { return Ok(Value::Number(found.len() as f64)) };
+        let Some(p) = &q.path else {
+            return Ok(Value::Number(found.len() as f64));
+        };
         let places: Vec<&Json> = found.iter().flat_map(|v| path::find(v, p)).collect();
         if q.aggregate == Aggregate::Age {
             let now = self.testbed.clock.now();
-            let ages = places.iter().filter_map(|v| v.as_str()?.parse::<jiff::Timestamp>().ok());
-            let oldest = ages.map(|t| now.duration_since(t).as_secs_f64()).fold(f64::NAN, f64::max);
-            return if oldest.is_nan() { Err("no date there".into()) } else { Ok(Value::Time(oldest)) };
+            let ages = places
+                .iter()
+                .filter_map(|v| v.as_str()?.parse::<jiff::Timestamp>().ok());
+            let oldest = ages
+                .map(|t| now.duration_since(t).as_secs_f64())
+                .fold(f64::NAN, f64::max);
+            return if oldest.is_nan() {
+                Err("no date there".into())
+            } else {
+                Ok(Value::Time(oldest))
+            };
         }
         let numbers: Vec<f64> = places.iter().filter_map(|v| number(v)).collect();
         let folded = match q.aggregate {
@@ -130,7 +167,11 @@ impl Bench {
             Aggregate::Min => numbers.iter().copied().fold(f64::NAN, f64::min),
             Aggregate::Max => numbers.iter().copied().fold(f64::NAN, f64::max),
         };
-        if folded.is_nan() { Err("no number there".into()) } else { Ok(Value::Number(folded)) }
+        if folded.is_nan() {
+            Err("no number there".into())
+        } else {
+            Ok(Value::Number(folded))
+        }
     }
 
     /// A timer or a measurement by name.
@@ -164,7 +205,9 @@ impl Bench {
     /// # Errors
     /// Never for a checked scenario.
     pub fn duration(&self, e: &str) -> Result<Duration, String> {
-        Expr::parse(e).and_then(|x| x.duration(&|n| self.value(n))).map_err(|e| e.to_string())
+        Expr::parse(e)
+            .and_then(|x| x.duration(&|n| self.value(n)))
+            .map_err(|e| e.to_string())
     }
 
     /// Starts watching what a check is about; says whether it must also be polled.
@@ -197,7 +240,13 @@ fn brief(name: &str, s: &crate::evidence::Series) -> String {
     let sorted = s.sorted();
     match (sorted.first(), sorted.last()) {
         (Some(a), Some(b)) if s.points.len() > 1 => {
-            format!("{name}: {} samples from {} to {} {}", sorted.len(), round(*a), round(*b), s.unit)
+            format!(
+                "{name}: {} samples from {} to {} {}",
+                sorted.len(),
+                round(*a),
+                round(*b),
+                s.unit
+            )
         }
         (Some(a), _) => format!("{name} = {} {}", round(*a), s.unit),
         _ => format!("{name}: no samples"),
@@ -216,17 +265,22 @@ fn number(v: &Json) -> Option<f64> {
 fn judge(c: &Check, object: &super::super::ObjectRef, found: &[Json]) -> (bool, String) {
     let empty = Json::Object(serde_json::Map::new());
     let want = c.matches.as_ref().map_or(&empty, |m| &m.value);
-    let missed: Vec<(String, Vec<Mismatch>)> =
-        found.iter().map(|v| (name_of(v), mismatches(want, v))).collect();
+    let missed: Vec<(String, Vec<Mismatch>)> = found.iter().map(|v| (name_of(v), mismatches(want, v))).collect();
     let fitting = missed.iter().filter(|(_, m)| m.is_empty()).count();
     let first_miss = || {
-        missed
-            .iter()
-            .find(|(_, m)| !m.is_empty())
-            .map(|(n, m)| format!("{n}: {}", m.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")))
+        missed.iter().find(|(_, m)| !m.is_empty()).map(|(n, m)| {
+            format!(
+                "{n}: {}",
+                m.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+            )
+        })
     };
     if c.absent {
-        let names: Vec<&str> = missed.iter().filter(|(_, m)| m.is_empty()).map(|(n, _)| n.as_str()).collect();
+        let names: Vec<&str> = missed
+            .iter()
+            .filter(|(_, m)| m.is_empty())
+            .map(|(n, _)| n.as_str())
+            .collect();
         return match names.as_slice() {
             [] => (true, format!("no {object}")),
             n => (false, format!("{object}: {}", n.join(", "))),
@@ -255,13 +309,26 @@ fn show(want: &Json, seen: &Json) -> String {
         match (want, seen) {
             (Json::Object(w), Some(Json::Object(s))) if !w.keys().any(|k| k.starts_with('$')) => {
                 for (k, v) in w {
-                    go(v, s.get(k), &if path.is_empty() { k.clone() } else { format!("{path}.{k}") }, out);
+                    go(
+                        v,
+                        s.get(k),
+                        &if path.is_empty() {
+                            k.clone()
+                        } else {
+                            format!("{path}.{k}")
+                        },
+                        out,
+                    );
                 }
             }
             (_, None) => out.push(format!("no {path}")),
             (Json::Array(_) | Json::Object(_), Some(s)) => {
                 let t = s.to_string();
-                let t = if t.chars().count() > 200 { format!("{}...", t.chars().take(200).collect::<String>()) } else { t };
+                let t = if t.chars().count() > 200 {
+                    format!("{}...", t.chars().take(200).collect::<String>())
+                } else {
+                    t
+                };
                 out.push(format!("{path} = {t}"));
             }
             (_, Some(s)) => out.push(format!("{path} = {s}")),
@@ -269,5 +336,9 @@ fn show(want: &Json, seen: &Json) -> String {
     }
     let mut out = Vec::new();
     go(want, Some(seen), "", &mut out);
-    if out.is_empty() { name_of(seen) } else { format!("{}: {}", name_of(seen), out.join(", ")) }
+    if out.is_empty() {
+        name_of(seen)
+    } else {
+        format!("{}: {}", name_of(seen), out.join(", "))
+    }
 }

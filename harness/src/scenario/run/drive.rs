@@ -84,24 +84,49 @@ impl Bench {
         let mut lists: Vec<(&str, Vec<f64>)> = vec![
             ("roundTrip", e.round_trips.clone()),
             ("warning", e.warnings.clone()),
-            ("interruption", e.crossings.iter().filter_map(|c| c.interruption_ms).collect()),
-            ("ahead", e.crossings.iter().filter(|c| c.predicted).filter_map(|c| c.context_at_target_before).collect()),
+            (
+                "interruption",
+                e.crossings.iter().filter_map(|c| c.interruption_ms).collect(),
+            ),
+            (
+                "ahead",
+                e.crossings
+                    .iter()
+                    .filter(|c| c.predicted)
+                    .filter_map(|c| c.context_at_target_before)
+                    .collect(),
+            ),
         ];
         for (name, values) in lists.drain(..) {
             let series = series_name(prefix, name);
             // A list without a value is there all the same: an expression can ask for its count.
-            result.series.entry(series.clone()).or_insert_with(|| crate::evidence::Series::new("ms"));
+            result
+                .series
+                .entry(series.clone())
+                .or_insert_with(|| crate::evidence::Series::new("ms"));
             for value in values {
-                result.record(Sample { series: series.clone(), value, unit: "ms".into(), at: began });
+                result.record(Sample {
+                    series: series.clone(),
+                    value,
+                    unit: "ms".into(),
+                    at: began,
+                });
             }
         }
         let predicted = e.crossings.iter().filter(|c| c.predicted).count();
-        let covered = e.crossings.iter().filter(|c| c.predicted && c.context_at_target_before.is_some_and(|b| b > 0.0)).count();
+        let covered = e
+            .crossings
+            .iter()
+            .filter(|c| c.predicted && c.context_at_target_before.is_some_and(|b| b > 0.0))
+            .count();
         let counts: [(&str, u64); 15] = [
             ("messages", e.messages),
             ("acknowledged", e.acknowledged),
             ("crossings", e.crossings.len() as u64),
-            ("failedCrossings", e.crossings.iter().filter(|c| c.failed).count() as u64),
+            (
+                "failedCrossings",
+                e.crossings.iter().filter(|c| c.failed).count() as u64,
+            ),
             ("predicted", predicted as u64),
             ("covered", covered as u64),
             ("applied", e.audit.applied),
@@ -117,7 +142,12 @@ impl Bench {
         for (name, n) in counts {
             let series = series_name(prefix, name);
             self.scalars().insert(series.clone());
-            result.record(Sample { series, value: n as f64, unit: String::new(), at: began });
+            result.record(Sample {
+                series,
+                value: n as f64,
+                unit: String::new(),
+                at: began,
+            });
         }
         for c in &e.crossings {
             let at = began + std::time::Duration::try_from_secs_f64(c.at).unwrap_or_default();
@@ -127,7 +157,9 @@ impl Bench {
                 (false, false) => "unforeseen",
             };
             let detail = format!("crossed from {} to {}: {how}", c.from, c.to);
-            result.events.push(Event::new(at, EventKind::Vehicle, c.vehicle.clone(), detail).at_place(c.to.clone()));
+            result
+                .events
+                .push(Event::new(at, EventKind::Vehicle, c.vehicle.clone(), detail).at_place(c.to.clone()));
         }
     }
 }

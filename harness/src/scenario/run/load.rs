@@ -58,7 +58,12 @@ impl Bench {
             match tried {
                 Ok(Ok(took)) => {
                     let value = (took + l.access.0).as_secs_f64() * 1e3;
-                    let sample = Sample { series: l.series.value.clone(), value, unit: "ms".into(), at: self.at() };
+                    let sample = Sample {
+                        series: l.series.value.clone(),
+                        value,
+                        unit: "ms".into(),
+                        at: self.at(),
+                    };
                     self.result().record(sample);
                 }
                 Ok(Err(_)) | Err(_) => {
@@ -67,12 +72,18 @@ impl Bench {
                 }
             }
         }
-        if failed > 0 { Err(format!("{failed} of {} requests failed", l.requests.value)) } else { Ok(format!("{} requests to {}", l.requests.value, pods.join(", "))) }
+        if failed > 0 {
+            Err(format!("{failed} of {} requests failed", l.requests.value))
+        } else {
+            Ok(format!("{} requests to {}", l.requests.value, pods.join(", ")))
+        }
     }
 }
 
 async fn request(stream: &mut Stream, host: &str) -> std::io::Result<()> {
-    stream.write_all(format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes()).await?;
+    stream
+        .write_all(format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes())
+        .await?;
     stream.flush().await?;
     let mut seen = Vec::new();
     let mut buffer = [0; 1024];
@@ -84,7 +95,10 @@ async fn request(stream: &mut Stream, host: &str) -> std::io::Result<()> {
         seen.extend_from_slice(&buffer[..n]);
         let text = String::from_utf8_lossy(&seen);
         if let Some((head, body)) = text.split_once("\r\n\r\n") {
-            let length = head.lines().find_map(|l| l.strip_prefix("Content-Length: ")).and_then(|l| l.trim().parse().ok());
+            let length = head
+                .lines()
+                .find_map(|l| l.strip_prefix("Content-Length: "))
+                .and_then(|l| l.trim().parse().ok());
             if body.len() >= length.unwrap_or(0) {
                 return Ok(());
             }

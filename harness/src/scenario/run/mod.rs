@@ -132,12 +132,19 @@ pub async fn run(lane: &dyn Lane, scenario: Arc<Scenario>, options: Options) -> 
         seed: scenario.seed,
         ..ScenarioResult::default()
     };
-    (options.progress)(Progress::Started { id: result.id.clone(), title: result.title.clone(), steps: spec.steps.len() });
+    (options.progress)(Progress::Started {
+        id: result.id.clone(),
+        title: result.title.clone(),
+        steps: spec.steps.len(),
+    });
     #[allow(clippy::disallowed_methods, reason = "real time of a run, beside the lane's own")]
     let wall = std::time::Instant::now();
     let finish = |mut result: ScenarioResult, wall: Duration| {
-        result.events.sort_by(|a, b| a.at.cmp(&b.at));
-        (options.progress)(Progress::Finished { result: Box::new(result.clone()), wall });
+        result.events.sort_by_key(|e| e.at);
+        (options.progress)(Progress::Finished {
+            result: Box::new(result.clone()),
+            wall,
+        });
         result
     };
     if let Some(reason) = spec.not_in.get(lane.name()) {
@@ -202,7 +209,9 @@ fn verdict_id(step: &super::Step, check: &super::Check) -> String {
 fn skip_from(scenario: &Scenario, result: &mut ScenarioResult, first: usize, reason: &str) {
     let at = result.duration;
     for step in scenario.file.spec.steps.iter().skip(first) {
-        let Some(verb) = step.verbs().first().copied() else { continue };
+        let Some(verb) = step.verbs().first().copied() else {
+            continue;
+        };
         result.steps.push(StepResult {
             verb: verb.name().to_owned(),
             title: step.name.value.clone(),
@@ -219,7 +228,9 @@ fn skip_from(scenario: &Scenario, result: &mut ScenarioResult, first: usize, rea
                 seen: "not reached".into(),
                 bound: None,
                 samples: None,
-                status: Status::Skipped { reason: reason.to_owned() },
+                status: Status::Skipped {
+                    reason: reason.to_owned(),
+                },
             });
         }
     }
@@ -245,7 +256,9 @@ impl Bench {
                 result.error = Some(why.clone());
                 return;
             }
-            let Some(verb) = step.verbs().first().copied() else { continue };
+            let Some(verb) = step.verbs().first().copied() else {
+                continue;
+            };
             (options.progress)(Progress::Step {
                 id: scenario.id().to_owned(),
                 number,
@@ -267,7 +280,10 @@ impl Bench {
                     if step.assert.is_some() {
                         // Interrupted while it was checked.
                         let mut result = self.result();
-                        let reached = result.verdicts.last().is_some_and(|v| Some(&v.id) == step.assert.as_ref().map(|c| verdict_id(step, c)).as_ref());
+                        let reached = result
+                            .verdicts
+                            .last()
+                            .is_some_and(|v| Some(&v.id) == step.assert.as_ref().map(|c| verdict_id(step, c)).as_ref());
                         if !reached {
                             skip_one(&scenario, step, &mut result, &error);
                         }
@@ -299,7 +315,10 @@ fn skip_one(scenario: &Scenario, step: &super::Step, result: &mut ScenarioResult
     let steps = result.steps.len();
     let only = Scenario {
         file: super::ScenarioFile {
-            spec: super::ScenarioSpec { steps: vec![step.clone()], ..scenario.file.spec.clone() },
+            spec: super::ScenarioSpec {
+                steps: vec![step.clone()],
+                ..scenario.file.spec.clone()
+            },
             ..scenario.file.clone()
         },
         ..scenario.clone()

@@ -44,10 +44,13 @@ pub enum ObjectError {
     },
 }
 
+/// (cluster, API version, kind) -> the resource, and whether it is namespaced.
+type Kinds = BTreeMap<(String, String, String), (ApiResource, bool)>;
+
 /// The clusters, and which resource a kind is.
 pub struct Objects {
     clients: BTreeMap<String, Client>,
-    kinds: Mutex<BTreeMap<(String, String, String), (ApiResource, bool)>>,
+    kinds: Mutex<Kinds>,
 }
 
 fn gvk(api_version: &str, kind: &str) -> GroupVersionKind {
@@ -58,14 +61,30 @@ fn gvk(api_version: &str, kind: &str) -> GroupVersionKind {
 impl Objects {
     /// Over these clusters.
     pub fn new(clients: BTreeMap<String, Client>) -> Self {
-        Self { clients, kinds: Mutex::default() }
+        Self {
+            clients,
+            kinds: Mutex::default(),
+        }
     }
 
     /// The resource of a kind, and whether it is namespaced.
-    pub async fn kind(&self, cluster: &str, api_version: &str, kind: &str) -> Result<(Client, ApiResource, bool), ObjectError> {
-        let client = self.clients.get(cluster).ok_or_else(|| ObjectError::Cluster(cluster.to_owned()))?;
+    pub async fn kind(
+        &self,
+        cluster: &str,
+        api_version: &str,
+        kind: &str,
+    ) -> Result<(Client, ApiResource, bool), ObjectError> {
+        let client = self
+            .clients
+            .get(cluster)
+            .ok_or_else(|| ObjectError::Cluster(cluster.to_owned()))?;
         let key = (cluster.to_owned(), api_version.to_owned(), kind.to_owned());
-        let known = self.kinds.lock().unwrap_or_else(std::sync::PoisonError::into_inner).get(&key).cloned();
+        let known = self
+            .kinds
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .get(&key)
+            .cloned();
         if let Some((r, namespaced)) = known {
             return Ok((client.clone(), r, namespaced));
         }
@@ -109,7 +128,11 @@ impl Objects {
             v["kind"] = o.kind.clone().into();
             v
         };
-        let mut out: Vec<Value> = found.iter().filter_map(|x| serde_json::to_value(x).ok()).map(kind).collect();
+        let mut out: Vec<Value> = found
+            .iter()
+            .filter_map(|x| serde_json::to_value(x).ok())
+            .map(kind)
+            .collect();
         out.sort_by_key(name_of);
         Ok(out)
     }
@@ -138,12 +161,18 @@ impl Objects {
         let all = self.select(cluster, o).await?;
         for v in &all {
             let one = ObjectRef {
-                namespace: v.pointer("/metadata/namespace").and_then(Value::as_str).map(str::to_owned),
+                namespace: v
+                    .pointer("/metadata/namespace")
+                    .and_then(Value::as_str)
+                    .map(str::to_owned),
                 name: v.pointer("/metadata/name").and_then(Value::as_str).map(str::to_owned),
                 ..o.clone()
             };
             let api = self.api(cluster, &one).await?;
-            match api.delete(one.name.as_deref().unwrap_or_default(), &DeleteParams::default()).await {
+            match api
+                .delete(one.name.as_deref().unwrap_or_default(), &DeleteParams::default())
+                .await
+            {
                 Ok(_) => {}
                 Err(kube::Error::Api(s)) if s.code == 404 => {}
                 Err(e) => return Err(self.refused(cluster, &format!("deleting {one}"), &e)),
@@ -167,11 +196,13 @@ impl Objects {
         let p = match kind {
             PatchKind::Merge => Patch::Merge(patch.clone()),
             PatchKind::Strategic => Patch::Strategic(patch.clone()),
-            PatchKind::Json => Patch::Json(serde_json::from_value(patch.clone()).map_err(|e| ObjectError::Refused {
-                cluster: cluster.to_owned(),
-                doing: format!("reading the patch of {o}"),
-                why: e.to_string(),
-            })?),
+            PatchKind::Json => {
+                Patch::Json(serde_json::from_value(patch.clone()).map_err(|e| ObjectError::Refused {
+                    cluster: cluster.to_owned(),
+                    doing: format!("reading the patch of {o}"),
+                    why: e.to_string(),
+                })?)
+            }
         };
         let params = PatchParams::default();
         match subresource {
@@ -190,18 +221,28 @@ impl Objects {
             name: None,
             label_selector: None,
         };
-        let target = ObjectRef { name: Some(node.to_owned()), ..object("Node") };
+        let target = ObjectRef {
+            name: Some(node.to_owned()),
+            ..object("Node")
+        };
         let cordon = serde_json::json!({"spec": {"unschedulable": true}});
         self.patch(cluster, &target, PatchKind::Merge, &cordon, None).await?;
         let mut evicted = 0;
         for pod in self.select(cluster, &object("Pod")).await? {
             let here = pod.pointer("/spec/nodeName").and_then(Value::as_str) == Some(node);
-            let owners = pod.pointer("/metadata/ownerReferences").and_then(Value::as_array).cloned().unwrap_or_default();
+            let owners = pod
+                .pointer("/metadata/ownerReferences")
+                .and_then(Value::as_array)
+                .cloned()
+                .unwrap_or_default();
             if !here || owners.iter().any(|o| o["kind"] == "DaemonSet") {
                 continue;
             }
             let text = |p: &str| pod.pointer(p).and_then(Value::as_str).unwrap_or_default().to_owned();
-            let client = self.clients.get(cluster).ok_or_else(|| ObjectError::Cluster(cluster.to_owned()))?;
+            let client = self
+                .clients
+                .get(cluster)
+                .ok_or_else(|| ObjectError::Cluster(cluster.to_owned()))?;
             let api: Api<k8s_openapi::api::core::v1::Pod> =
                 Api::namespaced(client.clone(), &text("/metadata/namespace"));
             match api.evict(&text("/metadata/name"), &EvictParams::default()).await {
@@ -218,7 +259,11 @@ impl Objects {
             kube::Error::Api(s) => format!("{} ({} {})", s.message, s.code, s.reason),
             e => e.to_string(),
         };
-        ObjectError::Refused { cluster: cluster.to_owned(), doing: doing.to_owned(), why }
+        ObjectError::Refused {
+            cluster: cluster.to_owned(),
+            doing: doing.to_owned(),
+            why,
+        }
     }
 }
 

@@ -22,11 +22,27 @@ pub fn expectation(step: &Step, c: &Check) -> String {
     }
     match (&c.that, &c.object) {
         (Some(t), _) => t.value.clone(),
-        (None, Some(o)) if c.absent => format!("no {} in {}", o.value, clusters(c.cluster.as_ref(), &c.clusters).join(", ")),
+        (None, Some(o)) if c.absent => format!(
+            "no {} in {}",
+            o.value,
+            clusters(c.cluster.as_ref(), &c.clusters).join(", ")
+        ),
         (None, Some(o)) => {
-            let count = c.count.as_ref().map(|n| format!(", count {}", n.value)).unwrap_or_default();
-            let like = c.matches.as_ref().map(|m| format!(" like {}", m.value)).unwrap_or_default();
-            format!("{}{like}{count} in {}", o.value, clusters(c.cluster.as_ref(), &c.clusters).join(", "))
+            let count = c
+                .count
+                .as_ref()
+                .map(|n| format!(", count {}", n.value))
+                .unwrap_or_default();
+            let like = c
+                .matches
+                .as_ref()
+                .map(|m| format!(" like {}", m.value))
+                .unwrap_or_default();
+            format!(
+                "{}{like}{count} in {}",
+                o.value,
+                clusters(c.cluster.as_ref(), &c.clusters).join(", ")
+            )
         }
         (None, None) => step.name.value.clone(),
     }
@@ -43,20 +59,35 @@ impl Bench {
                 Ok(format!("{n} deleted"))
             }
             Verb::Patch(p) => {
-                let done = self.objects.patch(&p.cluster, &p.object, p.kind, &p.patch, p.subresource.as_deref()).await;
+                let done = self
+                    .objects
+                    .patch(&p.cluster, &p.object, p.kind, &p.patch, p.subresource.as_deref())
+                    .await;
                 done.map_err(|e| text(&e))?;
                 Ok(format!("{} patched", p.object.value))
             }
             Verb::Scale(s) => {
                 let patch = serde_json::json!({"spec": {"replicas": s.replicas}});
                 let kind = super::super::PatchKind::Merge;
-                self.objects.patch(&s.cluster, &s.object, kind, &patch, Some("scale")).await.map_err(|e| text(&e))?;
+                self.objects
+                    .patch(&s.cluster, &s.object, kind, &patch, Some("scale"))
+                    .await
+                    .map_err(|e| text(&e))?;
                 Ok(format!("{} scaled to {}", s.object.value, s.replicas))
             }
             Verb::Drain(d) => {
                 let node = d.node.as_str();
-                let cluster = self.testbed.topology.nodes().find(|(_, _, n)| n == node).map(|(c, _, _)| c.name.value.clone());
-                let n = self.objects.drain(&cluster.unwrap_or_default(), node).await.map_err(|e| text(&e))?;
+                let cluster = self
+                    .testbed
+                    .topology
+                    .nodes()
+                    .find(|(_, _, n)| n == node)
+                    .map(|(c, _, _)| c.name.value.clone());
+                let n = self
+                    .objects
+                    .drain(&cluster.unwrap_or_default(), node)
+                    .await
+                    .map_err(|e| text(&e))?;
                 Ok(format!("{node} cordoned, {n} pods evicted"))
             }
             Verb::Accept(a) => {
@@ -65,11 +96,27 @@ impl Bench {
                 }
                 Ok("accepted".into())
             }
-            Verb::Leave(m) => self.testbed.controls.leave(&m.cluster).await.map(|()| "left".into()).map_err(|e| text(&e)),
-            Verb::Join(m) => self.testbed.controls.join(&m.cluster).await.map(|()| "joining".into()).map_err(|e| text(&e)),
+            Verb::Leave(m) => self
+                .testbed
+                .controls
+                .leave(&m.cluster)
+                .await
+                .map(|()| "left".into())
+                .map_err(|e| text(&e)),
+            Verb::Join(m) => self
+                .testbed
+                .controls
+                .join(&m.cluster)
+                .await
+                .map(|()| "joining".into())
+                .map_err(|e| text(&e)),
             Verb::Wait(c) => {
                 let (seen, _) = self.until(c).await?;
-                if seen.good { Ok(seen.text) } else { Err(self.too_late(c, &seen)) }
+                if seen.good {
+                    Ok(seen.text)
+                } else {
+                    Err(self.too_late(c, &seen))
+                }
             }
             Verb::Assert(c) => self.assert(step, c, options).await,
             Verb::Fault(f) => {
@@ -78,8 +125,13 @@ impl Bench {
             }
             Verb::Heal(h) => {
                 let all = &self.scenario.file.spec.steps;
-                let fault = all.iter().find(|s| s.name.value == h.fault.value).and_then(|s| s.fault.as_ref());
-                let Some(f) = fault else { return Err(format!("no fault `{}`", h.fault)) };
+                let fault = all
+                    .iter()
+                    .find(|s| s.name.value == h.fault.value)
+                    .and_then(|s| s.fault.as_ref());
+                let Some(f) = fault else {
+                    return Err(format!("no fault `{}`", h.fault));
+                };
                 self.mend(&h.fault, f).await?;
                 Ok(format!("{} mended", describe(f)))
             }
@@ -100,7 +152,9 @@ impl Bench {
     pub(super) async fn until_ready(&self, options: &Options) -> Result<(), String> {
         use crate::input::At;
         let t = &self.testbed.topology;
-        let within = At::nowhere("clusterStartupGracePeriod + clusterStatusUpdateFrequency + clusterSuccessThreshold + 10s".to_owned());
+        let within = At::nowhere(
+            "clusterStartupGracePeriod + clusterStatusUpdateFrequency + clusterSuccessThreshold + 10s".to_owned(),
+        );
         let object = |api_version: &str, kind: &str| super::super::ObjectRef {
             api_version: api_version.into(),
             kind: kind.into(),
@@ -118,7 +172,11 @@ impl Bench {
         }
         if t.spec.auto_accept {
             let members = t.members().count() as u64;
-            checks.push((t.hub().name.value.clone(), object("cluster.karmada.io/v1alpha1", "Cluster"), members));
+            checks.push((
+                t.hub().name.value.clone(),
+                object("cluster.karmada.io/v1alpha1", "Cluster"),
+                members,
+            ));
         }
         let began = self.at();
         for (cluster, object, count) in checks {
@@ -136,7 +194,10 @@ impl Bench {
                 looked = self.until(&check) => looked?,
             };
             if !looked.0.good {
-                return Err(format!("the testbed did not become ready: {}", self.too_late(&check, &looked.0)));
+                return Err(format!(
+                    "the testbed did not become ready: {}",
+                    self.too_late(&check, &looked.0)
+                ));
             }
         }
         let mut e = Event::new(began, EventKind::Note, "testbed", "every node and member is Ready");
@@ -183,7 +244,12 @@ impl Bench {
             let end = Instant::now() + holds;
             let last = self.look_until(c, &mut changes, poll, end, false).await;
             if !last.good {
-                let text = format!("{}, {} after it was: {}", "no longer so", show_duration(began.elapsed() - good_at.unwrap_or_default()), last.text);
+                let text = format!(
+                    "{}, {} after it was: {}",
+                    "no longer so",
+                    show_duration(began.elapsed() - good_at.unwrap_or_default()),
+                    last.text
+                );
                 seen = Seen { good: false, text };
             }
         }
@@ -199,7 +265,8 @@ impl Bench {
         deadline: Instant,
         wanted: bool,
     ) -> Seen {
-        let step = (deadline.saturating_duration_since(Instant::now()) / 200).clamp(Duration::from_millis(10), POLL_LIMIT);
+        let step =
+            (deadline.saturating_duration_since(Instant::now()) / 200).clamp(Duration::from_millis(10), POLL_LIMIT);
         loop {
             changes.borrow_and_update();
             let seen = self.look(c).await;
@@ -207,7 +274,11 @@ impl Bench {
                 return seen;
             }
             // Without a watch on everything that the check is about, a look now and then.
-            let next = if poll { (Instant::now() + step).min(deadline) } else { deadline };
+            let next = if poll {
+                (Instant::now() + step).min(deadline)
+            } else {
+                deadline
+            };
             tokio::select! {
                 biased;
                 changed = changes.changed() => if changed.is_err() { return seen },
@@ -224,7 +295,11 @@ impl Bench {
         if let (Some(t), Some(w)) = (good_at, &c.within)
             && seen.good
         {
-            text = format!("{text} (after {}, allowed {})", show_duration(t), self.duration(w).map(show_duration).unwrap_or_default());
+            text = format!(
+                "{text} (after {}, allowed {})",
+                show_duration(t),
+                self.duration(w).map(show_duration).unwrap_or_default()
+            );
         } else if !seen.good && c.within.is_some() {
             text = self.too_late(c, &seen);
         }
@@ -238,7 +313,10 @@ impl Bench {
             samples,
             status: if seen.good { Status::Passed } else { Status::Failed },
         };
-        (options.progress)(Progress::Verdict { id: self.scenario.id().to_owned(), verdict: Box::new(verdict.clone()) });
+        (options.progress)(Progress::Verdict {
+            id: self.scenario.id().to_owned(),
+            verdict: Box::new(verdict.clone()),
+        });
         let detail = format!("{}: {}", verdict.status.name(), verdict.seen);
         self.event(Event::new(self.at(), EventKind::Verdict, verdict.id.clone(), detail));
         self.result().verdicts.push(verdict);
@@ -248,8 +326,16 @@ impl Bench {
     /// The bound that a report shows beside a verdict, and the samples behind it.
     fn bound(&self, c: &Check) -> (Option<Bound>, Option<crate::evidence::Summary>) {
         let of = |expression: &str, v: &Value| match v {
-            Value::Time(s) => Some(Bound { expression: expression.to_owned(), value: s * 1e3, unit: "ms".into() }),
-            Value::Number(n) => Some(Bound { expression: expression.to_owned(), value: *n, unit: String::new() }),
+            Value::Time(s) => Some(Bound {
+                expression: expression.to_owned(),
+                value: s * 1e3,
+                unit: "ms".into(),
+            }),
+            Value::Number(n) => Some(Bound {
+                expression: expression.to_owned(),
+                value: *n,
+                unit: String::new(),
+            }),
             _ => None,
         };
         let mut bound = None;
@@ -284,10 +370,17 @@ impl Bench {
         let at = self.at();
         self.testbed.controls.heal(f).await.map_err(|e| e.to_string())?;
         let mut result = self.result();
-        if let Some(e) = result.events.iter_mut().rev().find(|e| e.kind == EventKind::Fault && e.subject == name) {
+        if let Some(e) = result
+            .events
+            .iter_mut()
+            .rev()
+            .find(|e| e.kind == EventKind::Fault && e.subject == name)
+        {
             e.until = Some(at);
         }
-        result.events.push(Event::new(at, EventKind::Heal, name, describe(f)).at_place(place(f)));
+        result
+            .events
+            .push(Event::new(at, EventKind::Heal, name, describe(f)).at_place(place(f)));
         Ok(())
     }
 
@@ -295,7 +388,12 @@ impl Bench {
         let (value, unit) = match (&m.from, &m.to, &m.query) {
             (from, Some(to), _) => {
                 let marks = self.marks.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-                let end = |s: &str| marks.get(s).map(|(_, e)| *e).ok_or_else(|| format!("step `{s}` was not done"));
+                let end = |s: &str| {
+                    marks
+                        .get(s)
+                        .map(|(_, e)| *e)
+                        .ok_or_else(|| format!("step `{s}` was not done"))
+                };
                 let (a, b) = (from.as_ref().map_or(Ok(Duration::ZERO), |f| end(f))?, end(to)?);
                 (b.saturating_sub(a).as_secs_f64() * 1e3, "ms")
             }
@@ -308,7 +406,12 @@ impl Bench {
         };
         let series = m.series.value.clone();
         self.scalars().insert(series.clone());
-        let sample = Sample { series: series.clone(), value, unit: unit.into(), at: self.at() };
+        let sample = Sample {
+            series: series.clone(),
+            value,
+            unit: unit.into(),
+            at: self.at(),
+        };
         let mut result = self.result();
         result.series.remove(&series);
         result.record(sample);
@@ -316,7 +419,11 @@ impl Bench {
     }
 
     async fn snapshot(&self, s: &Snapshot) -> Result<String, String> {
-        let found = self.objects.select(&s.cluster, &s.object).await.map_err(|e| e.to_string())?;
+        let found = self
+            .objects
+            .select(&s.cluster, &s.object)
+            .await
+            .map_err(|e| e.to_string())?;
         for mut v in found.clone() {
             if let Some(m) = v.get_mut("metadata").and_then(serde_json::Value::as_object_mut) {
                 m.remove("managedFields");
@@ -355,12 +462,23 @@ pub fn describe(f: &Fault) -> String {
         f.node.as_ref().map(|n| format!("node {n}")),
         f.cluster.as_ref().map(|c| format!("cluster {c}")),
         f.site.as_ref().map(|s| format!("site {s}")),
-        f.between.as_ref().map(|[a, b]| if f.one_way { format!("{a} to {b}") } else { format!("{a} - {b}") }),
+        f.between.as_ref().map(|[a, b]| {
+            if f.one_way {
+                format!("{a} to {b}")
+            } else {
+                format!("{a} - {b}")
+            }
+        }),
         f.component.as_ref().map(ToString::to_string),
     ];
     format!("{kind} {}", target.into_iter().flatten().collect::<Vec<_>>().join(" "))
 }
 
 fn place(f: &Fault) -> String {
-    [&f.cluster, &f.site, &f.node].into_iter().flatten().next().map(|p| p.value.clone()).unwrap_or_default()
+    [&f.cluster, &f.site, &f.node]
+        .into_iter()
+        .flatten()
+        .next()
+        .map(|p| p.value.clone())
+        .unwrap_or_default()
 }

@@ -23,7 +23,12 @@ pub struct Wakeups {
 impl Wakeups {
     /// Nothing is watched yet.
     pub fn new(objects: Arc<Objects>) -> Self {
-        Self { objects, changes: watch::channel(0).0, watched: Mutex::default(), tasks: Mutex::default() }
+        Self {
+            objects,
+            changes: watch::channel(0).0,
+            watched: Mutex::default(),
+            tasks: Mutex::default(),
+        }
     }
 
     /// A receiver that sees every change from now on.
@@ -34,23 +39,38 @@ impl Wakeups {
     /// Starts watching a kind in a cluster, if nobody did.
     pub async fn watch(&self, cluster: &str, api_version: &str, kind: &str) {
         let key = (cluster.to_owned(), api_version.to_owned(), kind.to_owned());
-        if self.watched.lock().unwrap_or_else(std::sync::PoisonError::into_inner).contains(&key) {
+        if self
+            .watched
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .contains(&key)
+        {
             return;
         }
-        let Ok((client, resource, _)) = self.objects.kind(cluster, api_version, kind).await else { return };
-        if !self.watched.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(key) {
+        let Ok((client, resource, _)) = self.objects.kind(cluster, api_version, kind).await else {
+            return;
+        };
+        if !self
+            .watched
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .insert(key)
+        {
             return;
         }
         let api: Api<DynamicObject> = Api::all_with(client, &resource);
         let changes = self.changes.clone();
-        self.tasks.lock().unwrap_or_else(std::sync::PoisonError::into_inner).spawn(async move {
-            let mut events = std::pin::pin!(cfn_net::watch::watch(api, watcher::Config::default()));
-            while let Some(event) = events.next().await {
-                if event.is_ok() {
-                    changes.send_modify(|n| *n += 1);
+        self.tasks
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .spawn(async move {
+                let mut events = std::pin::pin!(cfn_net::watch::watch(api, watcher::Config::default()));
+                while let Some(event) = events.next().await {
+                    if event.is_ok() {
+                        changes.send_modify(|n| *n += 1);
+                    }
                 }
-            }
-        });
+            });
     }
 
     /// Ends the watches.
