@@ -88,12 +88,12 @@ fn topologies() {
             ("latency: 5ms", "latency: -5ms", "t.yaml:10:42: `-5ms` is negative"),
             ("packetLoss: 0.1%", "packetLoss: 0.1", "`0.1` has no unit"),
             ("packetLoss: 0.1%", "packetLoss: 101%", "more than everything"),
-            ("memory: 8Gi", "memory: 8", "t.yaml:20:44: `8` has no unit"),
+            ("memory: 8Gi", "memory: 8", "t.yaml:19:44: `8` has no unit"),
             ("cpu: \"4\"", "cpu: \"-4\"", "`-4` is negative"),
             (
                 "between: [center, edge]",
                 "between: [center, egde]",
-                "t.yaml:10:25: unknown site `egde` (expected one of `center`, `edge`; did you mean `edge`?)",
+                "t.yaml:10:26: unknown site `egde` (expected one of `center`, `edge`; did you mean `edge`?)",
             ),
             (
                 "name: member1",

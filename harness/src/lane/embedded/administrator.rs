@@ -1,0 +1,75 @@
+//! The hub's administrator, who accepts the registrations of members.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use futures::StreamExt;
+use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
+use kube::api::{Patch, PatchParams};
+use kube::{Api, ResourceExt};
+use serde_json::{Value, json};
+
+/// Approves the signing requests of members whose registration is accepted.
+pub(super) async fn accept(
+    hub: kube::Client,
+    accepted: Arc<std::sync::Mutex<std::collections::BTreeSet<String>>>,
+    mut changed: tokio::sync::watch::Receiver<u64>,
+) {
+    let api: Api<CertificateSigningRequest> = Api::all(hub);
+    let mut events = std::pin::pin!(cfn_net::watch::watch(
+        api.clone(),
+        kube::runtime::watcher::Config::default()
+    ));
+    let mut waiting: BTreeMap<String, CertificateSigningRequest> = BTreeMap::new();
+    loop {
+        tokio::select! {
+            biased;
+            event = events.next() => match event {
+                Some(Ok(kube::runtime::watcher::Event::Apply(c) | kube::runtime::watcher::Event::InitApply(c))) => {
+                    let decided = c.status.as_ref().and_then(|s| s.conditions.as_ref()).is_some_and(|c| !c.is_empty());
+                    if decided {
+                        waiting.remove(&c.name_any());
+                    } else {
+                        waiting.insert(c.name_any(), c);
+                    }
+                }
+                Some(Ok(kube::runtime::watcher::Event::Delete(c))) => { waiting.remove(&c.name_any()); }
+                Some(_) => {}
+                None => return,
+            },
+            changed = changed.changed() => if changed.is_err() { return },
+        }
+        let names: Vec<String> = waiting.keys().cloned().collect();
+        for name in names {
+            let ok = {
+                let accepted = accepted.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                accepted.iter().any(|c| requested_by(&waiting[&name], c))
+            };
+            if ok && approve(&api, &name).await {
+                waiting.remove(&name);
+            }
+        }
+    }
+}
+
+/// Whether a request asks for the agent's identity of `cluster`, and for nothing else.
+fn requested_by(csr: &CertificateSigningRequest, cluster: &str) -> bool {
+    csr.name_any().starts_with(&format!("{cluster}-agent-"))
+        && csr.spec.signer_name == "kubernetes.io/kube-apiserver-client"
+}
+
+async fn approve(api: &Api<CertificateSigningRequest>, name: &str) -> bool {
+    let patch: Value = json!({"status": {"conditions": [{
+        "type": "Approved", "status": "True", "reason": "CfnAccepted", "message": "accepted by the hub's administrator",
+    }]}});
+    match api
+        .patch_approval(name, &PatchParams::default(), &Patch::Merge(patch))
+        .await
+    {
+        Ok(_) => true,
+        Err(e) => {
+            tracing::warn!("approving {name}: {e}");
+            false
+        }
+    }
+}
