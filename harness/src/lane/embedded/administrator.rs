@@ -52,10 +52,14 @@ pub(super) async fn accept(
     }
 }
 
-/// Whether a request asks for the agent's identity of `cluster`, and for nothing else.
+/// Whether a request asks for the agent's identity of `cluster` by its subject, and for nothing else: the name of the
+/// request is the asker's choice and proves nothing.
 fn requested_by(csr: &CertificateSigningRequest, cluster: &str) -> bool {
-    csr.name_any().starts_with(&format!("{cluster}-agent-"))
-        && csr.spec.signer_name == "kubernetes.io/kube-apiserver-client"
+    let pem = String::from_utf8_lossy(&csr.spec.request.0);
+    csr.spec.signer_name == "kubernetes.io/kube-apiserver-client"
+        && cfn_net::pki::csr_subject(&pem).is_ok_and(|subject| {
+            subject.cn == cfn_api::names::agent_user(cluster) && subject.orgs == [cfn_api::names::AGENT_GROUP]
+        })
 }
 
 async fn approve(api: &Api<CertificateSigningRequest>, name: &str) -> bool {
@@ -70,6 +74,40 @@ async fn approve(api: &Api<CertificateSigningRequest>, name: &str) -> bool {
         Err(e) => {
             tracing::warn!("approving {name}: {e}");
             false
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use cfn_api::names::{AGENT_GROUP, agent_user};
+
+    fn request(name: &str, user: &str, groups: &[&str]) -> CertificateSigningRequest {
+        let groups: Vec<String> = groups.iter().map(|g| (*g).to_owned()).collect();
+        let (pem, _) = cfn_net::pki::signing_request(user, &groups).unwrap();
+        let mut csr = CertificateSigningRequest::default();
+        csr.metadata.name = Some(name.to_owned());
+        csr.spec.signer_name = "kubernetes.io/kube-apiserver-client".to_owned();
+        csr.spec.request = k8s_openapi::ByteString(pem.into_bytes());
+        csr
+    }
+
+    #[test]
+    fn nobody_gets_the_identity_of_another() {
+        let a = agent_user("a");
+        for (user, groups, fits) in [
+            (a.as_str(), vec![AGENT_GROUP], true),
+            (&agent_user("b"), vec![AGENT_GROUP], false),
+            (&a, vec![AGENT_GROUP, "system:masters"], false),
+            (&a, vec!["system:masters"], false),
+            ("admin", vec![AGENT_GROUP], false),
+        ] {
+            assert_eq!(
+                requested_by(&request("a-agent-x", user, &groups), "a"),
+                fits,
+                "{user} {groups:?}"
+            );
         }
     }
 }
