@@ -21,6 +21,9 @@ pub struct Args {
     /// Where state is kept across restarts (not kept without)
     #[arg(long)]
     data_dir: Option<PathBuf>,
+    /// Serve a hub: workloads are templates there, not run by the cluster's own controllers
+    #[arg(long)]
+    hub: bool,
     /// How many simulated nodes it has
     #[arg(long, default_value_t = 1)]
     nodes: u32,
@@ -80,7 +83,7 @@ async fn serve(args: &Args, cancel: &CancellationToken) -> Result<(), CliError> 
         extra_sans: args.san.clone(),
         timers: timers.clone(),
         workloads: workloads.clone(),
-        controllers: true,
+        controllers: !args.hub,
         allow_anonymous_health: true,
         bootstrap_token: format!("cfnapi.{:016x}", seed.child("token").0),
     })
@@ -89,6 +92,17 @@ async fn serve(args: &Args, cancel: &CancellationToken) -> Result<(), CliError> 
         ClusterError::Listen { source, .. } => CliError::io(&format!("listening at {}", args.listen), &source),
         e => CliError::Failed(e.to_string()),
     })?;
+    let mut tasks = tokio::task::JoinSet::new();
+    if args.hub {
+        let (local, ca) = (cluster.local(), cluster.ca().clone());
+        cfn_apiserver::controllers::spawn_without_workloads(
+            local,
+            timers.clone(),
+            ca,
+            cancel.child_token(),
+            &mut tasks,
+        );
+    }
     let mut nodes = Vec::new();
     for i in 1..=args.nodes {
         let name = format!("node-{i}");

@@ -198,6 +198,7 @@ pub fn scheduler(args: SchedulerArgs) -> Result<(), CliError> {
             .await?
             .client(&net, HERE)
             .map_err(failed)?;
+        define(&client).await.map_err(failed)?;
         let options = cfn_scheduler::controllers::Options {
             client,
             clock: Arc::new(SystemClock),
@@ -210,6 +211,20 @@ pub fn scheduler(args: SchedulerArgs) -> Result<(), CliError> {
         };
         cfn_scheduler::controllers::run(options, cancel).await.map_err(failed)
     })
+}
+
+/// Defines what the hub does not know yet of the kinds that the scheduler and the agents speak; what it has (a real
+/// Karmada control plane has most) is left as it is.
+async fn define(client: &kube::Client) -> kube::Result<()> {
+    use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+    let api: kube::Api<CustomResourceDefinition> = kube::Api::all(client.clone());
+    for crd in cfn_api::crds() {
+        match api.create(&kube::api::PostParams::default(), &crd).await {
+            Err(e) if !matches!(&e, kube::Error::Api(s) if s.code == 409) => return Err(e),
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 pub fn agent(args: AgentArgs) -> Result<(), CliError> {
