@@ -23,7 +23,7 @@ pub enum Defect {
     DropContext,
 }
 
-/// What a [`Core`] is made of.
+/// What a [`super::Core`] is made of.
 pub struct CoreOptions {
     /// Its site.
     pub site: String,
