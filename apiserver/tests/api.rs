@@ -499,3 +499,17 @@ async fn the_same_seed_gives_the_same_objects() {
     }
     assert_eq!(dumps[0], dumps[1]);
 }
+
+/// A client that knows nothing of Kubernetes or of ours: TLS by the cluster's CA, health for everybody, the rest not.
+#[tokio::test]
+async fn any_https_client_is_served() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let (c, _) = cluster(Transport::Tcp, false).await;
+    let ca = reqwest::Certificate::from_pem(c.admin_config().ca_pem.as_bytes()).unwrap();
+    let client = reqwest::Client::builder().tls_certs_only([ca]).build().unwrap();
+    let get = |path: &str| client.get(format!("https://{}{path}", c.socket().unwrap())).send();
+    assert_eq!(get("/livez").await.unwrap().text().await.unwrap(), "ok");
+    let version: serde_json::Value = get("/version").await.unwrap().json().await.unwrap();
+    assert_eq!(version["minor"], "36");
+    assert_eq!(get("/api/v1/pods").await.unwrap().status(), 403);
+}
