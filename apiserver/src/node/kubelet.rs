@@ -1,10 +1,11 @@
 //! The kubelet of a simulated node: makes the host run the pods that its API endpoint binds to it, and reports.
 
+mod preparation;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use cfn_net::Identity;
 use futures::StreamExt;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod as ApiPod;
@@ -16,13 +17,13 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::NodeOptions;
-use super::env::{self, Addresses};
 use super::rest::Rest;
 use super::runtime::{Doing, Prepared, Runtime, Start, View};
 use super::stages::{ContainerKind, State};
 use super::status::{self, Facts, Named, Waiting, is_sidecar};
 use super::writer::{Report, Writer};
 use crate::controllers::object::Object;
+use preparation::Preparation;
 
 /// How soon a container whose configuration is not there is tried again.
 const CONFIG_RETRY: Duration = Duration::from_secs(2);
@@ -574,88 +575,4 @@ fn served_restarts(pod: &Value, container: &str) -> u32 {
     found
         .and_then(|c| c.int("/restartCount"))
         .map_or(0, |n| u32::try_from(n).unwrap_or(0) + 1)
-}
-
-/// Everything a built-in container needs from the API server before it starts.
-struct Preparation {
-    o: Arc<NodeOptions>,
-    rest: Rest,
-    runtime: Arc<Runtime>,
-    uid: String,
-    pod: Arc<Value>,
-    container: Value,
-    host_ip: String,
-    pod_ip: Option<String>,
-}
-
-impl Preparation {
-    async fn run(self) -> Message {
-        let result = self.prepare().await.map(Box::new);
-        Message::Prepared {
-            uid: self.uid,
-            container: self.container.name_of().to_owned(),
-            result,
-        }
-    }
-
-    async fn prepare(&self) -> Result<Prepared, String> {
-        let ip = self.pod_ip.as_deref().unwrap_or(&self.host_ip);
-        let addresses = Addresses {
-            pod_ip: ip,
-            host_ip: &self.host_ip,
-        };
-        let env = env::resolve(&self.rest, &self.pod, &self.container, &addresses).await?;
-        let host = self.pod_ip.clone().unwrap_or_else(|| self.o.name.clone());
-        let key = format!(
-            "{}/{}/{}",
-            self.pod.namespace(),
-            self.pod.name(),
-            self.container.name_of()
-        );
-        Ok(Prepared {
-            pod: self.pod.clone(),
-            args: env::arguments(&self.container, &env),
-            env,
-            host,
-            seed: self.o.seed.child("workload").child(&key),
-            api: self.api().await?,
-        })
-    }
-
-    /// The API server with the pod's service account token (`serviceaccounts/token`). The last token is kept on the
-    /// host's disk: a node that is cut off starts its pods again.
-    async fn api(&self) -> Result<Option<cfn_net::ClientConfig>, String> {
-        let Some(config) = &self.o.token_config else {
-            return Ok(None);
-        };
-        if self.pod.pointer("/spec/automountServiceAccountToken") == Some(&json!(false)) {
-            return Ok(None);
-        }
-        let account = match self.pod.text("/spec/serviceAccountName") {
-            "" => "default",
-            a => a,
-        };
-        let path = format!(
-            "/api/v1/namespaces/{}/serviceaccounts/{account}/token",
-            self.pod.namespace()
-        );
-        let body = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest",
-            "spec": {"audiences": [], "expirationSeconds": 365 * 24 * 3600,
-                "boundObjectRef": {"apiVersion": "v1", "kind": "Pod", "name": self.pod.name(), "uid": self.pod.uid()}}});
-        let token = match self.rest.post(&path, &body).await {
-            Ok(t) => {
-                let token = t.text("/status/token").to_owned();
-                self.runtime.keep_token(&self.uid, &token);
-                token
-            }
-            Err(e) => match self.runtime.token(&self.uid) {
-                Some(t) if e.code() == 0 || e.code() >= 500 => t,
-                _ => return Err(format!("MountVolume.SetUp failed for volume \"kube-api-access\": {e}")),
-            },
-        };
-        Ok(Some(cfn_net::ClientConfig {
-            identity: Identity::Token(token),
-            ..config.clone()
-        }))
-    }
 }
