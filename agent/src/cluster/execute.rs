@@ -307,7 +307,7 @@ async fn carry_out(
             Ok(live) => {
                 outcome.applied.push((k.clone(), manifest.clone()));
                 let newest = newest(seen.get(&k), live.as_ref());
-                statuses.push(manifest_status(ordinal, &k, resource, newest));
+                statuses.push(manifest_status(ordinal, &k, newest));
             }
             Err(e) => errors.push(e),
         }
@@ -355,14 +355,8 @@ fn newest<'a>(seen: Option<&'a Value>, live: Option<&'a Value>) -> Option<&'a Va
     }
 }
 
-fn manifest_status(
-    ordinal: usize,
-    key: &ObjectKey,
-    resource: Option<&ApiResource>,
-    live: Option<&Value>,
-) -> ManifestStatus {
+fn manifest_status(ordinal: usize, key: &ObjectKey, live: Option<&Value>) -> ManifestStatus {
     let (gvk, namespace, name) = key;
-    let _ = resource;
     ManifestStatus {
         identifier: ResourceIdentifier {
             ordinal: i32::try_from(ordinal).unwrap_or(i32::MAX),

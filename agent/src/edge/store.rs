@@ -301,7 +301,7 @@ impl Store {
             };
             single.insert(path, bytes.as_slice())?;
             let mut objects = tx.open_table(OBJECTS)?;
-            for key in holders(&objects, object, path)? {
+            for key in holders(&objects, path)? {
                 objects.insert(key.as_str(), bytes.as_slice())?;
             }
         }
@@ -316,15 +316,15 @@ impl Store {
     /// # Errors
     /// When the disk cannot be written.
     pub fn forget(&self, path: &str) -> Result<(), StoreError> {
-        let Some(object) = self.object(path)? else {
+        if self.object(path)?.is_none() {
             return Ok(());
-        };
+        }
         let open = self.open_file();
         let tx = open.db()?.begin_write()?;
         {
             tx.open_table(SINGLE)?.remove(path)?;
             let mut objects = tx.open_table(OBJECTS)?;
-            for key in holders(&objects, &object, path)? {
+            for key in holders(&objects, path)? {
                 objects.remove(key.as_str())?;
             }
         }
@@ -454,11 +454,7 @@ fn holds(key: &str, collection: &str, name: &str) -> bool {
     format!("{prefix}/namespaces/{namespace}/{resource}") == collection
 }
 
-fn holders(
-    objects: &redb::Table<'_, &'static str, &'static [u8]>,
-    _: &Value,
-    path: &str,
-) -> Result<Vec<String>, StoreError> {
+fn holders(objects: &redb::Table<'_, &'static str, &'static [u8]>, path: &str) -> Result<Vec<String>, StoreError> {
     let (collection, name) = path.rsplit_once('/').unwrap_or(("", path));
     let mut keys = Vec::new();
     for entry in objects.iter()? {
