@@ -2,6 +2,7 @@
 
 pub mod embedded;
 pub mod town;
+pub mod traffic;
 pub mod workloads;
 
 use std::collections::BTreeMap;
@@ -9,11 +10,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use cfn_net::{Net, Seed, SharedClock};
+use cfn_net::{Seed, SharedClock};
+use cfn_v2x::road::RoadMap;
 
 use crate::scenario::{Fault, Running};
 use crate::timers::Timers;
 use crate::topology::Topology;
+use traffic::Traffic;
 
 /// What is brought up.
 #[derive(Debug, Clone)]
@@ -131,8 +134,10 @@ pub struct Testbed {
     pub timers: Timers,
     /// Its seed.
     pub seed: Seed,
-    /// Its network.
-    pub net: Net,
+    /// What its users do.
+    pub traffic: Arc<dyn Traffic>,
+    /// The town that vehicles drive in, with the addresses at which this lane's edges are reached; none without a road.
+    pub town: Option<Arc<RoadMap>>,
     /// Its wall time.
     pub clock: SharedClock,
     /// A client per cluster, as its administrator.
@@ -176,8 +181,8 @@ pub trait Controls: Send + Sync {
     /// A member joins again.
     async fn join(&self, cluster: &str) -> Result<(), LaneError>;
 
-    /// What runs on the nodes that `what` names.
-    fn running(&self, what: &Running) -> Vec<RunningPod>;
+    /// What runs on the nodes that `what` names: asked of the nodes themselves, not of an API server.
+    async fn running(&self, what: &Running) -> Result<Vec<RunningPod>, LaneError>;
 
     /// Ends everything.
     async fn down(&self);

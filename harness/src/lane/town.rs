@@ -10,9 +10,9 @@ use crate::topology::{SiteRole, Topology};
 pub const CONFIG_MAP: &str = "road-map";
 
 /// The town, if the topology has roads. An edge's roadside service is reached at the first node of the cluster at its
-/// site (the service's pod shares the node's network).
+/// site (the service's pod shares the node's network); `address` is where a lane reaches that node.
 #[must_use]
-pub fn map(t: &Topology, seed: Seed) -> Option<RoadMap> {
+pub fn map(t: &Topology, seed: Seed, address: impl Fn(&str) -> String) -> Option<RoadMap> {
     let road = t.spec.road.as_ref()?;
     let node_at = |site: &str| {
         let mut at = t
@@ -27,7 +27,7 @@ pub fn map(t: &Topology, seed: Seed) -> Option<RoadMap> {
         };
         EdgeOptions {
             site: e.value.clone(),
-            endpoint: format!("{}:{PORT}", node_at(e).unwrap_or_else(|| e.value.clone())),
+            endpoint: format!("{}:{PORT}", address(&node_at(e).unwrap_or_else(|| e.value.clone()))),
             radio_sites: t
                 .spec
                 .sites

@@ -228,7 +228,7 @@ impl Controls for Embedded {
         self.start(&mut state, &component).await
     }
 
-    fn running(&self, what: &Running) -> Vec<RunningPod> {
+    async fn running(&self, what: &Running) -> Result<Vec<RunningPod>, LaneError> {
         let wanted = |n: &str| what.nodes.is_empty() || what.nodes.iter().any(|w| w.as_str() == n);
         let mut out: Vec<RunningPod> = self
             .node_handles(wanted)
@@ -243,7 +243,7 @@ impl Controls for Embedded {
             })
             .collect();
         out.sort_by(|a, b| (&a.namespace, &a.name, &a.uid).cmp(&(&b.namespace, &b.name, &b.uid)));
-        out
+        Ok(out)
     }
 
     async fn down(&self) {

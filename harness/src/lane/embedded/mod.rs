@@ -3,6 +3,7 @@
 
 mod administrator;
 mod controls;
+mod traffic;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -190,7 +191,8 @@ async fn bring_up(
         topology: t.clone(),
         timers: plan.timers.clone(),
         seed,
-        net,
+        town: super::town::map(t, seed, str::to_owned).map(Arc::new),
+        traffic: e.clone(),
         clock,
         clients,
         kubeconfigs,
@@ -330,7 +332,7 @@ impl Embedded {
             api.patch(name, &params, &Patch::Apply(&object))
                 .await
                 .map_err(|e| fail(e.to_string()))?;
-            if let Some(map) = super::town::map(&self.topology, self.seed) {
+            if let Some(map) = super::town::map(&self.topology, self.seed, str::to_owned) {
                 let text = serde_json::to_string(&map).map_err(|e| fail(e.to_string()))?;
                 let name = super::town::CONFIG_MAP;
                 let object =

@@ -124,7 +124,7 @@ impl Bench {
     /// What the cluster said.
     pub async fn ask(&self, q: &Query) -> Result<Value, String> {
         if let Some(r) = &q.running {
-            let pods = self.testbed.controls.running(r);
+            let pods = self.testbed.controls.running(r).await.map_err(|e| e.to_string())?;
             let n = match r.of {
                 RunningValue::Pods => pods.len() as u64,
                 RunningValue::Restarts => pods.iter().map(|p| p.restarts).sum(),

@@ -1,15 +1,11 @@
 //! Vehicles and sensors on the topology's roads.
 
-use std::sync::Arc;
-
-use cfn_v2x::drive::{DriveEvidence, DriveOptions, run};
+use cfn_v2x::drive::{DriveEvidence, DriveOptions};
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 use super::super::step::Drive;
 use super::Bench;
 use crate::evidence::{Event, EventKind, Sample};
-use crate::lane::town;
 
 /// What a drive leaves, after its prefix: lists of times, and counts.
 pub const SERIES: &[&str] = &[
@@ -37,9 +33,9 @@ pub const SERIES: &[&str] = &[
 impl Bench {
     /// Drives, with the fault that belongs to it, and records what it showed.
     pub(super) async fn drive(&self, d: &Drive) -> Result<String, String> {
-        let map = town::map(&self.testbed.topology, self.testbed.seed).ok_or("the topology has no road")?;
+        let map = self.testbed.town.clone().ok_or("the topology has no road")?;
         let options = DriveOptions {
-            map: Arc::new(map),
+            map,
             vehicles: d.vehicles.value as usize,
             sensors: d.sensors as usize,
             duration: d.duration.0,
@@ -50,12 +46,9 @@ impl Bench {
         };
         let began = self.at();
         let start = Instant::now();
-        let net = &self.testbed.net;
         // The same seed for every drive of a scenario: two policies see the same traffic.
         let seed = self.testbed.seed.child("drive");
-        let cancel = CancellationToken::new();
-        let _ends = cancel.clone().drop_guard();
-        let driving = run(options, net, &self.testbed.clock, seed, |_| {}, cancel);
+        let driving = self.testbed.traffic.drive(options, seed);
         let fault = async {
             if let Some(f) = &d.fault {
                 let name = format!("{} while driving", super::steps::describe(&f.fault));

@@ -1,18 +1,10 @@
-//! Requests from clients to a workload, over the emulated links.
-
-use std::time::Duration;
-
-use cfn_net::Stream;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::time::Instant;
+//! Requests from clients to a workload, over the testbed's links.
 
 use super::super::ObjectRef;
 use super::super::step::Load;
 use super::Bench;
 use crate::evidence::Sample;
-
-/// A request unanswered for so long has failed.
-const TIMEOUT: Duration = Duration::from_secs(2);
+use crate::lane::traffic::Requests;
 
 impl Bench {
     /// Sends the requests, one after the other, each on the pod's own connection; records how long each took, from
@@ -39,69 +31,32 @@ impl Bench {
         if pods.is_empty() {
             return Err(format!("no ready pod with {}", l.label_selector));
         }
-        let host = format!("client.{}", l.from);
-        self.testbed.net.add_host(&host, &l.from);
-        let mut connections: Vec<Option<Stream>> = pods.iter().map(|_| None).collect();
+        let requests = Requests {
+            from: l.from.value.clone(),
+            to: pods.clone(),
+            port: l.port,
+            count: l.requests.value as usize,
+        };
+        let began = self.at();
+        let exchanges = self.testbed.traffic.load(&requests).await.map_err(|e| e.to_string())?;
         let mut failed = 0;
-        for i in 0..l.requests.value as usize {
-            let k = i % pods.len();
-            let tried = tokio::time::timeout(TIMEOUT, async {
-                if connections[k].is_none() {
-                    connections[k] = Some(self.testbed.net.connect(&host, &pods[k], l.port).await?);
-                }
-                let stream = connections[k].as_mut().ok_or(std::io::ErrorKind::NotConnected)?;
-                let began = Instant::now();
-                request(stream, &pods[k]).await?;
-                Ok::<_, std::io::Error>(began.elapsed())
-            })
-            .await;
-            match tried {
-                Ok(Ok(took)) => {
-                    let value = (took + l.access.0).as_secs_f64() * 1e3;
-                    let sample = Sample {
-                        series: l.series.value.clone(),
-                        value,
-                        unit: "ms".into(),
-                        at: self.at(),
-                    };
-                    self.result().record(sample);
-                }
-                Ok(Err(_)) | Err(_) => {
-                    connections[k] = None;
-                    failed += 1;
-                }
-            }
+        for e in exchanges {
+            let Some(took) = e.took else {
+                failed += 1;
+                continue;
+            };
+            let sample = Sample {
+                series: l.series.value.clone(),
+                value: (took + l.access.0).as_secs_f64() * 1e3,
+                unit: "ms".into(),
+                at: began + e.at,
+            };
+            self.result().record(sample);
         }
         if failed > 0 {
             Err(format!("{failed} of {} requests failed", l.requests.value))
         } else {
             Ok(format!("{} requests to {}", l.requests.value, pods.join(", ")))
-        }
-    }
-}
-
-async fn request(stream: &mut Stream, host: &str) -> std::io::Result<()> {
-    stream
-        .write_all(format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes())
-        .await?;
-    stream.flush().await?;
-    let mut seen = Vec::new();
-    let mut buffer = [0; 1024];
-    loop {
-        let n = stream.read(&mut buffer).await?;
-        if n == 0 {
-            return Err(std::io::ErrorKind::UnexpectedEof.into());
-        }
-        seen.extend_from_slice(&buffer[..n]);
-        let text = String::from_utf8_lossy(&seen);
-        if let Some((head, body)) = text.split_once("\r\n\r\n") {
-            let length = head
-                .lines()
-                .find_map(|l| l.strip_prefix("Content-Length: "))
-                .and_then(|l| l.trim().parse().ok());
-            if body.len() >= length.unwrap_or(0) {
-                return Ok(());
-            }
         }
     }
 }
