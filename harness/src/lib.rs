@@ -6,6 +6,7 @@ pub mod cli;
 pub mod evidence;
 pub mod input;
 pub mod lane;
+pub mod link;
 pub mod report;
 pub mod scenario;
 pub mod timers;

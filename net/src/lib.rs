@@ -18,6 +18,7 @@ pub mod stream;
 mod subject;
 pub mod timer;
 pub mod watch;
+pub mod way;
 
 pub use client::{ClientConfig, Identity};
 pub use clock::{Clock, SharedClock, SystemClock, VirtualClock};
@@ -25,3 +26,4 @@ pub use link::LinkSpec;
 pub use network::{Listener, Net, Transport};
 pub use seed::Seed;
 pub use stream::Stream;
+pub use way::Way;

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use crate::link::LinkSpec;
 use crate::shape::{self, Draws, Line};
+use crate::way;
 
 /// A link as the network keeps it.
 pub(crate) struct Link {
@@ -231,6 +232,22 @@ impl Topology {
         }
         let timeout = first_timeout.unwrap_or_else(|| shape::timeout(rtt));
         at + shape::retransmission(bytes, 1.0 - arrives, timeout, draws)
+    }
+
+    /// A link as it is in one direction.
+    pub(crate) fn hop(&self, hop: Hop) -> way::Hop {
+        let spec = &self.links[hop.link].spec;
+        way::Hop {
+            latency: spec.latency,
+            latency_variation: spec.latency_variation,
+            latency_distribution: spec.latency_distribution,
+            packet_loss: spec.packet_loss,
+            rate: if hop.direction == 0 {
+                spec.throughput_ul
+            } else {
+                spec.throughput_dl
+            },
+        }
     }
 
     /// Whether a way has a limited throughput: then large writes are sent in pieces.

@@ -37,7 +37,7 @@ impl Draws {
     }
 
     /// Even in [0, 1).
-    fn unit(&mut self) -> f64 {
+    pub(crate) fn unit(&mut self) -> f64 {
         let Self { seed, name, rng } = self;
         rng.get_or_insert_with(|| seed.rng(name)).random()
     }
@@ -55,18 +55,23 @@ pub(crate) fn millis(ms: f64) -> Duration {
 /// One crossing's latency: `latency` plus `latencyVariation` times a draw from the distribution with mean 0, as
 /// netem's `tabledist` does (`net/sched/sch_netem.c`); never negative.
 pub(crate) fn latency(spec: &LinkSpec, draws: &mut Draws) -> Duration {
+    delay(spec.latency, spec.latency_variation, spec.latency_distribution, draws)
+}
+
+/// [`latency`] from its parts, milliseconds.
+pub(crate) fn delay(latency: f64, variation: f64, distribution: LatencyDistribution, draws: &mut Draws) -> Duration {
     // Not a number counts as none, too.
-    if spec.latency_variation.is_nan() || spec.latency_variation <= 0.0 {
-        return millis(spec.latency);
+    if variation.is_nan() || variation <= 0.0 {
+        return millis(latency);
     }
-    let x = match spec.latency_distribution {
+    let x = match distribution {
         LatencyDistribution::Uniform => 2.0 * draws.unit() - 1.0,
         LatencyDistribution::Normal => normal(draws),
         LatencyDistribution::Pareto => pareto(draws),
         // iproute2, `netem/paretonormal.c`: a quarter of one plus three quarters of the other, drawn each.
         LatencyDistribution::Paretonormal => 0.25 * normal(draws) + 0.75 * pareto(draws),
     };
-    millis(spec.latency + spec.latency_variation * x.clamp(-TABLE_END, TABLE_END))
+    millis(latency + variation * x.clamp(-TABLE_END, TABLE_END))
 }
 
 /// Standard normal (Box and Muller).

@@ -1,5 +1,6 @@
 //! Lanes: ways to bring a topology to life. A scenario runs the same in each.
 
+pub mod docker;
 pub mod embedded;
 pub mod town;
 pub mod traffic;

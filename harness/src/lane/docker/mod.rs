@@ -1,0 +1,3 @@
+//! Real clusters in containers.
+
+pub mod daemon;
