@@ -90,7 +90,8 @@ async fn joins_works_and_leaves() {
             clock: bed.clock.clone(),
             seed: SEED.child("agent"),
             timers: AgentTimers::default(),
-            state: None,
+            state: cfn_agent::cluster::identity::State::Forgotten,
+            ready: None,
         },
         cancel.clone(),
     ));

@@ -110,7 +110,7 @@ impl Cluster {
         let now = o.clock.now();
         let ca_name = format!("{} CA", o.name);
         let ca = Arc::new(match o.net.transport() {
-            Transport::Tcp => Ca::new(&ca_name, now)?,
+            Transport::Tcp | Transport::Host => Ca::new(&ca_name, now)?,
             // A simulated run draws its keys from its seed too: what goes over a link is then the same, byte for byte.
             Transport::Memory => Ca::seeded(&ca_name, now, o.seed.child("pki"))?,
         });
@@ -176,7 +176,7 @@ impl Cluster {
         })?;
         *self.socket.lock().unwrap_or_else(PoisonError::into_inner) = o.net.socket_addr(&o.host, o.port);
         let tls = match o.net.transport() {
-            Transport::Tcp => Some(tls_server_config(&self.serving, Some(self.ca.cert_pem()))?),
+            Transport::Tcp | Transport::Host => Some(tls_server_config(&self.serving, Some(self.ca.cert_pem()))?),
             Transport::Memory => None,
         };
         let cancel = CancellationToken::new();

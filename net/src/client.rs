@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::io;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -19,6 +20,7 @@ use tokio_rustls::TlsConnector;
 
 use crate::network::{Net, Transport};
 use crate::stream::Stream;
+use crate::token::{TokenFile, bearer};
 
 /// The header in which the memory transport carries the client's certificate (DER, base64), where TCP would have
 /// a TLS handshake. A server believes it on memory listeners only, and checks the certificate against its CA.
@@ -32,6 +34,8 @@ pub enum Identity {
     Anonymous,
     /// A bearer token.
     Token(String),
+    /// A bearer token in a file, which is read again when it may have been renewed (a pod's service account).
+    TokenFile(PathBuf),
     /// A client certificate and its key, PEM.
     Certificate {
         /// Certificate, PEM.
@@ -104,8 +108,16 @@ fn key(pem: &str) -> Result<PrivateKeyDer<'static>, ClientError> {
 pub struct HttpClient {
     hyper: hyper_util::client::legacy::Client<Connector, Body>,
     authority: Uri,
-    auth: Option<(header::HeaderName, header::HeaderValue)>,
+    auth: Auth,
     timeout: Duration,
+}
+
+/// The header by which a request tells whose it is.
+#[derive(Clone)]
+enum Auth {
+    None,
+    Fixed(header::HeaderName, header::HeaderValue),
+    File(Arc<TokenFile>),
 }
 
 impl ClientConfig {
@@ -124,30 +136,30 @@ impl ClientConfig {
     pub fn http(&self, net: &Net, from: &str) -> Result<HttpClient, ClientError> {
         let bad = || ClientError::Server(self.server.clone());
         let uri: Uri = self.server.parse().map_err(|_| bad())?;
-        let host = uri.host().ok_or_else(bad)?.to_owned();
+        // An IPv6 address stands in brackets.
+        let host = uri.host().ok_or_else(bad)?.trim_matches(['[', ']']).to_owned();
         let memory = net.transport() == Transport::Memory;
         let auth = match &self.identity {
-            Identity::Anonymous => None,
-            Identity::Token(t) => Some((
-                header::AUTHORIZATION,
-                format!("Bearer {t}")
-                    .parse()
-                    .map_err(|_| ClientError::Credentials("token".into()))?,
-            )),
+            Identity::Anonymous => Auth::None,
+            Identity::Token(t) => {
+                let value = bearer(t).map_err(|e| ClientError::Credentials(e.to_string()))?;
+                Auth::Fixed(header::AUTHORIZATION, value)
+            }
+            Identity::TokenFile(path) => Auth::File(Arc::new(TokenFile::new(path))),
             Identity::Certificate { cert_pem, .. } if memory => {
                 let der = certs(cert_pem)?
                     .into_iter()
                     .next()
                     .ok_or_else(|| ClientError::Credentials("empty".into()))?;
                 let value = base64::engine::general_purpose::STANDARD.encode(&der);
-                Some((
+                Auth::Fixed(
                     header::HeaderName::from_static(CLIENT_CERT_HEADER),
                     value
                         .parse()
                         .map_err(|_| ClientError::Credentials("certificate".into()))?,
-                ))
+                )
             }
-            Identity::Certificate { .. } => None,
+            Identity::Certificate { .. } => Auth::None,
         };
         let tls = if memory {
             None
@@ -228,8 +240,15 @@ impl tower::Service<Request<Body>> for HttpClient {
             let authority = this.authority.authority().map_or("", http::uri::Authority::as_str);
             // The connector adds TLS itself: hyper sees plain http.
             *req.uri_mut() = format!("http://{authority}{path}").parse()?;
-            if let Some((name, value)) = &this.auth {
-                req.headers_mut().entry(name).or_insert_with(|| value.clone());
+            match &this.auth {
+                Auth::None => {}
+                Auth::Fixed(name, value) => {
+                    req.headers_mut().entry(name).or_insert_with(|| value.clone());
+                }
+                Auth::File(token) => {
+                    let value = token.header()?;
+                    req.headers_mut().entry(header::AUTHORIZATION).or_insert(value);
+                }
             }
             let watching = req.uri().query().is_some_and(|q| {
                 q.split('&')

@@ -17,7 +17,7 @@ use futures::task::AtomicWaker;
 use tokio::io::ReadBuf;
 use tokio::time::Instant;
 
-use crate::network::Net;
+use crate::network::{Net, Transport};
 use crate::route::Route;
 use crate::shape::{self, Draws};
 use crate::timer;
@@ -164,7 +164,7 @@ impl Conn {
         if self.seen.swap(generation, Ordering::AcqRel) == generation {
             return false;
         }
-        *self.net.route(from, &self.to).0 != Route::Direct
+        self.net.transport() != Transport::Host && *self.net.route(from, &self.to).0 != Route::Direct
     }
 
     /// Whether the network changed since [`Conn::left_site`] looked.

@@ -6,6 +6,7 @@ pub mod client;
 pub mod clock;
 mod conn;
 mod fault;
+mod host;
 pub mod link;
 mod listener;
 pub mod network;
@@ -17,6 +18,7 @@ mod shape;
 pub mod stream;
 mod subject;
 pub mod timer;
+mod token;
 pub mod watch;
 pub mod way;
 

@@ -58,7 +58,11 @@ impl Listener {
                     let _ = s.set_zero_linger();
                     continue;
                 }
-                s.set_nodelay(true)?;
+                if self.net.transport() == Transport::Host {
+                    crate::host::tune(&s)?;
+                } else {
+                    s.set_nodelay(true)?;
+                }
                 return Ok(Stream::socket(conn, false, s));
             },
             Kind::Memory(rx) => match rx.recv().await {

@@ -1,4 +1,5 @@
-//! The network of a testbed: hosts at sites, links between sites, the same over TCP on loopback and in memory.
+//! The network of a testbed: hosts at sites, links between sites, the same over TCP on loopback and in memory; and
+//! without any of that, the network that this machine is in.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -29,6 +30,9 @@ pub enum Transport {
     /// Pipes in memory: no socket, no thread, no TLS. In a runtime whose clock is paused, time is virtual and exact
     /// to the nanosecond; in any other, real (see [`crate::timer`]).
     Memory,
+    /// Sockets in the network that this machine is in (TLS where the protocol has it). Hosts are addresses or names
+    /// that the resolver knows ([`Net::set_address`], [`Net::set_source`]); links and faults of a [`Net`] do nothing.
+    Host,
 }
 
 /// The network that every component of a testbed connects and listens through. Cheap to clone.
@@ -59,6 +63,8 @@ pub(crate) struct State {
     /// (host, port) -> where it listens
     pub(crate) listeners: BTreeMap<(String, u16), Endpoint>,
     pub(crate) topology: Topology,
+    /// Of the host transport.
+    pub(crate) addresses: crate::host::Addresses,
     /// Every living connection.
     conns: BTreeMap<u64, Weak<Conn>>,
     last_conn: u64,
@@ -258,7 +264,7 @@ impl Net {
         })
     }
 
-    fn new_conn(&self, from: Option<&str>, to: &str) -> Arc<Conn> {
+    pub(crate) fn new_conn(&self, from: Option<&str>, to: &str) -> Arc<Conn> {
         let mut state = self.state();
         state.last_conn += 1;
         let id = state.last_conn;
@@ -276,35 +282,45 @@ impl Net {
     }
 
     /// From here on faults see the connection.
-    fn establish(&self, conn: &Arc<Conn>) {
+    pub(crate) fn establish(&self, conn: &Arc<Conn>) {
         self.state().conns.insert(conn.id, Arc::downgrade(conn));
     }
 
     /// Listens at `host:port`. Port 0 picks a free one (see [`Listener::port`]). On TCP the socket is on loopback,
-    /// wherever the operating system has room; [`Net::socket_addr`] tells.
+    /// wherever the operating system has room; [`Net::socket_addr`] tells. On the host transport it is at the host's
+    /// address ([`Net::set_address`], or everywhere) and that very port.
     ///
     /// # Errors
     /// `AddrInUse` when something of this network listens there; whatever the operating system says otherwise.
     pub async fn listen(&self, host: &str, port: u16) -> io::Result<Listener> {
-        self.listen_on(host, port, SocketAddr::from(([127, 0, 0, 1], 0))).await
+        let socket = match self.inner.transport {
+            Transport::Host => SocketAddr::new(self.listening_address(host), port),
+            Transport::Tcp | Transport::Memory => SocketAddr::from(([127, 0, 0, 1], 0)),
+        };
+        self.listen_on(host, port, socket).await
     }
 
-    /// As [`Net::listen`], with the socket of the TCP transport at `socket` (what a user asked for by `--listen`).
+    /// As [`Net::listen`], with the socket of the TCP and the host transport at `socket` (what a user asked for by `--listen`).
     ///
     /// # Errors
     /// As [`Net::listen`].
     pub async fn listen_on(&self, host: &str, port: u16, socket: SocketAddr) -> io::Result<Listener> {
-        let port = if port == 0 { self.free_port(host) } else { port };
-        let key = (host.to_owned(), port);
+        let real = self.inner.transport == Transport::Host;
+        let port = if port == 0 && !real { self.free_port(host) } else { port };
+        let mut key = (host.to_owned(), port);
         let taken = || io::Error::new(io::ErrorKind::AddrInUse, format!("{host}:{port} is taken"));
         if self.state().listeners.contains_key(&key) {
             return Err(taken());
         }
         let (endpoint, kind) = match self.inner.transport {
-            Transport::Tcp => {
+            Transport::Tcp | Transport::Host => {
                 #[allow(clippy::disallowed_methods, reason = "this is the seam the ban points to")]
                 let l = tokio::net::TcpListener::bind(socket).await?;
-                (Endpoint::Tcp(l.local_addr()?), Kind::Tcp(l))
+                let at = l.local_addr()?;
+                if real {
+                    key.1 = at.port();
+                }
+                (Endpoint::Tcp(at), Kind::Tcp(l))
             }
             Transport::Memory => {
                 let (tx, rx) = mpsc::unbounded_channel();
@@ -327,7 +343,7 @@ impl Net {
             .unwrap_or(0)
     }
 
-    /// The real socket behind `host:port`, for programs outside (TCP transport only).
+    /// The real socket behind `host:port`, for programs outside (none on the memory transport).
     #[must_use]
     pub fn socket_addr(&self, host: &str, port: u16) -> Option<SocketAddr> {
         match self.state().listeners.get(&(host.to_owned(), port)) {
@@ -338,11 +354,14 @@ impl Net {
 
     /// Connects from `from` (a host) to `to:port`; the stream crosses the links between their sites. Between sites
     /// it takes a round trip (the handshake), and while there is no way (no link, or cut) it waits without end, as a
-    /// SYN that is sent again and again: bound it by a timeout.
+    /// SYN that is sent again and again: bound it by a timeout. So it does on the host transport while nobody answers.
     ///
     /// # Errors
     /// `NotFound` when a host is unknown, `ConnectionRefused` when nothing listens there or one of them is stopped.
     pub async fn connect(&self, from: &str, to: &str, port: u16) -> io::Result<Stream> {
+        if self.inner.transport == Transport::Host {
+            return self.dial(from, to, port).await;
+        }
         let conn = self.new_conn(Some(from), to);
         loop {
             let mut changed = std::pin::pin!(self.inner.changed.notified());

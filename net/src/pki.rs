@@ -237,6 +237,17 @@ impl Ca {
     }
 }
 
+/// From when to when a certificate (PEM) is valid.
+///
+/// # Errors
+/// When it does not parse.
+pub fn validity(cert_pem: &str) -> Result<(Timestamp, Timestamp), PkiError> {
+    let der = CertificateDer::from_pem_slice(cert_pem.as_bytes()).map_err(|e| PkiError::Parse(e.to_string()))?;
+    let (_, cert) = X509Certificate::from_der(&der).map_err(|e| PkiError::Parse(e.to_string()))?;
+    let at = |t: ASN1Time| Timestamp::from_second(t.timestamp()).map_err(|e| PkiError::Parse(e.to_string()));
+    Ok((at(cert.validity().not_before)?, at(cert.validity().not_after)?))
+}
+
 /// A fresh key and a signing request for user `cn` in groups `orgs`: (request PEM, key PEM).
 ///
 /// # Errors

@@ -9,6 +9,15 @@ use rand_chacha::rand_core::SeedableRng;
 pub struct Seed(pub u64);
 
 impl Seed {
+    /// A seed that nobody can guess, where nothing has to be repeated: drawn from the operating system.
+    #[must_use]
+    pub fn unpredictable() -> Seed {
+        let mut bytes = [0; 8];
+        // Without the system's randomness no TLS works either.
+        let _ = rustls::crypto::ring::default_provider().secure_random.fill(&mut bytes);
+        Seed(u64::from_le_bytes(bytes))
+    }
+
     /// The generator of the stream `name`: the same for the same seed and name on every machine.
     #[must_use]
     pub fn rng(self, name: &str) -> ChaCha8Rng {

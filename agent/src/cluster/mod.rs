@@ -17,6 +17,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use cfn_net::{ClientConfig, Net, Seed, SharedClock};
+use identity::AgentIdentity;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 /// How an agent is set up.
@@ -50,8 +52,10 @@ pub struct ClusterAgentOptions {
     pub seed: Seed,
     /// How often what happens.
     pub timers: AgentTimers,
-    /// Directory where the identity is kept; without one a restarted agent registers anew.
-    pub state: Option<PathBuf>,
+    /// Where the identity is kept.
+    pub state: identity::State,
+    /// Becomes true when the cluster is registered.
+    pub ready: Option<watch::Sender<bool>>,
 }
 
 /// How often what happens. Names and defaults as Karmada's flags have them.
@@ -140,11 +144,20 @@ pub async fn run(options: ClusterAgentOptions, cancel: CancellationToken) -> Res
         () = cancel.cancelled() => return Ok(()),
         () = register::cluster(&ctx) => {}
     }
+    tracing::info!(cluster = ctx.options.cluster, "registered");
+    if let Some(ready) = &ctx.options.ready {
+        ready.send_replace(true);
+    }
     // Everything below runs as one task: an agent is one unit of concurrency, and its order is its own.
     tokio::select! {
         biased;
         () = cancel.cancelled() => {}
-        () = register::until_removed(&ctx) => {}
+        () = register::until_removed(&ctx) => {
+            tracing::info!("the hub removed the cluster: it has left");
+            // A stranger from now on: to come back it asks, and the hub's administrator decides, as for the first time.
+            AgentIdentity::forget(&ctx.options).await;
+        }
+        () = identity.until_renewal(&ctx.options) => tracing::info!("the certificate is to be renewed: ending, to start again with a new one"),
         () = lease::renew(&ctx) => {}
         () = report::run(&ctx) => {}
         () = metric::run(&ctx) => {}

@@ -3,7 +3,7 @@
 
 use cfn_api::karmada::cluster::{Cluster, ClusterSpec, SyncMode};
 use cfn_api::names;
-use cfn_net::pki;
+use cfn_net::{Transport, pki};
 use futures::StreamExt;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::certificates::v1::{CertificateSigningRequest, CertificateSigningRequestSpec};
@@ -12,7 +12,7 @@ use kube::runtime::watcher;
 use kube::{Api, ResourceExt};
 use serde_json::json;
 
-use super::identity::AgentIdentity;
+use super::identity::{AgentIdentity, Term};
 use super::member::{Context, is_not_found, until_ok};
 use super::{AgentError, ClusterAgentOptions};
 
@@ -24,13 +24,23 @@ pub const MANAGER: &str = "cfn-agent";
 /// # Errors
 /// When the request is denied or the key cannot be made or kept.
 pub async fn identity(options: &ClusterAgentOptions) -> Result<AgentIdentity, AgentError> {
-    if let Some(kept) = options.state.as_deref().and_then(AgentIdentity::load) {
-        return Ok(kept);
+    let mut asker = options.hub.clone();
+    if let Some(kept) = AgentIdentity::load(options).await {
+        match kept.term(options.clock.now()) {
+            Term::Good => return Ok(kept),
+            // An agent renews as itself: a bootstrap identity may be gone by now.
+            Term::Ending => asker.identity = kept.as_identity(),
+            Term::Over => {}
+        }
     }
-    let hub = options.hub.client(&options.net, &options.host)?;
+    let hub = asker.client(&options.net, &options.host)?;
     let user = names::agent_user(&options.cluster);
-    let seed = options.seed.child(&user);
-    let (request, key_pem) = pki::signing_request_seeded(&user, &[names::AGENT_GROUP.to_owned()], seed)?;
+    let groups = [names::AGENT_GROUP.to_owned()];
+    let (request, key_pem) = match options.net.transport() {
+        // A run that is repeated has the same keys; nobody else ever hears of them.
+        Transport::Memory => pki::signing_request_seeded(&user, &groups, options.seed.child(&user))?,
+        Transport::Tcp | Transport::Host => pki::signing_request(&user, &groups)?,
+    };
     let api: Api<CertificateSigningRequest> = Api::all(hub);
     let csr = CertificateSigningRequest {
         metadata: ObjectMeta {
@@ -51,9 +61,7 @@ pub async fn identity(options: &ClusterAgentOptions) -> Result<AgentIdentity, Ag
     .await;
     let cert_pem = certificate(&api, &created.name_any(), &options.cluster).await?;
     let identity = AgentIdentity { cert_pem, key_pem };
-    if let Some(dir) = &options.state {
-        identity.save(dir)?;
-    }
+    identity.save(options).await?;
     Ok(identity)
 }
 

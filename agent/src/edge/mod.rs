@@ -126,11 +126,12 @@ impl EdgeAgent {
         let ca = match store.keys()? {
             Some(kept) => Ca::from_pem(&kept.cert_pem, &kept.key_pem)?,
             None => {
-                let ca = Ca::seeded(
-                    &format!("cfn-edge {}", options.node),
-                    now,
-                    options.seed.child("edge ca"),
-                )?;
+                let name = format!("cfn-edge {}", options.node);
+                let ca = match options.net.transport() {
+                    // A run that is repeated has the same keys; nobody else ever hears of them.
+                    Transport::Memory => Ca::seeded(&name, now, options.seed.child("edge ca"))?,
+                    Transport::Tcp | Transport::Host => Ca::new(&name, now)?,
+                };
                 store.keep_keys(&KeyCert {
                     cert_pem: ca.cert_pem().to_owned(),
                     key_pem: ca.key_pem().to_owned(),
@@ -174,7 +175,7 @@ impl EdgeAgent {
         };
         let listener = o.net.listen(&o.host, o.port).await.map_err(broken)?;
         let tls = match o.net.transport() {
-            Transport::Tcp => Some(tls_server_config(&self.serving, None)?),
+            Transport::Tcp | Transport::Host => Some(tls_server_config(&self.serving, None)?),
             Transport::Memory => None,
         };
         let upstream = o.upstream.http(&o.net, &o.host)?;

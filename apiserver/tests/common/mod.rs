@@ -12,7 +12,7 @@ pub async fn cluster(transport: Transport, controllers: bool) -> (Cluster, Net) 
     let net = Net::new(transport, Seed(7));
     net.add_host("hub", "cloud");
     let clock: SharedClock = match transport {
-        Transport::Tcp => Arc::new(SystemClock),
+        Transport::Tcp | Transport::Host => Arc::new(SystemClock),
         Transport::Memory => Arc::new(VirtualClock::starting_at("2026-01-01T00:00:00Z".parse().unwrap())),
     };
     let options = ClusterOptions {

@@ -13,6 +13,7 @@ pub mod schema;
 mod select;
 mod state;
 mod up;
+mod workload;
 
 use std::process::ExitCode;
 
@@ -53,6 +54,10 @@ enum Command {
     Edge(component::EdgeArgs),
     /// Run a roadside service
     V2x(component::V2xArgs),
+    /// Answer latency probes at a site without an agent
+    Probe(component::ProbeArgs),
+    /// Run a service that scenarios place
+    Workload(workload::Args),
     /// Show a report again
     Report(report::Args),
     /// Say what this machine can do, and what would help where it cannot
@@ -61,6 +66,16 @@ enum Command {
     Completion(completion::Args),
     /// Print the JSON Schema of a kind of file
     Schema(schema::Args),
+}
+
+impl Command {
+    /// Whether it is a process of a cluster, with a log of its own.
+    fn is_component(&self) -> bool {
+        matches!(
+            self,
+            Self::Scheduler(_) | Self::Agent(_) | Self::Edge(_) | Self::V2x(_) | Self::Probe(_) | Self::Workload(_)
+        )
+    }
 }
 
 /// Why a command ended otherwise than well.
@@ -118,13 +133,15 @@ impl CliError {
 pub fn main() -> ExitCode {
     // Once per process; fails only when it was done already.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("off"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .init();
     let cli = Cli::parse();
+    if !cli.command.is_component() {
+        let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+            .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("off"));
+        tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_writer(std::io::stderr)
+            .init();
+    }
     let done = match cli.command {
         Command::Run(a) => run::main(a),
         Command::Up(a) => up::up(a),
@@ -137,6 +154,8 @@ pub fn main() -> ExitCode {
         Command::Agent(a) => component::agent(a),
         Command::Edge(a) => component::edge(a),
         Command::V2x(a) => component::v2x(a),
+        Command::Probe(a) => component::probe(a),
+        Command::Workload(a) => workload::main(a),
         Command::Report(a) => report::main(&a),
         Command::Doctor(a) => doctor::main(&a),
         Command::Completion(a) => completion::main(&a),
@@ -192,7 +211,7 @@ pub(crate) fn cancel_on_signal(cancel: tokio_util::sync::CancellationToken) -> R
     Ok(())
 }
 
-async fn signal() {
+pub(crate) async fn signal() {
     #[cfg(unix)]
     {
         use tokio::signal::unix::{SignalKind, signal};

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use cfn_apiserver::node::{Workload, WorkloadContext, Workloads};
-use cfn_net::Stream;
+use cfn_net::{Listener, Stream};
 use cfn_v2x::roadside::RoadsideOptions;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 /// A web service that answers every request with its place, after its cluster's service time: stands for inference.
 pub const ECHO_IMAGE: &str = "cfn.akraino.org/echo";
@@ -38,8 +39,8 @@ struct Echo {
 #[async_trait]
 impl Workload for Echo {
     async fn run(&self, ctx: WorkloadContext) -> i32 {
-        let port = ctx.env.get("PORT").and_then(|p| p.parse().ok()).unwrap_or(8080);
-        let mut listener = match ctx.net.listen(&ctx.host, port).await {
+        let port = ctx.env.get("PORT").and_then(|p| p.parse().ok()).unwrap_or(ECHO_PORT);
+        let listener = match ctx.net.listen(&ctx.host, port).await {
             Ok(l) => l,
             Err(e) => {
                 (ctx.log)(&format!("cannot listen: {e}"));
@@ -48,18 +49,27 @@ impl Workload for Echo {
         };
         (ctx.log)(&format!("serving on {}:{port}", ctx.host));
         let _ = ctx.ready.send(true);
-        let body = format!("{}/{}", self.cluster, ctx.node);
-        let mut connections = JoinSet::new();
-        loop {
-            tokio::select! {
-                biased;
-                () = ctx.cancel.cancelled() => return 0,
-                Some(_) = connections.join_next() => {}
-                stream = listener.accept() => match stream {
-                    Ok(s) => { connections.spawn(answer(s, body.clone(), self.service_time)); }
-                    Err(e) => (ctx.log)(&format!("accept: {e}")),
-                },
-            }
+        let place = format!("{}/{}", self.cluster, ctx.node);
+        echo(listener, place, self.service_time, ctx.cancel).await;
+        0
+    }
+}
+
+/// Port of the web service without `PORT`.
+pub const ECHO_PORT: u16 = 8080;
+
+/// The web service: answers every request with `place`, after `service_time`, until cancelled.
+pub async fn echo(mut listener: Listener, place: String, service_time: Duration, cancel: CancellationToken) {
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            biased;
+            () = cancel.cancelled() => return,
+            Some(_) = connections.join_next() => {}
+            stream = listener.accept() => match stream {
+                Ok(s) => { connections.spawn(answer(s, place.clone(), service_time)); }
+                Err(e) => tracing::warn!("accept: {e}"),
+            },
         }
     }
 }

@@ -549,7 +549,8 @@ impl Embedded {
                 probe_timeout: (t.of("probePeriod") * 3).max(Duration::from_millis(500)),
                 metric_window: t.of("metricsWindow"),
             },
-            state: Some(self.dir.join("agent").join(c.name.as_str())),
+            state: cfn_agent::cluster::identity::State::Directory(self.dir.join("agent").join(c.name.as_str())),
+            ready: None,
         };
         let name = format!("agent of {}", c.name);
         Ok(Process::start(name, &self.cancel, |cancel| {
