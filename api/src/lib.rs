@@ -1,11 +1,13 @@
 //! Types of the APIs that CFN testbed speaks. [`karmada`] is wire-compatible with Karmada's `cluster.karmada.io`,
-//! `policy.karmada.io` and `work.karmada.io` (field names and meanings as in its API at v1.15); [`cfn`] is what CFN
+//! `policy.karmada.io` and `work.karmada.io` (field names and meanings as in its API at v1.15); [`ocm`] with Open Cluster
+//! Management's `cluster.open-cluster-management.io`; [`cfn`] is what CFN
 //! adds, attached to those by `targetRefs`. Types only: no client, no logic beyond small accessors.
 
 pub mod cfn;
 pub mod conditions;
 pub mod karmada;
 pub mod names;
+pub mod ocm;
 pub mod quantity;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
@@ -26,6 +28,12 @@ pub fn crds() -> Vec<CustomResourceDefinition> {
         cfn::ComputingPolicy::crd(),
         cfn::ComputingMetric::crd(),
         cfn::ContextRelocation::crd(),
+        ocm::cluster::ManagedCluster::crd(),
+        ocm::set::ManagedClusterSet::crd(),
+        ocm::set::ManagedClusterSetBinding::crd(),
+        ocm::placement::Placement::crd(),
+        ocm::placement::PlacementDecision::crd(),
+        ocm::cluster::AddOnPlacementScore::crd(),
     ];
     for crd in &mut all {
         tolerate_unknown(crd);

@@ -257,10 +257,9 @@ pub fn bindings(bytes: &[u8]) -> Result<Vec<Item>, OfflineError> {
 pub fn line(fleet: &Fleet, item: &Item, explain: bool) -> String {
     let key = item.id.as_str().map_or_else(|| item.id.to_string(), str::to_owned);
     let request = Request {
-        key: &key,
-        spec: &item.spec,
         status: item.status.as_ref(),
         policy: item.policy.as_ref(),
+        ..Request::of(&key, &item.spec)
     };
     let config = Config {
         explain: if explain { Explain::All } else { Explain::None },

@@ -61,10 +61,8 @@ fn decide(
     defect: Option<Defect>,
 ) -> Decision {
     let request = Request {
-        key: "default/w-deployment",
-        spec,
-        status: None,
         policy,
+        ..Request::of("default/w-deployment", spec)
     };
     schedule(
         fleet,

@@ -131,12 +131,7 @@ fn division(case: &Value) -> Option<Option<String>> {
     });
     spec["resource"] = serde_json::json!({"apiVersion": "v1", "kind": "X", "name": "x"});
     let spec: ResourceBindingSpec = serde_json::from_value(spec).ok()?;
-    let request = Request {
-        key: "x",
-        spec: &spec,
-        status: None,
-        policy: None,
-    };
+    let request = Request::of("x", &spec);
     let ours = schedule(&Fleet::new(clusters), &request, &Config::default()).result;
     let set = |list: &Value| -> BTreeMap<String, i64> {
         let list = list.as_array().into_iter().flatten();

@@ -87,11 +87,11 @@ fn decide(hub: &Hub, key: &Key) -> Verdict {
     if !needs(&b, &placement, &applied, lost, policy.is_some()) {
         return Verdict::Stands(b);
     }
+    let name = key.to_string();
     let request = Request {
-        key: &key.to_string(),
-        spec: &spec,
         status: Some(&b.status),
         policy,
+        ..Request::of(&name, &spec)
     };
     let config = Config {
         defect: hub.options.defect,

@@ -4,14 +4,15 @@
 use std::collections::BTreeMap;
 
 use cfn_api::cfn::TaskType;
+use cfn_api::karmada::cluster::Cluster;
 use cfn_api::karmada::work::ReplicaRequirements;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
-use super::fleet::{Fleet, Member};
+use super::fleet::{Column, Fleet, Member};
 use super::quantity::Amount;
 
 const CPU: &str = "cpu";
-const PODS: &str = "pods";
+pub(super) const PODS: &str = "pods";
 
 /// Requests of one replica, read once per decision.
 #[derive(Debug, Clone, Default)]
@@ -36,17 +37,73 @@ fn read(map: &BTreeMap<String, Quantity>) -> BTreeMap<String, Amount> {
         .collect()
 }
 
-/// Replicas that fit into the cluster by its summary; 0 without one.
-pub(super) fn available(member: &Member, requests: &Requests) -> i64 {
-    let Some(free) = &member.free else { return 0 };
-    let pods = free.get(PODS).map_or(0, |p| p.value()).max(0);
-    if pods == 0 || !requests.given {
-        return pods;
+/// What is allocatable and neither allocated nor about to be; nothing without a summary.
+pub(super) fn free(cluster: &Cluster) -> BTreeMap<String, Amount> {
+    let Some(summary) = cluster.status.as_ref().and_then(|s| s.resource_summary.as_ref()) else {
+        return BTreeMap::new();
+    };
+    let amount = |m: &BTreeMap<String, Quantity>, k: &str| m.get(k).and_then(Amount::parse).unwrap_or_default();
+    let left = |k: &String| {
+        let n = amount(&summary.allocatable, k) - amount(&summary.allocated, k) - amount(&summary.allocating, k);
+        (k.clone(), n)
+    };
+    summary.allocatable.keys().map(left).collect()
+}
+
+/// The estimate for many members by the index's columns.
+pub(super) struct Estimator<'f> {
+    fleet: &'f Fleet,
+    pods: Option<&'f Column>,
+    /// Column and amount per replica of each requested resource; `None` when some resource is known nowhere.
+    wants: Option<Vec<(&'f Column, i64)>>,
+    requests: &'f Requests,
+}
+
+impl<'f> Estimator<'f> {
+    pub(super) fn new(fleet: &'f Fleet, requests: &'f Requests) -> Self {
+        let index = fleet.index();
+        let column = |(key, want): (&String, &Amount)| {
+            let n = if key == CPU { want.milli() } else { want.value() };
+            Some((index.column(key)?, n))
+        };
+        Self {
+            fleet,
+            pods: index.column(PODS),
+            wants: requests.amounts.iter().map(column).collect(),
+            requests,
+        }
     }
-    if let Some(n) = by_models(member, requests) {
-        return pods.min(n);
+
+    /// Replicas that fit into the member by its summary; 0 without one.
+    pub(super) fn available(&self, slot: u32) -> i64 {
+        let at = |c: &Column| c.get(slot as usize).copied().unwrap_or(0);
+        let pods = self.pods.map_or(0, at);
+        if pods <= 0 {
+            return 0;
+        }
+        if !self.requests.given {
+            return pods;
+        }
+        if self.fleet.index().modelled.has(slot) {
+            let models = self.fleet.at(slot).and_then(|m| m.models.as_deref());
+            if let Some(n) = models.and_then(|m| m.replicas(self.requests)) {
+                return pods.min(n);
+            }
+        }
+        let Some(wants) = &self.wants else { return 0 };
+        let mut most = pods;
+        for (column, want) in wants {
+            let left = at(column);
+            if left <= 0 {
+                return 0;
+            }
+            // A division only where it makes a difference.
+            if i128::from(left) < i128::from(most) * i128::from(*want) {
+                most = left / want;
+            }
+        }
+        most
     }
-    pods.min(by_summary(free, &requests.amounts))
 }
 
 fn by_summary(free: &BTreeMap<String, Amount>, requests: &BTreeMap<String, Amount>) -> i64 {
@@ -66,47 +123,59 @@ fn by_summary(free: &BTreeMap<String, Amount>, requests: &BTreeMap<String, Amoun
     most
 }
 
-/// By grades of nodes, where the cluster has such a model that knows every requested resource.
-fn by_models(member: &Member, requests: &Requests) -> Option<i64> {
-    let counts = &member
-        .cluster
-        .status
-        .as_ref()?
-        .resource_summary
-        .as_ref()?
-        .allocatable_modelings;
-    if counts.is_empty() {
-        return None;
+/// Grades of nodes (`spec.resourceModels`) and how many nodes of each there are.
+#[derive(Debug, Clone)]
+pub(super) struct Models {
+    /// Lower bound of each grade, by resource.
+    minimums: BTreeMap<String, Vec<Amount>>,
+    /// Nodes per grade.
+    counts: Vec<i64>,
+}
+
+impl Models {
+    /// `None` where the cluster has no such model.
+    pub(super) fn of(cluster: &Cluster) -> Option<Self> {
+        let summary = cluster.status.as_ref()?.resource_summary.as_ref()?;
+        if summary.allocatable_modelings.is_empty() {
+            return None;
+        }
+        let models = &cluster.spec.resource_models;
+        let mut minimums: BTreeMap<String, Vec<Amount>> = BTreeMap::new();
+        for range in models.iter().flat_map(|m| &m.ranges) {
+            let lower = Amount::parse(&range.min)?;
+            minimums.entry(range.name.clone()).or_default().push(lower);
+        }
+        let counts = summary.allocatable_modelings.iter().map(|m| m.count);
+        Some(Self {
+            minimums,
+            counts: counts.take(models.len()).collect(),
+        })
     }
-    let models = &member.cluster.spec.resource_models;
-    let mut minimums: BTreeMap<&str, Vec<Amount>> = BTreeMap::new();
-    for range in models.iter().flat_map(|m| &m.ranges) {
-        minimums
-            .entry(&range.name)
-            .or_default()
-            .push(Amount::parse(&range.min)?);
+
+    /// Replicas that fit; `None` when the model does not know a requested resource.
+    fn replicas(&self, requests: &Requests) -> Option<i64> {
+        let mut first = 0;
+        for (key, want) in &requests.amounts {
+            let Some(grade) = self.minimums.get(key)?.iter().position(|m| m >= want) else {
+                return Some(0);
+            };
+            first = first.max(grade);
+        }
+        let mut total: i64 = 0;
+        for (i, count) in self.counts.iter().enumerate().skip(first) {
+            let per_node = requests.amounts.iter().filter_map(|(key, want)| {
+                let m = self.minimums.get(key)?.get(i)?;
+                Some(if key == CPU {
+                    m.milli() / want.milli()
+                } else {
+                    m.value() / want.value()
+                })
+            });
+            // The first grade that holds one replica counts as one even when its lower bound divides to none.
+            total = total.saturating_add(count.saturating_mul(per_node.min().unwrap_or(i64::MAX).max(1)));
+        }
+        Some(total)
     }
-    let mut first = 0;
-    for (key, want) in &requests.amounts {
-        let Some(grade) = minimums.get(key.as_str())?.iter().position(|m| m >= want) else {
-            return Some(0);
-        };
-        first = first.max(grade);
-    }
-    let mut total: i64 = 0;
-    for (i, count) in counts.iter().enumerate().take(models.len()).skip(first) {
-        let per_node = requests.amounts.iter().filter_map(|(key, want)| {
-            let m = minimums.get(key.as_str())?.get(i)?;
-            Some(if key == CPU {
-                m.milli() / want.milli()
-            } else {
-                m.value() / want.value()
-            })
-        });
-        // The first grade that holds one replica counts as one even when its lower bound divides to none.
-        total = total.saturating_add(count.count.saturating_mul(per_node.min().unwrap_or(i64::MAX).max(1)));
-    }
-    Some(total)
 }
 
 /// Room for a task: what the cluster can allocate, less what others were given that do not yield to it, less what is

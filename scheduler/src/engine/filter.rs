@@ -1,15 +1,14 @@
 //! Filter plugins: which clusters may be chosen at all. Names and reasons as Karmada's
 //! (`pkg/scheduler/framework/plugins`); `Accelerator` and `LatencyBudget` are CFN's.
 
-use cfn_api::cfn::{AcceleratorRequirement, ComputingPolicySpec};
+use cfn_api::cfn::AcceleratorRequirement;
 use cfn_api::karmada::policy::{ClusterAffinity, Placement};
-use cfn_api::karmada::work::ResourceBindingSpec;
 use k8s_openapi::api::core::v1::{Taint, Toleration};
 
-use super::affinity::cluster_matches;
-use super::fleet::Member;
+use super::affinity::{cluster_matches, narrow};
+use super::fleet::{Bits, Fleet, Member};
 use super::quantity::Amount;
-use super::spread;
+use super::{Request, spread};
 
 /// Why a plugin refused a cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,12 +39,12 @@ pub(super) fn affinity<'a>(placement: &'a Placement, group: Option<&str>) -> Opt
 
 /// The first plugin that refuses `member`, if any.
 pub(super) fn filter(
-    spec: &ResourceBindingSpec,
+    request: &Request<'_>,
     placement: &Placement,
     group: Option<&str>,
-    policy: Option<&ComputingPolicySpec>,
     member: &Member,
 ) -> Option<Refusal> {
+    let (spec, policy) = (request.spec, request.policy);
     let used = spec.clusters.iter().any(|t| t.name == member.name());
     let resource = &spec.resource;
     // A cluster in use stays while its list of APIs is incomplete, and while it has a taint: the eviction decides then.
@@ -79,6 +78,9 @@ pub(super) fn filter(
     {
         return refuse("ClusterEviction", "cluster(s) is in the process of eviction");
     }
+    if request.within.is_some_and(|w| !w.iter().any(|n| n == member.name())) {
+        return refuse("Placement", "cluster(s) were not chosen by the Placement");
+    }
     let lacking = policy
         .iter()
         .flat_map(|p| &p.accelerators)
@@ -94,6 +96,62 @@ pub(super) fn filter(
     )
 }
 
+/// The members that every plugin lets pass: the same as [`filter`] for each, by the index.
+pub(super) fn eligible(fleet: &Fleet, request: &Request<'_>, placement: &Placement, group: Option<&str>) -> Bits {
+    let (spec, index) = (request.spec, fleet.index());
+    let used: Vec<u32> = spec.clusters.iter().filter_map(|t| fleet.slot(&t.name)).collect();
+    let mut serving = index.serving(&spec.resource.api_version, &spec.resource.kind);
+    for slot in used.iter().filter(|s| index.incomplete.has(**s)) {
+        serving.set(*slot);
+    }
+    let mut bits = index.live.clone();
+    bits.and(&serving);
+    let tolerated = |t: &Taint| placement.cluster_tolerations.iter().any(|x| tolerates(x, t));
+    let mut tainted = index.tainted(tolerated);
+    for slot in &used {
+        tainted.clear(*slot);
+    }
+    bits.without(&tainted);
+    if let Some(a) = affinity(placement, group) {
+        narrow(fleet, a, &mut bits);
+    }
+    for c in &placement.spread_constraints {
+        spread::narrow(c, index, &mut bits);
+    }
+    for slot in spec
+        .graceful_eviction_tasks
+        .iter()
+        .filter_map(|t| fleet.slot(&t.from_cluster))
+    {
+        bits.clear(slot);
+    }
+    if let Some(within) = request.within {
+        let mut chosen = Bits::default();
+        for slot in within.iter().filter_map(|n| fleet.slot(n)) {
+            chosen.set(slot);
+        }
+        bits.and(&chosen);
+    }
+    let wanted = request.policy.map(|p| p.accelerators.as_slice()).unwrap_or_default();
+    if !wanted.is_empty() {
+        let all: Vec<u32> = bits.iter().collect();
+        for slot in all {
+            if !fleet
+                .at(slot)
+                .is_some_and(|m| wanted.iter().all(|a| has_accelerator(m, a)))
+            {
+                bits.clear(slot);
+            }
+        }
+    }
+    bits
+}
+
+/// Whether a taint keeps new replicas away from whom does not tolerate it.
+pub(in crate::engine) fn keeps_away(t: &Taint) -> bool {
+    matches!(t.effect.as_str(), "NoSchedule" | "NoExecute")
+}
+
 /// `key=value:effect`, as `Taint.ToString`.
 fn taint_text(t: &Taint) -> String {
     match t.value.as_deref().filter(|v| !v.is_empty()) {
@@ -107,7 +165,7 @@ fn taint_text(t: &Taint) -> String {
 fn untolerated<'a>(taints: &'a [Taint], tolerations: &[Toleration]) -> Option<&'a Taint> {
     taints
         .iter()
-        .filter(|t| matches!(t.effect.as_str(), "NoSchedule" | "NoExecute"))
+        .filter(|t| keeps_away(t))
         .find(|t| !tolerations.iter().any(|x| tolerates(x, t)))
 }
 

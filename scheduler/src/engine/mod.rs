@@ -5,12 +5,14 @@
 //! objective.
 
 pub mod affinity;
+pub mod cel;
 mod divide;
 mod estimate;
 mod filter;
 mod fleet;
 mod latency;
 mod nearest;
+pub mod ocm;
 pub mod quantity;
 mod spread;
 
@@ -25,7 +27,7 @@ pub use filter::{Refusal, tolerates};
 pub use fleet::{Fleet, Member, Resident, SITE_LABEL};
 pub use latency::{KNEE, Latency, milliseconds};
 
-use estimate::Requests;
+use estimate::{Estimator, Requests};
 use spread::Candidate;
 
 /// What is to be placed.
@@ -39,6 +41,26 @@ pub struct Request<'a> {
     pub status: Option<&'a ResourceBindingStatus>,
     /// The ComputingPolicy attached to it.
     pub policy: Option<&'a ComputingPolicySpec>,
+    /// Only these clusters: what an Open Cluster Management Placement chose for it.
+    pub within: Option<&'a [String]>,
+    /// Replicas that have room by an accurate estimate, by cluster; where given, it counts beside the general one and
+    /// the lower of the two wins.
+    pub estimates: Option<&'a BTreeMap<String, i64>>,
+}
+
+impl<'a> Request<'a> {
+    /// A binding and nothing else.
+    #[must_use]
+    pub fn of(key: &'a str, spec: &'a ResourceBindingSpec) -> Self {
+        Self {
+            key,
+            spec,
+            status: None,
+            policy: None,
+            within: None,
+            estimates: None,
+        }
+    }
 }
 
 /// A fault built in on purpose, to prove that the test bed notices.
@@ -144,69 +166,16 @@ fn attempt(
     group: Option<&str>,
     config: &Config,
 ) -> Decision {
-    let spec = request.spec;
-    let requests = Requests::new(spec.replica_requirements.as_ref());
-    let mut notes: BTreeMap<&str, ClusterExplanation> = BTreeMap::new();
+    let requests = Requests::new(request.spec.replica_requirements.as_ref());
+    let mut notes: Notes<'_> = BTreeMap::new();
     let explain = config.explain == Explain::All;
-    let mut refusals: BTreeMap<String, usize> = BTreeMap::new();
-    let mut candidates: Vec<Candidate<'_>> = Vec::new();
-    let used = |name: &str| spec.clusters.iter().find(|t| t.name == name);
-    let somewhere = spec.clusters.iter().any(|t| t.replicas > 0);
-    for member in fleet.iter().filter(|m| !m.deleting()) {
-        if let Some(r) = filter::filter(spec, placement, group, request.policy, member) {
-            if explain {
-                let filtered = Some(format!("{}: {}", r.plugin, r.reason));
-                notes.insert(
-                    member.name(),
-                    ClusterExplanation {
-                        cluster: member.name().into(),
-                        filtered,
-                        ..Default::default()
-                    },
-                );
-            }
-            *refusals.entry(r.reason).or_default() += 1;
-            continue;
-        }
-        // ClusterLocality: 100 where the resource already is; ClusterAffinity scores nothing.
-        let score = if somewhere && used(member.name()).is_some() {
-            100
-        } else {
-            0
-        };
-        let allocatable = if spec.replicas == 0 {
-            i64::from(i32::MAX)
-        } else {
-            estimate::available(member, &requests)
-        };
-        let available = allocatable + used(member.name()).map_or(0, |t| i64::from(t.replicas));
-        candidates.push(Candidate {
-            member,
-            score,
-            allocatable,
-            available,
-            latency: None,
-        });
+    let candidates = candidates(fleet, request, placement, group, &requests);
+    if explain {
+        note(fleet, request, placement, group, &candidates, &mut notes);
     }
     let result = if candidates.is_empty() {
-        Err(no_cluster_fits(fleet.len(), &refusals))
+        Err(no_cluster_fits(fleet, request, placement, group))
     } else {
-        spread::sort(&mut candidates);
-        if explain {
-            for c in &candidates {
-                let scores = [
-                    ("ClusterAffinity", 0.0),
-                    ("ClusterLocality", if c.score == 0 { 0.0 } else { 100.0 }),
-                ];
-                let note = ClusterExplanation {
-                    cluster: c.name().into(),
-                    scores: scores.into_iter().map(|(k, v)| (k.to_owned(), v)).collect(),
-                    available: (spec.replicas > 0).then_some(c.allocatable),
-                    ..Default::default()
-                };
-                notes.insert(c.member.name(), note);
-            }
-        }
         place(fleet, request, placement, candidates, &requests, config, &mut notes)
     };
     if let (true, Ok(targets)) = (explain, &result) {
@@ -223,7 +192,99 @@ fn attempt(
     }
 }
 
-fn no_cluster_fits(all: usize, refusals: &BTreeMap<String, usize>) -> ScheduleError {
+/// The members that pass the filters, with score and room, in no particular order.
+fn candidates<'f>(
+    fleet: &'f Fleet,
+    request: &Request<'_>,
+    placement: &Placement,
+    group: Option<&str>,
+    requests: &Requests,
+) -> Vec<Candidate<'f>> {
+    let spec = request.spec;
+    let bits = filter::eligible(fleet, request, placement, group);
+    let mut used: Vec<(u32, i64)> = spec
+        .clusters
+        .iter()
+        .filter_map(|t| Some((fleet.slot(&t.name)?, i64::from(t.replicas))))
+        .collect();
+    used.sort_by_key(|(slot, _)| *slot);
+    used.dedup_by_key(|(slot, _)| *slot);
+    let somewhere = spec.clusters.iter().any(|t| t.replicas > 0);
+    let estimator = Estimator::new(fleet, requests);
+    let order = &fleet.index().order;
+    let mut list = Vec::with_capacity(bits.count());
+    for slot in bits.iter() {
+        let Some(member) = fleet.at(slot) else { continue };
+        let has = if used.is_empty() {
+            None
+        } else {
+            used.binary_search_by_key(&slot, |(s, _)| *s).ok().map(|i| used[i].1)
+        };
+        // ClusterLocality: 100 where the resource already is; ClusterAffinity scores nothing.
+        let score = if somewhere && has.is_some() { 100 } else { 0 };
+        let mut allocatable = if spec.replicas <= 0 {
+            i64::from(i32::MAX)
+        } else {
+            estimator.available(slot)
+        };
+        if let Some(n) = request.estimates.and_then(|e| e.get(member.name())) {
+            allocatable = allocatable.min((*n).max(0));
+        }
+        let available = allocatable.saturating_add(has.unwrap_or(0).max(0));
+        list.push(Candidate::new(
+            member,
+            slot,
+            score,
+            allocatable,
+            available,
+            order[slot as usize],
+        ));
+    }
+    list
+}
+
+/// Why each member was refused, or how it scored.
+fn note<'f>(
+    fleet: &'f Fleet,
+    request: &Request<'_>,
+    placement: &Placement,
+    group: Option<&str>,
+    candidates: &[Candidate<'f>],
+    notes: &mut Notes<'f>,
+) {
+    for c in candidates {
+        let scores = [("ClusterAffinity", 0.0), ("ClusterLocality", f64::from(c.score))];
+        let note = ClusterExplanation {
+            cluster: c.name().into(),
+            scores: scores.into_iter().map(|(k, v)| (k.to_owned(), v)).collect(),
+            available: (request.spec.replicas > 0).then_some(c.allocatable),
+            ..Default::default()
+        };
+        notes.insert(c.member.name(), note);
+    }
+    for member in fleet.iter().filter(|m| !m.deleting()) {
+        if notes.contains_key(member.name()) {
+            continue;
+        }
+        if let Some(r) = filter::filter(request, placement, group, member) {
+            let note = ClusterExplanation {
+                cluster: member.name().into(),
+                filtered: Some(format!("{}: {}", r.plugin, r.reason)),
+                ..Default::default()
+            };
+            notes.insert(member.name(), note);
+        }
+    }
+}
+
+/// The members counted by the reason for which they were refused.
+fn no_cluster_fits(fleet: &Fleet, request: &Request<'_>, placement: &Placement, group: Option<&str>) -> ScheduleError {
+    let mut refusals: BTreeMap<String, usize> = BTreeMap::new();
+    for member in fleet.iter().filter(|m| !m.deleting()) {
+        if let Some(r) = filter::filter(request, placement, group, member) {
+            *refusals.entry(r.reason).or_default() += 1;
+        }
+    }
     let mut reasons: Vec<String> = refusals.iter().map(|(r, n)| format!("{n} {r}")).collect();
     reasons.sort();
     let list = if reasons.is_empty() {
@@ -231,7 +292,7 @@ fn no_cluster_fits(all: usize, refusals: &BTreeMap<String, usize>) -> ScheduleEr
     } else {
         reasons.join(", ")
     };
-    ScheduleError::NoClusterFit(format!("0/{all} clusters are available: {list}."))
+    ScheduleError::NoClusterFit(format!("0/{} clusters are available: {list}.", fleet.len()))
 }
 
 type Notes<'n> = BTreeMap<&'n str, ClusterExplanation>;
@@ -253,8 +314,12 @@ fn place<'f>(
             return nearest::fill(fleet, request, policy, &candidates, requests);
         }
     }
-    let chosen = spread::select(placement, candidates, spec.replicas)?;
-    if spec.replicas == 0 {
+    let duplicated = spread::kind(strategy) == ReplicaSchedulingType::Duplicated;
+    let mut chosen = spread::select(placement, candidates, spec.replicas, fleet.index())?;
+    if duplicated || spec.replicas <= 0 || config.defect.is_some() {
+        spread::sort(&mut chosen);
+    }
+    if spec.replicas <= 0 {
         return Ok(chosen
             .iter()
             .map(|c| TargetCluster {
@@ -264,7 +329,7 @@ fn place<'f>(
             .collect());
     }
     let descending = descending(spec.resource.uid.as_deref());
-    if spread::kind(strategy) == ReplicaSchedulingType::Duplicated {
+    if duplicated {
         return Ok(chosen
             .iter()
             .map(|c| TargetCluster {
@@ -296,6 +361,7 @@ fn place<'f>(
                 .collect());
         }
         return Ok(divide::by_static_weights(
+            fleet,
             &chosen,
             preferences,
             spec.replicas,
@@ -309,6 +375,7 @@ fn place<'f>(
         .zip(last)
         .is_some_and(|(t, l)| t.0 > l.0);
     divide::Dynamic {
+        fleet,
         candidates: &chosen,
         previous: &spec.clusters,
         replicas: spec.replicas,

@@ -1,5 +1,7 @@
 //! The joint objective: rank clusters by what their clients would wait, and fill the best first.
 
+use std::collections::BTreeMap;
+
 use cfn_api::cfn::{ComputingPolicySpec, Objective};
 use cfn_api::karmada::policy::{ReplicaDivisionPreference, ReplicaSchedulingStrategy, ReplicaSchedulingType};
 use cfn_api::karmada::work::TargetCluster;
@@ -26,9 +28,14 @@ pub(super) fn rank<'f>(
         return candidates;
     };
     let budget = requirement.budget.as_deref().and_then(milliseconds);
-    for c in &mut candidates {
-        c.latency = latency::estimate(fleet, c.member, request.key, policy, requirement);
-    }
+    let latencies: BTreeMap<u32, Latency> = candidates
+        .iter()
+        .filter_map(|c| {
+            let l = latency::estimate(fleet, c.member, request.key, policy, requirement)?;
+            Some((c.slot, l))
+        })
+        .collect();
+    let latency_of = |c: &Candidate<'_>| latencies.get(&c.slot);
     let blind = config.defect == Some(Defect::IgnoreNetwork);
     let value = |l: &Latency| match (blind, policy.objective) {
         (true, Objective::Network) => 0.0,
@@ -37,19 +44,15 @@ pub(super) fn rank<'f>(
     };
     let best = candidates
         .iter()
-        .filter_map(|c| c.latency.as_ref().map(value))
+        .filter_map(|c| latency_of(c).map(value))
         .fold(f64::INFINITY, f64::min);
-    let within = |c: &Candidate<'_>| {
-        c.latency
-            .as_ref()
-            .is_some_and(|l| budget.is_none_or(|b| value(l) <= b + 1e-9))
-    };
+    let within = |c: &Candidate<'_>| latency_of(c).is_some_and(|l| budget.is_none_or(|b| value(l) <= b + 1e-9));
     let feasible = candidates.iter().any(within);
     for c in &candidates {
         let Some(n) = notes.get_mut(c.member.name()) else {
             continue;
         };
-        match &c.latency {
+        match latency_of(c) {
             Some(l) => {
                 n.latency = Some(l.explain(budget));
                 let v = value(l);
@@ -71,7 +74,7 @@ pub(super) fn rank<'f>(
             None => n.note = Some("no measurement of the round trip to the clients".into()),
         }
         if feasible && !within(c) {
-            let why = match &c.latency {
+            let why = match latency_of(c) {
                 Some(l) => format!(
                     "{:.1} ms exceeds the budget of {:.1} ms",
                     value(l),
@@ -93,7 +96,7 @@ pub(super) fn rank<'f>(
             / 100.0;
     let used = |c: &Candidate<'_>| request.spec.clusters.iter().any(|t| t.name == c.name());
     let key = |c: &Candidate<'_>| {
-        let v = c.latency.as_ref().map_or(f64::INFINITY, value);
+        let v = latency_of(c).map_or(f64::INFINITY, value);
         if used(c) { v * bonus } else { v }
     };
     candidates.sort_by(|a, b| {
@@ -102,6 +105,9 @@ pub(super) fn rank<'f>(
             .then_with(|| used(b).cmp(&used(a)))
             .then_with(|| a.name().cmp(b.name()))
     });
+    for (c, i) in candidates.iter_mut().zip(0..) {
+        c.rank = i;
+    }
     candidates
 }
 

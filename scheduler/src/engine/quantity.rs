@@ -112,6 +112,40 @@ pub fn format(amount: Amount, binary: bool) -> Quantity {
     Quantity(format!("{n}{}", SUFFIXES[i]))
 }
 
+/// The quantity as a floating number, digits times a power, rounded where apimachinery's `AsApproximateFloat64` rounds.
+#[must_use]
+#[allow(clippy::cast_precision_loss, reason = "the point of it")]
+pub fn approximate(q: &Quantity) -> Option<f64> {
+    let exact = Amount::parse(q)?;
+    let text = q.0.trim();
+    let end = text
+        .find(|c: char| !(c.is_ascii_digit() || matches!(c, '.' | '+' | '-')))
+        .unwrap_or(text.len());
+    let (number, suffix) = text.split_at(end);
+    let exponent = match suffix {
+        "" => 0,
+        "n" => -9,
+        "u" => -6,
+        "m" => -3,
+        "k" => 3,
+        "M" => 6,
+        "G" => 9,
+        "T" => 12,
+        "P" => 15,
+        "E" => 18,
+        _ if suffix.ends_with('i') => return Some(exact.to_f64()),
+        _ => suffix[1..].parse().ok()?,
+    };
+    let (int, frac) = number.split_once('.').unwrap_or((number, ""));
+    let digits: i64 = format!("{int}{frac}").parse().ok()?;
+    let scale = exponent - i32::try_from(frac.len()).ok()?;
+    Some(if scale == 0 {
+        digits as f64
+    } else {
+        digits as f64 * 10_f64.powi(scale)
+    })
+}
+
 /// The factor a suffix stands for, as numerator and denominator.
 fn scale(suffix: &str) -> Option<(i128, i128)> {
     Some(match suffix {
