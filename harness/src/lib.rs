@@ -7,6 +7,7 @@ pub mod evidence;
 pub mod input;
 pub mod lane;
 pub mod link;
+pub mod node;
 pub mod report;
 pub mod scenario;
 pub mod timers;

@@ -57,13 +57,18 @@ fn new_key(seed: Option<Seed>) -> Result<KeyPair, PkiError> {
     let Some(seed) = seed else {
         return Ok(KeyPair::generate()?);
     };
+    let mut bytes = [0; 32];
+    seed.rng("key").fill_bytes(&mut bytes);
+    ed25519(&bytes)
+}
+
+/// The Ed25519 key of these bytes.
+fn ed25519(secret: &[u8; 32]) -> Result<KeyPair, PkiError> {
     // PKCS#8 of an Ed25519 key (RFC 8410, 7): a fixed beginning, then the 32 bytes.
     let mut der = vec![
         0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20,
     ];
-    let mut bytes = [0; 32];
-    seed.rng("key").fill_bytes(&mut bytes);
-    der.extend(bytes);
+    der.extend(secret);
     Ok(KeyPair::from_pkcs8_der_and_sign_algo(
         &PrivatePkcs8KeyDer::from(der),
         &PKCS_ED25519,
@@ -89,7 +94,16 @@ impl Ca {
     /// # Errors
     /// When the library refuses (never on a working machine).
     pub fn new(cn: &str, now: Timestamp) -> Result<Self, PkiError> {
-        Self::make(cn, now, None)
+        Self::make(cn, now, new_key(None)?, None)
+    }
+
+    /// The CA whose key is `secret`: whoever has the secret makes the same CA, with no word exchanged. The keys that
+    /// it makes for others come from the operating system.
+    ///
+    /// # Errors
+    /// As [`Ca::new`].
+    pub fn of_secret(cn: &str, now: Timestamp, secret: &[u8; 32]) -> Result<Self, PkiError> {
+        Self::make(cn, now, ed25519(secret)?, None)
     }
 
     /// As [`Ca::new`], with its key and all keys it makes drawn from `seed`.
@@ -97,11 +111,11 @@ impl Ca {
     /// # Errors
     /// As [`Ca::new`].
     pub fn seeded(cn: &str, now: Timestamp, seed: Seed) -> Result<Self, PkiError> {
-        Self::make(cn, now, Some(seed.child("ca")))
+        let seed = seed.child("ca");
+        Self::make(cn, now, new_key(Some(seed))?, Some(seed))
     }
 
-    fn make(cn: &str, now: Timestamp, seed: Option<Seed>) -> Result<Self, PkiError> {
-        let key = new_key(seed)?;
+    fn make(cn: &str, now: Timestamp, key: KeyPair, seed: Option<Seed>) -> Result<Self, PkiError> {
         let mut p = CertificateParams::default();
         p.distinguished_name = name(cn, &[]);
         p.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);

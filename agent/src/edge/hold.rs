@@ -19,7 +19,17 @@ const LIMIT: usize = 10_000;
 pub fn hold(proxy: &Proxy, asked: &Asked, write: Held) -> Result<http::Response<AnyBody>, StoreError> {
     let store = &proxy.store;
     let path = asked.object_path();
-    let body: Value = serde_json::from_slice(&write.body).unwrap_or(Value::Null);
+    let body: Value = match serde_json::from_slice(&write.body) {
+        Ok(body) => body,
+        Err(_) if write.body.is_empty() || asked.verb == Verb::Delete => Value::Null,
+        // Protobuf: answered from here it would have to be understood. A kubelet sends JSON when it is told to
+        // (contentType in its configuration).
+        Err(_) => {
+            return Ok(answer::unavailable(
+                "the schema of what is written; JSON can be held back",
+            ));
+        }
+    };
     let response = match asked.verb {
         Verb::Create => {
             let name = body["metadata"]["name"].as_str().unwrap_or_default();
@@ -55,17 +65,10 @@ pub fn hold(proxy: &Proxy, asked: &Asked, write: Held) -> Result<http::Response<
                     asked.name.as_deref().unwrap_or_default(),
                 ));
             };
-            match write
-                .content_type
-                .as_deref()
-                .map(|t| t.split(';').next().unwrap_or(t).trim())
-            {
-                Some("application/merge-patch+json" | "application/apply-patch+yaml") => {
-                    merge::apply(&mut object, &body, false);
-                }
-                Some("application/strategic-merge-patch+json") => merge::apply(&mut object, &body, true),
-                _ => return Ok(answer::unavailable("what this kind of patch needs")),
-            }
+            let Some(strategic) = merge::kind(write.content_type.as_deref()) else {
+                return Ok(answer::unavailable("what this kind of patch needs"));
+            };
+            merge::apply(&mut object, &body, strategic);
             store.keep_object(&path, &object)?;
             answer::object(StatusCode::OK, &object)
         }

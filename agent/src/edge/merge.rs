@@ -3,8 +3,19 @@
 
 use serde_json::Value;
 
+/// What a patch of this content type is: whether it merges lists by their keys. None of the kinds that work here.
+#[must_use]
+pub fn kind(content_type: Option<&str>) -> Option<bool> {
+    let t = content_type?;
+    match t.split(';').next().unwrap_or(t).trim() {
+        "application/strategic-merge-patch+json" => Some(true),
+        "application/merge-patch+json" | "application/apply-patch+yaml" => Some(false),
+        _ => None,
+    }
+}
+
 /// Applies `patch` to `object`. A strategic merge merges lists of maps by their usual keys (`type`, `name`, `ip`,
-/// `uid`); its directives (`$setElementOrder`, `$patch`) are dropped.
+/// `uid`); of its directives `$patch: delete` and `$patch: replace` are followed, orders are not kept.
 pub fn apply(object: &mut Value, patch: &Value, strategic: bool) {
     if strategic {
         merge_strategic(object, patch)
@@ -48,18 +59,26 @@ fn merge_strategic(target: &mut Value, patch: &Value) {
             }
         }
         Value::Array(items) => {
-            let Some(key) = list_key(items) else {
-                *target = patch.clone();
+            let (said, items): (Vec<&Value>, Vec<&Value>) = items.iter().partition(|i| *i == &replace());
+            let Some(key) = list_key(&items) else {
+                *target = items.into_iter().cloned().collect();
                 return;
             };
-            if !target.is_array() {
+            if !target.is_array() || !said.is_empty() {
                 *target = Value::Array(Vec::new());
             }
             let Value::Array(list) = target else { return };
             for item in items {
-                match list.iter_mut().find(|o| o[key] == item[key]) {
-                    Some(o) => merge_strategic(o, item),
-                    None => list.push(item.clone()),
+                let at = list.iter().position(|o| o[key] == item[key]);
+                match (at, item["$patch"] == "delete") {
+                    (Some(i), true) => drop(list.remove(i)),
+                    (None, true) => {}
+                    (Some(i), false) => merge_strategic(&mut list[i], item),
+                    (None, false) => {
+                        let mut new = Value::Null;
+                        merge_strategic(&mut new, item);
+                        list.push(new);
+                    }
                 }
             }
         }
@@ -67,7 +86,46 @@ fn merge_strategic(target: &mut Value, patch: &Value) {
     }
 }
 
-fn list_key(items: &[Value]) -> Option<&'static str> {
+/// One patch that does what `first` and then `second` do. A client's patch says what changed since it last looked, so a
+/// later one does not make an earlier one needless.
+#[must_use]
+pub fn combine(first: &Value, second: &Value, strategic: bool) -> Value {
+    match (first, second) {
+        (Value::Object(a), Value::Object(b)) => {
+            let mut both = a.clone();
+            for (k, v) in b {
+                let value = match both.get(k) {
+                    Some(old) if !k.starts_with('$') => combine(old, v, strategic),
+                    _ => v.clone(),
+                };
+                both.insert(k.clone(), value);
+            }
+            Value::Object(both)
+        }
+        (Value::Array(a), Value::Array(b)) if strategic && !b.contains(&replace()) => {
+            let Some(key) = list_key(&b.iter().collect::<Vec<_>>()) else {
+                return second.clone();
+            };
+            let mut both = a.clone();
+            for item in b {
+                match both.iter_mut().find(|o| o[key] == item[key]) {
+                    // What the first deletes and the second makes anew is made from nothing.
+                    Some(old) if item["$patch"] == "delete" || old["$patch"] == "delete" => *old = item.clone(),
+                    Some(old) => *old = combine(old, item, strategic),
+                    None => both.push(item.clone()),
+                }
+            }
+            Value::Array(both)
+        }
+        _ => second.clone(),
+    }
+}
+
+fn replace() -> Value {
+    serde_json::json!({"$patch": "replace"})
+}
+
+fn list_key(items: &[&Value]) -> Option<&'static str> {
     ["type", "name", "ip", "uid"]
         .into_iter()
         .find(|k| !items.is_empty() && items.iter().all(|i| i[*k].is_string()))
@@ -75,7 +133,7 @@ fn list_key(items: &[Value]) -> Option<&'static str> {
 
 #[cfg(test)]
 mod tests {
-    use super::apply;
+    use super::{apply, combine};
     use serde_json::json;
 
     #[test]
@@ -90,5 +148,45 @@ mod tests {
         );
         apply(&mut o, &json!({"status": {"conditions": [{"type": "C"}]}}), false);
         assert_eq!(o["status"]["conditions"], json!([{"type": "C"}]));
+    }
+    #[test]
+    fn directives() {
+        let start = json!({"status": {"conditions": [{"type": "A", "x": 1}, {"type": "B"}], "l": [{"name": "n"}]}});
+        let mut o = start.clone();
+        let patch = json!({"status": {"conditions": [{"type": "A", "$patch": "delete"}, {"type": "Z", "$patch": "delete"}],
+            "l": [{"$patch": "replace"}, {"name": "m"}]}});
+        apply(&mut o, &patch, true);
+        assert_eq!(
+            o,
+            json!({"status": {"conditions": [{"type": "B"}], "l": [{"name": "m"}]}})
+        );
+    }
+
+    #[test]
+    fn one_patch_does_what_two_do() {
+        let start = json!({"status": {"phase": "Pending", "x": 1, "conditions": [{"type": "A", "s": "F"}, {"type": "B"}], "atomic": [1]}});
+        let patches = [
+            json!({"metadata": {"uid": "u"}, "status": {"phase": "Running", "x": null}}),
+            json!({"metadata": {"uid": "u"}, "status": {"conditions": [{"type": "A", "s": "T"}, {"type": "C"}]}}),
+            json!({"status": {"conditions": [{"type": "A", "t": 3}, {"type": "B", "$patch": "delete"}], "atomic": [2, 3]}}),
+            json!({"status": {"x": 2, "conditions": [{"type": "B", "new": true}]}}),
+        ];
+        for strategic in [true, false] {
+            let mut one_by_one = start.clone();
+            let mut at_once = json!({});
+            for p in &patches {
+                apply(&mut one_by_one, p, strategic);
+                at_once = combine(&at_once, p, strategic);
+            }
+            let mut o = start.clone();
+            apply(&mut o, &at_once, strategic);
+            let sorted = |mut v: serde_json::Value| {
+                if let Some(l) = v["status"]["conditions"].as_array_mut() {
+                    l.sort_by_key(ToString::to_string);
+                }
+                v
+            };
+            assert_eq!(sorted(o), sorted(one_by_one), "{strategic}");
+        }
     }
 }

@@ -10,6 +10,7 @@ mod merge;
 mod proxy;
 mod request;
 mod store;
+mod watch;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -4,10 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use cfn_net::client::{Answer, HttpClient};
-use futures::{StreamExt, stream};
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, header};
-use http_body::Frame;
-use http_body_util::{BodyExt, StreamBody};
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use kube::client::Body;
 use serde_json::Value;
@@ -47,6 +45,10 @@ impl Proxy {
                 self.write(&asked, &parts.method, &parts.uri, &parts.headers, body)
                     .await
             }
+            _ if asked.subresource.as_deref() == Some("token") => {
+                self.token(&asked, &parts.method, &parts.uri, &parts.headers, body)
+                    .await
+            }
             _ => self.pass(&parts.method, &parts.uri, &parts.headers, body).await,
         };
         answered.unwrap_or_else(|e| {
@@ -56,7 +58,13 @@ impl Proxy {
     }
 
     /// Asks the hub; `None` when it does not answer in time. `Accept` becomes JSON, which is what the disk keeps.
-    async fn ask(&self, method: &Method, uri: &Uri, headers: &HeaderMap, body: Bytes) -> Option<Response<Answer>> {
+    pub(super) async fn ask(
+        &self,
+        method: &Method,
+        uri: &Uri,
+        headers: &HeaderMap,
+        body: Bytes,
+    ) -> Option<Response<Answer>> {
         let mut request = Request::builder().method(method).uri(uri);
         for (name, value) in headers {
             let hop = matches!(
@@ -144,64 +152,6 @@ impl Proxy {
         }
     }
 
-    async fn watch(
-        self: &Arc<Self>,
-        asked: &Asked,
-        uri: &Uri,
-        headers: &HeaderMap,
-    ) -> Result<Response<AnyBody>, StoreError> {
-        let mut state = self.link.follow();
-        if self.link.state() != LinkState::Offline
-            && let Some(response) = self.ask(&Method::GET, uri, headers, Bytes::new()).await
-        {
-            let (parts, body) = response.into_parts();
-            if !parts.status.is_success() {
-                return Ok(Response::from_parts(parts, body.map_err(BoxError::from).boxed_unsync()));
-            }
-            let this = self.clone();
-            let key = asked.list_key();
-            // The stream ends when the hub is lost: the kubelet comes again, and is served from the disk.
-            let lost = async move {
-                let _ = state.wait_for(|s| *s == LinkState::Offline).await;
-            };
-            let mut lines = Vec::new();
-            let frames = body.into_data_stream().take_until(Box::pin(lost)).map(move |chunk| {
-                let chunk = chunk?;
-                this.keep_lines(&key, &mut lines, &chunk)?;
-                Ok(Frame::data(chunk))
-            });
-            return Ok(Response::from_parts(
-                parts,
-                BodyExt::boxed_unsync(StreamBody::new(frames)),
-            ));
-        }
-        // Nothing changes while the hub is gone; the stream ends when it is back, and the kubelet asks it.
-        let back = async move {
-            let _ = state.wait_for(|s| *s != LinkState::Offline).await;
-            Ok::<_, BoxError>(Frame::data(Bytes::new()))
-        };
-        let mut response = Response::new(BodyExt::boxed_unsync(StreamBody::new(stream::once(Box::pin(back)))));
-        let headers = response.headers_mut();
-        headers.insert(
-            header::CONTENT_TYPE,
-            header::HeaderValue::from_static("application/json"),
-        );
-        headers.insert(answer::FROM_CACHE, header::HeaderValue::from_static("cache"));
-        Ok(response)
-    }
-
-    /// Keeps the events of a chunk before the kubelet sees them.
-    fn keep_lines(&self, key: &str, pending: &mut Vec<u8>, chunk: &[u8]) -> Result<(), StoreError> {
-        pending.extend_from_slice(chunk);
-        while let Some(end) = pending.iter().position(|b| *b == b'\n') {
-            let line: Vec<u8> = pending.drain(..=end).collect();
-            if let Ok(event) = serde_json::from_slice::<Value>(&line) {
-                self.store.keep_event(key, &event)?;
-            }
-        }
-        Ok(())
-    }
-
     async fn write(
         &self,
         asked: &Asked,
@@ -210,10 +160,6 @@ impl Proxy {
         headers: &HeaderMap,
         body: Bytes,
     ) -> Result<Response<AnyBody>, StoreError> {
-        // A token is the hub's to give.
-        if asked.subresource.as_deref() == Some("token") || asked.subresource.as_deref() == Some("eviction") {
-            return self.pass(method, uri, headers, body).await;
-        }
         if self.link.state() == LinkState::Online
             && let Some(response) = self.ask(method, uri, headers, body.clone()).await
         {
@@ -245,6 +191,45 @@ impl Proxy {
             body: body.to_vec(),
         };
         hold::hold(self, asked, held)
+    }
+
+    /// A token is the hub's to give; with the hub gone, a pod that starts again gets the one it had. It has the pod's
+    /// mount to survive for: what the token is good for, the hub, is not there.
+    async fn token(
+        &self,
+        asked: &Asked,
+        method: &Method,
+        uri: &Uri,
+        headers: &HeaderMap,
+        body: Bytes,
+    ) -> Result<Response<AnyBody>, StoreError> {
+        let wanted: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
+        let spec = &wanted["spec"];
+        let kept = format!(
+            "{}/token of {} for {}",
+            asked.object_path(),
+            spec["boundObjectRef"]["uid"].as_str().unwrap_or_default(),
+            spec["audiences"].to_string().replace('/', "%2F"),
+        );
+        if self.link.state() != LinkState::Offline
+            && let Some(response) = self.ask(method, uri, headers, body).await
+        {
+            let (parts, answer) = response.into_parts();
+            if let Ok(Ok(answer)) = tokio::time::timeout(self.link.patience(), answer.collect()).await {
+                let answer = answer.to_bytes();
+                if parts.status.is_success()
+                    && let Ok(object) = serde_json::from_slice::<Value>(&answer)
+                {
+                    self.store.keep_object(&kept, &object)?;
+                }
+                return Ok(Response::from_parts(parts, answer::whole(answer)));
+            }
+            self.link.lost();
+        }
+        Ok(match self.store.object(&kept)? {
+            Some(object) => answer::object(StatusCode::CREATED, &object),
+            None => answer::unavailable(&kept),
+        })
     }
 
     async fn pass(

@@ -40,6 +40,21 @@ pub struct Asked {
     pub subresource: Option<String>,
     /// The selectors of a list or watch, in one order: part of the key.
     pub selectors: String,
+    /// Of a watch: where it begins.
+    pub since: Since,
+    /// Of a watch: it ends after so many seconds.
+    pub seconds: Option<u64>,
+}
+
+/// Where a watch begins (API concepts, "Semantics for watch" and "Streaming lists").
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Since {
+    /// After a revision that the client has.
+    Revision,
+    /// With what there is, as additions.
+    Now,
+    /// With what there is, as additions, and a bookmark after them (`sendInitialEvents`).
+    List,
 }
 
 impl Asked {
@@ -55,6 +70,8 @@ impl Asked {
             name: None,
             subresource: None,
             selectors: String::new(),
+            since: Since::Now,
+            seconds: None,
         };
         let prefix = match parts.first() {
             Some(&"api") => 2,
@@ -82,11 +99,20 @@ impl Asked {
             match pair.split_once('=').unwrap_or((pair, "")) {
                 ("watch", v) => watching = v == "true" || v == "1",
                 ("labelSelector" | "fieldSelector", v) if !v.is_empty() => selectors.push(pair),
+                ("sendInitialEvents", "true" | "1") => asked.since = Since::List,
+                ("resourceVersion", v) if !matches!(v, "" | "0") && asked.since == Since::Now => {
+                    asked.since = Since::Revision;
+                }
+                ("timeoutSeconds", v) => asked.seconds = v.parse().ok(),
                 _ => {}
             }
         }
         selectors.sort_unstable();
         asked.selectors = selectors.join("&");
+        // Reviews are questions, nothing that is kept or could be sent later.
+        if matches!(parts[1], "authentication.k8s.io" | "authorization.k8s.io") {
+            return asked;
+        }
         asked.verb = match (method, asked.name.is_some()) {
             (&Method::GET, true) if asked.subresource.is_none() => Verb::Get,
             (&Method::GET, false) if watching => Verb::Watch,
@@ -189,6 +215,15 @@ mod tests {
             ("GET", "/api/v1/nodes/n1", Verb::Get, "nodes", None, Some("n1"), None),
             ("GET", "/readyz", Verb::Other, "", None, None, None),
             ("GET", "/apis", Verb::Other, "", None, None, None),
+            (
+                "POST",
+                "/apis/authorization.k8s.io/v1/subjectaccessreviews",
+                Verb::Other,
+                "subjectaccessreviews",
+                None,
+                None,
+                None,
+            ),
         ];
         for (method, uri, verb, resource, ns, name, sub) in table {
             let (path, query) = uri.split_once('?').map_or((uri, None), |(p, q)| (p, Some(q)));
@@ -211,5 +246,21 @@ mod tests {
             Some("watch=1&labelSelector=b&fieldSelector=a&limit=5"),
         );
         assert_eq!(a.list_key(), "/api/v1/pods?fieldSelector=a&labelSelector=b");
+        let since = [
+            ("watch=1", Since::Now),
+            ("watch=1&resourceVersion=0", Since::Now),
+            ("watch=1&resourceVersion=7", Since::Revision),
+            ("resourceVersion=7&sendInitialEvents=true&watch=1", Since::List),
+            ("sendInitialEvents=true&resourceVersion=7&watch=1", Since::List),
+        ];
+        for (query, want) in since {
+            assert_eq!(
+                Asked::parse(&Method::GET, "/api/v1/pods", Some(query)).since,
+                want,
+                "{query}"
+            );
+        }
+        let a = Asked::parse(&Method::GET, "/api/v1/pods", Some("watch=1&timeoutSeconds=5"));
+        assert_eq!(a.seconds, Some(5));
     }
 }

@@ -368,23 +368,22 @@ impl Store {
         let next;
         {
             let mut held = tx.open_table(HELD)?;
-            // A later heartbeat or status takes the place of an earlier one to the same address.
-            let replaces = write.method == "PATCH" || write.method == "PUT";
+            // A later write of a heartbeat or status goes together with an earlier one to the same address.
+            let mut write = write.clone();
             let mut same = Vec::new();
-            if replaces {
-                for entry in held.iter()? {
-                    let (k, v) = entry?;
-                    let old: Held = serde_json::from_slice(v.value())?;
-                    if old.method == write.method && old.uri == write.uri && whole(write) {
-                        same.push(k.value());
-                    }
+            for entry in held.iter()? {
+                let (k, v) = entry?;
+                let old: Held = serde_json::from_slice(v.value())?;
+                if let Some(body) = together(&old, &write) {
+                    write.body = body;
+                    same.push(k.value());
                 }
             }
             for k in same {
                 held.remove(k)?;
             }
             next = held.last()?.map_or(0, |(k, _)| k.value() + 1);
-            held.insert(next, serde_json::to_vec(write)?.as_slice())?;
+            held.insert(next, serde_json::to_vec(&write)?.as_slice())?;
         }
         tx.commit()?;
         Ok(next)
@@ -418,10 +417,24 @@ impl Store {
     }
 }
 
-/// Whether a write states all it means by itself, so that it makes earlier ones to the same address needless: PUTs,
-/// and patches of a lease or of a whole status.
-fn whole(write: &Held) -> bool {
-    write.method == "PUT" || write.uri.contains("/leases/") || write.uri.contains("/status")
+/// The body of one write that does what `old` and then `new` do, when there is one: a PUT states all it means, patches
+/// of a lease or a status can be put together.
+fn together(old: &Held, new: &Held) -> Option<Vec<u8>> {
+    if old.method != new.method || old.uri != new.uri || old.content_type != new.content_type {
+        return None;
+    }
+    match new.method.as_str() {
+        "PUT" => Some(new.body.clone()),
+        "PATCH" if new.uri.contains("/leases/") || new.uri.contains("/status") => {
+            let strategic = super::merge::kind(new.content_type.as_deref())?;
+            let (first, second) = (
+                serde_json::from_slice(&old.body).ok()?,
+                serde_json::from_slice(&new.body).ok()?,
+            );
+            serde_json::to_vec(&super::merge::combine(&first, &second, strategic)).ok()
+        }
+        _ => None,
+    }
 }
 
 fn range(list: &str) -> (String, String) {

@@ -4,6 +4,7 @@ mod apiserver;
 mod completion;
 mod component;
 mod doctor;
+mod node;
 mod out;
 mod progress;
 mod report;
@@ -58,6 +59,8 @@ enum Command {
     Probe(component::ProbeArgs),
     /// Run a service that scenarios place
     Workload(workload::Args),
+    /// Be a Kubernetes node, in a container
+    Node(node::Args),
     /// Show a report again
     Report(report::Args),
     /// Say what this machine can do, and what would help where it cannot
@@ -156,6 +159,7 @@ pub fn main() -> ExitCode {
         Command::V2x(a) => component::v2x(a),
         Command::Probe(a) => component::probe(a),
         Command::Workload(a) => workload::main(a),
+        Command::Node(a) => node::main(a),
         Command::Report(a) => report::main(&a),
         Command::Doctor(a) => doctor::main(&a),
         Command::Completion(a) => completion::main(&a),
