@@ -64,6 +64,10 @@ pub const TAINT_UNREACHABLE: &str = "cluster.karmada.io/unreachable";
 /// Group of every cluster agent's identity on the hub.
 pub const AGENT_GROUP: &str = "system:karmada:agents";
 
+/// ServiceAccount in [`CFN_NAMESPACE`] of the hub whose token may ask for an agent's identity: for hubs that know no
+/// bootstrap tokens. Whoever wants it makes it.
+pub const BOOTSTRAP_ACCOUNT: &str = "cfn-bootstrap";
+
 /// The user name of the agent of `cluster` on the hub.
 #[must_use]
 pub fn agent_user(cluster: &str) -> String {

@@ -1,9 +1,11 @@
 //! The command line. Exit status: 0 all passed, 1 a verdict failed, 2 the input is wrong, 3 the environment is.
 
 mod apiserver;
+mod client;
 mod completion;
 mod component;
 mod doctor;
+mod manifests;
 mod node;
 mod out;
 mod progress;
@@ -57,6 +59,11 @@ enum Command {
     V2x(component::V2xArgs),
     /// Answer latency probes at a site without an agent
     Probe(component::ProbeArgs),
+    /// Print the components as Kubernetes objects, for clusters that exist
+    Manifests(manifests::Args),
+    /// Do what a lane orders, in a container at a site
+    #[command(hide = true)]
+    Client(client::Args),
     /// Run a service that scenarios place
     Workload(workload::Args),
     /// Be a Kubernetes node, in a container
@@ -158,6 +165,8 @@ pub fn main() -> ExitCode {
         Command::Edge(a) => component::edge(a),
         Command::V2x(a) => component::v2x(a),
         Command::Probe(a) => component::probe(a),
+        Command::Manifests(a) => manifests::main(a),
+        Command::Client(a) => client::main(a),
         Command::Workload(a) => workload::main(a),
         Command::Node(a) => node::main(a),
         Command::Report(a) => report::main(&a),

@@ -2,6 +2,7 @@
 
 pub mod docker;
 pub mod embedded;
+pub mod timing;
 pub mod town;
 pub mod traffic;
 pub mod workloads;

@@ -1,6 +1,8 @@
 //! Traffic of clients and vehicles: what crosses the testbed's links as its users' does. Orders and what comes of them
 //! are data, so that a lane may carry them out in another process (`cfn client`), in a container at the site.
 
+use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -44,6 +46,43 @@ pub struct Exchange {
     /// Why it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+}
+
+/// A drive, for another process.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DriveOrder {
+    /// Options; the map's endpoints are addresses.
+    pub options: DriveOptions,
+    /// Seed.
+    pub seed: u64,
+    /// From which address who is at a (radio) site connects.
+    pub sources: BTreeMap<String, IpAddr>,
+}
+
+/// A line of what another process says.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Said {
+    /// A request is done.
+    Exchange(Exchange),
+    /// Seconds driven, seconds to drive.
+    Progress(f64, f64),
+    /// What a drive showed.
+    Evidence(Box<DriveEvidence>),
+}
+
+impl Said {
+    /// The lines of an output; what else a program may print is left out.
+    ///
+    /// # Errors
+    /// A line that looks like one and is none: another version speaks.
+    pub fn read(output: &str) -> Result<Vec<Self>, LaneError> {
+        let lines = output.lines().filter(|l| l.starts_with('{'));
+        lines
+            .map(|l| serde_json::from_str(l).map_err(|e| LaneError::Failed(format!("a client said `{l}`: {e}"))))
+            .collect()
+    }
 }
 
 /// Who makes a testbed's traffic.
@@ -173,8 +212,12 @@ mod tests {
                 error: Some("reset".into()),
             },
         ] {
-            let line = serde_json::to_string(&e).unwrap();
-            assert_eq!(serde_json::from_str::<Exchange>(&line).unwrap(), e, "{line}");
+            let line = serde_json::to_string(&Said::Exchange(e.clone())).unwrap();
+            let output = format!("starting\n{line}\n");
+            assert_eq!(Said::read(&output).unwrap(), [Said::Exchange(e)], "{line}");
+        }
+        assert!(Said::read("{\"other\": 1}").is_err());
+        {
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What the hub needs before anybody joins, and what each agent is given: roles that reach only its own objects.
 
-use cfn_api::names::{self, AGENT_GROUP, CFN_NAMESPACE, LEASE_NAMESPACE};
+use cfn_api::names::{self, AGENT_GROUP, BOOTSTRAP_ACCOUNT, CFN_NAMESPACE, LEASE_NAMESPACE};
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
 use kube::api::{ApiResource, DynamicObject, PostParams};
@@ -25,11 +25,13 @@ pub(super) async fn prepare(hub: &Hub) -> Result<(), kube::Error> {
         hub,
         "system:karmada:bootstrappers",
         &ask,
-        "Group",
-        "system:bootstrappers",
+        &[
+            subject("Group", "system:bootstrappers"),
+            json!({"kind": "ServiceAccount", "name": BOOTSTRAP_ACCOUNT, "namespace": CFN_NAMESPACE}),
+        ],
     )
     .await?;
-    cluster_role(hub, AGENT_GROUP, &ask, "Group", AGENT_GROUP).await?;
+    cluster_role(hub, AGENT_GROUP, &ask, &[subject("Group", AGENT_GROUP)]).await?;
     let probe = json!([{"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get", "list", "watch"]}]);
     role(hub, CFN_NAMESPACE, AGENT_GROUP, &probe, "Group", AGENT_GROUP).await
 }
@@ -48,7 +50,7 @@ pub(super) async fn admit(hub: &Hub, cluster: &str) -> Result<(), kube::Error> {
         {"apiGroups": ["cfn.akraino.org"], "resources": ["computingmetrics"], "verbs": ["create"]},
         {"apiGroups": ["cfn.akraino.org"], "resources": ["computingmetrics", "computingmetrics/status"], "resourceNames": [cluster], "verbs": own},
     ]);
-    cluster_role(hub, &name, &global, "User", &user).await?;
+    cluster_role(hub, &name, &global, &[subject("User", &user)]).await?;
     let lease = json!([
         {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["create"]},
         {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "resourceNames": [cluster], "verbs": own},
@@ -76,10 +78,10 @@ async fn namespace(hub: &Hub, name: &str) -> Result<(), kube::Error> {
 }
 
 fn subject(kind: &str, name: &str) -> Value {
-    json!([{"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": name}])
+    json!({"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": name})
 }
 
-async fn cluster_role(hub: &Hub, name: &str, rules: &Value, kind: &str, who: &str) -> Result<(), kube::Error> {
+async fn cluster_role(hub: &Hub, name: &str, rules: &Value, who: &[Value]) -> Result<(), kube::Error> {
     ensure(
         hub,
         &ApiResource::erase::<ClusterRole>(&()),
@@ -88,7 +90,7 @@ async fn cluster_role(hub: &Hub, name: &str, rules: &Value, kind: &str, who: &st
     )
     .await?;
     let reference = json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name});
-    let binding = json!({"metadata": {"name": name}, "roleRef": reference, "subjects": subject(kind, who)});
+    let binding = json!({"metadata": {"name": name}, "roleRef": reference, "subjects": who});
     ensure(hub, &ApiResource::erase::<ClusterRoleBinding>(&()), "", binding).await
 }
 
@@ -102,7 +104,7 @@ async fn role(hub: &Hub, ns: &str, name: &str, rules: &Value, kind: &str, who: &
     )
     .await?;
     let reference = json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name});
-    let binding = json!({"metadata": meta, "roleRef": reference, "subjects": subject(kind, who)});
+    let binding = json!({"metadata": meta, "roleRef": reference, "subjects": [subject(kind, who)]});
     ensure(hub, &ApiResource::erase::<RoleBinding>(&()), ns, binding).await
 }
 

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use cfn_api::names::{AGENT_GROUP, agent_user};
+use cfn_api::names::{AGENT_GROUP, BOOTSTRAP_ACCOUNT, CFN_NAMESPACE, agent_user};
 use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use kube::api::ApiResource;
 use serde_json::json;
@@ -51,8 +51,10 @@ fn agent_of(csr: &CertificateSigningRequest) -> Option<String> {
     if groups != [AGENT_GROUP] || cluster.is_empty() {
         return None;
     }
-    // Who asks: somebody with the bootstrap token, or the agent itself when it renews.
-    let may = spec.groups.iter().flatten().any(|g| g == BOOTSTRAPPERS) || spec.username.as_deref() == Some(user);
+    // Who asks: somebody with a bootstrap token or account, or the agent itself when it renews.
+    let account = format!("system:serviceaccount:{CFN_NAMESPACE}:{BOOTSTRAP_ACCOUNT}");
+    let by = spec.username.as_deref();
+    let may = spec.groups.iter().flatten().any(|g| g == BOOTSTRAPPERS) || by == Some(user) || by == Some(&account);
     may.then(|| cluster.to_owned())
 }
 

@@ -11,6 +11,7 @@ use cfn_net::{Seed, SystemClock};
 use super::target::{Target, config};
 use super::{Common, HERE, OUTSIDE, Process, duration, failed, map, pair, run};
 use crate::cli::CliError;
+use crate::lane::timing;
 
 #[derive(Debug, clap::Args)]
 pub struct AgentArgs {
@@ -85,20 +86,6 @@ struct TimerArgs {
     metric_window: Option<Duration>,
 }
 
-/// The timers of a profile.
-#[must_use]
-pub fn timers_of(t: &crate::timers::Timers) -> AgentTimers {
-    let lease = t.of("clusterLeaseDuration");
-    AgentTimers {
-        cluster_status_update_frequency: t.of("clusterStatusUpdateFrequency"),
-        cluster_lease_duration: lease,
-        cluster_lease_renew_interval_fraction: t.of("clusterLeaseRenewInterval").as_secs_f64() / lease.as_secs_f64(),
-        probe_interval: t.of("probePeriod"),
-        probe_timeout: (t.of("probePeriod") * 3).max(Duration::from_millis(500)),
-        metric_window: t.of("metricsWindow"),
-    }
-}
-
 impl TimerArgs {
     fn over(&self, base: AgentTimers) -> AgentTimers {
         AgentTimers {
@@ -118,7 +105,7 @@ impl TimerArgs {
 
 pub fn agent(args: AgentArgs) -> Result<(), CliError> {
     let base = match &args.timers {
-        Some(name) => timers_of(&crate::timers::Timers::find(name)?),
+        Some(name) => timing::agent(&crate::timers::Timers::find(name)?),
         None => AgentTimers::default(),
     };
     let timers = args.timing.over(base);

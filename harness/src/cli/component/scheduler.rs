@@ -10,6 +10,7 @@ use super::leader::{Election, LeaderArgs};
 use super::target::{Target, config};
 use super::{Common, HERE, Process, duration, failed, run};
 use crate::cli::CliError;
+use crate::lane::timing;
 
 /// The Lease's name.
 const LEASE: &str = "cfn-scheduler";
@@ -80,23 +81,6 @@ struct TimerArgs {
     failover: Option<bool>,
 }
 
-/// The timers of a profile.
-#[must_use]
-pub fn timers_of(t: &crate::timers::Timers) -> Timers {
-    Timers {
-        cluster_monitor_period: t.of("clusterMonitorPeriod"),
-        cluster_monitor_grace_period: t.of("clusterMonitorGracePeriod"),
-        cluster_failure_threshold: t.of("clusterFailureThreshold"),
-        cluster_success_threshold: t.of("clusterSuccessThreshold"),
-        failover_eviction_timeout: t.of("failoverEvictionTimeout"),
-        default_not_ready_toleration_seconds: t.seconds("defaultNotReadyToleration"),
-        default_unreachable_toleration_seconds: t.seconds("defaultNotReadyToleration"),
-        graceful_eviction_timeout: t.of("gracefulEvictionTimeout"),
-        cluster_leave_timeout: t.of("clusterLeaveTimeout"),
-        failover: true,
-    }
-}
-
 impl TimerArgs {
     fn over(&self, base: Timers) -> Timers {
         Timers {
@@ -123,7 +107,7 @@ impl TimerArgs {
 pub fn scheduler(args: SchedulerArgs) -> Result<(), CliError> {
     use cfn_scheduler::engine::Defect;
     let base = match &args.timers {
-        Some(name) => timers_of(&crate::timers::Timers::find(name)?),
+        Some(name) => timing::scheduler(&crate::timers::Timers::find(name)?),
         None => Timers::default(),
     };
     let timers = args.timing.over(base);

@@ -1,3 +1,4 @@
 //! Real clusters in containers.
 
 pub mod daemon;
+pub mod manifests;

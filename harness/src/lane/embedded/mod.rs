@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use cfn_agent::cluster::{AgentTimers, ClusterAgentOptions};
+use cfn_agent::cluster::ClusterAgentOptions;
 use cfn_agent::edge::{EdgeAgent, EdgeOptions, EdgeTimers};
 use cfn_apiserver::cluster::{Cluster as ApiCluster, ClusterOptions};
 use cfn_apiserver::node::{NodeHandle, NodeOptions};
@@ -24,7 +24,7 @@ use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::{Controls, Lane, LaneError, Plan, Testbed, workloads};
+use super::{Controls, Lane, LaneError, Plan, Testbed, timing, workloads};
 use crate::timers::Timers;
 use crate::topology::{Cluster, ClusterRole, Node, TaintSpec, Topology};
 
@@ -486,23 +486,11 @@ impl Embedded {
             .admin_config()
             .client(&self.net, "scheduler")
             .map_err(|e| failed("the scheduler's client")(e.to_string()))?;
-        let t = &self.timers;
         let options = cfn_scheduler::controllers::Options {
             client,
             clock: self.clock.clone(),
             seed: self.seed.child("scheduler"),
-            timers: cfn_scheduler::controllers::Timers {
-                cluster_monitor_period: t.of("clusterMonitorPeriod"),
-                cluster_monitor_grace_period: t.of("clusterMonitorGracePeriod"),
-                cluster_failure_threshold: t.of("clusterFailureThreshold"),
-                cluster_success_threshold: t.of("clusterSuccessThreshold"),
-                failover_eviction_timeout: t.of("failoverEvictionTimeout"),
-                default_not_ready_toleration_seconds: t.seconds("defaultNotReadyToleration"),
-                default_unreachable_toleration_seconds: t.seconds("defaultNotReadyToleration"),
-                graceful_eviction_timeout: t.of("gracefulEvictionTimeout"),
-                cluster_leave_timeout: t.of("clusterLeaveTimeout"),
-                failover: true,
-            },
+            timers: timing::scheduler(&self.timers),
             scheduler_name: "default-scheduler".into(),
             defect: self.defects.scheduler.map(|d| match d {
                 super::SchedulerDefect::IgnoreWeights => cfn_scheduler::engine::Defect::IgnoreWeights,
@@ -524,8 +512,6 @@ impl Embedded {
             .admin_config()
             .client(&self.net, &host)
             .map_err(fail)?;
-        let t = &self.timers;
-        let lease = t.of("clusterLeaseDuration");
         let options = ClusterAgentOptions {
             cluster: c.name.value.clone(),
             site: c.site.value.clone(),
@@ -540,15 +526,7 @@ impl Embedded {
             member,
             clock: self.clock.clone(),
             seed: self.seed.child(&format!("agent/{}", c.name)),
-            timers: AgentTimers {
-                cluster_status_update_frequency: t.of("clusterStatusUpdateFrequency"),
-                cluster_lease_duration: lease,
-                cluster_lease_renew_interval_fraction: t.of("clusterLeaseRenewInterval").as_secs_f64()
-                    / lease.as_secs_f64(),
-                probe_interval: t.of("probePeriod"),
-                probe_timeout: (t.of("probePeriod") * 3).max(Duration::from_millis(500)),
-                metric_window: t.of("metricsWindow"),
-            },
+            timers: timing::agent(&self.timers),
             state: cfn_agent::cluster::identity::State::Directory(self.dir.join("agent").join(c.name.as_str())),
             ready: None,
         };
