@@ -504,11 +504,11 @@ mod tests {
             let held = |body: &str| Held {
                 method: "PATCH".into(),
                 uri: "/api/v1/namespaces/a/pods/p/status".into(),
-                content_type: None,
+                content_type: Some("application/strategic-merge-patch+json".into()),
                 body: body.into(),
             };
-            s.hold(&held("1")).unwrap();
-            s.hold(&held("2")).unwrap();
+            s.hold(&held(r#"{"status":{"phase":"Running"}}"#)).unwrap();
+            s.hold(&held(r#"{"status":{"message":"m"}}"#)).unwrap();
         }
         let s = Store::open(dir.path()).unwrap();
         let list = s.list(key).unwrap().unwrap();
@@ -522,7 +522,7 @@ mod tests {
         let held = s.held().unwrap();
         assert_eq!(
             held.values().map(|h| h.body.clone()).collect::<Vec<_>>(),
-            [b"2".to_vec()]
+            [br#"{"status":{"message":"m","phase":"Running"}}"#.to_vec()]
         );
         s.release(*held.keys().next().unwrap()).unwrap();
         assert!(s.held().unwrap().is_empty());

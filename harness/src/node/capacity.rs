@@ -119,25 +119,41 @@ pub fn cpuinfo(own: &str, cores: u32) -> String {
     text
 }
 
-/// The files of a `/sys/devices/system/cpu` of `cores` processors, by path below it.
+/// The files of a `/sys/devices/system/cpu` of `cores` processors, by path below it. Kubelet counts the directories;
+/// only those that are really there (`online`, a list such as `0-1`) it gives to pods by their numbers.
 #[must_use]
-pub fn cpu_files(cores: u32) -> Vec<(String, String)> {
+pub fn cpu_files(cores: u32, online: &str) -> Vec<(String, String)> {
+    let really: Vec<u32> = numbers(online).into_iter().filter(|n| *n < cores).collect();
+    let listed: Vec<String> = really.iter().map(u32::to_string).collect();
     let all = if cores == 1 {
         "0\n".to_owned()
     } else {
         format!("0-{}\n", cores - 1)
     };
-    let mut files: Vec<(String, String)> = ["online", "possible", "present"]
-        .map(|f| (f.to_owned(), all.clone()))
-        .into();
+    let mut files = vec![
+        ("online".to_owned(), format!("{}\n", listed.join(","))),
+        ("possible".to_owned(), all.clone()),
+        ("present".to_owned(), all),
+    ];
     for core in 0..cores {
         let of = |file: &str, text: String| (format!("cpu{core}/{file}"), text);
-        files.push(of("online", "1\n".to_owned()));
         files.push(of("topology/core_id", format!("{core}\n")));
         files.push(of("topology/physical_package_id", "0\n".to_owned()));
         files.push(of("topology/thread_siblings_list", format!("{core}\n")));
     }
     files
+}
+
+/// The numbers of a kernel's list such as `0-1,4`.
+fn numbers(list: &str) -> Vec<u32> {
+    list.trim()
+        .split(',')
+        .filter_map(|part| {
+            let (from, to) = part.split_once('-').unwrap_or((part, part));
+            Some(from.parse::<u32>().ok()?..=to.parse::<u32>().ok()?)
+        })
+        .flatten()
+        .collect()
 }
 
 #[cfg(test)]
@@ -196,9 +212,11 @@ mod tests {
         core id	: 1
         cpu cores	: 2
         ");
-        let files = cpu_files(3);
-        assert_eq!(files.len(), 3 + 3 * 4);
-        assert_eq!(files[0], ("online".to_owned(), "0-2\n".to_owned()));
+        for (cores, online, want) in [(3, "0-1", "0,1\n"), (1, "0-1", "0\n"), (16, "0,2-3\n", "0,2,3\n")] {
+            assert_eq!(cpu_files(cores, online)[0], ("online".to_owned(), want.to_owned()));
+        }
+        let files = cpu_files(3, "0-1");
+        assert_eq!(files.len(), 3 + 3 * 3);
         assert!(files.contains(&("cpu2/topology/core_id".to_owned(), "2\n".to_owned())));
     }
 }

@@ -189,7 +189,8 @@ fn pretend(of: Capacity) -> Result<(), NodeError> {
         let made = format!("{base}/cpuinfo");
         write(&made, &capacity::cpuinfo(&read("/proc/cpuinfo")?, cores))?;
         bind(&made, "/proc/cpuinfo")?;
-        for (path, text) in capacity::cpu_files(cores) {
+        let online = read("/sys/devices/system/cpu/online")?;
+        for (path, text) in capacity::cpu_files(cores, &online) {
             write(&format!("{base}/cpu/{path}"), &text)?;
         }
         bind(&format!("{base}/cpu"), "/sys/devices/system/cpu")?;

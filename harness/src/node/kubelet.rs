@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use super::control::{api_ready, argv, with};
-use super::flags::{Checked, Role};
+use super::flags::Checked;
 use super::plan::{Probe, Process};
 use super::{CONFIG, STATE, containerd};
 
@@ -95,10 +95,7 @@ pub fn processes(of: &Checked, ip: Ipv4Addr) -> Vec<Process> {
         all.push(Process::new("edge", edge(of)).env("RUST_LOG", "warn"));
         Probe::File(edge_ca())
     } else {
-        match of.role {
-            Role::Server => api_ready(of),
-            Role::Agent => Probe::Ready(format!("{}/readyz", of.api)),
-        }
+        api_ready(of)
     };
     let mut kubelet = argv(
         "kubelet",

@@ -74,7 +74,7 @@ impl Supervisor {
     /// Keeps `process` running until the node stops.
     pub async fn keep(self: Arc<Self>, process: Process) {
         let hold = format!("{RUN}/hold/{}", process.name);
-        let mut times = 0;
+        let (mut times, mut failures) = (0, 0u32);
         loop {
             let may_start = async {
                 for probe in process.after.iter().filter(|_| times == 0) {
@@ -110,8 +110,13 @@ impl Supervisor {
                 lived.as_secs_f64(),
                 process.name
             ));
-            let pause = if lived < SHORT { 1000 } else { 50 };
-            tokio::time::sleep(Duration::from_millis(pause)).await;
+            // One that keeps failing waits longer each time, up to ten seconds.
+            failures = if lived < SHORT { failures + 1 } else { 0 };
+            let pause = match failures {
+                0 => Duration::from_millis(50),
+                n => Duration::from_secs(1 << (n - 1).min(3)).min(Duration::from_secs(10)),
+            };
+            tokio::time::sleep(pause).await;
         }
     }
 
