@@ -68,7 +68,10 @@ async fn listens_at_the_real_address_and_port() {
     net.set_address("server", ip("127.0.0.7"));
     let mut listener = net.listen("server", 0).await.unwrap();
     let port = listener.port();
-    assert_eq!(net.socket_addr("server", port).unwrap().to_string(), format!("127.0.0.7:{port}"));
+    assert_eq!(
+        net.socket_addr("server", port).unwrap().to_string(),
+        format!("127.0.0.7:{port}")
+    );
     let taken = net.listen("127.0.0.7", port).await.err().map(|e| e.kind());
     assert_eq!(taken, Some(ErrorKind::AddrInUse), "by the operating system's own word");
     let served = tokio::spawn(async move {
@@ -148,7 +151,10 @@ async fn tls_certificates_and_token_files() {
     let seen = Arc::new(std::sync::Mutex::new(Vec::new()));
     let told = seen.clone();
     let handler = move |req: http::Request<hyper::body::Incoming>| {
-        let token = req.headers().get("authorization").map(|v| v.to_str().unwrap().to_owned());
+        let token = req
+            .headers()
+            .get("authorization")
+            .map(|v| v.to_str().unwrap().to_owned());
         let cert = req.extensions().get::<PeerCert>().is_some();
         told.lock().unwrap().push((token, cert));
         async {

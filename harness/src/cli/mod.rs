@@ -6,6 +6,8 @@ mod completion;
 mod component;
 mod doctor;
 mod manifests;
+#[cfg(target_os = "linux")]
+mod link;
 mod node;
 mod out;
 mod progress;
@@ -72,6 +74,9 @@ enum Command {
     Report(report::Args),
     /// Say what this machine can do, and what would help where it cannot
     Doctor(doctor::Args),
+    /// The links between containers
+    #[cfg(target_os = "linux")]
+    Link(link::Args),
     /// Print a shell's completion script
     Completion(completion::Args),
     /// Print the JSON Schema of a kind of file
@@ -171,6 +176,8 @@ pub fn main() -> ExitCode {
         Command::Node(a) => node::main(a),
         Command::Report(a) => report::main(&a),
         Command::Doctor(a) => doctor::main(&a),
+        #[cfg(target_os = "linux")]
+        Command::Link(a) => link::main(a),
         Command::Completion(a) => completion::main(&a),
         Command::Schema(a) => schema::main(&a),
     };

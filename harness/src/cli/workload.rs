@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::component::{Common, HERE, Process, run};
 use super::CliError;
+use super::component::{Common, HERE, Process, run};
 use crate::input::parse_duration;
 use crate::lane::workloads::{ECHO_PORT, echo};
 
@@ -40,10 +40,14 @@ struct EchoArgs {
 
 pub fn main(args: Args) -> Result<(), CliError> {
     let What::Echo(args) = args.what;
-    let place = args.place.or_else(|| std::env::var("HOSTNAME").ok()).unwrap_or_else(|| HERE.into());
+    let place = args
+        .place
+        .or_else(|| std::env::var("HOSTNAME").ok())
+        .unwrap_or_else(|| HERE.into());
     run("echo", &args.common, |p: Process| async move {
         let listener = p.net.listen(&args.listen.to_string(), args.port).await;
-        let listener = listener.map_err(|e| CliError::io(&format!("listening at {}:{}", args.listen, args.port), &e))?;
+        let listener =
+            listener.map_err(|e| CliError::io(&format!("listening at {}:{}", args.listen, args.port), &e))?;
         p.ready.send_replace(true);
         echo(listener, place, args.service_time, p.cancel).await;
         Ok(())

@@ -43,7 +43,11 @@ fn answer(component: &str, path: &str, ready: bool, began_ms: i64) -> Response<S
         "/healthz" | "/livez" => (StatusCode::OK, "text/plain", "ok".to_owned()),
         "/readyz" if ready => (StatusCode::OK, "text/plain", "ok".to_owned()),
         "/readyz" => (StatusCode::SERVICE_UNAVAILABLE, "text/plain", "not ready".to_owned()),
-        "/metrics" => (StatusCode::OK, "text/plain; version=0.0.4", metrics(component, ready, began_ms)),
+        "/metrics" => (
+            StatusCode::OK,
+            "text/plain; version=0.0.4",
+            metrics(component, ready, began_ms),
+        ),
         _ => (StatusCode::NOT_FOUND, "text/plain", "not found".to_owned()),
     };
     let mut response = Response::new(body);

@@ -111,7 +111,10 @@ impl Election {
         }
         lease.spec = Some(self.spec(Some(&spec), now));
         // The resource version makes it one winner.
-        self.api.replace(self.name, &PostParams::default(), &lease).await.map(|_| true)
+        self.api
+            .replace(self.name, &PostParams::default(), &lease)
+            .await
+            .map(|_| true)
     }
 
     fn spec(&self, before: Option<&LeaseSpec>, now: MicroTime) -> LeaseSpec {
@@ -125,7 +128,11 @@ impl Election {
                 _ => Some(now.clone()),
             },
             renew_time: Some(now),
-            lease_transitions: Some(if ours || before.is_none() { transitions } else { transitions + 1 }),
+            lease_transitions: Some(if ours || before.is_none() {
+                transitions
+            } else {
+                transitions + 1
+            }),
             ..LeaseSpec::default()
         }
     }
@@ -196,8 +203,19 @@ mod tests {
         let mut seen = None;
         assert!(may_take(&held("", 0), "me", &mut seen, start), "free");
         assert!(may_take(&held("me", 0), "me", &mut seen, start), "ours");
-        for (n, seconds, taken) in [(0, 0, false), (0, 15, false), (0, 16, true), (1, 17, false), (1, 30, false), (1, 33, true)] {
-            assert_eq!(may_take(&held("other", n), "me", &mut seen, at(seconds)), taken, "{n} at {seconds} s");
+        for (n, seconds, taken) in [
+            (0, 0, false),
+            (0, 15, false),
+            (0, 16, true),
+            (1, 17, false),
+            (1, 30, false),
+            (1, 33, true),
+        ] {
+            assert_eq!(
+                may_take(&held("other", n), "me", &mut seen, at(seconds)),
+                taken,
+                "{n} at {seconds} s"
+            );
         }
     }
 }

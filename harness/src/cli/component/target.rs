@@ -59,7 +59,8 @@ fn in_cluster(timeout: Duration) -> Result<ClientConfig, CliError> {
         what,
         cure: "name a kubeconfig, or run in a pod that has a service account".into(),
     };
-    let env = |name: &str| std::env::var(name).map_err(|_| missing(format!("no kubeconfig is named and {name} is not set")));
+    let env =
+        |name: &str| std::env::var(name).map_err(|_| missing(format!("no kubeconfig is named and {name} is not set")));
     let (host, port) = (env("KUBERNETES_SERVICE_HOST")?, env("KUBERNETES_SERVICE_PORT")?);
     let host = if host.contains(':') { format!("[{host}]") } else { host };
     let dir = Path::new(SERVICE_ACCOUNT);
@@ -78,19 +79,34 @@ fn of_kubeconfig(target: &Target, timeout: Duration) -> Result<ClientConfig, Cli
     let wrong = |what: String, expected: &str| CliError::from(Problem::of_file(&shown, what).expected(expected));
     // Relative paths in the file are made whole.
     let k = Kubeconfig::read_from(&target.path).map_err(|e| wrong(e.to_string(), "a kubeconfig"))?;
-    let name = target.context.as_deref().or(k.current_context.as_deref()).unwrap_or_default();
-    let context = k.contexts.iter().find(|c| c.name == name).and_then(|c| c.context.as_ref());
+    let name = target
+        .context
+        .as_deref()
+        .or(k.current_context.as_deref())
+        .unwrap_or_default();
+    let context = k
+        .contexts
+        .iter()
+        .find(|c| c.name == name)
+        .and_then(|c| c.context.as_ref());
     let Some(context) = context else {
         let mut p = Problem::of_file(&shown, format!("no context `{name}`"));
         p = p.one_of(name, k.contexts.iter().map(|c| c.name.as_str()));
         return Err(p.into());
     };
-    let cluster = k.clusters.iter().find(|c| c.name == context.cluster).and_then(|c| c.cluster.as_ref());
+    let cluster = k
+        .clusters
+        .iter()
+        .find(|c| c.name == context.cluster)
+        .and_then(|c| c.cluster.as_ref());
     let cluster = cluster.ok_or_else(|| wrong(format!("no cluster `{}`", context.cluster), "the context's cluster"))?;
     let user = k.auth_infos.iter().find(|a| Some(&a.name) == context.user.as_ref());
     let user = serde_json::to_value(user.and_then(|a| a.auth_info.clone()).unwrap_or_default()).unwrap_or_default();
     for (there, field) in [
-        (cluster.insecure_skip_tls_verify == Some(true), "insecure-skip-tls-verify"),
+        (
+            cluster.insecure_skip_tls_verify == Some(true),
+            "insecure-skip-tls-verify",
+        ),
         (cluster.proxy_url.is_some(), "proxy-url"),
         (cluster.tls_server_name.is_some(), "tls-server-name"),
         (user.get("exec").is_some_and(|v| !v.is_null()), "exec"),
@@ -174,7 +190,9 @@ mod tests {
         let of = |user: &str| read(user, cluster, None).unwrap();
         let c = of("client-certificate: tls.crt, client-key-data: S0VZMg==");
         assert_eq!((c.server.as_str(), c.ca_pem.as_str()), ("https://10.0.0.1:6443", "CA"));
-        assert!(matches!(c.identity, Identity::Certificate { cert_pem, key_pem } if cert_pem == "CERT" && key_pem == "KEY2"));
+        assert!(
+            matches!(c.identity, Identity::Certificate { cert_pem, key_pem } if cert_pem == "CERT" && key_pem == "KEY2")
+        );
         assert!(matches!(of("token: abc").identity, Identity::Token(t) if t == "abc"));
         assert!(matches!(of("tokenFile: token").identity, Identity::TokenFile(p) if p.ends_with("token")));
         assert!(matches!(of("").identity, Identity::Anonymous));
@@ -187,12 +205,32 @@ mod tests {
             ("", cluster, Some("x"), "no context `x`"),
             ("", cluster, Some("b"), "no cluster `d`"),
             ("exec: {command: aws}", cluster, None, "`exec`"),
-            ("", "server: 'https://h', insecure-skip-tls-verify: true", None, "insecure-skip-tls-verify"),
+            (
+                "",
+                "server: 'https://h', insecure-skip-tls-verify: true",
+                None,
+                "insecure-skip-tls-verify",
+            ),
             ("", "server: 'https://h'", None, "no certificate authority"),
-            ("", "server: 'http://h', certificate-authority-data: Q0E=", None, "no server"),
+            (
+                "",
+                "server: 'http://h', certificate-authority-data: Q0E=",
+                None,
+                "no server",
+            ),
             ("client-certificate: tls.crt", cluster, None, "without its key"),
-            ("client-certificate: none.crt, client-key: tls.key", cluster, None, "none.crt"),
-            ("client-certificate-data: '*', client-key: tls.key", cluster, None, "not base64"),
+            (
+                "client-certificate: none.crt, client-key: tls.key",
+                cluster,
+                None,
+                "none.crt",
+            ),
+            (
+                "client-certificate-data: '*', client-key: tls.key",
+                cluster,
+                None,
+                "not base64",
+            ),
         ] {
             let e = read(user, cluster, context).unwrap_err();
             assert!(e.contains(says), "{user} {cluster}: {e}");

@@ -85,9 +85,7 @@ mod tests {
     fn map(endpoints: &[(&str, &str)]) -> String {
         let edges: Vec<_> = endpoints
             .iter()
-            .map(|(site, at)| {
-                serde_json::json!({"site": site, "endpoint": at})
-            })
+            .map(|(site, at)| serde_json::json!({"site": site, "endpoint": at}))
             .collect();
         let mut whole = serde_json::to_value(RoadMap::default()).unwrap();
         whole["edges"] = edges.into();
@@ -100,7 +98,11 @@ mod tests {
         let two = map(&[("a", "10.1.1.2:1883"), ("b", "10.1.2.2:1883")]);
         assert_eq!(site_of_this_host(&two, ours).as_deref(), Some("b"));
         assert_eq!(site_of_this_host(&two, |_| false), None);
-        assert_eq!(site_of_this_host(&two, |_| true), None, "two at one host: nobody can tell");
+        assert_eq!(
+            site_of_this_host(&two, |_| true),
+            None,
+            "two at one host: nobody can tell"
+        );
         assert_eq!(site_of_this_host(&map(&[("a", "node-a:1883")]), |_| true), None);
         assert_eq!(site_of_this_host("{", |_| true), None);
     }

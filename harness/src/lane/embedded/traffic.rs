@@ -6,8 +6,8 @@ use cfn_v2x::drive::{DriveEvidence, DriveOptions};
 use tokio_util::sync::CancellationToken;
 
 use super::Embedded;
-use crate::lane::traffic::{self, Exchange, Requests, Traffic};
 use crate::lane::LaneError;
+use crate::lane::traffic::{self, Exchange, Requests, Traffic};
 
 #[async_trait]
 impl Traffic for Embedded {

@@ -1,0 +1,267 @@
+//! Two hosts with shapers, as containers of their own network, for a measurement; gone when it ends.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::Ipv4Addr;
+
+use bollard::Docker;
+use bollard::models::{ContainerCreateBody, HostConfig, NetworkCreateRequest};
+use bollard::query_parameters::{CreateContainerOptionsBuilder, RemoveContainerOptionsBuilder};
+
+use super::shape::Seen;
+use super::{ShapeConfig, probe};
+use crate::lane::LaneError;
+use crate::lane::docker::daemon::{Output, exec};
+
+/// What the containers are made of.
+#[derive(Debug, Clone)]
+pub struct Means {
+    /// The image: Debian with iproute2 and iptables, and `cfn` on its path.
+    pub image: String,
+    /// This program's file, to be used instead of the image's (the daemon is on this machine).
+    pub program: Option<String>,
+}
+
+/// Two hosts, and a shaper beside each.
+pub(crate) struct Pair {
+    docker: Docker,
+    name: String,
+    means: Means,
+    /// Containers, to be removed in reverse.
+    containers: Vec<String>,
+    addresses: [Ipv4Addr; 2],
+}
+
+/// Which of the two.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Host {
+    Near = 0,
+    Far = 1,
+}
+
+impl Pair {
+    /// Brings both up; what was made is gone again when that fails.
+    pub(crate) async fn up(docker: Docker, means: Means) -> Result<Self, LaneError> {
+        let name = format!("cfn-measure-{}", std::process::id());
+        let mut pair = Self {
+            docker,
+            name,
+            means,
+            containers: Vec::new(),
+            addresses: [Ipv4Addr::UNSPECIFIED; 2],
+        };
+        match pair.start().await {
+            Ok(()) => Ok(pair),
+            Err(e) => {
+                pair.down().await;
+                Err(e)
+            }
+        }
+    }
+
+    // bollard's types are standard hash maps.
+    #[allow(clippy::disallowed_types, reason = "bollard wants them")]
+    fn labels(&self, role: &str) -> HashMap<String, String> {
+        [("testbed", self.name.as_str()), ("role", role)]
+            .into_iter()
+            .map(|(k, v)| (format!("cfn.akraino.org/{k}"), v.to_owned()))
+            .collect()
+    }
+
+    async fn start(&mut self) -> Result<(), LaneError> {
+        let network = NetworkCreateRequest {
+            name: self.name.clone(),
+            labels: Some(self.labels("network")),
+            ..NetworkCreateRequest::default()
+        };
+        self.docker
+            .create_network(network)
+            .await
+            .map_err(|e| self.trouble("making a network", &e))?;
+        for (i, host) in ["near", "far"].into_iter().enumerate() {
+            let id = self.run(host, &["link", "answer"], &self.name.clone(), &[]).await?;
+            self.addresses[i] = self.address(&id).await?;
+            let network = format!("container:{id}");
+            let sidecar = format!("{host}-links");
+            self.run(&sidecar, &["link", "shape"], &network, &super::CAPABILITIES)
+                .await?;
+        }
+        for host in [Host::Near, Host::Far] {
+            self.ready(host).await?;
+        }
+        Ok(())
+    }
+
+    async fn run(&mut self, host: &str, args: &[&str], network: &str, caps: &[&str]) -> Result<String, LaneError> {
+        let binds = self
+            .means
+            .program
+            .as_ref()
+            .map(|p| vec![format!("{p}:/usr/local/bin/cfn:ro")]);
+        let body = ContainerCreateBody {
+            image: Some(self.means.image.clone()),
+            entrypoint: Some(vec!["cfn".into()]),
+            cmd: Some(args.iter().map(|s| (*s).to_owned()).collect()),
+            labels: Some(self.labels(host)),
+            host_config: Some(HostConfig {
+                network_mode: Some(network.to_owned()),
+                cap_add: Some(caps.iter().map(|s| (*s).to_owned()).collect()),
+                cpu_shares: (!caps.is_empty()).then_some(super::CPU_SHARES),
+                binds,
+                init: Some(true),
+                ..HostConfig::default()
+            }),
+            ..ContainerCreateBody::default()
+        };
+        let options = CreateContainerOptionsBuilder::new()
+            .name(&format!("{}-{host}", self.name))
+            .build();
+        let id = self
+            .docker
+            .create_container(Some(options), body)
+            .await
+            .map_err(|e| self.trouble("making a container", &e))?
+            .id;
+        self.containers.push(id.clone());
+        self.docker
+            .start_container(&id, None)
+            .await
+            .map_err(|e| self.trouble("starting a container", &e))?;
+        Ok(id)
+    }
+
+    async fn address(&self, id: &str) -> Result<Ipv4Addr, LaneError> {
+        let seen = self
+            .docker
+            .inspect_container(id, None)
+            .await
+            .map_err(|e| self.trouble("looking at a container", &e))?;
+        seen.network_settings
+            .and_then(|n| n.networks)
+            .and_then(|n| n.into_values().next())
+            .and_then(|n| n.ip_address)
+            .and_then(|a| a.parse().ok())
+            .ok_or_else(|| LaneError::Failed("a container got no address".into()))
+    }
+
+    /// Waits until the shaper answers, or has ended.
+    async fn ready(&self, host: Host) -> Result<(), LaneError> {
+        let id = self.sidecar(host);
+        let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(20);
+        loop {
+            let seen = exec(&self.docker, id, &["cfn", "link", "show"]).await;
+            match seen {
+                Ok(o) if o.status == 0 => return Ok(()),
+                _ if tokio::time::Instant::now() > deadline => {
+                    let why = seen.map_or_else(|e| e.to_string(), |o| o.stderr);
+                    return Err(LaneError::Failed(format!(
+                        "the shaper does not come up: {} {}",
+                        why.trim(),
+                        self.log(id).await
+                    )));
+                }
+                Err(e) if self.ended(id).await => {
+                    return Err(LaneError::Failed(format!(
+                        "the shaper ended: {} ({e})",
+                        self.log(id).await
+                    )));
+                }
+                _ => tokio::time::sleep(std::time::Duration::from_millis(100)).await,
+            }
+        }
+    }
+
+    async fn ended(&self, id: &str) -> bool {
+        let seen = self.docker.inspect_container(id, None).await.ok();
+        seen.and_then(|s| s.state).and_then(|s| s.running) == Some(false)
+    }
+
+    async fn log(&self, id: &str) -> String {
+        use futures::StreamExt;
+        let options = bollard::query_parameters::LogsOptionsBuilder::new()
+            .stdout(true)
+            .stderr(true)
+            .build();
+        let chunks: Vec<_> = self.docker.logs(id, Some(options)).collect().await;
+        let text: Vec<String> = chunks.into_iter().flatten().map(|c| c.to_string()).collect();
+        text.concat().trim().to_owned()
+    }
+
+    fn sidecar(&self, host: Host) -> &str {
+        &self.containers[host as usize * 2 + 1]
+    }
+
+    fn host(&self, host: Host) -> &str {
+        &self.containers[host as usize * 2]
+    }
+
+    /// Its address.
+    pub(crate) fn address_of(&self, host: Host) -> Ipv4Addr {
+        self.addresses[host as usize]
+    }
+
+    /// Tells a host's shaper what to do.
+    pub(crate) async fn set(&self, host: Host, config: &ShapeConfig) -> Result<Seen, LaneError> {
+        let text = serde_json::to_string(config).map_err(|e| LaneError::Failed(e.to_string()))?;
+        parse(exec(&self.docker, self.sidecar(host), &["cfn", "link", "set", &text]).await?)
+    }
+
+    /// What a host's shaper did.
+    pub(crate) async fn show(&self, host: Host) -> Result<Seen, LaneError> {
+        parse(exec(&self.docker, self.sidecar(host), &["cfn", "link", "show"]).await?)
+    }
+
+    /// What the near host measures.
+    pub(crate) async fn measure(&self, amount: probe::Amount) -> Result<probe::Seen, LaneError> {
+        let text = serde_json::to_string(&amount).map_err(|e| LaneError::Failed(e.to_string()))?;
+        let to = self.address_of(Host::Far).to_string();
+        parse(
+            exec(
+                &self.docker,
+                self.host(Host::Near),
+                &["cfn", "link", "probe", &to, &text],
+            )
+            .await?,
+        )
+    }
+
+    /// Removes everything that was made.
+    pub(crate) async fn down(&self) {
+        for id in self.containers.iter().rev() {
+            let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
+            let _ = self.docker.remove_container(id, Some(options)).await;
+        }
+        let _ = self.docker.remove_network(&self.name).await;
+    }
+
+    fn trouble(&self, doing: &str, e: &bollard::errors::Error) -> LaneError {
+        if let bollard::errors::Error::DockerResponseServerError {
+            status_code: 404,
+            message,
+        } = e
+            && message.contains("o such image")
+        {
+            return LaneError::Environment {
+                what: format!("{doing}: there is no image {}", self.means.image),
+                cure: "build it: ci/images; or name another with iproute2 and iptables, and use this program in it: \
+                       --image IMAGE --mount"
+                    .into(),
+            };
+        }
+        LaneError::Failed(format!("{doing}: {e}"))
+    }
+}
+
+fn parse<T: serde::de::DeserializeOwned>(o: Output) -> Result<T, LaneError> {
+    if o.status != 0 {
+        return Err(LaneError::Failed(o.stderr.trim().to_owned()));
+    }
+    serde_json::from_str(&o.stdout).map_err(|e| LaneError::Failed(format!("{e} in {:?}", o.stdout)))
+}
+
+/// The addresses of both, by site name, as a [`super::Links`] wants them.
+pub(crate) fn sites(pair: &Pair) -> BTreeMap<String, Vec<super::Cidr>> {
+    [("near", Host::Near), ("far", Host::Far)]
+        .into_iter()
+        .map(|(n, h)| (n.to_owned(), vec![super::Cidr::new(pair.address_of(h), 32)]))
+        .collect()
+}
