@@ -140,7 +140,7 @@ spec:
     - {name: east, role: edge}
     - {name: west, role: edge}
   links:
-    - {between: [hub, east], latency: 5ms, latencyVariation: 1ms, throughputUl: 10Mbps, throughputDl: 20Mbps}
+    - {between: [hub, east], latency: 5ms, latencyVariation: 1ms, throughputUl: 10Mbit/s, throughputDl: 20Mbit/s}
     - {between: [east, west], latency: 3ms, packetLoss: 1%}
   clusters:
     - {name: hub, role: hub, site: hub, nodes: []}
