@@ -1,6 +1,7 @@
 //! Writes while the hub is gone: answered from the disk, held, and sent in order when it is back.
 
 use http::{Method, Request, StatusCode, header};
+use http_body_util::BodyExt;
 use kube::client::Body;
 use serde_json::{Value, json};
 use tower::Service;
@@ -129,8 +130,9 @@ async fn send_all(proxy: &Proxy) -> Result<(), StoreError> {
     }
 }
 
-/// Sends one write. What the hub refuses (the object is gone, or somebody else wrote since) is dropped: the node
-/// learns the truth from its watches. `false` when the hub did not answer.
+/// Sends one write. What the hub refuses (the object is gone, somebody else wrote since, it cannot do it) is dropped:
+/// the node learns the truth from its watches, and says again what it wants. `false` when the hub did not answer, or
+/// cannot answer now.
 async fn send(proxy: &Proxy, write: &Held) -> bool {
     let method = Method::from_bytes(write.method.as_bytes()).unwrap_or(Method::POST);
     let mut request = Request::builder().method(method).uri(&write.uri);
@@ -146,10 +148,24 @@ async fn send(proxy: &Proxy, write: &Held) -> bool {
     let answer = proxy.upstream.clone().call(request);
     match tokio::time::timeout(proxy.link.patience(), answer).await {
         Ok(Ok(r)) => {
-            if !r.status().is_success() {
-                tracing::debug!("{}: held {} {}: {}", proxy.node, write.method, write.uri, r.status());
+            let status = r.status();
+            let later = matches!(
+                status,
+                StatusCode::TOO_MANY_REQUESTS
+                    | StatusCode::BAD_GATEWAY
+                    | StatusCode::SERVICE_UNAVAILABLE
+                    | StatusCode::GATEWAY_TIMEOUT
+            );
+            if status.is_server_error() {
+                let body = r.into_body().collect().await.map(http_body_util::Collected::to_bytes);
+                let said = body
+                    .map(|b| String::from_utf8_lossy(&b).into_owned())
+                    .unwrap_or_default();
+                tracing::warn!("{}: held {} {}: {status}: {said}", proxy.node, write.method, write.uri);
+            } else if !status.is_success() {
+                tracing::info!("{}: held {} {}: {status}", proxy.node, write.method, write.uri);
             }
-            !r.status().is_server_error() && r.status() != StatusCode::TOO_MANY_REQUESTS
+            !later
         }
         _ => false,
     }

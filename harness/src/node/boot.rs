@@ -61,7 +61,7 @@ async fn node(role: Role, flags: Flags, clock: &dyn Clock) -> Result<(), NodeErr
     }
     // Written again by the edge agent when it serves.
     let _ = fs::remove_file(kubelet::edge_ca());
-    let machine = machine(&of).await;
+    let machine = machine(&of).await?;
     let c = certificates(&of, &machine.ip.to_string(), &host, clock.now())?;
     let made = plan::plan(&of, &machine, &c)?;
     identity(&of)?;
@@ -107,21 +107,30 @@ async fn node(role: Role, flags: Flags, clock: &dyn Clock) -> Result<(), NodeErr
     Ok(())
 }
 
-/// What the machine is, as soon as it has an address.
-async fn machine(of: &Checked) -> Machine {
+/// What the machine is, as soon as it has an address. One that starts again while its network is away has the address
+/// that it had.
+async fn machine(of: &Checked) -> Result<Machine, NodeError> {
+    let kept = format!("{STATE}/agent/address");
     let ip = loop {
         let own = command(&["ip", "-j", "-4", "address"]).unwrap_or_default();
-        let found = network::interface(&own).and_then(|i| i.address.parse().ok());
+        let found = network::interface(&own).map(|i| i.address);
+        let found = found.or_else(|| fs::read_to_string(&kept).ok());
+        let found = found.and_then(|a| a.trim().parse().ok());
         if let Some(ip) = of.flags.node_ip.or(found) {
             break ip;
         }
         tokio::time::sleep(AGAIN).await;
     };
-    Machine {
+    write(&File {
+        path: kept,
+        text: format!("{ip}\n"),
+        mode: 0o644,
+    })?;
+    Ok(Machine {
         ip,
         resolv_conf: fs::read_to_string("/etc/resolv.conf").unwrap_or_default(),
         registries: fs::read_to_string("/etc/rancher/k3s/registries.yaml").ok(),
-    }
+    })
 }
 
 /// What must be the same after a restart.
@@ -205,7 +214,17 @@ async fn import(says: Arc<Supervisor>) {
         for archive in archives {
             let (of, path) = (says.clone(), archive.clone());
             let done = tokio::task::spawn_blocking(move || {
-                command(&["ctr", "-n", "k8s.io", "images", "import", "--local", &path])
+                // Unpacked when a pod needs it: most nodes run few of the images.
+                command(&[
+                    "ctr",
+                    "-n",
+                    "k8s.io",
+                    "images",
+                    "import",
+                    "--local",
+                    "--no-unpack",
+                    &path,
+                ])
             })
             .await;
             match done {
