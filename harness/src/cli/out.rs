@@ -7,6 +7,17 @@ pub fn line(text: &str) {
     let _ = writeln!(std::io::stdout().lock(), "{text}");
 }
 
+/// Prints many lines at once.
+pub fn lines(list: &[String]) {
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    for l in list {
+        if writeln!(out, "{l}").is_err() {
+            return;
+        }
+    }
+    let _ = out.flush();
+}
+
 /// A table with aligned columns.
 #[must_use]
 pub fn table(rows: &[Vec<String>]) -> String {
