@@ -137,6 +137,21 @@ pub struct ClusterAffinityTerm {
     /// Its clusters.
     #[serde(flatten)]
     pub affinity: ClusterAffinity,
+    /// Where the replicas go that do not fit into them, tier by tier; for a division by room.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub overflow_affinities: Vec<OverflowAffinityTerm>,
+}
+
+/// A tier that takes what the tiers before it have no room for.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct OverflowAffinityTerm {
+    /// Name of the tier.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub affinity_name: Option<String>,
+    /// Its clusters.
+    #[serde(flatten)]
+    pub affinity: ClusterAffinity,
 }
 
 /// Requirements on provider, region and zone.

@@ -94,8 +94,8 @@ fn zones_match<'z>(r: &NodeSelectorRequirement, zones: impl Iterator<Item = &'z 
     let mut zones = zones.peekable();
     let some = zones.peek().is_some();
     match r.operator.as_str() {
-        // Every zone of the cluster must be allowed, not just one.
-        "In" => some && zones.all(listed),
+        // One zone that is allowed is enough.
+        "In" => zones.any(listed),
         "NotIn" => !zones.any(listed),
         "Exists" => some,
         "DoesNotExist" => !some,

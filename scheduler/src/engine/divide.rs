@@ -213,6 +213,7 @@ pub(super) fn by_static_weights(
 }
 
 /// What a division by room starts from.
+#[derive(Clone, Copy)]
 pub(super) struct Dynamic<'a> {
     pub fleet: &'a Fleet,
     pub candidates: &'a [Candidate<'a>],
@@ -225,6 +226,39 @@ pub(super) struct Dynamic<'a> {
 }
 
 impl Dynamic<'_> {
+    /// Fills the affinity group, then tier by tier what takes the rest. What was put into a later tier comes back when the
+    /// ones before have room again.
+    pub(super) fn by_tier(&self) -> Result<Vec<TargetCluster>, ScheduleError> {
+        if self.candidates.iter().all(|c| c.tier == 0) {
+            return self.divide();
+        }
+        let tiers: BTreeSet<u8> = self.candidates.iter().map(|c| c.tier).collect();
+        let mut left = i64::from(self.replicas);
+        let mut all = Vec::new();
+        for tier in tiers {
+            let members: Vec<Candidate<'_>> = self.candidates.iter().filter(|c| c.tier == tier).cloned().collect();
+            let room = members
+                .iter()
+                .fold(0_i64, |sum, c| sum.saturating_add(c.available.max(0)));
+            let take = room.min(left);
+            if take > 0 {
+                let part = Dynamic {
+                    candidates: &members,
+                    replicas: i32::try_from(take).unwrap_or(i32::MAX),
+                    ..*self
+                };
+                all.extend(part.divide()?);
+                left -= take;
+            }
+        }
+        if left > 0 {
+            return Err(ScheduleError::Unschedulable(
+                "failed to assign replicas: Clusters available replicas are not enough to schedule".to_owned(),
+            ));
+        }
+        Ok(all)
+    }
+
     /// By room: keeps the last result and splits only the difference, unless `fresh`.
     pub(super) fn divide(&self) -> Result<Vec<TargetCluster>, ScheduleError> {
         let scheduled = self.scheduled();

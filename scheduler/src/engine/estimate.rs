@@ -153,7 +153,7 @@ impl Models {
     }
 
     /// Replicas that fit; `None` when the model does not know a requested resource.
-    fn replicas(&self, requests: &Requests) -> Option<i64> {
+    pub(super) fn replicas(&self, requests: &Requests) -> Option<i64> {
         let mut first = 0;
         for (key, want) in &requests.amounts {
             let Some(grade) = self.minimums.get(key)?.iter().position(|m| m >= want) else {

@@ -2,7 +2,7 @@
 //! (`pkg/scheduler/framework/plugins`); `Accelerator` and `LatencyBudget` are CFN's.
 
 use cfn_api::cfn::AcceleratorRequirement;
-use cfn_api::karmada::policy::{ClusterAffinity, Placement};
+use cfn_api::karmada::policy::{ClusterAffinity, OverflowAffinityTerm, Placement};
 use k8s_openapi::api::core::v1::{Taint, Toleration};
 
 use super::affinity::{cluster_matches, narrow};
@@ -37,6 +37,18 @@ pub(super) fn affinity<'a>(placement: &'a Placement, group: Option<&str>) -> Opt
     })
 }
 
+/// The tiers that take what does not fit into the named group.
+pub(super) fn overflow<'a>(placement: &'a Placement, group: Option<&str>) -> &'a [OverflowAffinityTerm] {
+    if placement.cluster_affinity.is_some() {
+        return &[];
+    }
+    let term = placement
+        .cluster_affinities
+        .iter()
+        .find(|t| Some(t.affinity_name.as_str()) == group);
+    term.map(|t| t.overflow_affinities.as_slice()).unwrap_or_default()
+}
+
 /// The first plugin that refuses `member`, if any.
 pub(super) fn filter(
     request: &Request<'_>,
@@ -58,7 +70,10 @@ pub(super) fn filter(
             format!("cluster(s) had untolerated taint {{{}}}", taint_text(t)),
         );
     }
-    if affinity(placement, group).is_some_and(|a| !cluster_matches(&member.cluster, a)) {
+    let mut tiers = overflow(placement, group).iter();
+    if affinity(placement, group).is_some_and(|a| !cluster_matches(&member.cluster, a))
+        && !tiers.any(|t| cluster_matches(&member.cluster, &t.affinity))
+    {
         return refuse(
             "ClusterAffinity",
             "cluster(s) did not match the placement cluster affinity constraint",
@@ -113,7 +128,14 @@ pub(super) fn eligible(fleet: &Fleet, request: &Request<'_>, placement: &Placeme
     }
     bits.without(&tainted);
     if let Some(a) = affinity(placement, group) {
-        narrow(fleet, a, &mut bits);
+        let mut meant = bits.clone();
+        narrow(fleet, a, &mut meant);
+        for t in overflow(placement, group) {
+            let mut more = bits.clone();
+            narrow(fleet, &t.affinity, &mut more);
+            meant.or(&more);
+        }
+        bits = meant;
     }
     for c in &placement.spread_constraints {
         spread::narrow(c, index, &mut bits);
@@ -145,6 +167,25 @@ pub(super) fn eligible(fleet: &Fleet, request: &Request<'_>, placement: &Placeme
         }
     }
     bits
+}
+
+/// The tier of each member by slot: 0 in the group itself; empty where there is only that.
+pub(super) fn tiers(fleet: &Fleet, placement: &Placement, group: Option<&str>) -> Vec<u8> {
+    let terms = overflow(placement, group);
+    if terms.is_empty() {
+        return Vec::new();
+    }
+    let mut tier = vec![u8::MAX; fleet.slots()];
+    let own = affinity(placement, group).into_iter();
+    for (i, a) in (0_u8..).zip(own.chain(terms.iter().map(|t| &t.affinity))) {
+        let mut bits = fleet.index().live.clone();
+        narrow(fleet, a, &mut bits);
+        for slot in bits.iter() {
+            let t = &mut tier[slot as usize];
+            *t = (*t).min(i);
+        }
+    }
+    tier
 }
 
 /// Whether a taint keeps new replicas away from whom does not tolerate it.

@@ -13,6 +13,7 @@ mod fleet;
 mod latency;
 mod nearest;
 pub mod ocm;
+pub mod parts;
 pub mod quantity;
 mod spread;
 
@@ -209,8 +210,8 @@ fn candidates<'f>(
         .collect();
     used.sort_by_key(|(slot, _)| *slot);
     used.dedup_by_key(|(slot, _)| *slot);
-    let somewhere = spec.clusters.iter().any(|t| t.replicas > 0);
     let estimator = Estimator::new(fleet, requests);
+    let tiers = filter::tiers(fleet, placement, group);
     let order = &fleet.index().order;
     let mut list = Vec::with_capacity(bits.count());
     for slot in bits.iter() {
@@ -221,7 +222,7 @@ fn candidates<'f>(
             used.binary_search_by_key(&slot, |(s, _)| *s).ok().map(|i| used[i].1)
         };
         // ClusterLocality: 100 where the resource already is; ClusterAffinity scores nothing.
-        let score = if somewhere && has.is_some() { 100 } else { 0 };
+        let score = if has.is_some() { 100 } else { 0 };
         let mut allocatable = if spec.replicas <= 0 {
             i64::from(i32::MAX)
         } else {
@@ -231,14 +232,16 @@ fn candidates<'f>(
             allocatable = allocatable.min((*n).max(0));
         }
         let available = allocatable.saturating_add(has.unwrap_or(0).max(0));
-        list.push(Candidate::new(
+        let candidate = Candidate {
             member,
+            rank: 0,
             slot,
             score,
+            tier: tiers.get(slot as usize).copied().unwrap_or(0),
             allocatable,
             available,
-            order[slot as usize],
-        ));
+        };
+        list.push(candidate.ranked(order[slot as usize]));
     }
     list
 }
@@ -383,5 +386,5 @@ fn place<'f>(
         fresh,
         descending,
     }
-    .divide()
+    .by_tier()
 }

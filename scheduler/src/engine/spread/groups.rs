@@ -10,7 +10,7 @@ use super::limit;
 
 /// Clusters with the same value of what is spread over.
 #[derive(Debug, Clone)]
-pub(super) struct Group {
+pub(in crate::engine) struct Group {
     pub name: String,
     pub weight: i64,
     /// Positions in the list of candidates, best first.
@@ -32,7 +32,7 @@ const CELLS: usize = 64 << 20;
 /// The combination of `min` to `max` groups with at least `target` clusters and the highest sum of weights; more
 /// clusters break ties, then the order of discovery. A combination that is enough grows no further. Of a combination
 /// that begins like the winner and is enough by itself, the shortest wins.
-pub(super) fn best_groups(mut groups: Vec<Group>, min: i64, max: i64, target: i64) -> Option<Vec<Group>> {
+pub(in crate::engine) fn best_groups(mut groups: Vec<Group>, min: i64, max: i64, target: i64) -> Option<Vec<Group>> {
     groups.sort_by(|a, b| (a.size(), Reverse(a.weight), &a.name).cmp(&(b.size(), Reverse(b.weight), &b.name)));
     let rule = Rule {
         min: usize::try_from(min).unwrap_or(0),

@@ -14,7 +14,7 @@ use cfn_api::karmada::policy::{
 use super::ScheduleError;
 use super::affinity::zones;
 use super::fleet::{Bits, Index, Member, Posting};
-use groups::{Group, best_groups};
+pub(super) use groups::{Group, best_groups};
 
 /// A cluster that passed the filters.
 #[derive(Debug, Clone)]
@@ -24,32 +24,24 @@ pub(super) struct Candidate<'a> {
     pub rank: u128,
     pub slot: u32,
     pub score: i32,
+    /// 0 in the affinity group itself, then the tiers that take what does not fit.
+    pub tier: u8,
     /// Replicas it has room for.
     pub allocatable: i64,
     /// The same plus what the binding already has there.
     pub available: i64,
 }
 
+/// Most room that makes a difference in the ranking.
+const ROOM: i64 = (1 << 55) - 1;
+
 impl<'a> Candidate<'a> {
-    /// Ranked by score, then room, then `order` of names.
-    pub(super) fn new(
-        member: &'a Arc<Member>,
-        slot: u32,
-        score: i32,
-        allocatable: i64,
-        available: i64,
-        order: u64,
-    ) -> Self {
-        let room = u64::try_from(i64::MAX - available.max(0)).unwrap_or(0);
-        let high = u64::from(score <= 0) << 63 | room;
-        Self {
-            member,
-            rank: u128::from(high) << 64 | u128::from(order),
-            slot,
-            score,
-            allocatable,
-            available,
-        }
+    /// Ranked by tier, score, then room, then `order` of names.
+    pub(super) fn ranked(mut self, order: u64) -> Self {
+        let room = u64::try_from(ROOM - self.available.clamp(0, ROOM)).unwrap_or(0);
+        let high = u64::from(self.tier) << 56 | u64::from(self.score <= 0) << 55 | room;
+        self.rank = u128::from(high) << 64 | u128::from(order);
+        self
     }
 
     pub(super) fn name(&self) -> &str {
@@ -255,6 +247,15 @@ impl<'a> Grouping<'a> {
         }
     }
 
+    /// What a member lacks, in the filter's word.
+    fn property(self) -> String {
+        if matches!(self, Self::Zone) {
+            "zones".into()
+        } else {
+            self.word()
+        }
+    }
+
     /// Whether a member has a value of this.
     fn has(self, member: &Member) -> bool {
         let given = |s: Option<&String>| s.is_some_and(|s| !s.is_empty());
@@ -297,7 +298,7 @@ impl<'a> Grouping<'a> {
 /// Whether a member has what the constraint groups by; else what it lacks.
 pub(super) fn lacks(constraint: &SpreadConstraint, member: &Member) -> Option<String> {
     let grouping = Grouping::of(constraint)?;
-    (!grouping.has(member)).then(|| grouping.word())
+    (!grouping.has(member)).then(|| grouping.property())
 }
 
 /// Leaves in `bits` the members that do not [`lacks`].
@@ -359,6 +360,17 @@ fn by_group<'a>(
             grouping.word()
         )));
     }
+    pick(groups, constraint, cluster, all)
+}
+
+/// The clusters of the best groups.
+pub(super) fn pick<'a>(
+    groups: Vec<Group>,
+    constraint: &SpreadConstraint,
+    cluster: Option<&SpreadConstraint>,
+    all: &[Candidate<'a>],
+) -> Result<Vec<Candidate<'a>>, ScheduleError> {
+    let want = cluster.map_or(0, |c| c.min_groups);
     let chosen = best_groups(groups, constraint.min_groups, constraint.max_groups, want).ok_or_else(|| {
         ScheduleError::other("the number of clusters is less than the cluster spreadConstraint.MinGroups")
     })?;
@@ -400,7 +412,7 @@ fn by_group<'a>(
 const WEIGHT_UNIT: i64 = 1000;
 
 /// How good a group is (`calcGroupScore`). `members` are best first.
-fn group_score(
+pub(super) fn group_score(
     members: &[u32],
     all: &[Candidate<'_>],
     replicas: i64,
