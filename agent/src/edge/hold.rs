@@ -156,14 +156,19 @@ async fn send(proxy: &Proxy, write: &Held) -> bool {
                     | StatusCode::SERVICE_UNAVAILABLE
                     | StatusCode::GATEWAY_TIMEOUT
             );
-            if status.is_server_error() {
+            if !status.is_success() {
                 let body = r.into_body().collect().await.map(http_body_util::Collected::to_bytes);
-                let said = body
-                    .map(|b| String::from_utf8_lossy(&b).into_owned())
+                let said: Value = body
+                    .ok()
+                    .and_then(|b| serde_json::from_slice(&b).ok())
                     .unwrap_or_default();
-                tracing::warn!("{}: held {} {}: {status}: {said}", proxy.node, write.method, write.uri);
-            } else if !status.is_success() {
-                tracing::info!("{}: held {} {}: {status}", proxy.node, write.method, write.uri);
+                tracing::info!(
+                    "{}: held {} {}: {status}: {}",
+                    proxy.node,
+                    write.method,
+                    write.uri,
+                    said["message"]
+                );
             }
             !later
         }

@@ -14,11 +14,11 @@ pub fn kind(content_type: Option<&str>) -> Option<bool> {
     }
 }
 
-/// Applies `patch` to `object`. A strategic merge merges lists of maps by their usual keys (`type`, `name`, `ip`,
-/// `uid`); of its directives `$patch: delete` and `$patch: replace` are followed, orders are not kept.
+/// Applies `patch` to `object`. A strategic merge merges those lists whose items have a key ([`list_key`]) and replaces others;
+/// of its directives `$patch: delete` and `$patch: replace` are followed, orders are not kept.
 pub fn apply(object: &mut Value, patch: &Value, strategic: bool) {
     if strategic {
-        merge_strategic(object, patch)
+        merge_strategic(object, patch, "")
     } else {
         merge(object, patch)
     }
@@ -43,7 +43,8 @@ fn merge(target: &mut Value, patch: &Value) {
     }
 }
 
-fn merge_strategic(target: &mut Value, patch: &Value) {
+/// `field` holds what is merged.
+fn merge_strategic(target: &mut Value, patch: &Value, field: &str) {
     match patch {
         Value::Object(patch) => {
             if !target.is_object() {
@@ -54,13 +55,13 @@ fn merge_strategic(target: &mut Value, patch: &Value) {
                 if v.is_null() {
                     map.remove(k);
                 } else {
-                    merge_strategic(map.entry(k.clone()).or_insert(Value::Null), v);
+                    merge_strategic(map.entry(k.clone()).or_insert(Value::Null), v, k);
                 }
             }
         }
         Value::Array(items) => {
             let (said, items): (Vec<&Value>, Vec<&Value>) = items.iter().partition(|i| *i == &replace());
-            let Some(key) = list_key(&items) else {
+            let Some(key) = list_key(field) else {
                 *target = items.into_iter().cloned().collect();
                 return;
             };
@@ -73,10 +74,10 @@ fn merge_strategic(target: &mut Value, patch: &Value) {
                 match (at, item["$patch"] == "delete") {
                     (Some(i), true) => drop(list.remove(i)),
                     (None, true) => {}
-                    (Some(i), false) => merge_strategic(&mut list[i], item),
+                    (Some(i), false) => merge_strategic(&mut list[i], item, ""),
                     (None, false) => {
                         let mut new = Value::Null;
-                        merge_strategic(&mut new, item);
+                        merge_strategic(&mut new, item, "");
                         list.push(new);
                     }
                 }
@@ -91,34 +92,38 @@ fn merge_strategic(target: &mut Value, patch: &Value) {
 /// only the first has, and the API server refuses a patch whose lists and orders disagree.
 #[must_use]
 pub fn combine(first: &Value, second: &Value, strategic: bool) -> Value {
+    both(first, second, strategic, "")
+}
+
+fn both(first: &Value, second: &Value, strategic: bool, field: &str) -> Value {
     match (first, second) {
         (Value::Object(a), Value::Object(b)) => {
             let ordered = |k: &str| strategic && k.starts_with("$setElementOrder/");
-            let mut both = a.clone();
-            both.retain(|k, _| !ordered(k));
+            let mut made = a.clone();
+            made.retain(|k, _| !ordered(k));
             for (k, v) in b.iter().filter(|(k, _)| !ordered(k)) {
-                let value = match both.get(k) {
-                    Some(old) if !k.starts_with('$') => combine(old, v, strategic),
+                let value = match made.get(k) {
+                    Some(old) if !k.starts_with('$') => both(old, v, strategic, k),
                     _ => v.clone(),
                 };
-                both.insert(k.clone(), value);
+                made.insert(k.clone(), value);
             }
-            Value::Object(both)
+            Value::Object(made)
         }
         (Value::Array(a), Value::Array(b)) if strategic && !b.contains(&replace()) => {
-            let Some(key) = list_key(&b.iter().collect::<Vec<_>>()) else {
+            let Some(key) = list_key(field) else {
                 return second.clone();
             };
-            let mut both = a.clone();
+            let mut made = a.clone();
             for item in b {
-                match both.iter_mut().find(|o| o[key] == item[key]) {
+                match made.iter_mut().find(|o| o[key] == item[key]) {
                     // What the first deletes and the second makes anew is made from nothing.
                     Some(old) if item["$patch"] == "delete" || old["$patch"] == "delete" => *old = item.clone(),
-                    Some(old) => *old = combine(old, item, strategic),
-                    None => both.push(item.clone()),
+                    Some(old) => *old = both(old, item, strategic, ""),
+                    None => made.push(item.clone()),
                 }
             }
-            Value::Array(both)
+            Value::Array(made)
         }
         _ => second.clone(),
     }
@@ -128,10 +133,29 @@ fn replace() -> Value {
     serde_json::json!({"$patch": "replace"})
 }
 
-fn list_key(items: &[&Value]) -> Option<&'static str> {
-    ["type", "name", "ip", "uid"]
-        .into_iter()
-        .find(|k| !items.is_empty() && items.iter().all(|i| i[*k].is_string()))
+/// The key of the items of `field`, where the API merges them: the `patchMergeKey` of k8s.io/api core/v1 and meta/v1
+/// (v0.36), of what a node writes. Others, such as a pod's containerStatuses, are replaced.
+fn list_key(field: &str) -> Option<&'static str> {
+    Some(match field {
+        "conditions" | "addresses" => "type",
+        "podIPs" | "hostIPs" | "hostAliases" => "ip",
+        "ownerReferences" => "uid",
+        "containers"
+        | "initContainers"
+        | "ephemeralContainers"
+        | "volumes"
+        | "env"
+        | "secrets"
+        | "imagePullSecrets"
+        | "resourceClaims"
+        | "resourceClaimStatuses"
+        | "allocatedResourcesStatus"
+        | "schedulingGates" => "name",
+        "volumeMounts" => "mountPath",
+        "volumeDevices" => "devicePath",
+        "topologySpreadConstraints" => "topologyKey",
+        _ => return None,
+    })
 }
 
 #[cfg(test)]
@@ -154,25 +178,28 @@ mod tests {
     }
     #[test]
     fn directives() {
-        let start = json!({"status": {"conditions": [{"type": "A", "x": 1}, {"type": "B"}], "l": [{"name": "n"}]}});
+        let start = json!({"status": {"conditions": [{"type": "A", "x": 1}, {"type": "B"}], "podIPs": [{"ip": "n"}]}});
         let mut o = start.clone();
         let patch = json!({"status": {"conditions": [{"type": "A", "$patch": "delete"}, {"type": "Z", "$patch": "delete"}],
-            "l": [{"$patch": "replace"}, {"name": "m"}]}});
+            "podIPs": [{"$patch": "replace"}, {"ip": "m"}]}});
         apply(&mut o, &patch, true);
         assert_eq!(
             o,
-            json!({"status": {"conditions": [{"type": "B"}], "l": [{"name": "m"}]}})
+            json!({"status": {"conditions": [{"type": "B"}], "podIPs": [{"ip": "m"}]}})
         );
     }
 
     #[test]
     fn one_patch_does_what_two_do() {
-        let start = json!({"status": {"phase": "Pending", "x": 1, "conditions": [{"type": "A", "s": "F"}, {"type": "B"}], "atomic": [1]}});
+        let start = json!({"status": {"phase": "Pending", "x": 1, "conditions": [{"type": "A", "s": "F"}, {"type": "B"}], "atomic": [1],
+            "containerStatuses": [{"name": "c", "state": {"waiting": {}}}]}});
         let patches = [
-            json!({"metadata": {"uid": "u"}, "status": {"phase": "Running", "x": null}}),
+            json!({"metadata": {"uid": "u"}, "status": {"phase": "Running", "x": null,
+                "containerStatuses": [{"name": "c", "state": {"terminated": {}}}]}}),
             json!({"metadata": {"uid": "u"}, "status": {"$setElementOrder/conditions": [{"type": "A"}, {"type": "B"}, {"type": "C"}],
                 "conditions": [{"type": "A", "s": "T"}, {"type": "C"}]}}),
-            json!({"status": {"conditions": [{"type": "A", "t": 3}, {"type": "B", "$patch": "delete"}], "atomic": [2, 3]}}),
+            json!({"status": {"conditions": [{"type": "A", "t": 3}, {"type": "B", "$patch": "delete"}], "atomic": [2, 3],
+                "containerStatuses": [{"name": "c", "state": {"running": {}}}]}}),
             json!({"status": {"x": 2, "conditions": [{"type": "B", "new": true}]}}),
         ];
         for strategic in [true, false] {

@@ -186,6 +186,7 @@ impl EdgeAgent {
             store: self.store.clone(),
             link: link.clone(),
             node: o.node.clone(),
+            told: std::sync::Mutex::default(),
         });
         let handler = {
             let proxy = proxy.clone();

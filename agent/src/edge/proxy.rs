@@ -1,6 +1,7 @@
 //! The proxy: through to the hub while it is there, from the disk when it is not.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use cfn_net::client::{Answer, HttpClient};
@@ -27,6 +28,8 @@ pub struct Proxy {
     pub link: Link,
     /// The node, for logs.
     pub node: String,
+    /// Lists that were last told from the disk: what they hold may be what the hub never accepted.
+    pub told: Mutex<BTreeSet<String>>,
 }
 
 impl Proxy {
@@ -125,7 +128,10 @@ impl Proxy {
         }
         Ok(match asked.verb {
             Verb::List => match self.store.list(&asked.list_key())? {
-                Some(list) => answer::object(StatusCode::OK, &list),
+                Some(list) => {
+                    self.tell(&asked.list_key(), true);
+                    answer::object(StatusCode::OK, &list)
+                }
                 None => answer::unavailable(&asked.list_key()),
             },
             _ => match self.store.object(&asked.object_path())? {
@@ -133,6 +139,16 @@ impl Proxy {
                 None => answer::unavailable(&asked.object_path()),
             },
         })
+    }
+
+    /// Notes whether a list was told from the disk; whether it was so before.
+    pub(super) fn tell(&self, key: &str, from_disk: bool) -> bool {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if from_disk {
+            !told.insert(key.to_owned())
+        } else {
+            told.remove(key)
+        }
     }
 
     fn keep(&self, asked: &Asked, status: StatusCode, body: &Bytes) -> Result<(), StoreError> {
@@ -146,7 +162,10 @@ impl Proxy {
             return Ok(());
         };
         match asked.verb {
-            Verb::List if value["items"].is_array() => self.store.keep_list(&asked.list_key(), &value),
+            Verb::List if value["items"].is_array() => {
+                self.tell(&asked.list_key(), false);
+                self.store.keep_list(&asked.list_key(), &value)
+            }
             Verb::Get if value["metadata"]["name"].is_string() => self.store.keep_object(&asked.object_path(), &value),
             _ => Ok(()),
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{StreamExt, stream};
-use http::{HeaderMap, Method, Response, Uri, header};
+use http::{HeaderMap, Method, Response, StatusCode, Uri, header};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 use serde_json::{Value, json};
@@ -29,6 +29,18 @@ impl Proxy {
         headers: &HeaderMap,
     ) -> Result<Response<AnyBody>, StoreError> {
         let mut state = self.link.follow();
+        let key = asked.list_key();
+        if self.link.state() != LinkState::Offline && self.tell(&key, false) && asked.since == Since::Revision {
+            // What the node saw last came from the disk, with its own writes in it. It shall list anew, after what was
+            // held is with the hub.
+            let sent = state.wait_for(|s| *s == LinkState::Online);
+            let _ = tokio::time::timeout(self.link.patience(), sent).await;
+            return Ok(answer::failure(
+                StatusCode::GONE,
+                "Expired",
+                "the hub is back: what was told from this node's disk may differ",
+            ));
+        }
         if self.link.state() != LinkState::Offline
             && let Some(response) = self.ask(&Method::GET, uri, headers, Bytes::new()).await
         {
@@ -51,11 +63,13 @@ impl Proxy {
                 BodyExt::boxed_unsync(StreamBody::new(frames)),
             ));
         }
-        let list = self.store.list(&asked.list_key())?;
+        // Also one that goes on from a revision: by now the node may have been told its own writes.
+        self.tell(&key, true);
+        let list = self.store.list(&key)?;
         let first = match (asked.since, list) {
             (Since::Revision, _) | (Since::Now, None) => String::new(),
             (since, Some(list)) => kept(&list, since == Since::List),
-            (Since::List, None) => return Ok(answer::unavailable(&asked.list_key())),
+            (Since::List, None) => return Ok(answer::unavailable(&key)),
         };
         // Nothing changes while the hub is gone; the stream ends when it is back, and the kubelet asks it.
         let seconds = asked.seconds;

@@ -88,13 +88,8 @@ mod linux {
         }
     }
 
-    /// The first process of the container prepares it and starts this again.
-    fn prepared() -> bool {
-        std::env::var_os(node::PREPARED).is_some()
-    }
-
     pub fn start(role: Role, flags: Flags) -> Result<(), CliError> {
-        if prepared() {
+        if node::prepared().map_err(failed)? {
             return node::run(role, flags, &SystemClock).map_err(failed);
         }
         let capacity = flags.cfn_capacity;
@@ -116,7 +111,7 @@ mod linux {
 
     /// Waits for kubeadm's stand-in to say what this node shall be.
     pub fn kind() -> Result<(), CliError> {
-        if !prepared() {
+        if !node::prepared().map_err(failed)? {
             return first(None);
         }
         out::line(kind::READY);

@@ -15,7 +15,22 @@ use super::capacity::{self, Capacity};
 use super::{NodeError, RUN};
 
 /// Set for the child: the preamble was done.
-pub const PREPARED: &str = "CFN_NODE_PREPARED";
+const PREPARED: &str = "CFN_NODE_PREPARED";
+
+/// Whether the first process of the container has prepared it and started this one. Then signals are no longer blocked
+/// as they are in the first process, neither here nor in what is started from here.
+///
+/// # Errors
+/// When the kernel refuses (never).
+pub fn prepared() -> Result<bool, NodeError> {
+    if std::env::var_os(PREPARED).is_none() {
+        return Ok(false);
+    }
+    SigSet::empty()
+        .thread_set_mask()
+        .map_err(|e| refused("unblocking signals", e))?;
+    Ok(true)
+}
 
 /// Does the preamble, then is the first process until the node ends; returns its exit status.
 ///
@@ -30,7 +45,7 @@ pub fn first_process(capacity: Option<Capacity>) -> Result<i32, NodeError> {
     if let Some(c) = capacity {
         pretend(c)?;
     }
-    // Signals wait from here on; the child gets an empty mask (std does that).
+    // Signals wait from here on, in the child too, until it says otherwise.
     let mut watched = SigSet::empty();
     for s in [Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT, Signal::SIGQUIT] {
         watched.add(s);
@@ -147,7 +162,7 @@ fn cgroups() -> Result<(), NodeError> {
 /// The version 1 hierarchies in a `/proc/self/cgroup`.
 fn hierarchies(own: &str) -> Vec<&str> {
     own.lines()
-        .filter_map(|l| l.splitn(3, ':').nth(1))
+        .filter_map(|l| l.split(':').nth(1))
         .filter(|h| !h.is_empty())
         .collect()
 }

@@ -32,7 +32,7 @@ mod supervise;
 #[cfg(target_os = "linux")]
 pub use boot::{hostname, run};
 #[cfg(target_os = "linux")]
-pub use init::{PREPARED, first_process};
+pub use init::{first_process, prepared};
 
 use std::path::PathBuf;
 
