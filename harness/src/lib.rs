@@ -3,7 +3,9 @@
 
 pub mod bundled;
 pub mod cli;
+pub mod doctor;
 pub mod evidence;
+pub mod fault;
 pub mod input;
 pub mod lane;
 pub mod link;

@@ -101,9 +101,13 @@ async fn cluster(dir: &Path, name: &str, hub: bool) -> (Process, String, Client)
     let process = Process::start(dir, name, &args);
     let mut client = None;
     until("a cluster", async || {
-        let Ok(k) = kube::config::Kubeconfig::read_from(&path) else { return false };
+        let Ok(k) = kube::config::Kubeconfig::read_from(&path) else {
+            return false;
+        };
         let options = kube::config::KubeConfigOptions::default();
-        let Ok(config) = kube::Config::from_custom_kubeconfig(k, &options).await else { return false };
+        let Ok(config) = kube::Config::from_custom_kubeconfig(k, &options).await else {
+            return false;
+        };
         client = Client::try_from(config).ok();
         client.is_some()
     })
@@ -154,7 +158,9 @@ async fn http(port: u16, path: &str) -> Option<(u16, String)> {
     let (mut text, mut buffer) = (String::new(), [0; 4096]);
     let whole = |t: &str| {
         let (head, body) = t.split_once("\r\n\r\n")?;
-        let length = head.lines().find_map(|l| l.to_lowercase().strip_prefix("content-length: ").map(str::to_owned))?;
+        let length = head
+            .lines()
+            .find_map(|l| l.to_lowercase().strip_prefix("content-length: ").map(str::to_owned))?;
         (body.len() >= length.parse().ok()?).then_some(())
     };
     while whole(&text).is_none() {
@@ -193,8 +199,17 @@ async fn scheduler_and_agent_from_joining_to_leaving() {
         d,
         "scheduler",
         &[
-            "scheduler", "--kubeconfig", &hub_file, "--auto-approve", "--timers", "fast", "--leader-elect",
-            "--health-listen", &health[0], "--log-format", "json",
+            "scheduler",
+            "--kubeconfig",
+            &hub_file,
+            "--auto-approve",
+            "--timers",
+            "fast",
+            "--leader-elect",
+            "--health-listen",
+            &health[0],
+            "--log-format",
+            "json",
         ],
     );
     until("the scheduler is ready", async || is(ports[0], "/readyz", 200).await).await;
@@ -202,9 +217,25 @@ async fn scheduler_and_agent_from_joining_to_leaving() {
     let token = bootstrap(&hub, &hub_file, &bootstrap_file).await;
     let state = d.join("state");
     let agent_args = [
-        "agent", "--hub-kubeconfig", bootstrap_file.to_str().unwrap(), "--member-kubeconfig", &member_file,
-        "--cluster", "one", "--site", "here", "--cluster-provider", "lab", "--cluster-labels", "level=edge",
-        "--state", state.to_str().unwrap(), "--timers", "fast", "--health-listen", &health[1],
+        "agent",
+        "--hub-kubeconfig",
+        bootstrap_file.to_str().unwrap(),
+        "--member-kubeconfig",
+        &member_file,
+        "--cluster",
+        "one",
+        "--site",
+        "here",
+        "--cluster-provider",
+        "lab",
+        "--cluster-labels",
+        "level=edge",
+        "--state",
+        state.to_str().unwrap(),
+        "--timers",
+        "fast",
+        "--health-listen",
+        &health[1],
     ];
     let mut agent = Process::with_env(d, "agent", &agent_args, &[("CFN_LOG", "debug")]);
     until("the agent is ready", async || is(ports[1], "/readyz", 200).await).await;
@@ -257,12 +288,30 @@ async fn scheduler_and_agent_from_joining_to_leaving() {
 
     // Another replica waits for its turn, and takes over from one that ends.
     let leases: Api<Lease> = Api::namespaced(hub.clone(), CFN_NAMESPACE);
-    let leader = async || leases.get("cfn-scheduler").await.unwrap().spec.unwrap().holder_identity.unwrap();
+    let leader = async || {
+        leases
+            .get("cfn-scheduler")
+            .await
+            .unwrap()
+            .spec
+            .unwrap()
+            .holder_identity
+            .unwrap()
+    };
     let first = leader().await;
     let mut second = Process::start(
         d,
         "scheduler-2",
-        &["scheduler", "--kubeconfig", &hub_file, "--timers", "fast", "--leader-elect", "--leader-elect-retry-period", "100ms"],
+        &[
+            "scheduler",
+            "--kubeconfig",
+            &hub_file,
+            "--timers",
+            "fast",
+            "--leader-elect",
+            "--leader-elect-retry-period",
+            "100ms",
+        ],
     );
     assert!(scheduler.terminate().await.success(), "{}", scheduler.said());
     until("the second leads", async || {
@@ -272,14 +321,23 @@ async fn scheduler_and_agent_from_joining_to_leaving() {
     .await;
     for line in scheduler.said().lines() {
         let v: Result<Value, _> = serde_json::from_str(line);
-        assert!(v.is_ok_and(|v| v["level"].is_string()), "a line of the log is no JSON: {line}");
+        assert!(
+            v.is_ok_and(|v| v["level"].is_string()),
+            "a line of the log is no JSON: {line}"
+        );
     }
 
     // A member that was removed on the hub leaves, with what the hub had placed there, and has to ask again.
-    clusters.delete("one", &kube::api::DeleteParams::default()).await.unwrap();
+    clusters
+        .delete("one", &kube::api::DeleteParams::default())
+        .await
+        .unwrap();
     assert!(agent.end().await.success(), "{}", agent.said());
     assert!(!state.join("agent.key").exists());
-    until("nothing of the hub's is left", async || there.get_opt("web").await.unwrap().is_none()).await;
+    until("nothing of the hub's is left", async || {
+        there.get_opt("web").await.unwrap().is_none()
+    })
+    .await;
     assert!(second.terminate().await.success(), "{}", second.said());
 }
 
@@ -294,7 +352,11 @@ async fn clients_and_services() {
         d,
         "echo",
         &["workload", "echo", "--listen", "127.0.0.1", "--health-listen", &health],
-        &[("PORT", &port_text), ("CFN_SERVICE_TIME", "20ms"), ("CFN_PLACE", "one/node-1")],
+        &[
+            ("PORT", &port_text),
+            ("CFN_SERVICE_TIME", "20ms"),
+            ("CFN_PLACE", "one/node-1"),
+        ],
     );
     until("the service is ready", async || is(h, "/readyz", 200).await).await;
     let (_, answer) = http(p, "/").await.unwrap();
@@ -321,7 +383,10 @@ async fn clients_and_services() {
     // Nobody listens at the second: a failure is data.
     assert_eq!(by_server, BTreeMap::from([("127.0.0.1", 2), ("127.0.0.2", 0)]));
     assert!(echo.terminate().await.success());
-    let wrong = Command::new(env!("CARGO_BIN_EXE_cfn")).args(["client", "load", "{}"]).output().unwrap();
+    let wrong = Command::new(env!("CARGO_BIN_EXE_cfn"))
+        .args(["client", "load", "{}"])
+        .output()
+        .unwrap();
     assert_eq!(wrong.status.code(), Some(2), "{wrong:?}");
 }
 
@@ -338,8 +403,17 @@ async fn the_edge_agent_listens_where_it_is_told() {
         d,
         "edge",
         &[
-            "edge", "--kubeconfig", &file, "--node", "node-1", "--store", store.to_str().unwrap(), "--listen", &listen,
-            "--ca-file", ca.to_str().unwrap(),
+            "edge",
+            "--kubeconfig",
+            &file,
+            "--node",
+            "node-1",
+            "--store",
+            store.to_str().unwrap(),
+            "--listen",
+            &listen,
+            "--ca-file",
+            ca.to_str().unwrap(),
         ],
     );
     until("the CA is written", async || ca.exists()).await;
@@ -357,7 +431,17 @@ async fn the_edge_agent_listens_where_it_is_told() {
     let mut other = Process::start(
         d,
         "other",
-        &["edge", "--kubeconfig", &file, "--node", "node-1", "--store", store.to_str().unwrap(), "--listen", "127.0.0.1:0"],
+        &[
+            "edge",
+            "--kubeconfig",
+            &file,
+            "--node",
+            "node-1",
+            "--store",
+            store.to_str().unwrap(),
+            "--listen",
+            "127.0.0.1:0",
+        ],
     );
     assert_eq!(other.end().await.code(), Some(3), "{}", other.said());
     assert!(other.said().contains("cure:"), "{}", other.said());

@@ -5,9 +5,11 @@ mod client;
 mod completion;
 mod component;
 mod doctor;
-mod manifests;
+#[cfg(target_os = "linux")]
+mod fault;
 #[cfg(target_os = "linux")]
 mod link;
+mod manifests;
 mod node;
 mod out;
 mod progress;
@@ -74,6 +76,10 @@ enum Command {
     Report(report::Args),
     /// Say what this machine can do, and what would help where it cannot
     Doctor(doctor::Args),
+    /// Break the host this runs in, until it is ended
+    #[cfg(target_os = "linux")]
+    #[command(hide = true)]
+    Fault(fault::Args),
     /// The links between containers
     #[cfg(target_os = "linux")]
     Link(link::Args),
@@ -176,6 +182,8 @@ pub fn main() -> ExitCode {
         Command::Node(a) => node::main(a),
         Command::Report(a) => report::main(&a),
         Command::Doctor(a) => doctor::main(&a),
+        #[cfg(target_os = "linux")]
+        Command::Fault(a) => fault::main(&a),
         #[cfg(target_os = "linux")]
         Command::Link(a) => link::main(a),
         Command::Completion(a) => completion::main(&a),

@@ -217,7 +217,6 @@ mod tests {
             assert_eq!(Said::read(&output).unwrap(), [Said::Exchange(e)], "{line}");
         }
         assert!(Said::read("{\"other\": 1}").is_err());
-        {
-        }
+        {}
     }
 }

@@ -21,10 +21,13 @@ pub struct ShapeConfig {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Rule {
-    /// The site's name: it identifies the rule when the config changes.
+    /// The site's name: with `to` it identifies the rule when the config changes.
     pub site: String,
     /// Its source addresses: hosts and pods.
     pub from: Vec<Cidr>,
+    /// Only what goes to these of the host's addresses; empty: all. For who has addresses at several sites.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub to: Vec<Cidr>,
     /// The links on the way, each of which delays, rates and loses.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub hops: Vec<Hop>,
@@ -42,6 +45,28 @@ fn is_zero(n: &u64) -> bool {
 }
 
 impl Rule {
+    /// What identifies it: `site`, or `site to 10.7.2.0/24`.
+    #[must_use]
+    pub fn key(&self) -> String {
+        if self.to.is_empty() {
+            return self.site.clone();
+        }
+        let to: Vec<String> = self.to.iter().map(ToString::to_string).collect();
+        format!("{} to {}", self.site, to.join(","))
+    }
+
+    /// Each source with each destination; none: any.
+    pub fn ways(&self) -> impl Iterator<Item = (Cidr, Option<Cidr>)> {
+        let to: Vec<Option<Cidr>> = if self.to.is_empty() {
+            vec![None]
+        } else {
+            self.to.iter().copied().map(Some).collect()
+        };
+        self.from
+            .iter()
+            .flat_map(move |f| to.clone().into_iter().map(move |t| (*f, t)))
+    }
+
     /// Whether packets need to be held at all.
     #[must_use]
     pub fn shapes(&self) -> bool {

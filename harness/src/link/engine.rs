@@ -183,7 +183,7 @@ struct Queue {
 impl Queue {
     fn new(assignment: Assignment) -> Self {
         Self {
-            dice: Dice::new(assignment.seed, &format!("link {}", assignment.rule.site)),
+            dice: Dice::new(assignment.seed, &format!("link {}", assignment.rule.key())),
             assignment,
             lines: Lines::default(),
             waiting: VecDeque::new(),

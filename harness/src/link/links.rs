@@ -98,6 +98,7 @@ impl Links {
                 Rule {
                     site: from.clone(),
                     from: cidrs.clone(),
+                    to: Vec::new(),
                     hops,
                     cut,
                     resets: resets

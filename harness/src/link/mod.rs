@@ -18,7 +18,7 @@ mod nfqueue;
 #[cfg(target_os = "linux")]
 mod packets;
 #[cfg(target_os = "linux")]
-mod pair;
+pub mod pair;
 #[cfg(target_os = "linux")]
 pub mod probe;
 #[cfg(target_os = "linux")]

@@ -22,25 +22,31 @@ pub struct Means {
 }
 
 /// Two hosts, and a shaper beside each.
-pub(crate) struct Pair {
+pub struct Pair {
     docker: Docker,
     name: String,
     means: Means,
     /// Containers, to be removed in reverse.
     containers: Vec<String>,
     addresses: [Ipv4Addr; 2],
+    gateway: Ipv4Addr,
 }
 
 /// Which of the two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Host {
+pub enum Host {
+    /// The one that measures.
     Near = 0,
+    /// The one that answers.
     Far = 1,
 }
 
 impl Pair {
     /// Brings both up; what was made is gone again when that fails.
-    pub(crate) async fn up(docker: Docker, means: Means) -> Result<Self, LaneError> {
+    ///
+    /// # Errors
+    /// The daemon refuses, the image is not there, or the shapers do not come up.
+    pub async fn up(docker: Docker, means: Means) -> Result<Self, LaneError> {
         let name = format!("cfn-measure-{}", std::process::id());
         let mut pair = Self {
             docker,
@@ -48,6 +54,7 @@ impl Pair {
             means,
             containers: Vec::new(),
             addresses: [Ipv4Addr::UNSPECIFIED; 2],
+            gateway: Ipv4Addr::UNSPECIFIED,
         };
         match pair.start().await {
             Ok(()) => Ok(pair),
@@ -79,7 +86,7 @@ impl Pair {
             .map_err(|e| self.trouble("making a network", &e))?;
         for (i, host) in ["near", "far"].into_iter().enumerate() {
             let id = self.run(host, &["link", "answer"], &self.name.clone(), &[]).await?;
-            self.addresses[i] = self.address(&id).await?;
+            (self.addresses[i], self.gateway) = self.address(&id).await?;
             let network = format!("container:{id}");
             let sidecar = format!("{host}-links");
             self.run(&sidecar, &["link", "shape"], &network, &super::CAPABILITIES)
@@ -129,7 +136,8 @@ impl Pair {
         Ok(id)
     }
 
-    async fn address(&self, id: &str) -> Result<Ipv4Addr, LaneError> {
+    /// Its address, and this machine's on its network.
+    async fn address(&self, id: &str) -> Result<(Ipv4Addr, Ipv4Addr), LaneError> {
         let seen = self
             .docker
             .inspect_container(id, None)
@@ -138,8 +146,7 @@ impl Pair {
         seen.network_settings
             .and_then(|n| n.networks)
             .and_then(|n| n.into_values().next())
-            .and_then(|n| n.ip_address)
-            .and_then(|a| a.parse().ok())
+            .and_then(|n| Some((n.ip_address?.parse().ok()?, n.gateway?.parse().ok()?)))
             .ok_or_else(|| LaneError::Failed("a container got no address".into()))
     }
 
@@ -195,23 +202,39 @@ impl Pair {
     }
 
     /// Its address.
-    pub(crate) fn address_of(&self, host: Host) -> Ipv4Addr {
+    #[must_use]
+    pub fn address_of(&self, host: Host) -> Ipv4Addr {
         self.addresses[host as usize]
     }
 
+    /// This machine's address as both see it.
+    #[must_use]
+    pub fn gateway(&self) -> Ipv4Addr {
+        self.gateway
+    }
+
     /// Tells a host's shaper what to do.
-    pub(crate) async fn set(&self, host: Host, config: &ShapeConfig) -> Result<Seen, LaneError> {
+    ///
+    /// # Errors
+    /// It could not do so.
+    pub async fn set(&self, host: Host, config: &ShapeConfig) -> Result<Seen, LaneError> {
         let text = serde_json::to_string(config).map_err(|e| LaneError::Failed(e.to_string()))?;
         parse(exec(&self.docker, self.sidecar(host), &["cfn", "link", "set", &text]).await?)
     }
 
     /// What a host's shaper did.
-    pub(crate) async fn show(&self, host: Host) -> Result<Seen, LaneError> {
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub async fn show(&self, host: Host) -> Result<Seen, LaneError> {
         parse(exec(&self.docker, self.sidecar(host), &["cfn", "link", "show"]).await?)
     }
 
     /// What the near host measures.
-    pub(crate) async fn measure(&self, amount: probe::Amount) -> Result<probe::Seen, LaneError> {
+    ///
+    /// # Errors
+    /// The far host does not answer.
+    pub async fn measure(&self, amount: probe::Amount) -> Result<probe::Seen, LaneError> {
         let text = serde_json::to_string(&amount).map_err(|e| LaneError::Failed(e.to_string()))?;
         let to = self.address_of(Host::Far).to_string();
         parse(
@@ -225,7 +248,7 @@ impl Pair {
     }
 
     /// Removes everything that was made.
-    pub(crate) async fn down(&self) {
+    pub async fn down(&self) {
         for id in self.containers.iter().rev() {
             let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
             let _ = self.docker.remove_container(id, Some(options)).await;
@@ -259,7 +282,8 @@ fn parse<T: serde::de::DeserializeOwned>(o: Output) -> Result<T, LaneError> {
 }
 
 /// The addresses of both, by site name, as a [`super::Links`] wants them.
-pub(crate) fn sites(pair: &Pair) -> BTreeMap<String, Vec<super::Cidr>> {
+#[must_use]
+pub fn sites(pair: &Pair) -> BTreeMap<String, Vec<super::Cidr>> {
     [("near", Host::Near), ("far", Host::Far)]
         .into_iter()
         .map(|(n, h)| (n.to_owned(), vec![super::Cidr::new(pair.address_of(h), 32)]))

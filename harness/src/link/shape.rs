@@ -7,8 +7,8 @@ use cfn_net::Seed;
 use serde::{Deserialize, Serialize};
 
 use super::engine::{Assignment, Counts, Engine};
-use super::tables::{self, Tables};
-use super::{Cidr, Rule, ShapeConfig};
+use super::tables::{self, Tables, Way};
+use super::{Rule, ShapeConfig};
 
 /// Our queues' numbers begin here: away from those that others count from zero.
 const FIRST_QUEUE: u16 = 7000;
@@ -25,7 +25,7 @@ pub struct Seen {
     pub tables: String,
     /// What it was told.
     pub config: ShapeConfig,
-    /// What happened, by site.
+    /// What happened, by rule.
     pub counts: BTreeMap<String, Counts>,
 }
 
@@ -34,21 +34,21 @@ pub(crate) struct Shaper {
     engine: Engine,
     tables: Tables,
     config: ShapeConfig,
-    /// The queue of each site, kept while the shaper lives.
+    /// The queue of each rule, kept while the shaper lives.
     queues: BTreeMap<String, u16>,
 }
 
 /// Which sites' connections are to be reset by going from one config to another: a rule that is new resets nothing.
-fn to_reset(before: &ShapeConfig, after: &ShapeConfig) -> Vec<Cidr> {
+fn to_reset(before: &ShapeConfig, after: &ShapeConfig) -> Vec<Way> {
     after
         .rules
         .iter()
-        .filter(|r| before.rules.iter().any(|b| b.site == r.site && b.resets < r.resets))
-        .flat_map(|r| r.from.iter().copied())
+        .filter(|r| before.rules.iter().any(|b| b.key() == r.key() && b.resets < r.resets))
+        .flat_map(Rule::ways)
         .collect()
 }
 
-/// A queue for every rule that holds packets: the one that its site had, or the next free one.
+/// A queue for every rule that holds packets: the one that it had, or the next free one.
 fn assign(config: &ShapeConfig, queues: &mut BTreeMap<String, u16>) -> Vec<Assignment> {
     config
         .rules
@@ -57,7 +57,7 @@ fn assign(config: &ShapeConfig, queues: &mut BTreeMap<String, u16>) -> Vec<Assig
         .map(|r| {
             let next = queues.values().max().map_or(FIRST_QUEUE, |q| q + 1);
             Assignment {
-                queue: *queues.entry(r.site.clone()).or_insert(next),
+                queue: *queues.entry(r.key()).or_insert(next),
                 seed: Seed(config.seed),
                 rule: r.clone(),
             }
@@ -78,14 +78,14 @@ impl Shaper {
     }
 
     /// Does as `config` says from now on; which connections are to be reset (see [`Shaper::resets`]).
-    pub(crate) fn set(&mut self, config: ShapeConfig) -> io::Result<Vec<Cidr>> {
+    pub(crate) fn set(&mut self, config: ShapeConfig) -> io::Result<Vec<Way>> {
         let assignments = assign(&config, &mut self.queues);
         let keep: Vec<u16> = assignments.iter().map(|a| a.queue).collect();
         let queued: Vec<(&Rule, Option<u16>)> = config
             .rules
             .iter()
             .map(|r| {
-                let a = assignments.iter().find(|a| a.rule.site == r.site);
+                let a = assignments.iter().find(|a| a.rule.key() == r.key());
                 (r, a.map(|a| a.queue))
             })
             .collect();
@@ -99,9 +99,9 @@ impl Shaper {
     }
 
     /// Resets connections with these addresses, or (none) ends doing so: segments are answered with a reset in between.
-    pub(crate) fn resets(&self, from: &[Cidr]) -> io::Result<()> {
-        self.tables.set_resets(from)?;
-        tables::reset_sockets(from);
+    pub(crate) fn resets(&self, ways: &[Way]) -> io::Result<()> {
+        self.tables.set_resets(ways)?;
+        tables::reset_sockets(ways);
         Ok(())
     }
 
@@ -131,6 +131,7 @@ impl Shaper {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::link::Cidr;
     use cfn_net::way::Hop;
 
     fn rule(site: &str, latency: f64) -> Rule {
@@ -165,6 +166,17 @@ mod tests {
     }
 
     #[test]
+    fn rules_for_different_addresses_of_the_host_have_queues_of_their_own() {
+        let to = |address: &str| Rule {
+            to: vec![address.parse().unwrap()],
+            ..rule("a", 1.0)
+        };
+        let mut queues = BTreeMap::new();
+        let all = assign(&config(vec![to("10.1.0.1"), to("10.2.0.1")]), &mut queues);
+        assert_eq!((all[0].queue, all[1].queue), (7000, 7001));
+    }
+
+    #[test]
     fn what_was_reset_once_more_is_reset() {
         let with = |site: &str, resets| Rule {
             resets,
@@ -172,7 +184,7 @@ mod tests {
         };
         let before = config(vec![with("a", 1), with("b", 1)]);
         let after = config(vec![with("a", 2), with("b", 1), with("c", 5)]);
-        assert_eq!(to_reset(&before, &after), rule("a", 1.0).from);
+        assert_eq!(to_reset(&before, &after), [(rule("a", 1.0).from[0], None)]);
         assert!(to_reset(&ShapeConfig::default(), &after).is_empty());
     }
 }

@@ -13,6 +13,9 @@ const RESET_CHAIN: &str = "CFN-RESET";
 /// Programs that change tables: the machine's choice first.
 const PROGRAMS: [&str; 3] = ["iptables", "iptables-legacy", "iptables-nft"];
 
+/// From where, and to which of this host's addresses (none: any).
+pub(crate) type Way = (Cidr, Option<Cidr>);
+
 /// A rule and the queue that serves it.
 pub(crate) type Queued<'a> = (&'a Rule, Option<u16>);
 
@@ -26,21 +29,30 @@ pub(crate) fn mangle(rules: &[Queued<'_>]) -> String {
             Some(q) => format!("NFQUEUE --queue-num {q} --queue-bypass"),
             None => continue,
         };
-        for c in &r.from {
-            let _ = writeln!(out, "-A {CHAIN} -s {c} -j {target}");
+        for way in r.ways() {
+            let _ = writeln!(out, "-A {CHAIN} {} -j {target}", matching(way));
         }
     }
     out.push_str("COMMIT\n");
     out
 }
 
+/// What goes from there to here.
+fn matching((from, to): Way) -> String {
+    match to {
+        None => format!("-s {from}"),
+        Some(to) => format!("-s {from} -d {to}"),
+    }
+}
+
 /// Table filter: segments of connections that are there (no SYN) are answered with a reset.
-pub(crate) fn filter(resets: &[Cidr]) -> String {
+pub(crate) fn filter(resets: &[Way]) -> String {
     let mut out = format!("*filter\n:{RESET_CHAIN} - [0:0]\n");
-    for c in resets {
+    for way in resets {
         let _ = writeln!(
             out,
-            "-A {RESET_CHAIN} -s {c} -p tcp --tcp-flags SYN NONE -j REJECT --reject-with tcp-reset"
+            "-A {RESET_CHAIN} {} -p tcp --tcp-flags SYN NONE -j REJECT --reject-with tcp-reset",
+            matching(*way)
         );
     }
     out.push_str("COMMIT\n");
@@ -110,8 +122,8 @@ impl Tables {
     }
 
     /// Sets whose connections are reset.
-    pub(crate) fn set_resets(&self, from: &[Cidr]) -> io::Result<()> {
-        self.restore(&filter(from))
+    pub(crate) fn set_resets(&self, ways: &[Way]) -> io::Result<()> {
+        self.restore(&filter(ways))
     }
 
     /// Takes everything of ours away.
@@ -149,12 +161,14 @@ impl Tables {
 
 /// Resets the sockets of this network namespace that are connected to these addresses (`ss --kill`): both ends learn
 /// it at once. Where the kernel cannot (CONFIG_INET_DIAG_DESTROY), the next segment does it.
-pub(crate) fn reset_sockets(from: &[Cidr]) {
-    for c in from {
-        let _ = Command::new("ss")
-            .args(["--no-header", "--tcp", "--kill", "dst", &c.to_string()])
-            .stdin(Stdio::null())
-            .output();
+pub(crate) fn reset_sockets(ways: &[Way]) {
+    for (from, to) in ways {
+        let mut command = Command::new("ss");
+        command.args(["--no-header", "--tcp", "--kill", "dst", &from.to_string()]);
+        if let Some(to) = to {
+            command.args(["src", &to.to_string()]);
+        }
+        let _ = command.stdin(Stdio::null()).output();
     }
 }
 
@@ -177,20 +191,23 @@ mod tests {
             cut,
             ..Rule::default()
         };
+        let mut here = rule(&["10.9.4.0/24"], false);
+        here.to = vec!["10.9.0.7/32".parse().unwrap()];
         let (east, west, near) = (
             rule(&["10.9.1.0/24", "10.9.129.0/24"], false),
             rule(&["10.9.2.0/24"], true),
             rule(&["10.9.3.0/24"], false),
         );
-        insta::assert_snapshot!(mangle(&[(&east, Some(101)), (&west, Some(102)), (&near, None)]), @r"
+        insta::assert_snapshot!(mangle(&[(&east, Some(101)), (&west, Some(102)), (&near, None), (&here, Some(103))]), @r"
         *mangle
         :CFN-LINK - [0:0]
         -A CFN-LINK -s 10.9.1.0/24 -j NFQUEUE --queue-num 101 --queue-bypass
         -A CFN-LINK -s 10.9.129.0/24 -j NFQUEUE --queue-num 101 --queue-bypass
         -A CFN-LINK -s 10.9.2.0/24 -j DROP
+        -A CFN-LINK -s 10.9.4.0/24 -d 10.9.0.7/32 -j NFQUEUE --queue-num 103 --queue-bypass
         COMMIT
         ");
-        insta::assert_snapshot!(filter(&west.from), @r"
+        insta::assert_snapshot!(filter(&west.ways().collect::<Vec<_>>()), @r"
         *filter
         :CFN-RESET - [0:0]
         -A CFN-RESET -s 10.9.2.0/24 -p tcp --tcp-flags SYN NONE -j REJECT --reject-with tcp-reset

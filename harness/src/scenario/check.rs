@@ -412,7 +412,9 @@ impl<'a> Ctx<'a> {
     }
 
     fn fault(&mut self, f: &Fault) {
-        use FaultKind::{Crash, Isolate, Kill, Partition, Reset, Shape, Stop};
+        use FaultKind::{
+            Clock, Crash, FullDisk, Isolate, Kill, Memory, Partition, Pause, Reset, Shape, SlowDisk, Stop,
+        };
         if let Some(n) = &f.node {
             self.node(n);
         }
@@ -439,10 +441,15 @@ impl<'a> Ctx<'a> {
         ];
         let (right, expected) = match f.kind.value {
             Kill => (targets == [false, false, false, false, true], "`component` alone"),
-            Stop | Crash => (
+            Stop | Crash | Pause => (
                 targets == [true, false, false, false, false] || targets == [false, true, false, false, false],
                 "either `node` or `cluster`",
             ),
+            Memory => (
+                targets == [true, false, false, false, false] && f.mib.is_some(),
+                "`node` and `mib`",
+            ),
+            FullDisk | SlowDisk | Clock => (targets == [true, false, false, false, false], "`node` alone"),
             Partition | Reset => (targets == [false, false, false, true, false], "`between` alone"),
             Isolate => (targets == [false, false, true, false, false], "`site` alone"),
             Shape => (

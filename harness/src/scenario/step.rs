@@ -401,10 +401,10 @@ pub enum RunningValue {
 pub struct Fault {
     /// How.
     pub kind: At<FaultKind>,
-    /// A node (crash: the host dies; stop: its kubelet dies, containers go on).
+    /// A node (crash: the host dies; stop: its kubelet dies, containers go on; pause, memory, fulldisk, slowdisk, clock).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node: Option<At<String>>,
-    /// A cluster (crash: control plane, nodes and agent; stop: its control plane).
+    /// A cluster (crash: control plane, nodes and agent; stop: its control plane; pause: all its hosts).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cluster: Option<At<String>>,
     /// A site (isolate).
@@ -422,6 +422,9 @@ pub struct Fault {
     /// What the link does now (shape).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub link: Option<Shape>,
+    /// How much is taken, MiB (memory).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mib: Option<At<u32>>,
 }
 
 /// A link's new behaviour; what is not named stays unshaped.
@@ -470,6 +473,16 @@ pub enum FaultKind {
     Reset,
     /// The link between two sites changes.
     Shape,
+    /// A host (node) or all of a cluster's (cluster) stand still, and go on later as if nothing had been.
+    Pause,
+    /// A host's memory is taken (node, size).
+    Memory,
+    /// A host's disk is full (node).
+    FullDisk,
+    /// A host's disk is slow (node).
+    SlowDisk,
+    /// A host's clock is wrong (node).
+    Clock,
 }
 
 /// Mends what a fault broke.

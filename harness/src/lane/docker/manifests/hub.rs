@@ -16,7 +16,9 @@ pub struct HubAccess {
 impl std::fmt::Debug for HubAccess {
     /// Without the token: it may come into a log.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("HubAccess").field("server", &self.server).finish_non_exhaustive()
+        f.debug_struct("HubAccess")
+            .field("server", &self.server)
+            .finish_non_exhaustive()
     }
 }
 
@@ -41,7 +43,9 @@ pub fn kubeconfig(hub: &HubAccess) -> String {
 #[must_use]
 pub fn is_token(token: &str) -> bool {
     let of = |s: &str, n: usize| s.len() == n && s.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
-    token.split_once('.').is_some_and(|(id, secret)| of(id, 6) && of(secret, 16))
+    token
+        .split_once('.')
+        .is_some_and(|(id, secret)| of(id, 6) && of(secret, 16))
 }
 
 /// The Secret by which the hub knows a bootstrap token; none when the text is none. Whoever has the token belongs to
@@ -92,7 +96,10 @@ mod tests {
             token: "abcdef.0123456789abcdef".into(),
         };
         let k = kube::config::Kubeconfig::from_yaml(&kubeconfig(&hub)).unwrap();
-        assert_eq!(k.clusters[0].cluster.as_ref().unwrap().server.as_deref(), Some("https://10.1.1.1:6443"));
+        assert_eq!(
+            k.clusters[0].cluster.as_ref().unwrap().server.as_deref(),
+            Some("https://10.1.1.1:6443")
+        );
         assert!(!format!("{hub:?}").contains("0123456789"));
     }
 }

@@ -278,16 +278,29 @@ mod tests {
         let holds = |group: &str, resource: &str, verb: &str| {
             role["rules"].as_array().unwrap().iter().any(|r| {
                 let has = |field: &str, want: &str| {
-                    r[field].as_array().is_some_and(|a| a.iter().any(|v| v == want || v == "*"))
+                    r[field]
+                        .as_array()
+                        .is_some_and(|a| a.iter().any(|v| v == want || v == "*"))
                 };
-                has("apiGroups", group) && has("resources", resource) && has("verbs", verb) && r["resourceNames"].is_null()
+                has("apiGroups", group)
+                    && has("resources", resource)
+                    && has("verbs", verb)
+                    && r["resourceNames"].is_null()
             })
         };
         for (group, resource, verbs) in [
-            ("certificates.k8s.io", "certificatesigningrequests", "create get list watch"),
+            (
+                "certificates.k8s.io",
+                "certificatesigningrequests",
+                "create get list watch",
+            ),
             ("cluster.karmada.io", "clusters", "create get list watch update patch"),
             ("cluster.karmada.io", "clusters/status", "get list watch update patch"),
-            ("cfn.akraino.org", "computingmetrics", "create get list watch update patch"),
+            (
+                "cfn.akraino.org",
+                "computingmetrics",
+                "create get list watch update patch",
+            ),
             ("coordination.k8s.io", "leases", "create get list watch update patch"),
             ("work.karmada.io", "works/finalizers", "get list watch update patch"),
             ("", "events", "create patch"),
@@ -297,6 +310,10 @@ mod tests {
                 assert!(holds(group, resource, verb), "{verb} {resource}.{group}");
             }
         }
-        assert!(!holds("", "secrets", "create") && !holds("", "pods", "delete") && !holds("rbac.authorization.k8s.io", "roles", "escalate"));
+        assert!(
+            !holds("", "secrets", "create")
+                && !holds("", "pods", "delete")
+                && !holds("rbac.authorization.k8s.io", "roles", "escalate")
+        );
     }
 }
