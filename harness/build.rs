@@ -24,6 +24,12 @@ fn main() {
     for (name, dir, whole_path, what) in [
         ("TIMERS", here.join("timers"), false, "Timer profiles: name and text."),
         (
+            "FLAVOURS",
+            here.join("flavours"),
+            false,
+            "What clusters in containers are made of: name and text.",
+        ),
+        (
             "TOPOLOGIES",
             here.join("../topologies"),
             false,

@@ -91,6 +91,7 @@ async fn joins_works_and_leaves() {
             seed: SEED.child("agent"),
             timers: AgentTimers::default(),
             state: cfn_agent::cluster::identity::State::Forgotten,
+            autonomy: false,
             ready: None,
         },
         cancel.clone(),

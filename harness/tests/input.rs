@@ -227,6 +227,7 @@ fn schemas_are_published() {
     for (name, text) in [
         ("topology", cfn::cli::schema::topology()),
         ("scenario", cfn::cli::schema::scenario()),
+        ("flavour", cfn::cli::schema::flavour()),
     ] {
         let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../docs/schema/{name}.json"));
         if std::env::var_os("CFN_BLESS").is_some() {

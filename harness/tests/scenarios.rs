@@ -1,13 +1,15 @@
 //! Every bundled scenario as a test: in the simulated lane with its verdicts kept beside it, a few on real sockets
-//! too. `CFN_LANE=local` or `sim` selects one lane; a lane named there runs all scenarios.
+//! too. `CFN_LANE=local`, `sim` or `docker` selects one lane; a lane named there runs all
+//! scenarios.
 
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use cfn::evidence::mask::{FileKind, mask};
 use cfn::evidence::{RunResult, ScenarioResult, Status};
-use cfn::lane::{self, Defects, SchedulerDefect};
+use cfn::lane::docker::Docker;
+use cfn::lane::{self, Defects, Lane, SchedulerDefect};
 use cfn::scenario::run::{Options, run};
 use cfn::scenario::{Base, Overrides, Scenario};
 use cfn::{bundled, input};
@@ -32,7 +34,11 @@ fn execute(path: &str, lane: &str, overrides: &Overrides, defects: Defects) -> R
     // Only the first call installs it.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let lane = lane::by_name(lane).ok_or("no such lane")?;
-    let scenario = read(path, overrides)?;
+    let overrides = Overrides {
+        lane: lane.name().to_owned(),
+        ..overrides.clone()
+    };
+    let scenario = read(path, &overrides)?;
     let dir = tempfile::tempdir()?;
     let options = Options {
         dir: dir.path().join("testbed"),
@@ -97,6 +103,75 @@ fn snapshot(path: &str, result: ScenarioResult) -> Result<(), Failed> {
     outcome.map_err(|_| Failed::from("its verdicts are not those kept beside it (see the .snap.new file)"))
 }
 
+/// Scenarios on real clusters: one after the other, on testbeds that are kept where scenarios allow it.
+struct Containers {
+    lane: Docker,
+    runtime: tokio::runtime::Runtime,
+    turn: Mutex<()>,
+}
+
+impl Containers {
+    /// None where this machine lacks what it needs: the reason.
+    fn start() -> Result<Self, String> {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let flavour = std::env::var("CFN_FLAVOUR").ok();
+        let lane = Docker::new(flavour, Arc::new(|line| eprintln!("  {line}")));
+        let runtime = lane.runtime().map_err(|e| e.to_string())?;
+        runtime.block_on(lane.available()).map_err(|e| e.to_string())?;
+        Ok(Self {
+            lane,
+            runtime,
+            turn: Mutex::default(),
+        })
+    }
+
+    fn passes(&self, path: &str) -> Result<(), Failed> {
+        let _turn = self.turn.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let overrides = Overrides {
+            lane: "docker".into(),
+            ..Overrides::default()
+        };
+        let scenario = read(path, &overrides)?;
+        let dir = tempfile::tempdir()?;
+        let options = Options {
+            dir: dir.path().join("testbed"),
+            defects: Defects::default(),
+            progress: Arc::new(|_| {}),
+            cancel: CancellationToken::new(),
+        };
+        let r = self.runtime.block_on(run(&self.lane, Arc::new(scenario), options));
+        let r = r.map_err(|e| Failed::from(e.to_string()))?;
+        if matches!(r.status(), Status::Failed) {
+            return Err(complaint(&r).into());
+        }
+        Ok(())
+    }
+}
+
+fn in_containers(trials: &mut Vec<Trial>) -> Option<Arc<Containers>> {
+    let containers = Containers::start().map(Arc::new);
+    let mut all: Vec<(String, lane::Isolation, &'static str)> = scenarios()
+        .into_iter()
+        .filter_map(|path| {
+            let s = read(path, &Overrides::default()).ok()?;
+            Some((s.topology.name().to_owned(), s.file.spec.isolation, path))
+        })
+        .collect();
+    // Those that can share a testbed follow each other.
+    all.sort();
+    for (_, _, path) in all {
+        let name = format!("docker::{path}");
+        trials.push(match &containers {
+            Ok(c) => {
+                let c = c.clone();
+                Trial::test(name, move || c.passes(path))
+            }
+            Err(why) => Trial::test(format!("{name} ({why})"), || Ok(())).with_ignored_flag(true),
+        });
+    }
+    containers.ok()
+}
+
 fn scenarios() -> Vec<&'static str> {
     let all = bundled::SCENARIOS.iter();
     all.filter(|(_, t)| t.lines().any(|l| l == "kind: Scenario"))
@@ -105,9 +180,17 @@ fn scenarios() -> Vec<&'static str> {
 }
 
 fn main() {
-    let args = Arguments::from_args();
+    let mut args = Arguments::from_args();
     let chosen = std::env::var("CFN_LANE").ok();
     let mut trials = Vec::new();
+    let containers = match chosen.as_deref() {
+        Some("docker") => {
+            // In order: testbeds are kept from one to the next.
+            args.test_threads = Some(1);
+            in_containers(&mut trials)
+        }
+        _ => None,
+    };
     for path in scenarios() {
         if chosen.as_deref().is_none_or(|l| l == "sim") {
             trials.push(Trial::test(format!("sim::{path}"), move || {
@@ -158,7 +241,11 @@ fn main() {
             }));
         }
     }
-    libtest_mimic::run(&args, trials).exit();
+    let conclusion = libtest_mimic::run(&args, trials);
+    if let Some(c) = containers {
+        c.runtime.block_on(c.lane.finish());
+    }
+    conclusion.exit();
 }
 
 /// A harness that cannot fail shows nothing: a part broken on purpose fails the case that is about it.

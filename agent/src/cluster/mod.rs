@@ -1,5 +1,6 @@
 //! The cluster agent: one per member, beside its API server, reaching out to the hub (Karmada's Pull mode).
 
+pub mod autonomy;
 pub mod execute;
 pub mod feedback;
 pub mod identity;
@@ -54,6 +55,9 @@ pub struct ClusterAgentOptions {
     pub timers: AgentTimers,
     /// Where the identity is kept.
     pub state: identity::State,
+    /// Whether pods on autonomous nodes are told to tolerate that their node is out of sight: for clusters whose own node
+    /// life cycle does not know of autonomy ([`autonomy`]).
+    pub autonomy: bool,
     /// Becomes true when the cluster is registered.
     pub ready: Option<watch::Sender<bool>>,
 }
@@ -148,6 +152,12 @@ pub async fn run(options: ClusterAgentOptions, cancel: CancellationToken) -> Res
     if let Some(ready) = &ctx.options.ready {
         ready.send_replace(true);
     }
+    let autonomy = async {
+        if ctx.options.autonomy {
+            autonomy::run(&ctx).await;
+        }
+        std::future::pending::<()>().await;
+    };
     // Everything below runs as one task: an agent is one unit of concurrency, and its order is its own.
     tokio::select! {
         biased;
@@ -162,6 +172,7 @@ pub async fn run(options: ClusterAgentOptions, cancel: CancellationToken) -> Res
         () = report::run(&ctx) => {}
         () = metric::run(&ctx) => {}
         () = execute::run(&ctx) => {}
+        () = autonomy => {}
     }
     Ok(())
 }

@@ -15,6 +15,8 @@ enum What {
     Server(Box<Flags>),
     /// A node
     Agent(Box<Flags>),
+    /// Print which containers of pods run on this node, as the CRI's JSON does
+    Running,
     /// A node that kind configures
     Kind,
     /// What kind calls of kubeadm
@@ -42,6 +44,7 @@ pub fn main(args: Args) -> Result<(), CliError> {
     match args.what {
         What::Server(flags) => linux::start(Role::Server, *flags),
         What::Agent(flags) => linux::start(Role::Agent, *flags),
+        What::Running => linux::running(),
         What::Kind => linux::kind(),
         What::Kubeadm(k) => linux::kubeadm(&k),
     }
@@ -107,6 +110,15 @@ mod linux {
     struct Line {
         #[command(subcommand)]
         what: super::What,
+    }
+
+    pub fn running() -> Result<(), CliError> {
+        use crate::node::running::{PODS, TASKS, containers};
+        let alive = |pid: u32| std::path::Path::new(&format!("/proc/{pid}")).exists();
+        let list = containers(TASKS.as_ref(), PODS.as_ref(), alive);
+        let list = list.map_err(|e| CliError::io(&format!("reading {TASKS}"), &e))?;
+        out::line(&list.to_string());
+        Ok(())
     }
 
     /// Waits for kubeadm's stand-in to say what this node shall be.

@@ -20,9 +20,12 @@ use crate::topology::{ClusterRole, Topology};
 pub struct Args {
     /// Scenario files or directories, or bundled scenarios by id (CFN-R7-C1) or phase (phase1); all bundled without
     paths: Vec<String>,
-    /// Where testbeds live: local (loopback, real time) or sim (memory, virtual time)
+    /// Where testbeds live: local (loopback, real time), sim (memory, virtual time) or docker (real clusters)
     #[arg(long, env = "CFN_LANE", default_value = "local")]
     lane: String,
+    /// Lane docker: what clusters are made of (k3s, node, kind, external, or a file)
+    #[arg(long, env = "CFN_FLAVOUR")]
+    flavour: Option<String>,
     /// Run on this topology (name or file) instead of each scenario's own
     #[arg(long)]
     topology: Option<String>,
@@ -44,8 +47,9 @@ pub struct Args {
 }
 
 pub fn main(args: Args) -> Result<(), CliError> {
-    let lane = find_lane(&args.lane)?;
+    let lane = find_lane(&args.lane, args.flavour.as_deref())?;
     let overrides = Overrides {
+        lane: lane.name().to_owned(),
         topology: args.topology.clone(),
         timers: args.timers.clone(),
         seed: args.seed,
@@ -68,10 +72,7 @@ pub fn main(args: Args) -> Result<(), CliError> {
     writable(&args.out)?;
     let cancel = CancellationToken::new();
     cancel_on_signal(cancel.clone())?;
-    let jobs = args
-        .jobs
-        .unwrap_or(if lane.name() == "sim" { cores() } else { 6 })
-        .clamp(1, 64);
+    let jobs = args.jobs.unwrap_or_else(|| lane.jobs()).clamp(1, 64);
     #[allow(
         clippy::disallowed_methods,
         reason = "how long the run took, for the person who waited"
@@ -114,11 +115,21 @@ pub fn main(args: Args) -> Result<(), CliError> {
     }
 }
 
-/// The lane of this name.
-pub fn find_lane(name: &str) -> Result<Arc<dyn Lane>, CliError> {
+/// The lane of this name; it tells on stderr what one waits for.
+pub fn find_lane(name: &str, flavour: Option<&str>) -> Result<Arc<dyn Lane>, CliError> {
+    if name == "docker" {
+        return Ok(Arc::new(lane::docker::Docker::new(
+            flavour.map(str::to_owned),
+            Arc::new(|line| eprintln!("  {line}")),
+        )));
+    }
+    if let Some(f) = flavour {
+        let p = Problem::of_file("--flavour", format!("lane {name} has no flavours, such as `{f}`"));
+        return Err(p.expected("--flavour together with --lane docker").into());
+    }
     lane::by_name(name).ok_or_else(|| {
         let p = Problem::of_file("--lane", format!("unknown lane `{name}`"));
-        CliError::Input(p.one_of(name, ["local", "sim"]).into())
+        CliError::Input(p.one_of(name, ["docker", "local", "sim"]).into())
     })
 }
 
@@ -144,7 +155,7 @@ fn writable(dir: &Path) -> Result<(), CliError> {
 /// The command that does it again.
 fn command_line(a: &Args) -> String {
     let mut c = format!("cfn run --lane {}", a.lane);
-    for (flag, v) in [("--topology", &a.topology), ("--timers", &a.timers)] {
+    for (flag, v) in [("--flavour", &a.flavour), ("--topology", &a.topology), ("--timers", &a.timers)] {
         if let Some(v) = v {
             c.push_str(&format!(" {flag} {v}"));
         }
@@ -218,6 +229,14 @@ pub fn run_all(
     let mut order: Vec<(usize, Scenario)> = scenarios.into_iter().enumerate().collect();
     // The longest first, so that none is left for the end.
     order.sort_by_key(|(_, s)| std::cmp::Reverse(driven(s)));
+    // Where testbeds are kept, those that can share one follow each other.
+    let shared = match lane.keeps() {
+        true => {
+            order.sort_by_key(|(_, s)| (s.topology.name().to_owned(), s.timers.profile.clone(), s.file.spec.isolation));
+            Some(lane.runtime().map_err(|e| CliError::io("starting a runtime", &e))?)
+        }
+        false => None,
+    };
     let queue: Mutex<VecDeque<(usize, Scenario)>> = Mutex::new(order.into());
     let results: Mutex<Vec<Option<ScenarioResult>>> = Mutex::new(vec![None; count]);
     let broken: Mutex<Option<CliError>> = Mutex::new(None);
@@ -237,7 +256,7 @@ pub fn run_all(
                         progress: progress.clone(),
                         cancel: cancel.clone(),
                     };
-                    match one(lane, scenario, options) {
+                    match one(lane, shared.as_ref(), scenario, options) {
                         Ok(r) => results.lock().unwrap_or_else(PoisonError::into_inner)[i] = Some(r),
                         Err(e) => {
                             broken.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(e);
@@ -249,6 +268,10 @@ pub fn run_all(
             });
         }
     });
+    if let Some(rt) = shared {
+        rt.block_on(lane.finish());
+        rt.shutdown_timeout(Duration::from_secs(2));
+    }
     let _ = std::fs::remove_dir_all(&scratch);
     match broken.into_inner().unwrap_or_else(PoisonError::into_inner) {
         Some(e) => Err(e),
@@ -275,10 +298,22 @@ fn driven(s: &Scenario) -> Duration {
         .sum()
 }
 
-fn one(lane: &dyn Lane, scenario: Scenario, options: Options) -> Result<ScenarioResult, CliError> {
-    let rt = lane.runtime().map_err(|e| CliError::io("starting a runtime", &e))?;
-    let result = rt.block_on(run(lane, Arc::new(scenario), options));
-    rt.shutdown_timeout(Duration::from_secs(2));
+fn one(
+    lane: &dyn Lane,
+    shared: Option<&tokio::runtime::Runtime>,
+    scenario: Scenario,
+    options: Options,
+) -> Result<ScenarioResult, CliError> {
+    let running = run(lane, Arc::new(scenario), options);
+    let result = match shared {
+        Some(rt) => rt.block_on(running),
+        None => {
+            let rt = lane.runtime().map_err(|e| CliError::io("starting a runtime", &e))?;
+            let result = rt.block_on(running);
+            rt.shutdown_timeout(Duration::from_secs(2));
+            result
+        }
+    };
     result.map_err(|e: LaneError| e.into())
 }
 

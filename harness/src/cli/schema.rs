@@ -12,6 +12,7 @@ pub(super) struct Args {
 enum Kind {
     Topology,
     Scenario,
+    Flavour,
 }
 
 /// The schema of topologies.
@@ -26,6 +27,12 @@ pub fn scenario() -> String {
     pretty(&schemars::schema_for!(crate::scenario::ScenarioFile))
 }
 
+/// The schema of flavours.
+#[must_use]
+pub fn flavour() -> String {
+    pretty(&schemars::schema_for!(crate::lane::docker::flavour::FlavourFile))
+}
+
 fn pretty(s: &schemars::Schema) -> String {
     serde_json::to_string_pretty(s).expect("a schema is JSON") + "\n"
 }
@@ -34,6 +41,7 @@ pub(super) fn main(args: &Args) -> Result<(), CliError> {
     let text = match args.kind {
         Kind::Topology => topology(),
         Kind::Scenario => scenario(),
+        Kind::Flavour => flavour(),
     };
     super::out::line(text.trim_end());
     Ok(())

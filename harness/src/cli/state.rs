@@ -14,6 +14,8 @@ use crate::input::{Problem, nearest};
 pub struct State {
     /// The process that keeps the testbed.
     pub pid: u32,
+    /// Its lane.
+    pub lane: String,
     /// The topology's name.
     pub topology: String,
     /// Timer profile.

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::state::State;
 use super::{CliError, cancel_on_signal, out, run};
-use crate::lane::{Defects, Plan, Testbed};
+use crate::lane::{Defects, Isolation, Plan, Testbed, docker};
 use crate::scenario::find_topology;
 use crate::timers::Timers;
 
@@ -23,6 +23,12 @@ pub struct UpArgs {
     /// A bundled topology's name or a file
     #[arg(default_value = "default")]
     topology: String,
+    /// Where it lives: local (this process) or docker (real clusters)
+    #[arg(long, env = "CFN_LANE", default_value = "local")]
+    lane: String,
+    /// Lane docker: what clusters are made of (k3s, node, kind, external, or a file)
+    #[arg(long, env = "CFN_FLAVOUR")]
+    flavour: Option<String>,
     /// Timer profile (name or file)
     #[arg(long, default_value = "karmada-1.4")]
     timers: String,
@@ -39,6 +45,9 @@ pub struct DownArgs {
     /// The directory that `cfn up` was given
     #[arg(long, default_value = DIR)]
     dir: PathBuf,
+    /// Also remove every container and network that any testbed in Docker has, whoever made it
+    #[arg(long)]
+    all: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -70,8 +79,8 @@ fn runtime() -> Result<tokio::runtime::Runtime, CliError> {
 
 pub fn up(args: UpArgs) -> Result<(), CliError> {
     let (_, topology) = find_topology(&args.topology, None)?;
-    let timers = Timers::find(&args.timers)?;
-    let lane = run::find_lane("local")?;
+    let timers = Timers::find_in(&args.timers, &args.lane)?;
+    let lane = run::find_lane(&args.lane, args.flavour.as_deref())?;
     std::fs::create_dir_all(&args.dir).map_err(|e| CliError::io(&format!("making {}", args.dir.display()), &e))?;
     let dir = args
         .dir
@@ -89,12 +98,14 @@ pub fn up(args: UpArgs) -> Result<(), CliError> {
     let cancel = CancellationToken::new();
     cancel_on_signal(cancel.clone())?;
     let scratch = std::env::temp_dir().join(format!("cfn-{}", std::process::id()));
+    std::fs::create_dir_all(&scratch).map_err(|e| CliError::io(&format!("making {}", scratch.display()), &e))?;
     let plan = Plan {
         topology,
         timers,
         seed: args.seed,
         dir: scratch.join("up"),
         defects: Defects::default(),
+        isolation: Isolation::Testbed,
     };
     let result = rt.block_on(async {
         let testbed = tokio::select! {
@@ -104,7 +115,8 @@ pub fn up(args: UpArgs) -> Result<(), CliError> {
         };
         let done = keep(&testbed, &plan, &dir, &scratch, &cancel).await;
         testbed.controls.down().await;
-        done
+        // Whoever asked waits until its connection is closed.
+        done.map(drop)
     });
     rt.shutdown_timeout(Duration::from_secs(2));
     let _ = std::fs::remove_dir_all(&scratch);
@@ -117,10 +129,11 @@ async fn keep(
     dir: &std::path::Path,
     scratch: &std::path::Path,
     cancel: &CancellationToken,
-) -> Result<(), CliError> {
+) -> Result<Option<UnixStream>, CliError> {
     let control = scratch.join("control");
     let mut state = State {
         pid: std::process::id(),
+        lane: testbed.lane.to_owned(),
         topology: testbed.topology.name().to_owned(),
         timers: plan.timers.profile.clone(),
         seed: plan.seed,
@@ -163,9 +176,7 @@ async fn keep(
         }
     }
     state.remove(dir);
-    // Whoever asked waits until this is closed.
-    drop(asker);
-    Ok(())
+    Ok(asker)
 }
 
 fn write_secret(path: &std::path::Path, text: &str) -> std::io::Result<()> {
@@ -182,32 +193,46 @@ async fn answers(state: &State) -> bool {
 }
 
 pub fn down(args: &DownArgs) -> Result<(), CliError> {
-    let state = State::read(&args.dir)?;
+    let state = match (State::read(&args.dir), args.all) {
+        (Ok(s), _) => Some(s),
+        (Err(_), true) => None,
+        (Err(e), false) => return Err(e),
+    };
     runtime()?.block_on(async {
-        match UnixStream::connect(&state.control).await {
-            Ok(mut s) => {
-                let asked = async {
-                    s.write_all(b"down").await?;
-                    s.shutdown().await?;
-                    let mut rest = Vec::new();
-                    s.read_to_end(&mut rest).await
-                };
-                match tokio::time::timeout(Duration::from_secs(30), asked).await {
-                    Ok(_) => {}
-                    Err(_) => {
-                        return Err(CliError::Environment {
-                            what: format!("process {} does not end", state.pid),
-                            cure: format!("kill {}", state.pid),
-                        });
-                    }
-                }
-            }
-            // Its process is gone already; only files are left.
-            Err(_) => state.remove(&args.dir),
+        if let Some(state) = state {
+            end(&state, &args.dir).await?;
+            out::line(&format!("{} is down", state.topology));
         }
-        out::line(&format!("{} is down", state.topology));
+        if args.all {
+            let removed = docker::remove_all().await?;
+            out::line(&format!("{removed} containers removed"));
+        }
         Ok(())
     })
+}
+
+/// Ends one testbed; of one whose process is gone, what it left.
+async fn end(state: &State, dir: &std::path::Path) -> Result<(), CliError> {
+    let Ok(mut s) = UnixStream::connect(&state.control).await else {
+        if state.lane == "docker" {
+            docker::remove_leftovers().await?;
+        }
+        state.remove(dir);
+        return Ok(());
+    };
+    let asked = async {
+        s.write_all(b"down").await?;
+        s.shutdown().await?;
+        let mut rest = Vec::new();
+        s.read_to_end(&mut rest).await
+    };
+    match tokio::time::timeout(Duration::from_secs(30), asked).await {
+        Ok(_) => Ok(()),
+        Err(_) => Err(CliError::Environment {
+            what: format!("process {} does not end", state.pid),
+            cure: format!("kill {}", state.pid),
+        }),
+    }
 }
 
 async fn client(path: &std::path::Path) -> Result<kube::Client, CliError> {
@@ -232,8 +257,8 @@ pub fn status(args: &StatusArgs) -> Result<(), CliError> {
             });
         }
         out::line(&format!(
-            "{}: process {}, timers {}, seed {}",
-            state.topology, state.pid, state.timers, state.seed
+            "{}: lane {}, process {}, timers {}, seed {}",
+            state.topology, state.lane, state.pid, state.timers, state.seed
         ));
         let mut rows = vec![
             ["CLUSTER", "ROLE", "READY", "AGENT", "NODES", "PODS"]

@@ -1,7 +1,9 @@
 //! Lanes: ways to bring a topology to life. A scenario runs the same in each.
 
+mod administrator;
 pub mod docker;
 pub mod embedded;
+pub(crate) mod prepare;
 pub mod timing;
 pub mod town;
 pub mod traffic;
@@ -33,6 +35,22 @@ pub struct Plan {
     pub dir: PathBuf,
     /// Broken on purpose: for tests of the harness itself.
     pub defects: Defects,
+    /// What it must not share with another scenario.
+    pub isolation: Isolation,
+}
+
+/// What a scenario shares with others, where a lane keeps testbeds.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Isolation {
+    /// The testbed may have served another scenario, and may serve the next: in between, faults are healed and what
+    /// was applied is deleted.
+    Namespace,
+    /// A testbed of its own, brought up for it.
+    #[default]
+    Testbed,
 }
 
 /// Parts that are broken on purpose, so that a test can see that the harness notices.
@@ -121,6 +139,19 @@ pub trait Lane: Send + Sync {
     /// # Errors
     /// When the machine does not allow it, or a part fails.
     async fn up(&self, plan: &Plan) -> Result<Testbed, LaneError>;
+
+    /// Whether testbeds are kept for later scenarios: these then run in one runtime.
+    fn keeps(&self) -> bool {
+        false
+    }
+
+    /// How many testbeds live at once, unless the command line says otherwise.
+    fn jobs(&self) -> usize {
+        1
+    }
+
+    /// Ends the testbeds that are kept.
+    async fn finish(&self) {}
 }
 
 /// A topology that lives.
@@ -196,6 +227,7 @@ pub fn by_name(name: &str) -> Option<Arc<dyn Lane>> {
     match name {
         "sim" => Some(Arc::new(embedded::Sim)),
         "local" => Some(Arc::new(embedded::Local)),
+        "docker" => Some(Arc::new(docker::Docker::default())),
         _ => None,
     }
 }

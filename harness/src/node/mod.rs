@@ -15,6 +15,7 @@ pub mod kubelet;
 pub mod mirror;
 pub mod network;
 pub mod plan;
+pub mod running;
 
 #[cfg(target_os = "linux")]
 mod boot;

@@ -68,6 +68,9 @@ pub struct ScenarioSpec {
     /// Lanes it cannot run in, with the reason: it is skipped there.
     #[serde(default, skip_serializing_if = "std::collections::BTreeMap::is_empty")]
     pub not_in: std::collections::BTreeMap<String, String>,
+    /// What it shares with other scenarios where a lane keeps testbeds: `namespace`, or without it nothing.
+    #[serde(default)]
+    pub isolation: crate::lane::Isolation,
     /// Whether the steps begin only when every node and every member is Ready.
     #[serde(default = "yes")]
     pub start_ready: bool,
@@ -190,6 +193,8 @@ pub struct Scenario {
 /// What the command line says instead of the scenario.
 #[derive(Debug, Clone, Default)]
 pub struct Overrides {
+    /// The lane, which may have timers of its own; empty: none.
+    pub lane: String,
     /// Another topology (name or path).
     pub topology: Option<String>,
     /// Another timer profile (name or path).
@@ -245,7 +250,7 @@ impl Scenario {
             Some(t) => find_topology(t, None),
             None => find_topology(&file.spec.topology, Some(&base)),
         };
-        let timers = Timers::find(overrides.timers.as_deref().unwrap_or(&file.spec.timers));
+        let timers = Timers::find_in(overrides.timers.as_deref().unwrap_or(&file.spec.timers), &overrides.lane);
         let topology = topology
             .map_err(|p| {
                 problems

@@ -91,6 +91,10 @@ pub const KNOWN: &[(&str, &str)] = &[
         "kube-controller-manager: how long a node must be gone before its pods are",
     ),
     (
+        "podStartup",
+        "kubelet: how long a pod that was placed may take until it is Ready, its image there (Kubernetes' scalability SLO: 5 s for 99 of 100)",
+    ),
+    (
         "crashLoopFirst",
         "kubelet: first wait of a container that fails again and again",
     ),
@@ -187,6 +191,16 @@ impl Timers {
         bundled::TIMERS.iter().map(|(n, _)| *n).collect()
     }
 
+    /// As [`Timers::find`]; a bundled profile `NAME-LANE` takes the place of `NAME` in that lane, because what
+    /// controllers in memory can follow, real ones cannot.
+    ///
+    /// # Errors
+    /// As [`Timers::find`].
+    pub fn find_in(name: &str, lane: &str) -> Result<Self, Problems> {
+        let own = format!("{name}-{lane}");
+        Self::find(if Self::bundled_names().contains(&own.as_str()) { &own } else { name })
+    }
+
     /// A profile by its name or by its file's path.
     ///
     /// # Errors
@@ -243,6 +257,17 @@ mod tests {
         let t = Timers::find("karmada-1.4").unwrap();
         let sum = t.of("clusterFailureThreshold") + t.of("failoverEvictionTimeout") + t.of("defaultNotReadyToleration");
         assert_eq!(sum, Duration::from_secs(630));
+    }
+
+    #[test]
+    fn a_lane_may_have_its_own() {
+        for (name, lane, profile) in [
+            ("fast", "docker", "fast-docker"),
+            ("fast", "sim", "fast"),
+            ("karmada-1.4", "docker", "karmada-1.4"),
+        ] {
+            assert_eq!(Timers::find_in(name, lane).unwrap().profile, profile);
+        }
     }
 
     #[test]

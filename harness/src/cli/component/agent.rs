@@ -147,6 +147,7 @@ pub fn agent(args: AgentArgs) -> Result<(), CliError> {
             seed: Seed::unpredictable(),
             timers,
             state,
+            autonomy: true,
             ready: Some(p.ready),
         };
         let (net, cancel) = (p.net.clone(), p.cancel.clone());

@@ -1,4 +1,204 @@
-//! Real clusters in containers.
+//! The lane whose clusters are real: every host is a container, with real kubelets, real pods, real packets and real
+//! faults.
 
+pub mod address;
+mod bed;
+mod clean;
+mod components;
 pub mod daemon;
+mod engine;
+mod faults;
+pub mod flavour;
+mod links;
 pub mod manifests;
+pub mod plan;
+pub mod reap;
+mod running;
+mod shaper;
+mod traffic;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use bed::{Bed, Kept};
+use engine::Engine;
+use flavour::{Driver, Named};
+
+use super::{Isolation, Lane, LaneError, Plan, Testbed};
+
+/// How long pulling an image may take before another flavour is tried.
+const PULL: Duration = Duration::from_secs(120);
+
+/// Told what happens while one waits.
+pub type Say = Arc<dyn Fn(&str) + Send + Sync>;
+
+/// Clusters in containers.
+#[derive(Clone)]
+pub struct Docker {
+    /// The flavour's name or file; without it, k3s where its image is there or can be pulled, else our own.
+    pub flavour: Option<String>,
+    /// Told what happens.
+    pub say: Say,
+    kept: Kept,
+}
+
+impl Docker {
+    /// With a flavour, and somebody who is told.
+    #[must_use]
+    pub fn new(flavour: Option<String>, say: Say) -> Self {
+        Self {
+            flavour,
+            say,
+            kept: Kept::default(),
+        }
+    }
+
+    /// Whether this machine has what the lane needs.
+    ///
+    /// # Errors
+    /// What is missing, with the cure.
+    pub async fn available(&self) -> Result<(), LaneError> {
+        self.look().await.map(drop)
+    }
+
+    /// The engine, and the flavour with its images there.
+    async fn look(&self) -> Result<(Engine, Named), LaneError> {
+        let engine = Engine::new(daemon::connect().await?);
+        let flavour = choose(&engine, self.flavour.as_deref(), &self.say).await?;
+        if flavour.flavour.driver != Driver::Containers {
+            return Err(LaneError::Unsupported {
+                lane: "docker",
+                what: format!("bring up flavour {}", flavour.name),
+            });
+        }
+        let shaper = &flavour.flavour.shaper;
+        if !engine.has_image(shaper).await? {
+            return Err(absent(shaper, "build it with ci/images"));
+        }
+        Ok((engine, flavour))
+    }
+}
+
+impl Default for Docker {
+    fn default() -> Self {
+        Self::new(None, Arc::new(|_| {}))
+    }
+}
+
+/// Removes everything that any testbed has on this machine's engine; says how many containers that were.
+///
+/// # Errors
+/// When there is no engine, or it refuses.
+pub async fn remove_all() -> Result<usize, LaneError> {
+    let engine = Engine::new(daemon::connect().await?);
+    Ok(reap::remove(&engine, plan::TESTBED).await?)
+}
+
+/// Removes what testbeds left whose process is gone; says which these were.
+///
+/// # Errors
+/// When there is no engine, or it refuses.
+pub async fn remove_leftovers() -> Result<Vec<String>, LaneError> {
+    let engine = Engine::new(daemon::connect().await?);
+    Ok(reap::leftovers(&engine).await?)
+}
+
+#[async_trait]
+impl Lane for Docker {
+    fn name(&self) -> &'static str {
+        "docker"
+    }
+
+    /// Queues of real kernels and a shaper in user space; measured, see `docs/links.md`.
+    fn tolerance(&self) -> Duration {
+        Duration::from_millis(3)
+    }
+
+    fn runtime(&self) -> std::io::Result<tokio::runtime::Runtime> {
+        tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+    }
+
+    fn keeps(&self) -> bool {
+        true
+    }
+
+    async fn up(&self, plan: &Plan) -> Result<Testbed, LaneError> {
+        let shared = plan.isolation == Isolation::Namespace;
+        let (mut fitting, others): (Vec<_>, Vec<_>) = std::mem::take(&mut *self.kept.lock().await)
+            .into_iter()
+            .partition(|b| shared && b.fits(plan));
+        if let Some(bed) = fitting.pop() {
+            self.kept.lock().await.extend(fitting.into_iter().chain(others));
+            bed.tell("used again");
+            return bed.testbed(self.tolerance());
+        }
+        // Memory is for those that are needed.
+        futures::future::join_all(others.iter().map(|b| b.remove())).await;
+        let (engine, flavour) = self.look().await?;
+        for gone in reap::leftovers(&engine).await? {
+            (self.say)(&format!("{gone}: left by a process that is gone; removed"));
+        }
+        let kept = shared.then(|| self.kept.clone());
+        let bed = Bed::claim(engine, flavour, plan, self.say.clone(), kept).await?;
+        match bed.up().await {
+            Ok(()) => bed.testbed(self.tolerance()),
+            Err(e) => {
+                bed.remove().await;
+                Err(e)
+            }
+        }
+    }
+
+    async fn finish(&self) {
+        let kept = std::mem::take(&mut *self.kept.lock().await);
+        futures::future::join_all(kept.iter().map(|b| b.remove())).await;
+    }
+}
+
+fn absent(image: &str, obtain: &str) -> LaneError {
+    LaneError::Environment {
+        what: format!("image {image} is not there"),
+        cure: format!("{obtain}; without images, cfn run --lane local works"),
+    }
+}
+
+/// The flavour that is asked for, its image being there; without one, k3s where its image is there, else our own where
+/// that is, else k3s where its image can be pulled.
+async fn choose(engine: &Engine, asked: Option<&str>, say: &Say) -> Result<Named, LaneError> {
+    let find = |name: &str| {
+        Named::find(name).map_err(|p| LaneError::Environment {
+            what: p.to_string(),
+            cure: "name a bundled flavour (k3s, node, kind, external) or a right file with --flavour".to_owned(),
+        })
+    };
+    if let Some(name) = asked {
+        let f = find(name)?;
+        if !f.image().is_empty() && !engine.has_image(f.image()).await? {
+            say(&format!("pulling {}", f.image()));
+            if let Err(e) = engine.pull(f.image(), PULL).await {
+                return Err(absent(&format!("{} ({e})", f.image()), &f.flavour.obtain));
+            }
+        }
+        return Ok(f);
+    }
+    let (k3s, node) = (find("k3s")?, find("node")?);
+    if engine.has_image(k3s.image()).await? {
+        return Ok(k3s);
+    }
+    if engine.has_image(node.image()).await? {
+        return Ok(node);
+    }
+    say(&format!("pulling {}", k3s.image()));
+    match engine.pull(k3s.image(), PULL).await {
+        Ok(()) => Ok(k3s),
+        Err(e) => Err(absent(
+            node.image(),
+            &format!("{} (and {} cannot be pulled: {e})", node.flavour.obtain, k3s.image()),
+        )),
+    }
+}

@@ -1,7 +1,6 @@
 //! The lanes whose clusters live in this process: `local` (loopback, TLS, the real clock) and `sim` (memory, virtual
 //! time). They differ in three values; everything else is one code path.
 
-mod administrator;
 mod controls;
 mod traffic;
 
@@ -16,10 +15,6 @@ use cfn_agent::edge::{EdgeAgent, EdgeOptions, EdgeTimers};
 use cfn_apiserver::cluster::{Cluster as ApiCluster, ClusterOptions};
 use cfn_apiserver::node::{NodeHandle, NodeOptions};
 use cfn_net::{ClientConfig, Net, Seed, SharedClock, SystemClock, Transport, VirtualClock};
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::api::{Patch, PatchParams};
-use kube::{Api, ResourceExt};
-use serde_json::json;
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -30,8 +25,6 @@ use crate::topology::{Cluster, ClusterRole, Node, TaintSpec, Topology};
 
 /// Port of every API server in the testbed's network.
 const API_PORT: u16 = 6443;
-/// Field manager of what the harness writes.
-const MANAGER: &str = "cfn";
 /// The date at which every simulated run begins: 2026-01-01T00:00:00Z.
 const EPOCH: i64 = 1_767_225_600;
 
@@ -45,6 +38,10 @@ pub struct Local;
 impl Lane for Sim {
     fn name(&self) -> &'static str {
         "sim"
+    }
+
+    fn jobs(&self) -> usize {
+        std::thread::available_parallelism().map_or(2, usize::from)
     }
 
     fn runtime(&self) -> std::io::Result<tokio::runtime::Runtime> {
@@ -70,6 +67,10 @@ impl Lane for Sim {
 impl Lane for Local {
     fn name(&self) -> &'static str {
         "local"
+    }
+
+    fn jobs(&self) -> usize {
+        6
     }
 
     fn tolerance(&self) -> Duration {
@@ -212,7 +213,8 @@ impl Embedded {
             let cluster = Arc::new(self.start_cluster(c).await?);
             clients.insert(c.name.value.clone(), cluster.client());
             kubeconfigs.insert(c.name.value.clone(), cluster.kubeconfig());
-            self.prepare(c, &cluster.client()).await?;
+            let town = super::town::map(t, self.seed, str::to_owned);
+            super::prepare::cluster(&cluster.client(), c.role, &self.probe_targets(), town.as_ref()).await?;
             let mut state = self.state.lock().await;
             if c.role == ClusterRole::Hub {
                 let stop = self.cancel.child_token();
@@ -262,7 +264,7 @@ impl Embedded {
             tokio::select! {
                 biased;
                 () = cancel.cancelled() => {}
-                () = administrator::accept(hub, accepted, rx) => {}
+                () = super::administrator::accept(hub, accepted, rx) => {}
             }
         }));
         Ok((clients, kubeconfigs))
@@ -291,59 +293,15 @@ impl Embedded {
         .map_err(|e| failed(&format!("starting cluster {}", c.name))(e.to_string()))
     }
 
-    /// What every cluster of a testbed has: our CRDs, and on the hub Karmada's, with the namespaces that agents use.
-    async fn prepare(&self, c: &Cluster, client: &kube::Client) -> Result<(), LaneError> {
-        let fail = failed("preparing the cluster");
-        let hub = c.role == ClusterRole::Hub;
-        let api: Api<CustomResourceDefinition> = Api::all(client.clone());
-        let params = PatchParams::apply(MANAGER).force();
-        for crd in cfn_api::crds() {
-            if hub || crd.spec.group == "cfn.akraino.org" {
-                api.patch(&crd.name_any(), &params, &Patch::Apply(&crd))
-                    .await
-                    .map_err(|e| fail(e.to_string()))?;
-            }
-        }
-        if hub {
-            let api: Api<k8s_openapi::api::core::v1::Namespace> = Api::all(client.clone());
-            for ns in [cfn_api::names::CFN_NAMESPACE, cfn_api::names::LEASE_NAMESPACE] {
-                let object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": ns}});
-                api.patch(ns, &params, &Patch::Apply(&object))
-                    .await
-                    .map_err(|e| fail(e.to_string()))?;
-            }
-            let api: Api<k8s_openapi::api::core::v1::ConfigMap> =
-                Api::namespaced(client.clone(), cfn_api::names::CFN_NAMESPACE);
-            let data: BTreeMap<String, String> = self
-                .topology
-                .spec
-                .sites
-                .iter()
-                .map(|s| {
-                    (
-                        s.name.value.clone(),
-                        format!("{}:{}", probe_host(&s.name), cfn_agent::cluster::probe::PORT),
-                    )
-                })
-                .collect();
-            let object = json!({"apiVersion": "v1", "kind": "ConfigMap",
-                "metadata": {"name": cfn_api::names::PROBE_TARGETS}, "data": data});
-            let name = cfn_api::names::PROBE_TARGETS;
-            api.patch(name, &params, &Patch::Apply(&object))
-                .await
-                .map_err(|e| fail(e.to_string()))?;
-            if let Some(map) = super::town::map(&self.topology, self.seed, str::to_owned) {
-                let text = serde_json::to_string(&map).map_err(|e| fail(e.to_string()))?;
-                let name = super::town::CONFIG_MAP;
-                let object =
-                    json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"map": text}});
-                let api: Api<k8s_openapi::api::core::v1::ConfigMap> = Api::namespaced(client.clone(), "default");
-                api.patch(name, &params, &Patch::Apply(&object))
-                    .await
-                    .map_err(|e| fail(e.to_string()))?;
-            }
-        }
-        Ok(())
+    /// Where each site answers probes.
+    fn probe_targets(&self) -> BTreeMap<String, String> {
+        let sites = self.topology.spec.sites.iter();
+        sites
+            .map(|s| {
+                let target = format!("{}:{}", probe_host(&s.name), cfn_agent::cluster::probe::PORT);
+                (s.name.value.clone(), target)
+            })
+            .collect()
     }
 
     fn node_timers(&self) -> cfn_apiserver::controllers::Timers {
@@ -380,27 +338,7 @@ impl Embedded {
         let client = api
             .client(&self.net, name)
             .map_err(|e| failed("a node's client")(e.to_string()))?;
-        let mut labels = n.labels.clone();
-        let site = n.site.as_ref().unwrap_or(&c.site);
-        labels.insert("kubernetes.io/arch".into(), n.arch.as_str().into());
-        labels.insert("topology.kubernetes.io/zone".into(), site.value.clone());
-        labels.insert("cfn.akraino.org/site".into(), site.value.clone());
-        if n.autonomy {
-            labels.insert("cfn.akraino.org/autonomy".into(), "true".into());
-        }
-        let mut annotations = BTreeMap::new();
-        if let Some(s) = c.service_time {
-            annotations.insert(
-                cfn_agent::cluster::inventory::SERVICE_TIME.to_owned(),
-                format!("{}ms", s.0.as_secs_f64() * 1e3),
-            );
-        }
-        if n.autonomy {
-            annotations.insert("cfn.akraino.org/autonomy".into(), "true".into());
-        }
-        if let Some(a) = &n.address {
-            annotations.insert("alpha.kubernetes.io/provided-node-ip".into(), a.clone());
-        }
+        let (labels, annotations) = super::prepare::node_marks(c, n);
         let service_time = c.service_time.map_or(Duration::ZERO, |d| d.0);
         cfn_apiserver::node::start(NodeOptions {
             name: name.to_owned(),
@@ -528,6 +466,7 @@ impl Embedded {
             seed: self.seed.child(&format!("agent/{}", c.name)),
             timers: timing::agent(&self.timers),
             state: cfn_agent::cluster::identity::State::Directory(self.dir.join("agent").join(c.name.as_str())),
+            autonomy: false,
             ready: None,
         };
         let name = format!("agent of {}", c.name);

@@ -157,6 +157,7 @@ pub async fn run(lane: &dyn Lane, scenario: Arc<Scenario>, options: Options) -> 
         seed: scenario.seed,
         dir: options.dir.clone(),
         defects: options.defects,
+        isolation: spec.isolation,
     };
     let started = Instant::now();
     let up = tokio::select! {

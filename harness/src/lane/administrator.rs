@@ -10,7 +10,7 @@ use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 
 /// Approves the signing requests of members whose registration is accepted.
-pub(super) async fn accept(
+pub(crate) async fn accept(
     hub: kube::Client,
     accepted: Arc<std::sync::Mutex<std::collections::BTreeSet<String>>>,
     mut changed: tokio::sync::watch::Receiver<u64>,

@@ -1,0 +1,593 @@
+//! A testbed in containers: what it consists of, and bringing it up.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, PoisonError, Weak};
+use std::time::Duration;
+
+use cfn_net::{Seed, SharedClock, SystemClock};
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use k8s_openapi::api::core::v1::Node;
+use kube::api::{ListParams, Patch, PatchParams};
+use kube::{Api, ResourceExt};
+use serde_json::json;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::Say;
+use super::address::{Cidr, SLOTS, site_host};
+use super::engine::{Engine, EngineError};
+use super::flavour::Named;
+use super::plan::{BedPlan, Container, Identity, OWNER, Role, TESTBED, plan};
+use super::reap::{self, Ward};
+use super::running::Sessions;
+use super::shaper::Shapers;
+use crate::lane::{Defects, LaneError, Plan, Testbed};
+use crate::link::Links;
+use crate::scenario::Fault;
+use crate::timers::Timers;
+use crate::topology::{ClusterRole, Topology};
+
+/// How long a control plane may take to answer, and nodes to register: a slow machine's time, not a timer's.
+const PATIENCE: Duration = Duration::from_secs(180);
+/// Between two looks at what no watch tells about.
+const LOOK: Duration = Duration::from_millis(150);
+
+pub(super) type Clients = BTreeMap<String, kube::Client>;
+
+/// A testbed.
+pub struct Bed {
+    pub(super) engine: Engine,
+    pub(super) plan: BedPlan,
+    pub(super) flavour: Named,
+    pub(super) topology: Topology,
+    pub(super) timers: Timers,
+    pub(super) seed: Seed,
+    pub(super) defects: Defects,
+    pub(super) clock: SharedClock,
+    pub(super) say: Say,
+    pub(super) links: Links,
+    pub(super) shapers: Shapers,
+    pub(super) sessions: Sessions,
+    pub(super) cancel: CancellationToken,
+    pub(super) made: std::sync::OnceLock<Made>,
+    /// Where it goes when the scenario is done, if it may serve another.
+    pub(super) kept: Option<Kept>,
+    pub(super) me: Weak<Bed>,
+    /// By which agents ask to join.
+    pub(super) bootstrap: String,
+    pub(super) accepted: Arc<std::sync::Mutex<BTreeSet<String>>>,
+    pub(super) changed: tokio::sync::watch::Sender<u64>,
+    pub(super) state: Mutex<State>,
+    pub(super) ward: std::sync::Mutex<Ward>,
+    began: Instant,
+}
+
+/// What changes while it lives.
+#[derive(Default)]
+pub(super) struct State {
+    /// Ports on the machine's loopback, by cluster.
+    pub(super) ports: BTreeMap<String, u16>,
+    /// Hosts without power.
+    pub(super) dark: BTreeSet<String>,
+    /// Components that were killed and are not to come back yet.
+    pub(super) dead: BTreeSet<String>,
+    /// Pods' blocks, by node.
+    pub(super) pods: BTreeMap<String, Cidr>,
+    /// What is broken.
+    pub(super) faults: Vec<Fault>,
+}
+
+/// Testbeds that wait for the next scenario.
+pub(super) type Kept = Arc<Mutex<Vec<Arc<Bed>>>>;
+
+/// What a testbed is for those who use it.
+#[derive(Clone)]
+pub(super) struct Made {
+    pub(super) clients: Clients,
+    pub(super) kubeconfigs: BTreeMap<String, String>,
+}
+
+impl From<EngineError> for LaneError {
+    fn from(e: EngineError) -> Self {
+        let said = e.to_string();
+        let cure = if said.contains("unable to apply caps") || said.contains("operation not permitted") {
+            "this daemon does not allow what the flavour asks for: choose --flavour node, or see `cfn doctor`"
+        } else if said.contains("no space left") {
+            "make room on Docker's disk (docker system df)"
+        } else if said.contains("too many open files") || said.contains("inotify") {
+            "sysctl fs.inotify.max_user_instances=8192"
+        } else if e.code() == Some(404) && said.contains("No such image") {
+            "build the images with ci/images"
+        } else {
+            return Self::Failed(said);
+        };
+        Self::Environment {
+            what: said,
+            cure: cure.to_owned(),
+        }
+    }
+}
+
+impl Bed {
+    /// Takes a free network for a testbed, and plans it there.
+    pub(super) async fn claim(
+        engine: Engine,
+        flavour: Named,
+        p: &Plan,
+        say: Say,
+        kept: Option<Kept>,
+    ) -> Result<Arc<Self>, LaneError> {
+        let token = token().map_err(|e| LaneError::io("reading random numbers", &e))?;
+        let owner = reap::owner();
+        let mut taken = engine.blocks().await?;
+        taken.extend(routes(&std::fs::read_to_string("/proc/net/route").unwrap_or_default()));
+        let mut claimed = None;
+        for slot in SLOTS {
+            let id = Identity {
+                slot,
+                token: &token,
+                owner: &owner,
+            };
+            let made = plan(&p.topology, &flavour, &p.timers, &id).map_err(|e| LaneError::Failed(e.to_string()))?;
+            if taken.iter().any(|b| b.overlaps(made.layout.subnet)) {
+                continue;
+            }
+            let labels = BTreeMap::from([
+                (TESTBED.to_owned(), made.name.clone()),
+                (OWNER.to_owned(), owner.clone()),
+                ("cfn.akraino.org/topology".to_owned(), made.topology.clone()),
+            ]);
+            match engine.create_network(&made.name, &made.layout, &labels).await {
+                Ok(()) => {
+                    claimed = Some(made);
+                    break;
+                }
+                // Another testbed was faster.
+                Err(e) if e.message().contains("overlap") || e.code() == Some(409) => {}
+                Err(e) => return Err(e.into()),
+            }
+        }
+        let plan = claimed.ok_or_else(|| LaneError::Environment {
+            what: "no free network from 10.100.0.0/16 to 10.227.0.0/16".to_owned(),
+            cure: "end other testbeds (`cfn down --all`), or remove unused Docker networks (docker network prune)".to_owned(),
+        })?;
+        let seed = Seed(p.seed);
+        Ok(Arc::new_cyclic(|me| Self {
+            me: me.clone(),
+            bootstrap: format!("{}.{}", &token[..6], &token[6..22]),
+            kept,
+            ward: std::sync::Mutex::new(Ward::new(&plan.name)),
+            shapers: Shapers::new(&plan),
+            engine,
+            plan,
+            flavour,
+            topology: p.topology.clone(),
+            timers: p.timers.clone(),
+            seed,
+            defects: p.defects,
+            clock: Arc::new(SystemClock),
+            say,
+            links: Links::new(&p.topology, seed.child("net")),
+            sessions: Sessions::default(),
+            cancel: CancellationToken::new(),
+            made: std::sync::OnceLock::new(),
+            accepted: Arc::default(),
+            changed: tokio::sync::watch::channel(0).0,
+            state: Mutex::default(),
+            began: Instant::now(),
+        }))
+    }
+
+    /// Whether it is just what is asked for.
+    pub(super) fn fits(&self, p: &Plan) -> bool {
+        let text = |t: &Topology| serde_json::to_string(t).unwrap_or_default();
+        self.seed == Seed(p.seed)
+            && self.defects == p.defects
+            && self.timers == p.timers
+            && text(&self.topology) == text(&p.topology)
+    }
+
+    /// Tells whoever waits.
+    pub(super) fn tell(&self, what: &str) {
+        (self.say)(&format!(
+            "{} ({}): {what} after {:.1} s",
+            self.plan.name,
+            self.plan.topology,
+            self.began.elapsed().as_secs_f64()
+        ));
+    }
+
+    /// Starts everything.
+    pub(super) async fn up(self: &Arc<Self>) -> Result<(), LaneError> {
+        let hosts: Vec<&Container> = self.plan.containers.iter().filter(|c| c.role != Role::Shaper).collect();
+        let starting = async {
+            let mut started: FuturesUnordered<_> = FuturesUnordered::new();
+            for c in &hosts {
+                started.push(self.start_host(c));
+            }
+            let mut count = 0;
+            while let Some(done) = started.next().await {
+                done?;
+                count += 1;
+            }
+            self.tell(&format!("{count} hosts started"));
+            Ok::<_, LaneError>(())
+        };
+        let clusters = async {
+            let mut preparing: FuturesUnordered<_> = FuturesUnordered::new();
+            for c in &self.topology.spec.clusters {
+                preparing.push(self.prepare_cluster(c));
+            }
+            let mut made = BTreeMap::new();
+            while let Some(done) = preparing.next().await {
+                let (name, client, kubeconfig) = done?;
+                made.insert(name, (client, kubeconfig));
+            }
+            self.tell(&format!("{} control planes answer", made.len()));
+            Ok::<_, LaneError>(made)
+        };
+        let ((), made) = futures::try_join!(starting, clusters)?;
+        let _ = self.made.set(Made {
+            clients: made.iter().map(|(n, (c, _))| (n.clone(), c.clone())).collect(),
+            kubeconfigs: made.into_iter().map(|(n, (_, k))| (n, k)).collect(),
+        });
+        let dressing = self.topology.spec.clusters.iter().map(|c| self.dress(c.name.as_str()));
+        futures::future::try_join_all(dressing).await?;
+        self.tell("all nodes are registered");
+        futures::try_join!(self.shape(), self.route())?;
+        self.components().await?;
+        self.tell("scheduler and agents are deployed");
+        Ok(())
+    }
+
+    /// What every container knows by name.
+    fn known_hosts(&self) -> Vec<String> {
+        self.plan.layout.hosts.iter().map(|(h, a)| format!("{h}:{a}")).collect()
+    }
+
+    /// Makes and starts a host, and its shaper.
+    async fn start_host(&self, c: &Container) -> Result<(), LaneError> {
+        let known = self.known_hosts();
+        let mut tries = 0;
+        loop {
+            let port = match c.publish {
+                Some(_) => Some(free_port().map_err(|e| LaneError::io("looking for a free port", &e))?),
+                None => None,
+            };
+            self.engine.create(c, &self.plan.name, port, &known).await?;
+            match self.engine.start(&c.name).await {
+                Ok(()) => {
+                    if let (Some(p), Some(cluster)) = (port, &c.cluster) {
+                        self.state.lock().await.ports.insert(cluster.clone(), p);
+                    }
+                    break;
+                }
+                // Somebody took the port in between.
+                Err(e) if tries < 5 && e.message().contains("already") => {
+                    tries += 1;
+                    self.engine.remove(&c.name).await?;
+                }
+                Err(e) => return Err(e.into()),
+            }
+        }
+        if c.role != Role::Clients {
+            self.shapers.start(&c.host).await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until a cluster's control plane answers, and gives it what every cluster of a testbed has.
+    async fn prepare_cluster(
+        &self,
+        c: &crate::topology::Cluster,
+    ) -> Result<(String, kube::Client, String), LaneError> {
+        let name = c.name.value.clone();
+        let container = format!("{}-{name}", self.plan.name);
+        let until = Instant::now() + PATIENCE;
+        let text = loop {
+            match self.engine.get(&container, &self.flavour.flavour.kubeconfig).await {
+                Ok(Some(t)) if !t.is_empty() => break t,
+                Ok(_) => {}
+                // Not made yet.
+                Err(e) if e.code() == Some(404) => {}
+                Err(e) => return Err(e.into()),
+            }
+            self.alive(&container, until).await?;
+            tokio::time::sleep(LOOK).await;
+        };
+        let port = loop {
+            if let Some(p) = self.state.lock().await.ports.get(&name) {
+                break *p;
+            }
+            tokio::time::sleep(LOOK).await;
+        };
+        let kubeconfig = outside(&String::from_utf8_lossy(&text), &name, port)?;
+        let client = client(&kubeconfig).await?;
+        let ready = || http::Request::get("/readyz").body(Vec::new());
+        while let Some(said) = match ready() {
+            Ok(r) => client.request_text(r).await.err().map(|e| e.to_string()),
+            Err(e) => Some(e.to_string()),
+        } {
+            tracing::debug!("{name}: {said}");
+            self.alive(&container, until).await?;
+            tokio::time::sleep(LOOK).await;
+        }
+        crate::lane::prepare::cluster(&client, c.role, &self.probe_targets(), self.town().as_ref()).await?;
+        Ok((name, client, kubeconfig))
+    }
+
+    /// Fails when a container has ended, or the time has passed.
+    async fn alive(&self, container: &str, until: Instant) -> Result<(), LaneError> {
+        if let Ok(Some(code)) = self.engine.exited(container).await
+            && code != 0
+        {
+            let words = self.engine.last_words(container).await;
+            return Err(LaneError::Failed(format!("{container} ended with {code}: {words}")));
+        }
+        if Instant::now() >= until {
+            let words = self.engine.last_words(container).await;
+            return Err(LaneError::Failed(format!(
+                "{container} did not answer within {} s; it said last: {words}",
+                PATIENCE.as_secs()
+            )));
+        }
+        Ok(())
+    }
+
+    /// Where each site answers probes.
+    pub(super) fn probe_targets(&self) -> BTreeMap<String, String> {
+        let sites = self.topology.spec.sites.iter();
+        sites
+            .filter_map(|s| {
+                let hosts = &self.plan.layout.hosts;
+                let address = hosts.get(&site_host(&s.name)).or_else(|| hosts.get(&self.host_at(&s.name)?))?;
+                let target = format!("{address}:{}", cfn_agent::cluster::probe::PORT);
+                Some((s.name.value.clone(), target))
+            })
+            .collect()
+    }
+
+    /// The host at which a site's clients are, and what answers probes: one of a cluster, or where all other clients are.
+    pub(super) fn host_at(&self, site: &str) -> Option<String> {
+        let all = self.plan.containers.iter();
+        let here = |c: &&Container| {
+            c.role != Role::Shaper
+                && (c.site == site || c.addresses.contains_key(site))
+        };
+        all.filter(here).min_by_key(|c| (c.role, c.host.clone())).map(|c| c.host.clone())
+    }
+
+    /// The clients' address at a site, where they have one of their own.
+    pub(super) fn client_address(&self, site: &str) -> Option<std::net::Ipv4Addr> {
+        self.plan.layout.hosts.get(&site_host(site)).copied()
+    }
+
+    /// The town with the addresses of this testbed.
+    pub(super) fn town(&self) -> Option<cfn_v2x::road::RoadMap> {
+        crate::lane::town::map(&self.topology, self.seed, |host| {
+            self.plan
+                .layout
+                .hosts
+                .get(host)
+                .map_or_else(|| host.to_owned(), ToString::to_string)
+        })
+    }
+
+    /// The containers of a cluster's hosts.
+    pub(super) fn container_of(&self, host: &str) -> Option<&Container> {
+        let mut all = self.plan.containers.iter();
+        all.find(|c| c.host == host && c.role != Role::Shaper)
+    }
+
+    pub(super) fn client(&self, cluster: &str) -> Result<&kube::Client, LaneError> {
+        let made = self.made.get();
+        made.and_then(|m| m.clients.get(cluster))
+            .ok_or_else(|| LaneError::Failed(format!("there is no client of {cluster} yet")))
+    }
+
+    /// Waits for a cluster's nodes and gives them what their kubelets do not say.
+    pub(super) async fn dress(&self, cluster: &str) -> Result<(), LaneError> {
+        let api: Api<Node> = Api::all(self.client(cluster)?.clone());
+        let failed = |e: kube::Error| LaneError::Failed(format!("nodes of {cluster}: {e}"));
+        let mut missing: BTreeSet<&str> = self
+            .plan
+            .nodes
+            .iter()
+            .filter(|(_, d)| d.cluster == cluster)
+            .map(|(n, _)| n.as_str())
+            .collect();
+        let until = Instant::now() + PATIENCE;
+        while !missing.is_empty() {
+            // An API server that has just started may refuse for a moment.
+            let found = api.list(&ListParams::default()).await.map(|l| l.items).unwrap_or_default();
+            for n in found {
+                let name = n.name_any();
+                let block = n.spec.as_ref().and_then(|s| s.pod_cidr.as_ref()?.parse::<Cidr>().ok());
+                if let (true, Some(block)) = (missing.contains(name.as_str()), block) {
+                    self.dress_node(&api, &n).await.map_err(failed)?;
+                    self.state.lock().await.pods.insert(name.clone(), block);
+                    missing.remove(name.as_str());
+                }
+            }
+            if let Some(first) = missing.iter().next() {
+                self.alive(&format!("{}-{first}", self.plan.name), until).await?;
+                tokio::time::sleep(LOOK).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Labels and annotations that a node lacks, and its accelerators.
+    async fn dress_node(&self, api: &Api<Node>, node: &Node) -> kube::Result<()> {
+        let name = node.name_any();
+        let Some(d) = self.plan.nodes.get(&name) else { return Ok(()) };
+        let lacks = d.labels.iter().any(|(k, v)| node.labels().get(k) != Some(v))
+            || d.annotations.iter().any(|(k, v)| node.annotations().get(k) != Some(v));
+        if lacks {
+            let patch = json!({"metadata": {"labels": d.labels, "annotations": d.annotations}});
+            api.patch(&name, &PatchParams::default(), &Patch::Merge(patch)).await?;
+        }
+        self.accelerate(api, &name).await
+    }
+
+    /// What a device plugin would tell.
+    pub(super) async fn accelerate(&self, api: &Api<Node>, name: &str) -> kube::Result<()> {
+        let Some(d) = self.plan.nodes.get(name).filter(|d| !d.accelerators.is_empty()) else {
+            return Ok(());
+        };
+        let amounts: BTreeMap<&String, String> = d.accelerators.iter().map(|(k, n)| (k, n.to_string())).collect();
+        let patch = json!({"status": {"capacity": amounts, "allocatable": amounts}});
+        api.patch_status(name, &PatchParams::default(), &Patch::Merge(patch))
+            .await
+            .map(drop)
+    }
+
+    /// Starts what runs in clusters, and what answers probes.
+    async fn components(self: &Arc<Self>) -> Result<(), LaneError> {
+        let hub = self.topology.hub().name.value.clone();
+        if self.topology.spec.auto_accept {
+            let mut a = self.accepted.lock().unwrap_or_else(PoisonError::into_inner);
+            a.extend(self.topology.members().map(|m| m.name.value.clone()));
+        }
+        let administrator = crate::lane::administrator::accept(
+            self.client(&hub)?.clone(),
+            self.accepted.clone(),
+            self.changed.subscribe(),
+        );
+        let cancel = self.cancel.clone();
+        tokio::spawn(async move {
+            tokio::select! {
+                biased;
+                () = cancel.cancelled() => {}
+                () = administrator => {}
+            }
+        });
+        let responders = self.respond();
+        let members: Vec<_> = self
+            .topology
+            .spec
+            .clusters
+            .iter()
+            .filter(|c| c.role == ClusterRole::Member)
+            .map(|c| self.deploy_agent(c))
+            .collect();
+        let ((), (), _) = futures::try_join!(responders, self.deploy_scheduler(), futures::future::try_join_all(members))?;
+        Ok(())
+    }
+
+    /// As scenarios see it.
+    pub(super) fn testbed(self: Arc<Self>, tolerance: Duration) -> Result<Testbed, LaneError> {
+        let made = self.made.get().cloned();
+        let made = made.ok_or_else(|| LaneError::Failed("it did not come up".to_owned()))?;
+        Ok(Testbed {
+            lane: "docker",
+            tolerance,
+            topology: self.topology.clone(),
+            timers: self.timers.clone(),
+            seed: self.seed,
+            traffic: self.clone(),
+            town: self.town().map(Arc::new),
+            clock: self.clock.clone(),
+            clients: made.clients,
+            kubeconfigs: made.kubeconfigs,
+            controls: self.clone(),
+            defects: self.defects,
+        })
+    }
+
+    /// Keeps it for the next scenario, if it may serve one and can be cleaned; else removes it.
+    pub(super) async fn leave_to_others(&self) {
+        if let (Some(kept), Some(me)) = (&self.kept, self.me.upgrade()) {
+            match self.clean().await {
+                Ok(()) => return kept.lock().await.push(me),
+                Err(e) => self.tell(&format!("not kept: {e}")),
+            }
+        }
+        self.remove().await;
+    }
+
+    /// Removes everything.
+    pub(super) async fn remove(&self) {
+        self.cancel.cancel();
+        let label = format!("{TESTBED}={}", self.plan.name);
+        let ((), removed) = tokio::join!(self.shapers.stop(), reap::remove(&self.engine, &label));
+        match removed {
+            Ok(_) => self.ward.lock().unwrap_or_else(PoisonError::into_inner).disarm(),
+            Err(e) => tracing::warn!("removing {}: {e}", self.plan.name),
+        }
+    }
+}
+
+/// A secret of the testbed's own.
+fn token() -> std::io::Result<String> {
+    use std::io::Read;
+    let mut bytes = [0_u8; 16];
+    std::fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    Ok(bytes.iter().map(|b| format!("{b:02x}")).collect())
+}
+
+/// A port of the machine's loopback that nobody has now.
+fn free_port() -> std::io::Result<u16> {
+    Ok(std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+}
+
+/// The blocks that a Linux machine has routes to (`/proc/net/route`), the default route left out.
+fn routes(text: &str) -> Vec<Cidr> {
+    let hex = |s: &str| u32::from_str_radix(s, 16).ok().map(u32::swap_bytes);
+    text.lines()
+        .skip(1)
+        .filter_map(|l| {
+            let mut fields = l.split_whitespace();
+            let destination = hex(fields.nth(1)?)?;
+            let mask = hex(fields.nth(5)?)?;
+            (mask != 0).then(|| Cidr::new(destination.into(), mask.count_ones() as u8))
+        })
+        .collect()
+}
+
+/// A cluster's kubeconfig as programs outside of its container need it.
+fn outside(text: &str, cluster: &str, port: u16) -> Result<String, LaneError> {
+    let wrong = |e: String| LaneError::Failed(format!("the kubeconfig of {cluster}: {e}"));
+    let mut k = kube::config::Kubeconfig::from_yaml(text).map_err(|e| wrong(e.to_string()))?;
+    for c in &mut k.clusters {
+        if let Some(c) = &mut c.cluster {
+            c.server = Some(format!("https://127.0.0.1:{port}"));
+        }
+    }
+    serde_yaml::to_string(&k).map_err(|e| wrong(e.to_string()))
+}
+
+/// A client from a kubeconfig's text.
+pub(super) async fn client(kubeconfig: &str) -> Result<kube::Client, LaneError> {
+    let wrong = |e: String| LaneError::Failed(format!("a cluster's client: {e}"));
+    let k = kube::config::Kubeconfig::from_yaml(kubeconfig).map_err(|e| wrong(e.to_string()))?;
+    let options = kube::config::KubeConfigOptions::default();
+    let config = kube::Config::from_custom_kubeconfig(k, &options)
+        .await
+        .map_err(|e| wrong(e.to_string()))?;
+    kube::Client::try_from(config).map_err(|e| wrong(e.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn routes_are_read() {
+        let text = "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n\
+                    eth0\t00000000\t010011AC\t0003\t0\t0\t0\t00000000\t0\t0\t0\n\
+                    eth0\t000011AC\t00000000\t0001\t0\t0\t0\t0000FFFF\t0\t0\t0\n\
+                    tun0\t0000650A\t00000000\t0001\t0\t0\t0\t0000FFFF\t0\t0\t0\n";
+        let seen: Vec<String> = routes(text).iter().map(ToString::to_string).collect();
+        assert_eq!(seen, ["172.17.0.0/16", "10.101.0.0/16"]);
+    }
+
+    #[test]
+    fn kubeconfigs_lead_to_the_published_port() {
+        let text = "apiVersion: v1\nkind: Config\nclusters:\n- name: default\n  cluster: {server: 'https://10.101.1.10:6443'}\n";
+        let out = outside(text, "hub", 4711).unwrap();
+        assert!(out.contains("https://127.0.0.1:4711") && !out.contains("10.101"), "{out}");
+    }
+}

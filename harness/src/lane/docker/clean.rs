@@ -1,0 +1,165 @@
+//! Making a testbed fit for the next scenario: what was broken is mended, what was applied is deleted.
+
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{Node, Pod};
+use kube::api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
+use kube::core::GroupVersionKind;
+use kube::discovery::ApiResource;
+use kube::{Api, ResourceExt};
+use serde_json::json;
+use tokio::time::Instant;
+
+use super::bed::Bed;
+use super::plan::Role;
+use crate::lane::{LaneError, town};
+use crate::topology::ClusterRole;
+
+/// How long everything may take to be gone: pods end within their grace period.
+const GONE: Duration = Duration::from_secs(60);
+/// Between two looks.
+const LOOK: Duration = Duration::from_millis(300);
+/// The namespace in which scenarios work.
+const NAMESPACE: &str = "default";
+
+/// What scenarios apply, in the order in which it is deleted: policies first, then what they are about. API version,
+/// kind, plural.
+const APPLIED: &[(&str, &str, &str)] = &[
+    ("policy.karmada.io/v1alpha1", "PropagationPolicy", "propagationpolicies"),
+    ("policy.karmada.io/v1alpha1", "OverridePolicy", "overridepolicies"),
+    ("cfn.akraino.org/v1alpha1", "ComputingPolicy", "computingpolicies"),
+    ("apps/v1", "Deployment", "deployments"),
+    ("apps/v1", "StatefulSet", "statefulsets"),
+    ("apps/v1", "DaemonSet", "daemonsets"),
+    ("batch/v1", "Job", "jobs"),
+    ("v1", "Service", "services"),
+    ("v1", "ConfigMap", "configmaps"),
+    ("v1", "ServiceAccount", "serviceaccounts"),
+    ("rbac.authorization.k8s.io/v1", "RoleBinding", "rolebindings"),
+    ("rbac.authorization.k8s.io/v1", "Role", "roles"),
+    ("cfn.akraino.org/v1alpha1", "ContextRelocation", "contextrelocations"),
+];
+/// What members run of that.
+const WORKLOADS: &[(&str, &str, &str)] = &[("apps/v1", "Deployment", "deployments"), ("v1", "Pod", "pods")];
+/// What our own parts make of it on the hub.
+const MADE: &[(&str, &str, &str)] = &[
+    ("work.karmada.io/v1alpha2", "ResourceBinding", "resourcebindings"),
+    ("work.karmada.io/v1alpha1", "Work", "works"),
+];
+/// What every namespace has.
+const OWN: &[(&str, &str)] = &[
+    ("Service", "kubernetes"),
+    ("ConfigMap", "kube-root-ca.crt"),
+    ("ConfigMap", town::CONFIG_MAP),
+    ("ServiceAccount", "default"),
+];
+
+fn resource((version, kind, plural): (&str, &str, &str)) -> ApiResource {
+    let (group, version) = version.split_once('/').unwrap_or(("", version));
+    ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind), plural)
+}
+
+impl Bed {
+    /// Makes it as it was when it had come up.
+    ///
+    /// # Errors
+    /// When something cannot be mended or does not go away: it is then of no use to others.
+    pub(super) async fn clean(&self) -> Result<(), LaneError> {
+        let faults = std::mem::take(&mut self.state.lock().await.faults);
+        let mended = !faults.is_empty();
+        for f in faults.iter().rev() {
+            self.mend(f).await?;
+        }
+        for c in self.plan.containers.iter().filter(|c| c.role == Role::Clients) {
+            // Of a scenario that was interrupted.
+            self.engine.exec(&c.name, &["pkill", "-KILL", "-f", "cfn client"]).await?;
+        }
+        let until = Instant::now() + GONE;
+        for c in &self.topology.spec.clusters {
+            let client = self.client(&c.name)?.clone();
+            // A control plane that has just come back may not answer yet.
+            while let Err(e) = self.delete_applied(&client, c.role).await {
+                if Instant::now() >= until {
+                    return Err(LaneError::Failed(format!("cleaning {}: {e}", c.name)));
+                }
+                tokio::time::sleep(LOOK).await;
+            }
+        }
+        let mut left = self.left().await;
+        while !left.as_ref().is_ok_and(Vec::is_empty) {
+            if Instant::now() >= until {
+                return Err(LaneError::Failed(format!("cleaning: left are {left:?}")));
+            }
+            tokio::time::sleep(LOOK).await;
+            left = self.left().await;
+        }
+        if mended {
+            // What was measured of broken links is out of the window.
+            tokio::time::sleep(self.timers.of("metricsWindow")).await;
+        }
+        Ok(())
+    }
+
+    async fn delete_applied(&self, client: &kube::Client, role: ClusterRole) -> kube::Result<()> {
+        let nodes: Api<Node> = Api::all(client.clone());
+        for n in nodes.list(&ListParams::default()).await? {
+            if n.spec.as_ref().and_then(|s| s.unschedulable) == Some(true) {
+                let patch = json!({"spec": {"unschedulable": null}});
+                nodes.patch(&n.name_any(), &PatchParams::default(), &Patch::Merge(patch)).await?;
+            }
+        }
+        let own = |kind: &str, name: &str| OWN.contains(&(kind, name));
+        for what in APPLIED {
+            // A member's objects go with what the hub has of them, but for what was made there.
+            if role == ClusterRole::Member && what.1 != "ContextRelocation" {
+                continue;
+            }
+            let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), NAMESPACE, &resource(*what));
+            let found = match api.list(&ListParams::default()).await {
+                Err(kube::Error::Api(s)) if s.code == 404 => continue,
+                found => found?,
+            };
+            for o in found.items.iter().filter(|o| !own(what.1, &o.name_any())) {
+                gone(api.delete(&o.name_any(), &DeleteParams::background()).await)?;
+            }
+        }
+        let pods: Api<Pod> = Api::namespaced(client.clone(), NAMESPACE);
+        for p in pods.list(&ListParams::default()).await? {
+            if p.owner_references().is_empty() {
+                let at_once = DeleteParams::default().grace_period(0);
+                gone(pods.delete(&p.name_any(), &at_once).await)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What is left of scenarios, anywhere.
+    async fn left(&self) -> Result<Vec<String>, String> {
+        let mut left = Vec::new();
+        for c in &self.topology.spec.clusters {
+            let client = self.client(&c.name).map_err(|e| e.to_string())?;
+            let hub = c.role == ClusterRole::Hub;
+            for what in if hub { MADE } else { WORKLOADS } {
+                let api: Api<DynamicObject> = if hub {
+                    Api::all_with(client.clone(), &resource(*what))
+                } else {
+                    Api::namespaced_with(client.clone(), NAMESPACE, &resource(*what))
+                };
+                let found = match api.list(&ListParams::default()).await {
+                    Err(kube::Error::Api(s)) if s.code == 404 => continue,
+                    found => found.map_err(|e| e.to_string())?,
+                };
+                left.extend(found.items.iter().map(|o| format!("{} {} in {}", what.1, o.name_any(), c.name)));
+            }
+        }
+        Ok(left)
+    }
+}
+
+/// What is gone already was not there to delete.
+fn gone<T>(deleted: kube::Result<T>) -> kube::Result<()> {
+    match deleted {
+        Err(kube::Error::Api(s)) if s.code == 404 => Ok(()),
+        d => d.map(drop),
+    }
+}

@@ -1,0 +1,182 @@
+//! What runs in the clusters: the scheduler on the hub and an agent in each member, as Deployments.
+
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{Pod, Secret};
+use kube::Api;
+use kube::api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
+use kube::core::GroupVersionKind;
+use kube::discovery::ApiResource;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::bed::Bed;
+use super::manifests::{
+    AGENT, Agent, HubAccess, IDENTITY_SECRET, NAMESPACE, Placement, SCHEDULER, Scheduler, agent_args, bootstrap_token,
+    scheduler_args,
+};
+use super::plan::Role;
+use crate::lane::prepare::MANAGER;
+use crate::lane::LaneError;
+use crate::topology::Cluster;
+
+/// How long a hub may take to let go of a member that leaves, beyond its timer.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Between two looks.
+const LOOK: Duration = Duration::from_millis(200);
+
+fn failed(what: &str) -> impl Fn(kube::Error) -> LaneError + '_ {
+    move |e| LaneError::Failed(format!("{what}: {e}"))
+}
+
+impl Bed {
+    /// The hub as members reach it, with the token by which an agent asks to join.
+    fn hub_access(&self) -> Result<HubAccess, LaneError> {
+        let hub = &self.topology.hub().name;
+        let made = self.made.get();
+        let kubeconfig = made.and_then(|m| m.kubeconfigs.get(hub.as_str())).map_or("", String::as_str);
+        let ca = authority(kubeconfig).ok_or_else(|| LaneError::Failed(format!("{hub}'s kubeconfig has no CA")))?;
+        let address = self.plan.layout.hosts[hub.as_str()];
+        Ok(HubAccess {
+            server: format!("https://{address}:{}", self.flavour.flavour.api_port),
+            ca_pem: ca,
+            token: self.bootstrap.clone(),
+        })
+    }
+
+    pub(super) async fn deploy_scheduler(&self) -> Result<(), LaneError> {
+        let hub = self.topology.hub().name.as_str();
+        let scheduler = Scheduler {
+            placement: Placement::testbed(),
+            args: scheduler_args(&self.timers, self.defects.scheduler),
+            leader_elect: false,
+        };
+        let mut objects: Vec<Value> = bootstrap_token(&self.bootstrap).into_iter().collect();
+        objects.extend(scheduler.objects());
+        self.apply(hub, &objects).await
+    }
+
+    pub(super) async fn deploy_agent(&self, c: &Cluster) -> Result<(), LaneError> {
+        let agent = Agent {
+            placement: Placement::testbed(),
+            args: agent_args(c, &self.timers),
+            hub: Some(self.hub_access()?),
+        };
+        self.apply(&c.name, &agent.objects()).await
+    }
+
+    async fn apply(&self, cluster: &str, objects: &[Value]) -> Result<(), LaneError> {
+        let client = self.client(cluster)?;
+        for o in objects {
+            let text = |p: &str| o.pointer(p).and_then(Value::as_str).unwrap_or_default();
+            let (group, version) = text("/apiVersion").split_once('/').unwrap_or(("", text("/apiVersion")));
+            let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, text("/kind")));
+            let api: Api<DynamicObject> = match text("/metadata/namespace") {
+                "" => Api::all_with(client.clone(), &resource),
+                ns => Api::namespaced_with(client.clone(), ns, &resource),
+            };
+            let params = PatchParams::apply(MANAGER).force();
+            api.patch(text("/metadata/name"), &params, &Patch::Apply(o))
+                .await
+                .map_err(failed(&format!("{cluster}: applying {} {}", text("/kind"), text("/metadata/name"))))?;
+        }
+        Ok(())
+    }
+
+    async fn scale(&self, cluster: &str, name: &str, replicas: u32) -> Result<(), LaneError> {
+        let api: Api<Deployment> = Api::namespaced(self.client(cluster)?.clone(), NAMESPACE);
+        let patch = Patch::Merge(json!({"spec": {"replicas": replicas}}));
+        api.patch_scale(name, &PatchParams::default(), &patch)
+            .await
+            .map(drop)
+            .map_err(failed(&format!("{cluster}: scaling {name}")))
+    }
+
+    /// Kills a component at once and keeps it from coming back, or lets it come back.
+    pub(super) async fn hold_component(&self, cluster: &str, name: &str, hold: bool) -> Result<(), LaneError> {
+        if !hold {
+            return self.scale(cluster, name, 1).await;
+        }
+        self.scale(cluster, name, 0).await?;
+        let pattern = &format!("^/cfn {}", name.trim_start_matches("cfn-"));
+        let dark = self.state.lock().await.dark.clone();
+        let hosts = self.plan.containers.iter().filter(|c| {
+            c.cluster.as_deref() == Some(cluster) && c.role != Role::Shaper && !dark.contains(&c.host)
+        });
+        // Processes of pods are processes of their host, too. None there is no error.
+        let kills = hosts.map(|c| async move {
+            self.engine.exec(&c.name, &["pkill", "-KILL", "-f", pattern]).await
+        });
+        futures::future::try_join_all(kills).await?;
+        Ok(())
+    }
+
+    /// Deletes a member's Cluster on the hub; its agent cleans up, and ends when it is gone.
+    pub(super) async fn part(&self, cluster: &str) -> Result<(), LaneError> {
+        let hub = self.client(&self.topology.hub().name)?.clone();
+        // Whoever left has to ask again, and to be accepted again.
+        self.accepted.lock().unwrap_or_else(PoisonError::into_inner).remove(cluster);
+        let api: Api<cfn_api::karmada::cluster::Cluster> = Api::all(hub);
+        match api.delete(cluster, &DeleteParams::default()).await {
+            Ok(_) => {}
+            Err(kube::Error::Api(s)) if s.code == 404 => {}
+            Err(e) => return Err(failed(&format!("deleting the Cluster {cluster}"))(e)),
+        }
+        let Some(bed) = self.me.upgrade() else { return Ok(()) };
+        let cluster = cluster.to_owned();
+        tokio::spawn(async move {
+            let until = Instant::now() + bed.timers.of("clusterLeaveTimeout") + PATIENCE;
+            while !matches!(api.get_opt(&cluster).await, Ok(None)) && Instant::now() < until {
+                tokio::time::sleep(LOOK).await;
+            }
+            if !bed.accepted.lock().unwrap_or_else(PoisonError::into_inner).contains(&cluster)
+                && let Err(e) = bed.scale(&cluster, AGENT, 0).await
+            {
+                tracing::warn!("ending the agent of {cluster}: {e}");
+            }
+        });
+        Ok(())
+    }
+
+    /// Starts a member's agent as a stranger: without the identity that it had.
+    pub(super) async fn rejoin_agent(&self, c: &Cluster) -> Result<(), LaneError> {
+        let cluster = c.name.as_str();
+        if self.topology.spec.auto_accept {
+            let mut accepted = self.accepted.lock().unwrap_or_else(PoisonError::into_inner);
+            accepted.insert(cluster.to_owned());
+        }
+        self.scale(cluster, AGENT, 0).await?;
+        let client = self.client(cluster)?.clone();
+        let pods: Api<Pod> = Api::namespaced(client.clone(), NAMESPACE);
+        let ours = ListParams::default().labels(&format!("app.kubernetes.io/name={AGENT}"));
+        let at_once = DeleteParams::default().grace_period(0);
+        pods.delete_collection(&at_once, &ours)
+            .await
+            .map_err(failed(&format!("{cluster}: ending the agent")))?;
+        let secrets: Api<Secret> = Api::namespaced(client, NAMESPACE);
+        match secrets.delete(IDENTITY_SECRET, &DeleteParams::default()).await {
+            Ok(_) => {}
+            Err(kube::Error::Api(s)) if s.code == 404 => {}
+            Err(e) => return Err(failed(&format!("{cluster}: forgetting the agent"))(e)),
+        }
+        self.scale(cluster, AGENT, 1).await?;
+        self.changed.send_modify(|n| *n += 1);
+        Ok(())
+    }
+}
+
+/// The CA in a kubeconfig, PEM.
+fn authority(kubeconfig: &str) -> Option<String> {
+    use base64::Engine as _;
+    let k = kube::config::Kubeconfig::from_yaml(kubeconfig).ok()?;
+    let data = k.clusters.first()?.cluster.as_ref()?.certificate_authority_data.clone()?;
+    let bytes = base64::engine::general_purpose::STANDARD.decode(data).ok()?;
+    String::from_utf8(bytes).ok()
+}
+
+/// The components' Deployments, for faults: the scheduler's on the hub, an agent's in its member.
+pub(super) fn deployment_of(component: &str) -> &'static str {
+    if component.starts_with("agent/") { AGENT } else { SCHEDULER }
+}

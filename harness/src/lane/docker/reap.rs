@@ -1,0 +1,168 @@
+//! Removing what testbeds left: on purpose (`down`), after a cancelled start, and after a process that was killed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use futures::StreamExt;
+
+use super::engine::{Engine, EngineError};
+use super::plan::{OWNER, TESTBED};
+
+/// How many containers are removed at once.
+const AT_ONCE: usize = 16;
+
+/// The process that owns a testbed: `<pid>.<start>@<boot>.<pid namespace>`, so that neither another machine, nor another
+/// container, nor a later process with the same number is taken for it.
+#[must_use]
+pub fn owner() -> String {
+    format!("{}@{}", process(&std::process::id().to_string()).unwrap_or_default(), here())
+}
+
+/// `<pid>.<start>` of a process that lives.
+fn process(pid: &str) -> Option<String> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // After the command, which may hold anything and ends with the last parenthesis; the start is the 22nd field.
+    let start = stat.rsplit_once(')')?.1.split_whitespace().nth(19)?;
+    Some(format!("{pid}.{start}"))
+}
+
+fn here() -> String {
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let namespace = std::fs::read_link("/proc/self/ns/pid").unwrap_or_default();
+    let digits = |s: &str| s.chars().filter(char::is_ascii_digit).collect::<String>();
+    format!("{}.{}", boot.trim(), digits(&namespace.display().to_string()))
+}
+
+/// Whether an owner's process is gone for sure. One on another machine, or in another container, is not ours to judge.
+#[must_use]
+pub fn is_gone(owner: &str) -> bool {
+    let Some((who, place)) = owner.split_once('@') else {
+        return false;
+    };
+    let pid = who.split('.').next().unwrap_or_default();
+    place == here() && process(pid).as_deref() != Some(who)
+}
+
+/// Removes the containers and networks of testbeds whose process is gone; says which.
+///
+/// # Errors
+/// When the engine cannot be asked.
+pub async fn leftovers(engine: &Engine) -> Result<Vec<String>, EngineError> {
+    let mut gone = BTreeSet::new();
+    for (testbed, owner) in all(engine).await? {
+        if is_gone(&owner) {
+            remove(engine, &format!("{TESTBED}={testbed}")).await?;
+            gone.insert(testbed);
+        }
+    }
+    Ok(gone.into_iter().collect())
+}
+
+/// Every testbed on this engine, and its owner.
+///
+/// # Errors
+/// When the engine cannot be asked.
+pub async fn all(engine: &Engine) -> Result<BTreeMap<String, String>, EngineError> {
+    let mut found = BTreeMap::new();
+    for (_, labels) in engine.networks(TESTBED).await? {
+        if let (Some(t), Some(o)) = (labels.get(TESTBED), labels.get(OWNER)) {
+            found.insert(t.clone(), o.clone());
+        }
+    }
+    for c in engine.containers(TESTBED).await? {
+        let labels = c.labels.unwrap_or_default();
+        if let (Some(t), Some(o)) = (labels.get(TESTBED), labels.get(OWNER)) {
+            found.insert(t.clone(), o.clone());
+        }
+    }
+    Ok(found)
+}
+
+/// Removes every container and network that bears a label; says how many containers there were.
+///
+/// # Errors
+/// When the engine refuses.
+pub async fn remove(engine: &Engine, label: &str) -> Result<usize, EngineError> {
+    let containers = engine.containers(label).await?;
+    let names: Vec<String> = containers.into_iter().filter_map(|c| c.id).collect();
+    let count = names.len();
+    let removed: Vec<Result<(), EngineError>> = futures::stream::iter(names)
+        .map(|name| async move { engine.remove(&name).await })
+        .buffer_unordered(AT_ONCE)
+        .collect()
+        .await;
+    let networks = engine.networks(label).await?;
+    let mut last = removed.into_iter().find(Result::is_err).unwrap_or(Ok(()));
+    for (name, _) in networks {
+        // A removal that somebody else began may take a moment yet.
+        for _ in 0..50 {
+            last = engine.remove_network(&name).await;
+            if last.is_ok() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+    last.map(|()| count)
+}
+
+/// Removes a testbed when it is dropped without [`Ward::disarm`]: a start that was cancelled, a test that panicked.
+#[derive(Debug)]
+pub struct Ward(Option<String>);
+
+impl Ward {
+    /// Of the testbed of this name.
+    #[must_use]
+    pub fn new(testbed: &str) -> Self {
+        Self(Some(testbed.to_owned()))
+    }
+
+    /// It is removed already.
+    pub fn disarm(&mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Ward {
+    fn drop(&mut self) {
+        let Some(testbed) = self.0.take() else { return };
+        // A drop cannot wait for the runtime that it may be running on.
+        let removal = std::thread::spawn(move || {
+            let rt = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            let Ok(rt) = rt else { return };
+            rt.block_on(async {
+                let label = format!("{TESTBED}={testbed}");
+                match super::daemon::connect().await {
+                    Ok(d) => {
+                        if let Err(e) = remove(&Engine::new(d), &label).await {
+                            tracing::warn!("removing {testbed}: {e}");
+                        }
+                    }
+                    Err(e) => tracing::warn!("removing {testbed}: {e}"),
+                }
+            });
+        });
+        let _ = removal.join();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_process_that_is_gone_for_sure_is_gone() {
+        let own = owner();
+        let (who, place) = own.split_once('@').unwrap();
+        let (pid, start) = who.split_once('.').unwrap();
+        for (owner, gone) in [
+            (own.clone(), false),
+            (format!("{pid}.{}@{place}", start.parse::<u64>().unwrap() + 1), true),
+            (format!("4194304999.1@{place}"), true),
+            (format!("{pid}.1@another-boot.1"), false),
+            ("nonsense".to_owned(), false),
+        ] {
+            assert_eq!(is_gone(&owner), gone, "{owner}");
+        }
+    }
+}
