@@ -47,7 +47,7 @@ fn merge(target: &mut Value, patch: &Value) {
 fn merge_strategic(target: &mut Value, patch: &Value, field: &str) {
     match patch {
         Value::Object(patch) => {
-            if !target.is_object() {
+            if !target.is_object() || patch.get("$patch").is_some_and(|p| p == "replace") {
                 *target = Value::Object(serde_json::Map::new());
             }
             let Value::Object(map) = target else { return };
@@ -125,6 +125,15 @@ fn both(first: &Value, second: &Value, strategic: bool, field: &str) -> Value {
             }
             Value::Array(made)
         }
+        // Deleted, then made anew: nothing of what was before shall be in it.
+        (Value::Null, Value::Array(items)) if strategic && list_key(field).is_some() => {
+            std::iter::once(replace()).chain(items.iter().cloned()).collect()
+        }
+        (Value::Null, Value::Object(map)) if strategic => {
+            let mut made = map.clone();
+            made.insert("$patch".to_owned(), "replace".into());
+            Value::Object(made)
+        }
         _ => second.clone(),
     }
 }
@@ -192,6 +201,7 @@ mod tests {
     #[test]
     fn one_patch_does_what_two_do() {
         let start = json!({"status": {"phase": "Pending", "x": 1, "conditions": [{"type": "A", "s": "F"}, {"type": "B"}], "atomic": [1],
+            "podIPs": [{"ip": "1"}], "o": {"a": 1},
             "containerStatuses": [{"name": "c", "state": {"waiting": {}}}]}});
         let patches = [
             json!({"metadata": {"uid": "u"}, "status": {"phase": "Running", "x": null,
@@ -200,11 +210,15 @@ mod tests {
                 "conditions": [{"type": "A", "s": "T"}, {"type": "C"}]}}),
             json!({"status": {"conditions": [{"type": "A", "t": 3}, {"type": "B", "$patch": "delete"}], "atomic": [2, 3],
                 "containerStatuses": [{"name": "c", "state": {"running": {}}}]}}),
+            json!({"status": {"podIPs": null, "o": null}}),
+            json!({"status": {"podIPs": [{"ip": "2"}], "o": {"b": 1}}}),
             json!({"status": {"x": 2, "conditions": [{"type": "B", "new": true}]}}),
         ];
         for strategic in [true, false] {
             let mut patches = patches.clone();
             if !strategic {
+                // A merge patch has no word for it.
+                patches[3]["status"].as_object_mut().unwrap().remove("o");
                 patches[1]["status"]
                     .as_object_mut()
                     .unwrap()
