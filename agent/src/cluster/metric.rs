@@ -44,6 +44,7 @@ pub fn status(compute: &Compute, rtt: Vec<SiteRtt>) -> ComputingMetricStatus {
     ComputingMetricStatus {
         observed_at: None,
         l0: RawMetrics {
+            bandwidth: Vec::new(),
             rtt,
             compute: RawCompute {
                 service_time_milliseconds: compute.service_time,
@@ -55,6 +56,7 @@ pub fn status(compute: &Compute, rtt: Vec<SiteRtt>) -> ComputingMetricStatus {
             communication_norm: round(communication),
         },
         l2: ((computing + communication) / 2.0).round() as i32,
+        rates: None,
         accelerators: compute.accelerators.clone(),
     }
 }

@@ -42,6 +42,9 @@ pub struct ComputingMetricStatus {
     pub l1: NormalisedMetrics,
     /// One score, 0 (worst) to 10 (best).
     pub l2: i32,
+    /// What a core costs here, where somebody says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rates: Option<Rates>,
     /// Accelerators of the cluster's nodes.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub accelerators: Vec<Accelerator>,
@@ -54,6 +57,9 @@ pub struct RawMetrics {
     /// Round trips to other sites.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub rtt: Vec<SiteRtt>,
+    /// Bandwidth to other sites.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub bandwidth: Vec<SiteBandwidth>,
     /// Compute.
     pub compute: RawCompute,
 }
@@ -73,6 +79,28 @@ pub struct SiteRtt {
     /// The site did not answer the last probes.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub lost: bool,
+}
+
+/// Bandwidth to a site.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct SiteBandwidth {
+    /// Site.
+    pub site: String,
+    /// Mbit/s.
+    pub megabits_per_second: f64,
+}
+
+/// What a core costs.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Rates {
+    /// Money for a core and hour, in the operator's currency.
+    pub cost_per_core_hour: f64,
+    /// Watts of a busy core, cooling included.
+    pub watts_per_core: f64,
+    /// Grams of carbon dioxide for a kilowatt hour of the site's electricity.
+    pub carbon_per_kilowatt_hour: f64,
 }
 
 /// Compute, raw.

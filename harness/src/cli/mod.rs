@@ -7,6 +7,8 @@ mod component;
 mod doctor;
 #[cfg(target_os = "linux")]
 mod fault;
+mod explain;
+mod manifests;
 #[cfg(target_os = "linux")]
 mod link;
 mod manifests;
@@ -51,6 +53,8 @@ enum Command {
     Kubeconfig(up::KubeconfigArgs),
     /// Place workloads offline: from files to JSON lines
     Schedule(schedule::Args),
+    /// Say why a binding on a live hub is where it is
+    Explain(explain::Args),
     /// Serve one embedded cluster
     Apiserver(apiserver::Args),
     /// Run the scheduler against a hub
@@ -170,6 +174,7 @@ pub fn main() -> ExitCode {
         Command::Status(a) => up::status(&a),
         Command::Kubeconfig(a) => up::kubeconfig(&a),
         Command::Schedule(a) => schedule::main(&a),
+        Command::Explain(a) => explain::main(&a),
         Command::Apiserver(a) => apiserver::main(a),
         Command::Scheduler(a) => component::scheduler(a),
         Command::Agent(a) => component::agent(a),

@@ -15,7 +15,7 @@ const CPU: &str = "cpu";
 pub(super) const PODS: &str = "pods";
 
 /// Requests of one replica, read once per decision.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Requests {
     given: bool,
     amounts: BTreeMap<String, Amount>,
@@ -28,6 +28,18 @@ impl Requests {
             amounts: requirements.map(|r| read(&r.resource_request)).unwrap_or_default(),
         }
     }
+
+    /// What one replica takes of each column of the index, its pod too.
+    pub(super) fn columns(&self) -> impl Iterator<Item = (&str, i64)> {
+        let amounts = self.amounts.iter().filter(|(k, _)| *k != PODS);
+        let columns = amounts.map(|(k, a)| (k.as_str(), if k == CPU { a.milli() } else { a.value() }));
+        columns.chain([(PODS, 1)])
+    }
+
+    /// Cores of one replica.
+    pub(super) fn cores(&self) -> f64 {
+        self.amounts.get(CPU).map_or(0.0, |a| a.to_f64())
+    }
 }
 
 fn read(map: &BTreeMap<String, Quantity>) -> BTreeMap<String, Amount> {
@@ -35,6 +47,20 @@ fn read(map: &BTreeMap<String, Quantity>) -> BTreeMap<String, Amount> {
         .filter_map(|(k, q)| Some((k.clone(), Amount::parse(q)?)))
         .filter(|(_, a)| a.value() > 0)
         .collect()
+}
+
+/// All of a resource that a cluster can allocate, as the index's columns count it.
+pub(super) fn allocatable(member: &Member, resource: &str) -> i64 {
+    let summary = member.cluster.status.as_ref().and_then(|s| s.resource_summary.as_ref());
+    let amount = summary
+        .and_then(|s| s.allocatable.get(resource))
+        .and_then(Amount::parse);
+    let amount = amount.unwrap_or_default();
+    if resource == CPU {
+        amount.milli()
+    } else {
+        amount.value()
+    }
 }
 
 /// What is allocatable and neither allocated nor about to be; nothing without a summary.

@@ -1,7 +1,7 @@
 //! Filter plugins: which clusters may be chosen at all. Names and reasons as Karmada's
 //! (`pkg/scheduler/framework/plugins`); `Accelerator` and `LatencyBudget` are CFN's.
 
-use cfn_api::cfn::AcceleratorRequirement;
+use cfn_api::cfn::{AcceleratorKind, AcceleratorRequirement};
 use cfn_api::karmada::policy::{ClusterAffinity, OverflowAffinityTerm, Placement};
 use k8s_openapi::api::core::v1::{Taint, Toleration};
 
@@ -105,9 +105,18 @@ pub(super) fn filter(
         .as_deref()
         .map(|m| format!(" of model {m}"))
         .unwrap_or_default();
+    let what = match (lacking.resource.as_str(), lacking.kind) {
+        ("", Some(kind)) => format!("{kind:?}"),
+        (resource, _) => resource.to_owned(),
+    };
+    let number = lacking
+        .count
+        .filter(|n| *n > 1)
+        .map(|n| format!("{n} of "))
+        .unwrap_or_default();
     refuse(
         "Accelerator",
-        format!("cluster(s) did not have accelerator {}{model}", lacking.resource),
+        format!("cluster(s) did not have {number}accelerator {what}{model}"),
     )
 }
 
@@ -230,18 +239,26 @@ pub fn tolerates(toleration: &Toleration, taint: &Taint) -> bool {
     }
 }
 
-/// Whether the cluster has such an accelerator: by its metric, or, where no model is asked for, by its summary.
+/// Whether the cluster has such accelerators, enough of them: by its metric, or, where no model is asked for, by its
+/// summary.
 fn has_accelerator(member: &Member, want: &AcceleratorRequirement) -> bool {
     let metric = member.metric.as_ref().and_then(|m| m.status.as_ref());
-    let measured = metric.iter().flat_map(|s| &s.accelerators).any(|a| {
-        a.resource == want.resource && a.count > 0 && want.model.as_ref().is_none_or(|m| a.model.as_ref() == Some(m))
-    });
+    let right = |resource: &str| {
+        (want.resource.is_empty() || resource == want.resource)
+            && want.kind.is_none_or(|k| AcceleratorKind::of(resource) == Some(k))
+    };
+    let least = want.count.unwrap_or(1).max(1);
+    let measured = metric
+        .iter()
+        .flat_map(|s| &s.accelerators)
+        .filter(|a| right(&a.resource) && want.model.as_ref().is_none_or(|m| a.model.as_ref() == Some(m)))
+        .fold(0_i64, |n, a| n.saturating_add(a.count.max(0)));
     let summary = member.cluster.status.as_ref().and_then(|s| s.resource_summary.as_ref());
     let summed = || {
-        let q = summary
-            .and_then(|s| s.allocatable.get(&want.resource))
-            .and_then(Amount::parse);
-        want.model.is_none() && q.is_some_and(|a| a.value() > 0)
+        let all = summary.iter().flat_map(|s| &s.allocatable).filter(|(k, _)| right(k));
+        let known = all.filter_map(|(_, q)| Amount::parse(q));
+        known.fold(0_i64, |n, a| n.saturating_add(a.value().max(0)))
     };
-    measured || summed()
+    // A requirement that names nothing asks for nothing.
+    want.resource.is_empty() && want.kind.is_none() || measured >= least || want.model.is_none() && summed() >= least
 }

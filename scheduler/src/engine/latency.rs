@@ -36,9 +36,9 @@ impl Latency {
     #[must_use]
     pub fn of(&self, objective: Objective) -> f64 {
         match objective {
-            Objective::Joint => self.total(),
             Objective::Compute => self.compute,
             Objective::Network => self.network,
+            _ => self.total(),
         }
     }
 

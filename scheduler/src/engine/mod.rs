@@ -5,6 +5,7 @@
 //! objective.
 
 pub mod affinity;
+pub mod bound;
 pub mod cel;
 mod divide;
 mod estimate;
@@ -12,10 +13,12 @@ mod filter;
 mod fleet;
 mod latency;
 mod nearest;
+mod objective;
 pub mod ocm;
 pub mod parts;
 pub mod quantity;
 mod spread;
+mod task;
 
 use std::collections::BTreeMap;
 
@@ -27,6 +30,7 @@ pub use divide::{descending, fnv1a, webster};
 pub use filter::{Refusal, tolerates};
 pub use fleet::{Fleet, Member, Resident, SITE_LABEL};
 pub use latency::{KNEE, Latency, milliseconds};
+pub use task::{Defaults, defaults};
 
 use estimate::{Estimator, Requests};
 use spread::Candidate;
@@ -312,7 +316,7 @@ fn place<'f>(
     let spec = request.spec;
     let strategy = placement.replica_scheduling.as_ref();
     if let Some(policy) = request.policy {
-        candidates = nearest::rank(fleet, request, policy, candidates, config, notes);
+        candidates = nearest::rank(fleet, request, policy, candidates, requests, config, notes);
         if nearest::decides(policy, strategy, spec.replicas) {
             return nearest::fill(fleet, request, policy, &candidates, requests);
         }

@@ -5,6 +5,9 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 /// Billionths in one.
 const NANO: i128 = 1_000_000_000;
 
+/// The largest amount.
+const MOST: i128 = i64::MAX as i128 * NANO;
+
 /// An exact amount, in billionths.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Amount(i128);
@@ -25,15 +28,23 @@ impl Amount {
         let (number, suffix) = s.split_at(end);
         let (num, den) = scale(suffix)?;
         let negative = number.starts_with('-');
-        let digits = number.trim_start_matches(['+', '-']);
+        let digits = number.strip_prefix(['+', '-']).unwrap_or(number);
         let (int, frac) = digits.split_once('.').unwrap_or((digits, ""));
-        if int.is_empty() && frac.is_empty() || frac.len() > 18 {
+        let all_digits = |t: &str| t.bytes().all(|b| b.is_ascii_digit());
+        if int.is_empty() && frac.is_empty() || !all_digits(int) || !all_digits(frac) {
             return None;
         }
-        let mantissa: i128 = format!("{int}{frac}").parse().ok()?;
+        // Digits beyond what a nano can hold only round up.
+        let (frac, rest) = frac.split_at(frac.len().min(18));
+        let sticky = i128::from(rest.bytes().any(|b| b != b'0'));
         let below = den.checked_mul(10_i128.checked_pow(u32::try_from(frac.len()).ok()?)?)?;
-        let above = mantissa.checked_mul(num)?.checked_mul(NANO)?;
-        let value = above.div_euclid(below) + i128::from(above.rem_euclid(below) != 0);
+        let above = format!("{int}{frac}")
+            .parse::<i128>()
+            .ok()
+            .and_then(|m| m.checked_add(sticky)?.checked_mul(num)?.checked_mul(NANO));
+        // What is larger than an int64 counts as the largest, as in apimachinery.
+        let value = above.map_or(MOST, |a| a.div_euclid(below) + i128::from(a.rem_euclid(below) != 0));
+        let value = value.min(MOST);
         Some(Self(if negative { -value } else { value }))
     }
 
@@ -193,6 +204,9 @@ mod tests {
             ("10k", 10_000, 10_000_000),
             ("1u", 1, 1),
             ("-1500m", -1, -1500),
+            ("0.0000000000000000000001", 1, 1),
+            ("99999999999999999999E", i64::MAX, i64::MAX),
+            ("99999999999999999999999999999999999999999999", i64::MAX, i64::MAX),
         ] {
             let a = Amount::parse_str(text).unwrap();
             assert_eq!((a.value(), a.milli()), (value, milli), "{text}");
@@ -207,7 +221,7 @@ mod tests {
         ] {
             assert_eq!(format(Amount::parse_str(text).unwrap(), binary).0, canonical, "{text}");
         }
-        for bad in ["", "x", "1Zi", "1e", "."] {
+        for bad in ["", "x", "1Zi", "1e", ".", "1-2", "--1", "1.2.3"] {
             assert_eq!(Amount::parse_str(bad), None, "{bad}");
         }
     }

@@ -156,3 +156,35 @@ pub(super) fn lines(fleet: &Fleet, world: &World, work: &Work, options: &Options
     };
     work.bindings.iter().map(one).collect()
 }
+
+/// The line that says how far the whole batch is from the best that any scheduler could do.
+pub(super) fn bound(fleet: &Fleet, world: &World, work: &Work, options: &Options) -> Result<String, OfflineError> {
+    let mut within = Vec::new();
+    for (_, item) in work.bindings.iter().filter(|(_, i)| i.refused.is_none()) {
+        let chosen = match &item.placement {
+            None => None,
+            Some(named) => match ocm::named(world, work, named, options) {
+                Ok(choice) => Some(choice.decisions),
+                Err(_) => continue,
+            },
+        };
+        within.push((item, item.key(), chosen));
+    }
+    let batch: Vec<Request<'_>> = within
+        .iter()
+        .map(|(item, key, chosen)| Request {
+            status: item.status.as_ref(),
+            policy: item.policy.as_ref(),
+            within: chosen.as_deref(),
+            ..Request::of(key, &item.spec)
+        })
+        .collect();
+    let b = crate::engine::bound::bound(fleet, &batch)?;
+    let round = |n: f64| (n * 1000.0).round() / 1000.0;
+    let mut out = json!({"wanted": b.wanted, "placed": b.placed, "possible": b.possible,
+        "withinPercent": round(b.within_percent())});
+    if let (Some((ours, least)), Some(percent)) = (b.latency, b.latency_within_percent()) {
+        out["latency"] = json!({"milliseconds": round(ours), "least": round(least), "withinPercent": round(percent)});
+    }
+    Ok(json!({"bound": out}).to_string())
+}

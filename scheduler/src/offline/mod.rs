@@ -56,6 +56,9 @@ pub enum OfflineError {
     /// There is nothing of what is needed.
     #[error("no {0} in the file")]
     Nothing(&'static str),
+    /// The batch could not be bounded.
+    #[error(transparent)]
+    Bound(#[from] crate::engine::bound::BoundError),
     /// A cluster that is to be lost is not in the fleet.
     #[error("no cluster {0} in the fleet")]
     NoSuchCluster(String),
@@ -119,5 +122,8 @@ pub fn run(world: World, bindings: &[u8], options: &Options) -> Result<Output, O
     } else {
         what_if::lines(fleet, &world, &work, options)
     };
+    if options.bound {
+        out.lines.push(karmada::bound(&fleet, &world, &work, options)?);
+    }
     Ok(out)
 }
