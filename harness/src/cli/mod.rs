@@ -5,10 +5,9 @@ mod client;
 mod completion;
 mod component;
 mod doctor;
+mod explain;
 #[cfg(target_os = "linux")]
 mod fault;
-mod explain;
-mod manifests;
 #[cfg(target_os = "linux")]
 mod link;
 mod manifests;
