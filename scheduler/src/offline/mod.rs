@@ -120,7 +120,7 @@ pub fn run(world: World, bindings: &[u8], options: &Options) -> Result<Output, O
         lines.sort_by_key(|(at, _)| *at);
         lines.into_iter().map(|(_, l)| l).collect()
     } else {
-        what_if::lines(fleet, &world, &work, options)
+        what_if::lines(fleet.clone(), &world, &work, options)
     };
     if options.bound {
         out.lines.push(karmada::bound(&fleet, &world, &work, options)?);
