@@ -16,9 +16,6 @@ use crate::lane::LaneError;
 pub const SOCKET: &str = "/run/cfn-link.sock";
 /// Where it keeps what it was told, for when its container is started again.
 pub const STATE: &str = "/run/cfn-link.json";
-/// How long segments of old connections are answered with a reset: longer than any link's latency here, so that both
-/// ends of a busy connection come to send something.
-const RESET: Duration = Duration::from_millis(500);
 /// How long a shaper may take to do as it is told.
 const DONE: Duration = Duration::from_secs(10);
 
@@ -93,7 +90,7 @@ pub async fn shape(options: &Options, ready: impl FnOnce(&Seen)) -> Result<(), L
                 let (conn, _) = conn.map_err(failed)?;
                 // Whoever asks is on this machine and asks at once.
                 match tokio::time::timeout(DONE, answer(&mut shaper, conn, &options.state)).await {
-                    Ok(Ok(true)) => resets_end = Some(tokio::time::Instant::now() + RESET),
+                    Ok(Ok(true)) => resets_end = Some(tokio::time::Instant::now() + shaper.reset_time()),
                     Ok(Ok(false)) => {}
                     Ok(Err(e)) => eprintln!("warning: {e}"),
                     Err(_) => eprintln!("warning: somebody asked nothing for {} s", DONE.as_secs()),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::time::Duration;
 
 use cfn_net::Seed;
 use serde::{Deserialize, Serialize};
@@ -96,6 +97,11 @@ impl Shaper {
         let resets = to_reset(&self.config, &config);
         self.config = config;
         Ok(resets)
+    }
+
+    /// How long connections are reset.
+    pub(crate) fn reset_time(&self) -> Duration {
+        self.tables.reset_time()
     }
 
     /// Resets connections with these addresses, or (none) ends doing so: segments are answered with a reset in between.

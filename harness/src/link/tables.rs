@@ -4,6 +4,7 @@
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use super::{Cidr, Rule};
 
@@ -45,13 +46,16 @@ fn matching((from, to): Way) -> String {
     }
 }
 
-/// Table filter: segments of connections that are there (no SYN) are answered with a reset.
-pub(crate) fn filter(resets: &[Way]) -> String {
+/// Table filter: segments of connections (no SYN) are answered with a reset; where what is there can be forgotten
+/// (`conntrack --delete`) only those that nobody remembers (new to connection tracking), so that connections that begin
+/// meanwhile are spared.
+pub(crate) fn filter(resets: &[Way], forgets: bool) -> String {
+    let unknown = if forgets { " -m conntrack --ctstate NEW" } else { "" };
     let mut out = format!("*filter\n:{RESET_CHAIN} - [0:0]\n");
     for way in resets {
         let _ = writeln!(
             out,
-            "-A {RESET_CHAIN} {} -p tcp --tcp-flags SYN NONE -j REJECT --reject-with tcp-reset",
+            "-A {RESET_CHAIN} {} -p tcp --tcp-flags SYN NONE{unknown} -j REJECT --reject-with tcp-reset",
             matching(*way)
         );
     }
@@ -63,16 +67,23 @@ pub(crate) fn filter(resets: &[Way]) -> String {
 pub(crate) struct Tables {
     program: &'static str,
     interface: String,
+    /// Whether there is the program `conntrack`.
+    forgets: bool,
 }
 
 impl Tables {
     /// Finds the program and puts our chains in place, empty.
     pub(crate) fn open(interface: &str) -> io::Result<Self> {
         let mut first = None;
+        let forgets = Command::new("conntrack")
+            .arg("--version")
+            .output()
+            .is_ok_and(|o| o.status.success());
         for program in PROGRAMS {
             let tables = Self {
                 program,
                 interface: interface.to_owned(),
+                forgets,
             };
             match tables.set_up() {
                 Ok(()) => return Ok(tables),
@@ -82,6 +93,12 @@ impl Tables {
             }
         }
         Err(first.unwrap_or_else(|| io::Error::other("no iptables")))
+    }
+
+    /// How long segments are answered with a reset: so that both ends of a connection that is used come to send
+    /// something; short where what begins meanwhile is not spared.
+    pub(crate) fn reset_time(&self) -> Duration {
+        Duration::from_millis(if self.forgets { 2000 } else { 500 })
     }
 
     /// What works here, for whoever looks.
@@ -106,7 +123,7 @@ impl Tables {
         };
         self.restore(&mangle(&[(&probe, Some(0))]))?;
         self.restore(&mangle(&[]))?;
-        self.restore(&filter(&[]))?;
+        self.restore(&filter(&[], self.forgets))?;
         for [table, chain, rest @ ..] in self.jumps() {
             let rest = &rest[..4];
             if self.run(table, "-C", chain, rest).is_err() {
@@ -121,9 +138,13 @@ impl Tables {
         self.restore(&mangle(rules))
     }
 
-    /// Sets whose connections are reset.
+    /// Sets whose connections are reset, and forgets those that are there.
     pub(crate) fn set_resets(&self, ways: &[Way]) -> io::Result<()> {
-        self.restore(&filter(ways))
+        self.restore(&filter(ways, self.forgets))?;
+        if self.forgets {
+            forget(ways);
+        }
+        Ok(())
     }
 
     /// Takes everything of ours away.
@@ -156,6 +177,22 @@ impl Tables {
             stdin.write_all(text.as_bytes())?;
         }
         succeed(child.wait_with_output()?, &name)
+    }
+}
+
+/// Makes connection tracking forget connections with these addresses, whoever began them; a pod's sockets are in a network
+/// namespace of its own, so that this is what resets its connections.
+fn forget(ways: &[Way]) {
+    for (from, to) in ways {
+        for (theirs, ours) in [("--orig-src", "--orig-dst"), ("--orig-dst", "--orig-src")] {
+            let mut command = Command::new("conntrack");
+            command.args(["--delete", "--proto", "tcp", theirs, &from.to_string()]);
+            if let Some(to) = to {
+                command.args([ours, &to.to_string()]);
+            }
+            // It fails where there is none.
+            let _ = command.stdin(Stdio::null()).output();
+        }
     }
 }
 
@@ -207,11 +244,13 @@ mod tests {
         -A CFN-LINK -s 10.9.4.0/24 -d 10.9.0.7/32 -j NFQUEUE --queue-num 103 --queue-bypass
         COMMIT
         ");
-        insta::assert_snapshot!(filter(&west.ways().collect::<Vec<_>>()), @r"
+        insta::assert_snapshot!(filter(&west.ways().collect::<Vec<_>>(), true), @r"
         *filter
         :CFN-RESET - [0:0]
-        -A CFN-RESET -s 10.9.2.0/24 -p tcp --tcp-flags SYN NONE -j REJECT --reject-with tcp-reset
+        -A CFN-RESET -s 10.9.2.0/24 -p tcp --tcp-flags SYN NONE -m conntrack --ctstate NEW -j REJECT --reject-with tcp-reset
         COMMIT
         ");
+        let all = filter(&west.ways().collect::<Vec<_>>(), false);
+        assert!(all.contains("--tcp-flags SYN NONE -j REJECT"), "{all}");
     }
 }
