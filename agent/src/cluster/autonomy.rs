@@ -96,7 +96,9 @@ fn node_of(pod: &Pod) -> Option<&String> {
 }
 
 async fn keep(ctx: &Context, pod: &Pod, seconds: Option<i64>) {
-    let Some(wanted) = tolerations(pod, seconds) else { return };
+    let Some(wanted) = tolerations(pod, seconds) else {
+        return;
+    };
     let api: Api<Pod> = Api::namespaced(ctx.member.clone(), &pod.namespace().unwrap_or_default());
     let patch = Patch::Merge(json!({"spec": {"tolerations": wanted}}));
     if let Err(e) = api.patch(&pod.name_any(), &PatchParams::default(), &patch).await {
@@ -115,16 +117,36 @@ mod tests {
     #[test]
     fn pods_tolerate_for_as_long_as_the_policy_says() {
         let [not_ready, unreachable] = OUT_OF_SIGHT;
-        let given = json!([toleration("own", Some(1)), toleration(not_ready, Some(3)), toleration(unreachable, Some(3))]);
+        let given = json!([
+            toleration("own", Some(1)),
+            toleration(not_ready, Some(3)),
+            toleration(unreachable, Some(3))
+        ]);
         let pod: Pod = serde_json::from_value(json!({"spec": {"containers": [], "tolerations": given}})).unwrap();
         for (seconds, bare) in [(None, false), (Some(60), false), (None, true)] {
-            let pod = if bare { Pod { spec: Some(k8s_openapi::api::core::v1::PodSpec::default()), ..Pod::default() } } else { pod.clone() };
+            let pod = if bare {
+                Pod {
+                    spec: Some(k8s_openapi::api::core::v1::PodSpec::default()),
+                    ..Pod::default()
+                }
+            } else {
+                pod.clone()
+            };
             let wanted = tolerations(&pod, seconds).unwrap();
-            let of = |key: &str| wanted.iter().find(|t| t.key.as_deref() == Some(key)).unwrap().toleration_seconds;
+            let of = |key: &str| {
+                wanted
+                    .iter()
+                    .find(|t| t.key.as_deref() == Some(key))
+                    .unwrap()
+                    .toleration_seconds
+            };
             assert_eq!((of(not_ready), of(unreachable)), (seconds, seconds));
             assert_eq!(wanted.len(), if bare { 2 } else { 3 });
             let again = Pod {
-                spec: Some(k8s_openapi::api::core::v1::PodSpec { tolerations: Some(wanted), ..Default::default() }),
+                spec: Some(k8s_openapi::api::core::v1::PodSpec {
+                    tolerations: Some(wanted),
+                    ..Default::default()
+                }),
                 ..Pod::default()
             };
             assert_eq!(tolerations(&again, seconds), None, "once is enough");
@@ -139,6 +161,9 @@ mod tests {
         assert_eq!(policy(&node(json!({}))), None);
         assert_eq!(policy(&node(json!({AUTONOMY: "false"}))), None);
         assert_eq!(policy(&node(json!({AUTONOMY: "true"}))), Some(None));
-        assert_eq!(policy(&node(json!({AUTONOMY: "true", AUTONOMY_SECONDS: "600"}))), Some(Some(600)));
+        assert_eq!(
+            policy(&node(json!({AUTONOMY: "true", AUTONOMY_SECONDS: "600"}))),
+            Some(Some(600))
+        );
     }
 }

@@ -155,7 +155,11 @@ fn writable(dir: &Path) -> Result<(), CliError> {
 /// The command that does it again.
 fn command_line(a: &Args) -> String {
     let mut c = format!("cfn run --lane {}", a.lane);
-    for (flag, v) in [("--flavour", &a.flavour), ("--topology", &a.topology), ("--timers", &a.timers)] {
+    for (flag, v) in [
+        ("--flavour", &a.flavour),
+        ("--topology", &a.topology),
+        ("--timers", &a.timers),
+    ] {
         if let Some(v) = v {
             c.push_str(&format!(" {flag} {v}"));
         }
@@ -232,7 +236,13 @@ pub fn run_all(
     // Where testbeds are kept, those that can share one follow each other.
     let shared = match lane.keeps() {
         true => {
-            order.sort_by_key(|(_, s)| (s.topology.name().to_owned(), s.timers.profile.clone(), s.file.spec.isolation));
+            order.sort_by_key(|(_, s)| {
+                (
+                    s.topology.name().to_owned(),
+                    s.timers.profile.clone(),
+                    s.file.spec.isolation,
+                )
+            });
             Some(lane.runtime().map_err(|e| CliError::io("starting a runtime", &e))?)
         }
         false => None,

@@ -14,10 +14,9 @@ use super::facts::{Daemon, Facts, Kernel, Machine, Port, Privileged, Testbed, To
 use super::ports::listening;
 use crate::lane::LaneError;
 use crate::lane::docker::daemon::{Endpoint, connect_where};
+use crate::lane::docker::plan::{OWNER, TESTBED};
+use crate::lane::docker::reap::is_gone;
 
-/// The label that names a testbed, and the one that names its owner.
-const TESTBED: &str = "cfn.akraino.org/testbed";
-const OWNER: &str = "cfn.akraino.org/owner";
 /// How long a daemon may take for one answer.
 const ANSWER: Duration = Duration::from_secs(10);
 
@@ -290,23 +289,6 @@ async fn testbeds(docker: &Docker) -> Vec<Testbed> {
         t.containers += 1;
     }
     all.into_values().collect()
-}
-
-/// Whether an owner, `<pid>.<start>@<boot>.<pid namespace>`, is of this machine and gone.
-fn is_gone(owner: &str) -> bool {
-    let Some((process, place)) = owner.split_once('@') else {
-        return false;
-    };
-    let boot = read("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    let Some((pid, start)) = process.split_once('.').filter(|_| place.starts_with(boot.trim())) else {
-        return false;
-    };
-    // After the command, which may hold anything and ends with the last parenthesis; the start is the 22nd field.
-    let now = read(format!("/proc/{pid}/stat"));
-    let begun = now
-        .as_deref()
-        .and_then(|s| s.rsplit_once(')')?.1.split_whitespace().nth(19));
-    begun != Some(start)
 }
 
 /// Whether the daemon starts containers with `--privileged`: it cannot give what it does not have. Its process tells

@@ -33,7 +33,8 @@ pub fn containers(tasks: &Path, pods: &Path, alive: impl Fn(u32) -> bool) -> io:
         let spec: Value = serde_json::from_slice(&spec).unwrap_or_default();
         let note = |name: &str| {
             let all = spec.get("annotations");
-            all.and_then(|a| a.get(format!("io.kubernetes.cri.{name}"))?.as_str()).unwrap_or_default()
+            all.and_then(|a| a.get(format!("io.kubernetes.cri.{name}"))?.as_str())
+                .unwrap_or_default()
         };
         if note("container-type") != "container" || !pid.trim().parse().is_ok_and(&alive) {
             continue;

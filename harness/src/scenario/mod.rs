@@ -250,7 +250,10 @@ impl Scenario {
             Some(t) => find_topology(t, None),
             None => find_topology(&file.spec.topology, Some(&base)),
         };
-        let timers = Timers::find_in(overrides.timers.as_deref().unwrap_or(&file.spec.timers), &overrides.lane);
+        let timers = Timers::find_in(
+            overrides.timers.as_deref().unwrap_or(&file.spec.timers),
+            &overrides.lane,
+        );
         let topology = topology
             .map_err(|p| {
                 problems

@@ -198,7 +198,11 @@ impl Timers {
     /// As [`Timers::find`].
     pub fn find_in(name: &str, lane: &str) -> Result<Self, Problems> {
         let own = format!("{name}-{lane}");
-        Self::find(if Self::bundled_names().contains(&own.as_str()) { &own } else { name })
+        Self::find(if Self::bundled_names().contains(&own.as_str()) {
+            &own
+        } else {
+            name
+        })
     }
 
     /// A profile by its name or by its file's path.

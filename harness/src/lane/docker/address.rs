@@ -177,7 +177,8 @@ pub fn layout(t: &Topology, slot: u8) -> Result<Layout, AddressError> {
     }
     for s in &t.spec.sites {
         let inhabited = t.spec.clusters.iter().any(|c| c.site.value == s.name.value)
-            || t.nodes().any(|(c, n, _)| n.site.as_ref().unwrap_or(&c.site).value == s.name.value);
+            || t.nodes()
+                .any(|(c, n, _)| n.site.as_ref().unwrap_or(&c.site).value == s.name.value);
         if !inhabited {
             place(site_host(&s.name), &s.name)?;
         }
@@ -254,7 +255,12 @@ mod tests {
     #[test]
     fn slots_do_not_overlap() {
         let t = find_topology("default", None).unwrap().1;
-        assert!(!layout(&t, 101).unwrap().subnet.overlaps(layout(&t, 102).unwrap().subnet));
+        assert!(
+            !layout(&t, 101)
+                .unwrap()
+                .subnet
+                .overlaps(layout(&t, 102).unwrap().subnet)
+        );
         assert!(!layout(&t, *SLOTS.end()).unwrap().subnet.overlaps(SERVICES));
     }
 

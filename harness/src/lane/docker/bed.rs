@@ -151,7 +151,8 @@ impl Bed {
         }
         let plan = claimed.ok_or_else(|| LaneError::Environment {
             what: "no free network from 10.100.0.0/16 to 10.227.0.0/16".to_owned(),
-            cure: "end other testbeds (`cfn down --all`), or remove unused Docker networks (docker network prune)".to_owned(),
+            cure: "end other testbeds (`cfn down --all`), or remove unused Docker networks (docker network prune)"
+                .to_owned(),
         })?;
         let seed = Seed(p.seed);
         Ok(Arc::new_cyclic(|me| Self {
@@ -279,10 +280,7 @@ impl Bed {
     }
 
     /// Waits until a cluster's control plane answers, and gives it what every cluster of a testbed has.
-    async fn prepare_cluster(
-        &self,
-        c: &crate::topology::Cluster,
-    ) -> Result<(String, kube::Client, String), LaneError> {
+    async fn prepare_cluster(&self, c: &crate::topology::Cluster) -> Result<(String, kube::Client, String), LaneError> {
         let name = c.name.value.clone();
         let container = format!("{}-{name}", self.plan.name);
         let until = Instant::now() + PATIENCE;
@@ -342,7 +340,9 @@ impl Bed {
         sites
             .filter_map(|s| {
                 let hosts = &self.plan.layout.hosts;
-                let address = hosts.get(&site_host(&s.name)).or_else(|| hosts.get(&self.host_at(&s.name)?))?;
+                let address = hosts
+                    .get(&site_host(&s.name))
+                    .or_else(|| hosts.get(&self.host_at(&s.name)?))?;
                 let target = format!("{address}:{}", cfn_agent::cluster::probe::PORT);
                 Some((s.name.value.clone(), target))
             })
@@ -352,11 +352,10 @@ impl Bed {
     /// The host at which a site's clients are, and what answers probes: one of a cluster, or where all other clients are.
     pub(super) fn host_at(&self, site: &str) -> Option<String> {
         let all = self.plan.containers.iter();
-        let here = |c: &&Container| {
-            c.role != Role::Shaper
-                && (c.site == site || c.addresses.contains_key(site))
-        };
-        all.filter(here).min_by_key(|c| (c.role, c.host.clone())).map(|c| c.host.clone())
+        let here = |c: &&Container| c.role != Role::Shaper && (c.site == site || c.addresses.contains_key(site));
+        all.filter(here)
+            .min_by_key(|c| (c.role, c.host.clone()))
+            .map(|c| c.host.clone())
     }
 
     /// The clients' address at a site, where they have one of their own.
@@ -401,7 +400,11 @@ impl Bed {
         let until = Instant::now() + PATIENCE;
         while !missing.is_empty() {
             // An API server that has just started may refuse for a moment.
-            let found = api.list(&ListParams::default()).await.map(|l| l.items).unwrap_or_default();
+            let found = api
+                .list(&ListParams::default())
+                .await
+                .map(|l| l.items)
+                .unwrap_or_default();
             for n in found {
                 let name = n.name_any();
                 let block = n.spec.as_ref().and_then(|s| s.pod_cidr.as_ref()?.parse::<Cidr>().ok());
@@ -422,7 +425,9 @@ impl Bed {
     /// Labels and annotations that a node lacks, and its accelerators.
     async fn dress_node(&self, api: &Api<Node>, node: &Node) -> kube::Result<()> {
         let name = node.name_any();
-        let Some(d) = self.plan.nodes.get(&name) else { return Ok(()) };
+        let Some(d) = self.plan.nodes.get(&name) else {
+            return Ok(());
+        };
         let lacks = d.labels.iter().any(|(k, v)| node.labels().get(k) != Some(v))
             || d.annotations.iter().any(|(k, v)| node.annotations().get(k) != Some(v));
         if lacks {
@@ -473,7 +478,11 @@ impl Bed {
             .filter(|c| c.role == ClusterRole::Member)
             .map(|c| self.deploy_agent(c))
             .collect();
-        let ((), (), _) = futures::try_join!(responders, self.deploy_scheduler(), futures::future::try_join_all(members))?;
+        let ((), (), _) = futures::try_join!(
+            responders,
+            self.deploy_scheduler(),
+            futures::future::try_join_all(members)
+        )?;
         Ok(())
     }
 
@@ -530,7 +539,9 @@ fn token() -> std::io::Result<String> {
 
 /// A port of the machine's loopback that nobody has now.
 fn free_port() -> std::io::Result<u16> {
-    Ok(std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+    Ok(std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0))?
+        .local_addr()?
+        .port())
 }
 
 /// The blocks that a Linux machine has routes to (`/proc/net/route`), the default route left out.
@@ -588,6 +599,9 @@ mod tests {
     fn kubeconfigs_lead_to_the_published_port() {
         let text = "apiVersion: v1\nkind: Config\nclusters:\n- name: default\n  cluster: {server: 'https://10.101.1.10:6443'}\n";
         let out = outside(text, "hub", 4711).unwrap();
-        assert!(out.contains("https://127.0.0.1:4711") && !out.contains("10.101"), "{out}");
+        assert!(
+            out.contains("https://127.0.0.1:4711") && !out.contains("10.101"),
+            "{out}"
+        );
     }
 }

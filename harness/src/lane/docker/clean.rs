@@ -72,7 +72,9 @@ impl Bed {
         }
         for c in self.plan.containers.iter().filter(|c| c.role == Role::Clients) {
             // Of a scenario that was interrupted.
-            self.engine.exec(&c.name, &["pkill", "-KILL", "-f", "cfn client"]).await?;
+            self.engine
+                .exec(&c.name, &["pkill", "-KILL", "-f", "cfn client"])
+                .await?;
         }
         let until = Instant::now() + GONE;
         for c in &self.topology.spec.clusters {
@@ -105,7 +107,9 @@ impl Bed {
         for n in nodes.list(&ListParams::default()).await? {
             if n.spec.as_ref().and_then(|s| s.unschedulable) == Some(true) {
                 let patch = json!({"spec": {"unschedulable": null}});
-                nodes.patch(&n.name_any(), &PatchParams::default(), &Patch::Merge(patch)).await?;
+                nodes
+                    .patch(&n.name_any(), &PatchParams::default(), &Patch::Merge(patch))
+                    .await?;
             }
         }
         let own = |kind: &str, name: &str| OWN.contains(&(kind, name));
@@ -149,7 +153,12 @@ impl Bed {
                     Err(kube::Error::Api(s)) if s.code == 404 => continue,
                     found => found.map_err(|e| e.to_string())?,
                 };
-                left.extend(found.items.iter().map(|o| format!("{} {} in {}", what.1, o.name_any(), c.name)));
+                left.extend(
+                    found
+                        .items
+                        .iter()
+                        .map(|o| format!("{} {} in {}", what.1, o.name_any(), c.name)),
+                );
             }
         }
         Ok(left)

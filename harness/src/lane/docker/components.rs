@@ -18,8 +18,8 @@ use super::manifests::{
     scheduler_args,
 };
 use super::plan::Role;
-use crate::lane::prepare::MANAGER;
 use crate::lane::LaneError;
+use crate::lane::prepare::MANAGER;
 use crate::topology::Cluster;
 
 /// How long a hub may take to let go of a member that leaves, beyond its timer.
@@ -36,7 +36,9 @@ impl Bed {
     fn hub_access(&self) -> Result<HubAccess, LaneError> {
         let hub = &self.topology.hub().name;
         let made = self.made.get();
-        let kubeconfig = made.and_then(|m| m.kubeconfigs.get(hub.as_str())).map_or("", String::as_str);
+        let kubeconfig = made
+            .and_then(|m| m.kubeconfigs.get(hub.as_str()))
+            .map_or("", String::as_str);
         let ca = authority(kubeconfig).ok_or_else(|| LaneError::Failed(format!("{hub}'s kubeconfig has no CA")))?;
         let address = self.plan.layout.hosts[hub.as_str()];
         Ok(HubAccess {
@@ -80,7 +82,11 @@ impl Bed {
             let params = PatchParams::apply(MANAGER).force();
             api.patch(text("/metadata/name"), &params, &Patch::Apply(o))
                 .await
-                .map_err(failed(&format!("{cluster}: applying {} {}", text("/kind"), text("/metadata/name"))))?;
+                .map_err(failed(&format!(
+                    "{cluster}: applying {} {}",
+                    text("/kind"),
+                    text("/metadata/name")
+                )))?;
         }
         Ok(())
     }
@@ -102,13 +108,13 @@ impl Bed {
         self.scale(cluster, name, 0).await?;
         let pattern = &format!("^/cfn {}", name.trim_start_matches("cfn-"));
         let dark = self.state.lock().await.dark.clone();
-        let hosts = self.plan.containers.iter().filter(|c| {
-            c.cluster.as_deref() == Some(cluster) && c.role != Role::Shaper && !dark.contains(&c.host)
-        });
+        let hosts = self
+            .plan
+            .containers
+            .iter()
+            .filter(|c| c.cluster.as_deref() == Some(cluster) && c.role != Role::Shaper && !dark.contains(&c.host));
         // Processes of pods are processes of their host, too. None there is no error.
-        let kills = hosts.map(|c| async move {
-            self.engine.exec(&c.name, &["pkill", "-KILL", "-f", pattern]).await
-        });
+        let kills = hosts.map(|c| async move { self.engine.exec(&c.name, &["pkill", "-KILL", "-f", pattern]).await });
         futures::future::try_join_all(kills).await?;
         Ok(())
     }
@@ -117,7 +123,10 @@ impl Bed {
     pub(super) async fn part(&self, cluster: &str) -> Result<(), LaneError> {
         let hub = self.client(&self.topology.hub().name)?.clone();
         // Whoever left has to ask again, and to be accepted again.
-        self.accepted.lock().unwrap_or_else(PoisonError::into_inner).remove(cluster);
+        self.accepted
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(cluster);
         let api: Api<cfn_api::karmada::cluster::Cluster> = Api::all(hub);
         match api.delete(cluster, &DeleteParams::default()).await {
             Ok(_) => {}
@@ -131,7 +140,11 @@ impl Bed {
             while !matches!(api.get_opt(&cluster).await, Ok(None)) && Instant::now() < until {
                 tokio::time::sleep(LOOK).await;
             }
-            if !bed.accepted.lock().unwrap_or_else(PoisonError::into_inner).contains(&cluster)
+            if !bed
+                .accepted
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .contains(&cluster)
                 && let Err(e) = bed.scale(&cluster, AGENT, 0).await
             {
                 tracing::warn!("ending the agent of {cluster}: {e}");
@@ -171,12 +184,22 @@ impl Bed {
 fn authority(kubeconfig: &str) -> Option<String> {
     use base64::Engine as _;
     let k = kube::config::Kubeconfig::from_yaml(kubeconfig).ok()?;
-    let data = k.clusters.first()?.cluster.as_ref()?.certificate_authority_data.clone()?;
+    let data = k
+        .clusters
+        .first()?
+        .cluster
+        .as_ref()?
+        .certificate_authority_data
+        .clone()?;
     let bytes = base64::engine::general_purpose::STANDARD.decode(data).ok()?;
     String::from_utf8(bytes).ok()
 }
 
 /// The components' Deployments, for faults: the scheduler's on the hub, an agent's in its member.
 pub(super) fn deployment_of(component: &str) -> &'static str {
-    if component.starts_with("agent/") { AGENT } else { SCHEDULER }
+    if component.starts_with("agent/") {
+        AGENT
+    } else {
+        SCHEDULER
+    }
 }

@@ -144,7 +144,10 @@ impl Engine {
     /// What the engine said, or that it took longer than `limit`.
     pub async fn pull(&self, image: &str, limit: Duration) -> Result<()> {
         let (name, tag) = image.rsplit_once(':').unwrap_or((image, "latest"));
-        let options = q::CreateImageOptionsBuilder::default().from_image(name).tag(tag).build();
+        let options = q::CreateImageOptionsBuilder::default()
+            .from_image(name)
+            .tag(tag)
+            .build();
         let mut stream = std::pin::pin!(self.0.create_image(Some(options), None, None));
         let all = async {
             while let Some(step) = stream.next().await {
@@ -235,13 +238,7 @@ impl Engine {
     ///
     /// # Errors
     /// When the engine refuses.
-    pub async fn create(
-        &self,
-        c: &Container,
-        network: &str,
-        publish: Option<u16>,
-        hosts: &[String],
-    ) -> Result<()> {
+    pub async fn create(&self, c: &Container, network: &str, publish: Option<u16>, hosts: &[String]) -> Result<()> {
         let options = q::CreateContainerOptionsBuilder::default().name(&c.name).build();
         let body = body(c, network, publish, hosts);
         self.0
@@ -318,7 +315,10 @@ impl Engine {
     /// When the engine cannot be asked.
     pub async fn containers(&self, label: &str) -> Result<Vec<ContainerSummary>> {
         let filters = [("label".to_owned(), vec![label.to_owned()])].into_iter().collect();
-        let options = q::ListContainersOptionsBuilder::default().all(true).filters(&filters).build();
+        let options = q::ListContainersOptionsBuilder::default()
+            .all(true)
+            .filters(&filters)
+            .build();
         let all = self.0.list_containers(Some(options)).await;
         all.map_err(doing::<()>("listing containers"))
     }
@@ -448,7 +448,11 @@ impl Engine {
 
     /// The last lines that a container said, for a complaint.
     pub async fn last_words(&self, name: &str) -> String {
-        let options = q::LogsOptionsBuilder::default().stdout(true).stderr(true).tail("12").build();
+        let options = q::LogsOptionsBuilder::default()
+            .stdout(true)
+            .stderr(true)
+            .tail("12")
+            .build();
         let mut stream = std::pin::pin!(self.0.logs(name, Some(options)));
         let mut text = String::new();
         while let Some(Ok(part)) = stream.next().await {
@@ -464,7 +468,9 @@ impl Engine {
     pub async fn exited(&self, name: &str) -> Result<Option<i64>> {
         let c = self.0.inspect_container(name, None::<q::InspectContainerOptions>).await;
         let state = c.map_err(doing::<()>(format!("looking at container {name}")))?.state;
-        Ok(state.filter(|s| s.running != Some(true)).map(|s| s.exit_code.unwrap_or_default()))
+        Ok(state
+            .filter(|s| s.running != Some(true))
+            .map(|s| s.exit_code.unwrap_or_default()))
     }
 }
 
@@ -497,7 +503,11 @@ fn body(c: &Container, network: &str, publish: Option<u16>, hosts: &[String]) ->
         exposed_ports: inside.map(|p| vec![p]),
         volumes: some(&r.volumes),
         host_config: Some(HostConfig {
-            network_mode: Some(c.shares.as_ref().map_or_else(|| network.to_owned(), |s| format!("container:{s}"))),
+            network_mode: Some(
+                c.shares
+                    .as_ref()
+                    .map_or_else(|| network.to_owned(), |s| format!("container:{s}")),
+            ),
             port_bindings: bindings,
             extra_hosts: own_network.then(|| hosts.to_vec()),
             privileged: Some(r.privileged),

@@ -160,7 +160,9 @@ impl Bed {
             (_, Some(n), ..) => match crate::fault::command(f) {
                 Some(command) => {
                     let pattern = format!("^{}", command.join(" "));
-                    self.engine.exec(&self.container_name(n), &["pkill", "-TERM", "-f", &pattern]).await?;
+                    self.engine
+                        .exec(&self.container_name(n), &["pkill", "-TERM", "-f", &pattern])
+                        .await?;
                     Ok(())
                 }
                 None => Err(self.unsupported(format!("{:?} a node", f.kind.value).to_lowercase())),
@@ -237,7 +239,10 @@ impl Controls for Bed {
         let asked = self.plan.nodes.keys().filter(|n| wanted(n) && !dark.contains(*n));
         let answers = asked.map(|n| async move {
             let name = self.container_name(n);
-            self.sessions.ask(&self.engine, &name, list).await.map_err(LaneError::Failed)
+            self.sessions
+                .ask(&self.engine, &name, list)
+                .await
+                .map_err(LaneError::Failed)
         });
         let mut out: Vec<RunningPod> = futures::future::try_join_all(answers)
             .await?

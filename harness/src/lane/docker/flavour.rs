@@ -252,19 +252,21 @@ impl Named {
             .chain(&f.images.import)
             .chain(f.server.env.values())
             .chain(f.agent.env.values())
-            .chain([
-                &f.flags.label,
-                &f.flags.taint,
-                &f.flags.kubelet,
-                &f.flags.api_server,
-                &f.flags.controller_manager,
-                &f.flags.capacity,
-                &f.flags.edge,
-                &f.flags.edge_timer,
-                &f.flags.mirror,
-            ]
-            .into_iter()
-            .flatten());
+            .chain(
+                [
+                    &f.flags.label,
+                    &f.flags.taint,
+                    &f.flags.kubelet,
+                    &f.flags.api_server,
+                    &f.flags.controller_manager,
+                    &f.flags.capacity,
+                    &f.flags.edge,
+                    &f.flags.edge_timer,
+                    &f.flags.mirror,
+                ]
+                .into_iter()
+                .flatten(),
+            );
         for t in texts {
             for name in named(t) {
                 if !NAMES.contains(&name) {
@@ -275,7 +277,9 @@ impl Named {
         }
         if f.driver == Driver::Containers && f.image.is_none() {
             let p = Problem::new(source, file.metadata.name.location, "a flavour without an image");
-            problems.0.push(p.expected("`image`, as driver `containers` makes containers of it"));
+            problems
+                .0
+                .push(p.expected("`image`, as driver `containers` makes containers of it"));
         }
         problems.into_result()?;
         Ok(Self {
@@ -308,7 +312,10 @@ impl Named {
 
 /// The names in a text, each in braces.
 fn named(text: &str) -> Vec<&str> {
-    text.split('{').skip(1).filter_map(|p| p.split_once('}').map(|(n, _)| n)).collect()
+    text.split('{')
+        .skip(1)
+        .filter_map(|p| p.split_once('}').map(|(n, _)| n))
+        .collect()
 }
 
 /// A text with its names filled in; a name without a value stays as it is.

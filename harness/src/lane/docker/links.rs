@@ -34,7 +34,11 @@ impl Bed {
     pub(super) async fn shape(&self) -> Result<(), LaneError> {
         let addresses = self.addresses().await;
         let dark = self.state.lock().await.dark.clone();
-        let hosts = self.plan.containers.iter().filter(|c| c.role != Role::Shaper && !dark.contains(&c.host));
+        let hosts = self
+            .plan
+            .containers
+            .iter()
+            .filter(|c| c.role != Role::Shaper && !dark.contains(&c.host));
         let told = hosts.map(|c| {
             let config = self.config(c, &addresses);
             async move {
@@ -56,7 +60,8 @@ impl Bed {
         for site in own {
             let mut one = self.links.config(site, addresses);
             all.seed = one.seed;
-            one.rules.retain(|r| r.site != c.site && !c.addresses.contains_key(&r.site));
+            one.rules
+                .retain(|r| r.site != c.site && !c.addresses.contains_key(&r.site));
             for r in &mut one.rules {
                 r.to = addresses.get(site).cloned().unwrap_or_default();
             }
@@ -78,7 +83,10 @@ impl Bed {
         let told = clients.map(|c| {
             let mut script = script.clone();
             for a in c.addresses.values() {
-                script.push_str(&format!("ip address replace {a}/{} dev eth0\n", self.plan.layout.subnet.prefix));
+                script.push_str(&format!(
+                    "ip address replace {a}/{} dev eth0\n",
+                    self.plan.layout.subnet.prefix
+                ));
             }
             async move { self.engine.run(&c.name, &["sh", "-ec", &script]).await }
         });
@@ -98,7 +106,9 @@ impl Bed {
             .filter(|h| !dark.contains(h))
             .collect();
         let started = hosts.iter().map(|h| async move {
-            let Some(container) = self.shapers.container(h) else { return Ok(()) };
+            let Some(container) = self.shapers.container(h) else {
+                return Ok(());
+            };
             // The second of two ends at once, its port being taken.
             self.engine.spawn(container, &["cfn", "probe", "respond"]).await
         });

@@ -176,7 +176,12 @@ pub fn plan(t: &Topology, flavour: &Named, timers: &Timers, id: &Identity<'_>) -
     }
     p.clients();
     p.shapers();
-    let Planner { name, mut containers, nodes, .. } = p;
+    let Planner {
+        name,
+        mut containers,
+        nodes,
+        ..
+    } = p;
     containers.sort_by_key(|c| c.stage);
     Ok(BedPlan {
         name,
@@ -274,8 +279,14 @@ impl Planner<'_> {
         let secs = |name: &'static str| t.seconds(name).to_string();
         let exact = |name: &'static str| duration(t.of(name));
         if let Some(text) = &f.flags.api_server {
-            for flag in ["default-not-ready-toleration-seconds", "default-unreachable-toleration-seconds"] {
-                more.push(fill(text, &[("flag", flag), ("value", &secs("defaultNotReadyToleration"))]));
+            for flag in [
+                "default-not-ready-toleration-seconds",
+                "default-unreachable-toleration-seconds",
+            ] {
+                more.push(fill(
+                    text,
+                    &[("flag", flag), ("value", &secs("defaultNotReadyToleration"))],
+                ));
             }
         }
         if let Some(text) = &f.flags.controller_manager {
@@ -301,7 +312,12 @@ impl Planner<'_> {
         let f = self.spec();
         let mut more = Vec::new();
         if let Some(text) = &f.flags.label {
-            more.extend(dress.labels.iter().map(|(k, v)| fill(text, &[("key", k), ("value", v)])));
+            more.extend(
+                dress
+                    .labels
+                    .iter()
+                    .map(|(k, v)| fill(text, &[("key", k), ("value", v)])),
+            );
         }
         if let Some(text) = &f.flags.taint {
             for x in &n.taints {
@@ -423,7 +439,7 @@ impl Planner<'_> {
             command: SHAPE.map(str::to_owned).to_vec(),
             env: BTreeMap::new(),
             rights: Rights {
-                cap_add: vec!["NET_ADMIN".to_owned()],
+                cap_add: crate::link::CAPABILITIES.map(str::to_owned).to_vec(),
                 ..Rights::default()
             },
             publish: None,
@@ -455,7 +471,13 @@ mod tests {
             token: "TOKEN",
             owner: "OWNER",
         };
-        plan(&t, &Named::find(flavour).unwrap(), &Timers::find("fast-docker").unwrap(), &id).unwrap()
+        plan(
+            &t,
+            &Named::find(flavour).unwrap(),
+            &Timers::find("fast-docker").unwrap(),
+            &id,
+        )
+        .unwrap()
     }
 
     #[test]

@@ -15,7 +15,11 @@ const AT_ONCE: usize = 16;
 /// container, nor a later process with the same number is taken for it.
 #[must_use]
 pub fn owner() -> String {
-    format!("{}@{}", process(&std::process::id().to_string()).unwrap_or_default(), here())
+    format!(
+        "{}@{}",
+        process(&std::process::id().to_string()).unwrap_or_default(),
+        here()
+    )
 }
 
 /// `<pid>.<start>` of a process that lives.

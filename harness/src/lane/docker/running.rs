@@ -61,7 +61,12 @@ pub fn pods(json: &str) -> Result<Vec<RunningPod>, serde_json::Error> {
         if c.state != "CONTAINER_RUNNING" {
             continue;
         }
-        let label = |l: &str| c.labels.get(&format!("io.kubernetes.pod.{l}")).cloned().unwrap_or_default();
+        let label = |l: &str| {
+            c.labels
+                .get(&format!("io.kubernetes.pod.{l}"))
+                .cloned()
+                .unwrap_or_default()
+        };
         let pod = found.entry(label("uid")).or_insert_with(|| RunningPod {
             namespace: label("namespace"),
             name: label("name"),

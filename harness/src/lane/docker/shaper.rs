@@ -12,6 +12,7 @@ use tokio::sync::Mutex;
 use super::engine::Engine;
 use super::plan::{BedPlan, Container, Role};
 use crate::lane::LaneError;
+use crate::link::{CAPABILITIES, CPU_SHARES};
 
 /// How long a shaper may take to start.
 const STARTUP: Duration = Duration::from_secs(60);
@@ -29,7 +30,10 @@ impl Shapers {
     /// Those that a plan has.
     #[must_use]
     pub fn new(plan: &BedPlan) -> Self {
-        let shapers = plan.containers.iter().filter(|c| matches!(c.role, Role::Shaper | Role::Clients));
+        let shapers = plan
+            .containers
+            .iter()
+            .filter(|c| matches!(c.role, Role::Shaper | Role::Clients));
         Self {
             containers: shapers.map(|c| (c.host.clone(), c.clone())).collect(),
             running: Mutex::default(),
@@ -58,12 +62,14 @@ impl Shapers {
             .with_cmd(c.command.clone())
             .with_container_name(&c.name)
             .with_labels(c.labels.clone())
-            .with_cap_add("NET_ADMIN")
+            .with_cap_add(CAPABILITIES[0])
+            .with_cap_add(CAPABILITIES[1])
             .with_startup_timeout(STARTUP)
             .with_host_config_modifier(move |h| {
                 // Another container's network has no ports of its own to publish.
                 h.network_mode.clone_from(&network);
                 h.publish_all_ports = Some(false);
+                h.cpu_shares = Some(CPU_SHARES);
                 h.port_bindings = None;
             })
             .start()
@@ -78,7 +84,9 @@ impl Shapers {
     /// # Errors
     /// When it cannot be told.
     pub async fn tell(&self, engine: &Engine, host: &str, config: &str) -> Result<(), LaneError> {
-        let Some(c) = self.containers.get(host) else { return Ok(()) };
+        let Some(c) = self.containers.get(host) else {
+            return Ok(());
+        };
         if self.told.lock().await.get(host).is_some_and(|t| t == config) {
             return Ok(());
         }

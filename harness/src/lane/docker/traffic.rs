@@ -37,7 +37,9 @@ impl Traffic for Bed {
 
     async fn drive(&self, options: DriveOptions, seed: Seed) -> Result<DriveEvidence, LaneError> {
         let Some(c) = self.plan.containers.iter().find(|c| c.role == Role::Clients) else {
-            return Err(LaneError::Failed("no site is without a host: there is nowhere to drive".to_owned()));
+            return Err(LaneError::Failed(
+                "no site is without a host: there is nowhere to drive".to_owned(),
+            ));
         };
         let sites = self.topology.spec.sites.iter();
         let sources = sites.filter_map(|s| Some((s.name.value.clone(), self.client_address(&s.name)?.into())));
