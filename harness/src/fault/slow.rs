@@ -61,11 +61,14 @@ impl Slowed {
     /// Puts bounds in.
     ///
     /// # Errors
-    /// [`FaultError::Io`]: the control groups may not be written here.
+    /// [`FaultError::Refused`]: the control groups may not be written here.
     pub fn put(bounds: Vec<Bound>) -> Result<Self, FaultError> {
         let mut put = Self(Vec::new());
         for b in bounds {
-            std::fs::write(&b.file, &b.on).map_err(FaultError::io(format!("writing {}", b.file.display())))?;
+            std::fs::write(&b.file, &b.on).map_err(|e| FaultError::Refused {
+                what: format!("writing {}: {e}", b.file.display()),
+                cure: "run it in a host that has its control groups to itself, as the node image does".into(),
+            })?;
             put.0.push(b);
         }
         Ok(put)
