@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::bed::Bed;
 use super::plan::Role;
-use crate::lane::{LaneError, town};
+use crate::lane::{LaneError, prepare};
 use crate::topology::ClusterRole;
 
 /// How long everything may take to be gone: pods end within their grace period.
@@ -50,7 +50,6 @@ const MADE: &[(&str, &str, &str)] = &[
 const OWN: &[(&str, &str)] = &[
     ("Service", "kubernetes"),
     ("ConfigMap", "kube-root-ca.crt"),
-    ("ConfigMap", town::CONFIG_MAP),
     ("ServiceAccount", "default"),
 ];
 
@@ -95,6 +94,9 @@ impl Bed {
             tokio::time::sleep(LOOK).await;
             left = self.left().await;
         }
+        // A template that was placed is gone for good with its placement: the town is told anew.
+        let hub = self.topology.hub();
+        prepare::cluster(self.client(&hub.name)?, hub.role, &self.probe_targets(), self.town().as_ref()).await?;
         if mended {
             // What was measured of broken links is out of the window.
             tokio::time::sleep(self.timers.of("metricsWindow")).await;

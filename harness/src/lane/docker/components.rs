@@ -3,7 +3,6 @@
 use std::sync::PoisonError;
 use std::time::Duration;
 
-use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::Api;
 use kube::api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
@@ -56,7 +55,7 @@ impl Bed {
             leader_elect: false,
         };
         let mut objects: Vec<Value> = bootstrap_token(&self.bootstrap).into_iter().collect();
-        objects.extend(scheduler.objects());
+        objects.extend(scheduler.objects().into_iter().map(without_deployment));
         self.apply(hub, &objects).await
     }
 
@@ -66,7 +65,11 @@ impl Bed {
             args: agent_args(c, &self.timers),
             hub: Some(self.hub_access()?),
         };
-        self.apply(&c.name, &agent.objects()).await
+        let mut objects = agent.objects();
+        if let Some(t) = c.service_time {
+            objects.extend(service_time(t.0));
+        }
+        self.apply(&c.name, &objects).await
     }
 
     async fn apply(&self, cluster: &str, objects: &[Value]) -> Result<(), LaneError> {
@@ -92,7 +95,9 @@ impl Bed {
     }
 
     async fn scale(&self, cluster: &str, name: &str, replicas: u32) -> Result<(), LaneError> {
-        let api: Api<Deployment> = Api::namespaced(self.client(cluster)?.clone(), NAMESPACE);
+        let kind = if name == SCHEDULER { "ReplicaSet" } else { "Deployment" };
+        let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("apps", "v1", kind));
+        let api: Api<DynamicObject> = Api::namespaced_with(self.client(cluster)?.clone(), NAMESPACE, &resource);
         let patch = Patch::Merge(json!({"spec": {"replicas": replicas}}));
         api.patch_scale(name, &PatchParams::default(), &patch)
             .await
@@ -178,6 +183,42 @@ impl Bed {
         self.changed.send_modify(|n| *n += 1);
         Ok(())
     }
+}
+
+/// A cluster's compute takes so long for a request of the reference service: its pods are told when they are made.
+fn service_time(t: Duration) -> [Value; 2] {
+    const NAME: &str = "cfn-service-time";
+    let group = "admissionregistration.k8s.io/v1";
+    let image = crate::lane::workloads::ECHO_IMAGE;
+    let value = crate::input::show_duration(t);
+    let expression = format!(
+        "Object{{spec: Object.spec{{containers: object.spec.containers.filter(c, c.image.startsWith('{image}')).map(c, \
+         Object.spec.containers{{name: c.name, env: [Object.spec.containers.env{{name: 'CFN_SERVICE_TIME', \
+         value: '{value}'}}]}})}}}}"
+    );
+    [
+        json!({"apiVersion": group, "kind": "MutatingAdmissionPolicy", "metadata": {"name": NAME}, "spec": {
+            "matchConstraints": {"resourceRules": [
+                {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]},
+            ]},
+            "failurePolicy": "Ignore",
+            "reinvocationPolicy": "Never",
+            "mutations": [{"patchType": "ApplyConfiguration", "applyConfiguration": {"expression": expression}}],
+        }}),
+        json!({"apiVersion": group, "kind": "MutatingAdmissionPolicyBinding", "metadata": {"name": NAME},
+            "spec": {"policyName": NAME}}),
+    ]
+}
+
+/// A Deployment as the ReplicaSet that it would make: on a hub, where Deployments are templates.
+fn without_deployment(mut object: Value) -> Value {
+    if object["kind"] == "Deployment" {
+        object["kind"] = "ReplicaSet".into();
+        if let Some(spec) = object["spec"].as_object_mut() {
+            spec.remove("strategy");
+        }
+    }
+    object
 }
 
 /// The CA in a kubeconfig, PEM.

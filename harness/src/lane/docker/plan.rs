@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::address::{AddressError, Layout, SERVICES, layout, site_host};
 use super::flavour::{Container as Rights, Driver, Flavour, Named, Role as Part, fill};
 use crate::timers::Timers;
-use crate::topology::{Cluster, Node, Topology};
+use crate::topology::{Cluster, ClusterRole, Node, Topology};
 
 /// Prefix of every label of ours.
 pub const LABEL: &str = "cfn.akraino.org";
@@ -20,6 +20,10 @@ pub const OWNER: &str = "cfn.akraino.org/owner";
 pub const SHAPER_IMAGE: &str = "cfn.akraino.org/shaper:1";
 /// The host of the clients at sites where no other is.
 pub const CLIENTS: &str = "clients";
+/// A hub's workloads are templates, as on Karmada's API server: none of them runs there, and their status is what the
+/// members report. ReplicaSets are left to our own components.
+const HUB_CONTROLLERS: &str = "*,-deployment-controller,-statefulset-controller,-daemonset-controller,-job-controller,\
+                               -cronjob-controller";
 /// What a shaper runs.
 const SHAPE: [&str; 2] = ["link", "shape"];
 
@@ -297,6 +301,9 @@ impl Planner<'_> {
                 ("node-eviction-rate", rate),
             ] {
                 more.push(fill(text, &[("flag", flag), ("value", &value)]));
+            }
+            if c.role == ClusterRole::Hub {
+                more.push(fill(text, &[("flag", "controllers"), ("value", HUB_CONTROLLERS)]));
             }
         }
         if c.nodes.is_empty() {

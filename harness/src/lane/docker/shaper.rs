@@ -12,7 +12,7 @@ use tokio::sync::Mutex;
 use super::engine::Engine;
 use super::plan::{BedPlan, Container, Role};
 use crate::lane::LaneError;
-use crate::link::{CAPABILITIES, CPU_SHARES};
+use crate::link::CPU_SHARES;
 
 /// How long a shaper may take to start.
 const STARTUP: Duration = Duration::from_secs(60);
@@ -57,13 +57,11 @@ impl Shapers {
         };
         let (image, tag) = c.image.rsplit_once(':').unwrap_or((&c.image, "latest"));
         let network = c.shares.as_ref().map(|s| format!("container:{s}"));
-        let started = GenericImage::new(image, tag)
+        let request = GenericImage::new(image, tag)
             .with_wait_for(WaitFor::message_on_either_std(SHAPES))
             .with_cmd(c.command.clone())
             .with_container_name(&c.name)
             .with_labels(c.labels.clone())
-            .with_cap_add(CAPABILITIES[0])
-            .with_cap_add(CAPABILITIES[1])
             .with_startup_timeout(STARTUP)
             .with_host_config_modifier(move |h| {
                 // Another container's network has no ports of its own to publish.
@@ -71,7 +69,9 @@ impl Shapers {
                 h.publish_all_ports = Some(false);
                 h.cpu_shares = Some(CPU_SHARES);
                 h.port_bindings = None;
-            })
+            });
+        let request = c.rights.cap_add.iter().fold(request, |r, cap| r.with_cap_add(cap));
+        let started = request
             .start()
             .await
             .map_err(|e| LaneError::Failed(format!("starting the shaper of {host}: {e}")))?;
