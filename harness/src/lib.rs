@@ -1,6 +1,7 @@
 //! The testbed and integration harness: brings up a computing force network, runs the blueprint's scenarios on it,
 //! and leaves evidence.
 
+pub mod access;
 pub mod bundled;
 pub mod cli;
 pub mod doctor;
@@ -12,5 +13,8 @@ pub mod link;
 pub mod node;
 pub mod report;
 pub mod scenario;
+pub mod testbed;
 pub mod timers;
 pub mod topology;
+
+pub use testbed::Testbed;

@@ -130,6 +130,15 @@ impl From<crate::input::Problem> for CliError {
     }
 }
 
+impl From<crate::access::AccessError> for CliError {
+    fn from(e: crate::access::AccessError) -> Self {
+        match e {
+            crate::access::AccessError::Input(p) => (*p).into(),
+            crate::access::AccessError::Nowhere { what, cure } => Self::Environment { what, cure },
+        }
+    }
+}
+
 impl From<LaneError> for CliError {
     fn from(e: LaneError) -> Self {
         match e {

@@ -20,12 +20,16 @@ use crate::topology::{ClusterRole, Topology};
 pub struct Args {
     /// Scenario files or directories, or bundled scenarios by id (CFN-R7-C1) or phase (phase1); all bundled without
     paths: Vec<String>,
-    /// Where testbeds live: local (loopback, real time), sim (memory, virtual time) or docker (real clusters)
+    /// Where testbeds live: local (loopback, real time), sim (memory, virtual time), docker (real clusters) or external
+    /// (clusters that exist)
     #[arg(long, env = "CFN_LANE", default_value = "local")]
     lane: String,
     /// Lane docker: what clusters are made of (k3s, node, kind, external, or a file)
     #[arg(long, env = "CFN_FLAVOUR")]
     flavour: Option<String>,
+    /// Lane external: which kubeconfig is which cluster of the topology (once each)
+    #[arg(long, value_name = "CLUSTER=FILE[:CONTEXT]", value_parser = kubeconfig)]
+    kubeconfig: Vec<(String, crate::access::Target)>,
     /// Run on this topology (name or file) instead of each scenario's own
     #[arg(long)]
     topology: Option<String>,
@@ -47,7 +51,12 @@ pub struct Args {
 }
 
 pub fn main(args: Args) -> Result<(), CliError> {
-    let lane = find_lane(&args.lane, args.flavour.as_deref())?;
+    let lane: Arc<dyn Lane> = match args.lane.as_str() {
+        "external" => Arc::new(lane::external::External {
+            kubeconfigs: args.kubeconfig.iter().cloned().collect(),
+        }),
+        name => find_lane(name, args.flavour.as_deref())?,
+    };
     let overrides = Overrides {
         lane: lane.name().to_owned(),
         topology: args.topology.clone(),
@@ -115,6 +124,14 @@ pub fn main(args: Args) -> Result<(), CliError> {
     }
 }
 
+/// `CLUSTER=FILE[:CONTEXT]`.
+fn kubeconfig(s: &str) -> Result<(String, crate::access::Target), String> {
+    let wrong = || format!("`{s}` is not CLUSTER=FILE[:CONTEXT]");
+    let (name, target) = s.split_once('=').filter(|(n, t)| !n.is_empty() && !t.is_empty()).ok_or_else(wrong)?;
+    let target = target.parse().map_err(|_| wrong())?;
+    Ok((name.to_owned(), target))
+}
+
 /// The lane of this name; it tells on stderr what one waits for.
 pub fn find_lane(name: &str, flavour: Option<&str>) -> Result<Arc<dyn Lane>, CliError> {
     if name == "docker" {
@@ -129,7 +146,7 @@ pub fn find_lane(name: &str, flavour: Option<&str>) -> Result<Arc<dyn Lane>, Cli
     }
     lane::by_name(name).ok_or_else(|| {
         let p = Problem::of_file("--lane", format!("unknown lane `{name}`"));
-        CliError::Input(p.one_of(name, ["docker", "local", "sim"]).into())
+        CliError::Input(p.one_of(name, ["docker", "external", "local", "sim"]).into())
     })
 }
 

@@ -3,6 +3,7 @@
 mod administrator;
 pub mod docker;
 pub mod embedded;
+pub mod external;
 pub(crate) mod prepare;
 pub mod timing;
 pub mod town;
@@ -105,6 +106,18 @@ pub enum LaneError {
     },
 }
 
+impl From<crate::access::AccessError> for LaneError {
+    fn from(e: crate::access::AccessError) -> Self {
+        match e {
+            crate::access::AccessError::Input(p) => Self::Environment {
+                what: p.to_string(),
+                cure: p.expected.clone().unwrap_or_else(|| "name another kubeconfig".into()),
+            },
+            crate::access::AccessError::Nowhere { what, cure } => Self::Environment { what, cure },
+        }
+    }
+}
+
 impl LaneError {
     /// From an error of input or output, with the usual cures.
     #[must_use]
@@ -136,6 +149,11 @@ pub trait Lane: Send + Sync {
     /// `laneTolerance` in expressions. Zero where time is virtual.
     fn tolerance(&self) -> std::time::Duration {
         std::time::Duration::ZERO
+    }
+
+    /// What a scenario needs that this lane has no means for, in words: its cases are then skipped with that reason.
+    fn lacks(&self, _: &crate::scenario::Scenario) -> Option<String> {
+        None
     }
 
     /// The runtime that one testbed lives in: with a virtual clock or a real one.
@@ -209,6 +227,12 @@ pub struct RunningPod {
 /// What a person with access to the machines could do: pull plugs, look at processes.
 #[async_trait]
 pub trait Controls: Send + Sync {
+    /// Labels that everything bears which a scenario applies: where clusters are somebody else's, what does not bear them
+    /// is not touched.
+    fn marks(&self) -> BTreeMap<String, String> {
+        BTreeMap::new()
+    }
+
     /// Breaks something.
     async fn fault(&self, fault: &Fault) -> Result<(), LaneError>;
 

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 pub use step::{
     Accept, Aggregate, Apply, Check, Delete, Drain, Drive, Fault, FaultKind, Heal, Load, Measure, Member, ObjectRef,
-    Patch, PatchKind, Query, Running, Scale, Snapshot, Step, Verb,
+    Patch, PatchKind, Query, Running, RunningValue, Scale, Snapshot, Step, Verb,
 };
 
 use crate::evidence::{Level, Source as Authority};

@@ -8,8 +8,8 @@ use cfn_agent::cluster::identity::State;
 use cfn_agent::cluster::{AgentTimers, ClusterAgentOptions, probe};
 use cfn_net::{Seed, SystemClock};
 
-use super::target::{Target, config};
 use super::{Common, HERE, OUTSIDE, Process, duration, failed, map, pair, run};
+use crate::access::{Target, config};
 use crate::cli::CliError;
 use crate::lane::timing;
 

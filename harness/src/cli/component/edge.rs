@@ -8,8 +8,8 @@ use std::time::Duration;
 use cfn_agent::edge::{EdgeAgent, EdgeOptions, EdgeTimers};
 use cfn_net::{Seed, SystemClock};
 
-use super::target::{Target, config};
 use super::{Common, Process, duration, failed, run};
+use crate::access::{Target, config};
 use crate::cli::{CliError, out};
 
 #[derive(Debug, clap::Args)]

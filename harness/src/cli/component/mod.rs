@@ -6,7 +6,6 @@ mod health;
 mod leader;
 mod probe;
 mod scheduler;
-mod target;
 mod v2x;
 
 use std::collections::BTreeMap;

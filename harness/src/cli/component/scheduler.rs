@@ -7,8 +7,8 @@ use cfn_net::{Seed, SystemClock};
 use cfn_scheduler::controllers::{Options, Timers};
 
 use super::leader::{Election, LeaderArgs};
-use super::target::{Target, config};
 use super::{Common, HERE, Process, duration, failed, run};
+use crate::access::{Target, config};
 use crate::cli::CliError;
 use crate::lane::timing;
 

@@ -9,8 +9,8 @@ use cfn_net::{Seed, SystemClock};
 use cfn_v2x::road::RoadMap;
 use cfn_v2x::roadside::RoadsideOptions;
 
-use super::target::{Target, config, is_in_cluster};
 use super::{Common, HERE, Process, failed, run};
+use crate::access::{Target, config, is_in_cluster};
 use crate::cli::CliError;
 use crate::input::Problem;
 

@@ -151,6 +151,10 @@ pub async fn run(lane: &dyn Lane, scenario: Arc<Scenario>, options: Options) -> 
         skip_from(&scenario, &mut result, 0, reason);
         return Ok(finish(result, wall.elapsed()));
     }
+    if let Some(reason) = lane.lacks(&scenario) {
+        skip_from(&scenario, &mut result, 0, &reason);
+        return Ok(finish(result, wall.elapsed()));
+    }
     let plan = Plan {
         topology: scenario.topology.clone(),
         timers: scenario.timers.clone(),
@@ -177,7 +181,7 @@ pub async fn run(lane: &dyn Lane, scenario: Arc<Scenario>, options: Options) -> 
             return Ok(finish(result, wall.elapsed()));
         }
     };
-    let objects = Arc::new(Objects::new(testbed.clients.clone()));
+    let objects = Arc::new(Objects::new(testbed.clients.clone(), testbed.controls.marks()));
     let bench = Arc::new(Bench {
         wakeups: Arc::new(Wakeups::new(objects.clone())),
         objects,

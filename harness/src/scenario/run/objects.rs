@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use kube::api::{DeleteParams, DynamicObject, EvictParams, ListParams, Patch, PatchParams};
 use kube::core::GroupVersionKind;
 use kube::discovery::{ApiCapabilities, ApiResource, Scope};
-use kube::{Api, Client};
+use kube::{Api, Client, ResourceExt};
 use serde_json::Value;
 
 use super::super::step::{ObjectRef, PatchKind};
@@ -32,6 +32,14 @@ pub enum ObjectError {
         /// What it said.
         why: String,
     },
+    /// The object is there, and this run did not make it: in clusters that are somebody else's it is left alone.
+    #[error("{cluster}: {object} is there already and not of this run: it is left alone")]
+    NotOurs {
+        /// Cluster.
+        cluster: String,
+        /// Object.
+        object: String,
+    },
     /// The cluster refused.
     #[error("{cluster}: {doing}: {why}")]
     Refused {
@@ -50,6 +58,7 @@ type Kinds = BTreeMap<(String, String, String), (ApiResource, bool)>;
 /// The clusters, and which resource a kind is.
 pub struct Objects {
     clients: BTreeMap<String, Client>,
+    marks: BTreeMap<String, String>,
     kinds: Mutex<Kinds>,
 }
 
@@ -59,10 +68,11 @@ fn gvk(api_version: &str, kind: &str) -> GroupVersionKind {
 }
 
 impl Objects {
-    /// Over these clusters.
-    pub fn new(clients: BTreeMap<String, Client>) -> Self {
+    /// Over these clusters; what is applied is given `marks` as labels.
+    pub fn new(clients: BTreeMap<String, Client>, marks: BTreeMap<String, String>) -> Self {
         Self {
             clients,
+            marks,
             kinds: Mutex::default(),
         }
     }
@@ -150,7 +160,21 @@ impl Objects {
         let api = self.api(cluster, &o).await?;
         let params = PatchParams::apply(MANAGER).force();
         let name = o.name.clone().unwrap_or_default();
-        api.patch(&name, &params, &Patch::Apply(manifest))
+        let mut manifest = manifest.clone();
+        if !self.marks.is_empty() {
+            let there = api.get_opt(&name).await;
+            let there = there.map_err(|e| self.refused(cluster, &format!("reading {o}"), &e))?;
+            if there.is_some_and(|t| self.marks.iter().any(|(k, v)| t.labels().get(k) != Some(v))) {
+                return Err(ObjectError::NotOurs {
+                    cluster: cluster.to_owned(),
+                    object: o.to_string(),
+                });
+            }
+            for (k, v) in &self.marks {
+                manifest["metadata"]["labels"][k] = v.clone().into();
+            }
+        }
+        api.patch(&name, &params, &Patch::Apply(&manifest))
             .await
             .map_err(|e| self.refused(cluster, &format!("applying {o}"), &e))?;
         Ok(o.to_string())
@@ -158,7 +182,8 @@ impl Objects {
 
     /// Deletes everything that `o` names; says how many there were.
     pub async fn delete(&self, cluster: &str, o: &ObjectRef) -> Result<usize, ObjectError> {
-        let all = self.select(cluster, o).await?;
+        let mut all = self.select(cluster, o).await?;
+        all.retain(|v| self.marks.iter().all(|(k, m)| v["metadata"]["labels"][k] == m.as_str()));
         for v in &all {
             let one = ObjectRef {
                 namespace: v

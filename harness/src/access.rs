@@ -1,4 +1,4 @@
-//! Which API server a component speaks to, and as whom: a kubeconfig's context, or the pod's own service account.
+//! Which API server is spoken to, and as whom: a kubeconfig's context, or the pod's own service account.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -7,7 +7,6 @@ use base64::Engine;
 use cfn_net::{ClientConfig, Identity};
 use kube::config::Kubeconfig;
 
-use super::super::CliError;
 use crate::input::Problem;
 
 /// Where Kubernetes puts a pod's service account.
@@ -41,8 +40,28 @@ impl std::str::FromStr for Target {
     }
 }
 
-/// The API server of `target`; without one, of the cluster that this pod runs in.
-pub fn config(target: Option<&Target>, timeout: Duration) -> Result<ClientConfig, CliError> {
+/// Why there is no access.
+#[derive(Debug, thiserror::Error)]
+pub enum AccessError {
+    /// The kubeconfig cannot be used.
+    #[error("{0}")]
+    Input(Box<Problem>),
+    /// There is none, and this is no pod either.
+    #[error("{what}")]
+    Nowhere {
+        /// What is missing.
+        what: String,
+        /// What helps.
+        cure: String,
+    },
+}
+
+/// The API server of `target`; without one, of the cluster that this pod runs in. `timeout` is how long a request may
+/// take.
+///
+/// # Errors
+/// See [`AccessError`].
+pub fn config(target: Option<&Target>, timeout: Duration) -> Result<ClientConfig, AccessError> {
     match target {
         Some(t) => of_kubeconfig(t, timeout),
         None => in_cluster(timeout),
@@ -50,12 +69,13 @@ pub fn config(target: Option<&Target>, timeout: Duration) -> Result<ClientConfig
 }
 
 /// Whether this process is a pod with a service account.
+#[must_use]
 pub fn is_in_cluster() -> bool {
     std::env::var_os("KUBERNETES_SERVICE_HOST").is_some() && Path::new(SERVICE_ACCOUNT).join("token").exists()
 }
 
-fn in_cluster(timeout: Duration) -> Result<ClientConfig, CliError> {
-    let missing = |what: String| CliError::Environment {
+fn in_cluster(timeout: Duration) -> Result<ClientConfig, AccessError> {
+    let missing = |what: String| AccessError::Nowhere {
         what,
         cure: "name a kubeconfig, or run in a pod that has a service account".into(),
     };
@@ -74,9 +94,9 @@ fn in_cluster(timeout: Duration) -> Result<ClientConfig, CliError> {
     })
 }
 
-fn of_kubeconfig(target: &Target, timeout: Duration) -> Result<ClientConfig, CliError> {
+fn of_kubeconfig(target: &Target, timeout: Duration) -> Result<ClientConfig, AccessError> {
     let shown = target.path.display().to_string();
-    let wrong = |what: String, expected: &str| CliError::from(Problem::of_file(&shown, what).expected(expected));
+    let wrong = |what: String, expected: &str| AccessError::Input(Box::new(Problem::of_file(&shown, what).expected(expected)));
     // Relative paths in the file are made whole.
     let k = Kubeconfig::read_from(&target.path).map_err(|e| wrong(e.to_string(), "a kubeconfig"))?;
     let name = target
@@ -92,7 +112,7 @@ fn of_kubeconfig(target: &Target, timeout: Duration) -> Result<ClientConfig, Cli
     let Some(context) = context else {
         let mut p = Problem::of_file(&shown, format!("no context `{name}`"));
         p = p.one_of(name, k.contexts.iter().map(|c| c.name.as_str()));
-        return Err(p.into());
+        return Err(AccessError::Input(Box::new(p)));
     };
     let cluster = k
         .clusters
