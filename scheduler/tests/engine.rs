@@ -193,7 +193,7 @@ fn a_more_urgent_task_counts_on_the_room_of_one_that_yields() {
         )]),
     };
     let full = json!({"status": {"resourceSummary": {"allocated": {"cpu": "4", "pods": "4"}}}});
-    let m = fleet.get("site3").unwrap().metric.clone();
+    let m = fleet.get("site3").unwrap().metric.clone().map(|m| *m);
     fleet.insert(Member::new(cluster("site3", "4", full), m));
     let mut p = budget("30ms");
     p.task_type = cfn_api::cfn::TaskType::V2X;

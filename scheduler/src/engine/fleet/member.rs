@@ -19,7 +19,7 @@ pub struct Member {
     /// (see [`Member::serves`]).
     pub cluster: Cluster,
     /// Its measurements, where an agent publishes them.
-    pub metric: Option<ComputingMetric>,
+    pub metric: Option<Box<ComputingMetric>>,
     pub(super) apis: Arc<Apis>,
     pub(in crate::engine) apis_complete: bool,
     /// Grades of nodes, where the cluster has such a model.
@@ -34,6 +34,10 @@ impl Member {
         let mut apis_complete = false;
         cluster.metadata.managed_fields = None;
         cluster.metadata.annotations = None;
+        // Lists that were read from text have room to grow which they never need.
+        cluster.spec.taints.shrink_to_fit();
+        cluster.spec.zones.shrink_to_fit();
+        cluster.spec.resource_models.shrink_to_fit();
         if let Some(status) = cluster.status.as_mut() {
             for group in std::mem::take(&mut status.api_enablements) {
                 let kinds = apis.entry(group.group_version).or_default();
@@ -45,7 +49,7 @@ impl Member {
         Self {
             models: Models::of(&cluster).map(Box::new),
             cluster,
-            metric,
+            metric: metric.map(Box::new),
             apis: Arc::new(apis),
             apis_complete,
         }

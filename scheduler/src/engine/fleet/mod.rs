@@ -132,7 +132,7 @@ impl Fleet {
     pub fn measure(&mut self, cluster: &str, metric: Option<ComputingMetric>) {
         let slot = self.slots.get(cluster).copied();
         if let Some(m) = slot.and_then(|s| self.members[s as usize].as_mut()) {
-            Arc::make_mut(m).metric = metric;
+            Arc::make_mut(m).metric = metric.map(Box::new);
         }
     }
 
