@@ -8,7 +8,8 @@ pub const LEASE_NAMESPACE: &str = "karmada-cluster";
 /// Namespace of CFN's own configuration on the hub.
 pub const CFN_NAMESPACE: &str = "cfn-system";
 /// ConfigMap in [`CFN_NAMESPACE`]: which host:port answers latency probes at each site (data: site -> host:port).
-pub const PROBE_TARGETS: &str = "probe-targets";
+/// Named as Karmada's own objects are, which tools that look at what a Karmada holds leave aside.
+pub const PROBE_TARGETS: &str = "karmada-probe-targets";
 
 /// Label on templates: the policy that claimed them, by its permanent id.
 pub const PROPAGATION_POLICY_ID: &str = "propagationpolicy.karmada.io/permanent-id";
@@ -46,6 +47,16 @@ pub const MANAGED_ANNOTATIONS: &str = "resourcetemplate.karmada.io/managed-annot
 pub const MANAGED_LABELS: &str = "resourcetemplate.karmada.io/managed-labels";
 /// Annotation on objects in members: the template's generation.
 pub const TEMPLATE_GENERATION: &str = "resourcetemplate.karmada.io/generation";
+
+/// Annotation of a policy with ordered affinities: `true` brings its workloads back to the first group when all of that
+/// group's clusters are healthy again, within the hub's budget of fail-back.
+pub const AFFINITY_RETURN: &str = "cfn.akraino.org/affinity-return";
+/// Annotation on a binding: what its template needs beside it, JSON (propagateDeps).
+pub const DEPENDENCIES: &str = "resourcebinding.karmada.io/dependencies";
+/// Prefix of labels on a binding: which binding needs it.
+pub const DEPENDED_BY_PREFIX: &str = "resourcebinding.karmada.io/depended-by-";
+/// Label on a namespace: `true` keeps it off the members.
+pub const SKIP_AUTO_PROPAGATION: &str = "namespace.karmada.io/skip-auto-propagation";
 
 /// Finalizer of clusters.
 pub const CLUSTER_FINALIZER: &str = "karmada.io/cluster-controller";

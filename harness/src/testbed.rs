@@ -569,6 +569,7 @@ impl Keeper {
             seed,
             dir: dir.clone(),
             defects: Defects::default(),
+            explain: true,
             // It is gone when the test is.
             isolation: Isolation::Testbed,
         };

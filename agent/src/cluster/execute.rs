@@ -454,6 +454,8 @@ async fn remove(ctx: &Context, works: &Api<Work>, work: &Work, kinds: &BTreeMap<
 }
 
 async fn write(works: &Api<Work>, work: &Work, status: &WorkStatus) -> kube::Result<()> {
+    let mut status = json!(status);
+    super::report::forget(&json!(work.status), &mut status);
     let patch = json!({"status": status});
     match works
         .patch_status(&work.name_any(), &PatchParams::default(), &Patch::Merge(patch))

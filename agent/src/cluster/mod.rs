@@ -9,6 +9,7 @@ pub mod lease;
 pub mod member;
 pub mod metric;
 pub mod probe;
+pub mod push;
 pub mod queue;
 pub mod register;
 pub mod report;

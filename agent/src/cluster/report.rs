@@ -77,6 +77,7 @@ pub async fn run(ctx: &Context) {
     let mut pods = Copy::<Pod>::new();
     let mut node_events = std::pin::pin!(watch::<Node>(ctx));
     let mut pod_events = std::pin::pin!(watch::<Pod>(ctx));
+    // What the hub has; read once, then what was written last.
     let mut written: Option<ClusterStatus> = None;
     let mut apis: Vec<ApiEnablement> = Vec::new();
     let mut due = Instant::now() + COALESCE;
@@ -110,7 +111,7 @@ pub async fn run(ctx: &Context) {
                 let mut status = written.clone().unwrap_or_default();
                 fill(&mut status, ctx, &nodes, &pods, &apis, health);
                 if written.as_ref() != Some(&status) {
-                    match write(ctx, &status).await {
+                    match write(ctx, written.as_ref(), &status).await {
                         Ok(()) => written = Some(status),
                         Err(e) => {
                             tracing::debug!("status of {}: {e}", ctx.options.cluster);
@@ -194,14 +195,37 @@ fn fill(
     }
 }
 
-async fn write(ctx: &Context, status: &ClusterStatus) -> kube::Result<()> {
+/// Writes a status over the one that the hub has. What is gone (the requests of the last pod) is taken away by name:
+/// a merge patch keeps what it does not mention.
+async fn write(ctx: &Context, old: Option<&ClusterStatus>, status: &ClusterStatus) -> kube::Result<()> {
     let api: Api<Cluster> = Api::all(ctx.hub.clone());
-    let patch = json!({"status": status});
-    api.patch_status(&ctx.options.cluster, &PatchParams::default(), &Patch::Merge(patch))
+    let name = &ctx.options.cluster;
+    let old = match old {
+        Some(s) => json!(s),
+        None => json!(api.get(name).await?.status),
+    };
+    let mut patch = json!(status);
+    forget(&old, &mut patch);
+    api.patch_status(name, &PatchParams::default(), &Patch::Merge(json!({"status": patch})))
         .await
         .map(|c| {
             tracing::trace!("status of {} at {:?}", c.name_any(), c.resource_version());
         })
+}
+
+/// Adds a null for every field of `old` that `new` lacks (RFC 7396).
+pub(super) fn forget(old: &Value, new: &mut Value) {
+    let (Some(old), Some(new)) = (old.as_object(), new.as_object_mut()) else {
+        return;
+    };
+    for (k, v) in old {
+        match new.get_mut(k) {
+            Some(n) => forget(v, n),
+            None => {
+                new.insert(k.clone(), Value::Null);
+            }
+        }
+    }
 }
 
 /// The APIs of a server, from its aggregated discovery: two requests.

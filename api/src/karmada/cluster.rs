@@ -45,6 +45,9 @@ pub struct ClusterSpec {
     /// Secret with credentials of the member (Push).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub secret_ref: Option<LocalSecretReference>,
+    /// Do not check the member's certificate (Push).
+    #[serde(rename = "insecureSkipTLSVerification", skip_serializing_if = "std::ops::Not::not")]
+    pub insecure_skip_tls_verification: bool,
     /// Infrastructure provider.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub provider: Option<String>,

@@ -54,6 +54,19 @@ pub struct PropagationSpec {
     /// Dispatching or scheduling held back.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub suspension: Option<Suspension>,
+    /// Which bindings are decided first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub schedule_priority: Option<SchedulePriority>,
+}
+
+/// Where a binding's priority in the scheduler's queue comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct SchedulePriority {
+    /// `KubePriorityClass` (the hub's PriorityClass of this name), `PodPriorityClass` (that of the pod template).
+    pub priority_class_source: String,
+    /// Name of the PriorityClass.
+    pub priority_class_name: String,
 }
 
 /// Policy for templates of every namespace and for cluster-wide ones.
@@ -108,6 +121,29 @@ pub struct Placement {
     /// How replicas are divided.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub replica_scheduling: Option<ReplicaSchedulingStrategy>,
+    /// Which other workloads it wants to be with, or not with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub workload_affinity: Option<WorkloadAffinity>,
+}
+
+/// Groups of workloads that want to be together, or apart.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct WorkloadAffinity {
+    /// Only where a workload with the same value of the label already is (anywhere, while there is none).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub affinity: Option<WorkloadAffinityTerm>,
+    /// Not where a workload with the same value of the label is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub anti_affinity: Option<WorkloadAffinityTerm>,
+}
+
+/// A group: the workloads whose template has the same value of a label, in one namespace.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct WorkloadAffinityTerm {
+    /// The label's key.
+    pub group_by_label_key: String,
 }
 
 /// Which clusters.
@@ -265,6 +301,27 @@ pub struct ApplicationFailoverBehavior {
     /// Seconds to wait for the replacement (Gracefully).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub grace_period_seconds: Option<i32>,
+    /// State that moves with the application.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state_preservation: Option<StatePreservation>,
+}
+
+/// State of an application that its replacement gets as labels.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct StatePreservation {
+    /// Rules.
+    pub rules: Vec<StatePreservationRule>,
+}
+
+/// One piece of state.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct StatePreservationRule {
+    /// The label that the replacement gets.
+    pub alias_label_name: String,
+    /// JSONPath in the reported status, `{.field.field}`.
+    pub json_path: String,
 }
 
 /// When the cluster is unhealthy.
@@ -274,6 +331,9 @@ pub struct ClusterFailoverBehavior {
     /// Directly, Gracefully or Never.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub purge_mode: Option<String>,
+    /// State that moves with the application.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state_preservation: Option<StatePreservation>,
 }
 
 /// How long to tolerate.

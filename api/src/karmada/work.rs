@@ -77,6 +77,48 @@ pub struct ResourceBindingSpec {
     /// Whether objects stay in the members.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub preserve_resources_on_deletion: Option<bool>,
+    /// Its turn in the scheduler's queue: the higher, the sooner.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub schedule_priority: Option<BindingPriority>,
+    /// The templates of a workload that has several (replicas and requests of each).
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub components: Vec<Component>,
+    /// The groups of workloads that it belongs to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub workload_affinity_groups: Option<WorkloadAffinityGroups>,
+}
+
+/// A priority.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct BindingPriority {
+    /// The higher, the sooner.
+    pub priority: i32,
+}
+
+/// One template of several.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Component {
+    /// Its name, unique in the workload.
+    pub name: String,
+    /// Its replicas.
+    pub replicas: i32,
+    /// What one replica needs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replica_requirements: Option<ReplicaRequirements>,
+}
+
+/// Groups that want to be together, or apart, as `key=value` of the template's label.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct WorkloadAffinityGroups {
+    /// Together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub affinity_group: Option<String>,
+    /// Apart.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub anti_affinity_group: Option<String>,
 }
 
 /// What became of one cluster-wide template.
@@ -185,6 +227,9 @@ pub struct GracefulEvictionTask {
     /// Since when.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub creation_timestamp: Option<Time>,
+    /// State that the replacement gets as labels.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub preserved_label_state: BTreeMap<String, String>,
     /// The clusters before the eviction.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub clusters_before_failover: Vec<String>,
@@ -372,6 +417,7 @@ pub struct ResourceIdentifier {
     /// Position in the list.
     pub ordinal: i32,
     /// Group.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub group: String,
     /// Version.
     pub version: String,
@@ -380,6 +426,7 @@ pub struct ResourceIdentifier {
     /// Plural.
     pub resource: String,
     /// Namespace.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub namespace: String,
     /// Name.
     pub name: String,

@@ -12,6 +12,9 @@ const SYSTEM_CLASSES: [(&str, i64); 2] = [
 
 /// What both pods and pod templates get.
 pub(super) fn default_pod_spec(spec: &mut Map<String, Value>) {
+    let kept = |v: &Value| v.as_array().is_none_or(|a| !a.is_empty());
+    // Empty lists are not written (`omitempty`), but for the one that must be there.
+    spec.retain(|k, v| k == "containers" || kept(v));
     set_empty(spec, "dnsPolicy", "ClusterFirst");
     set_empty(spec, "restartPolicy", "Always");
     set(spec, "securityContext", json!({}));
@@ -72,6 +75,7 @@ pub(super) fn default_pod(pod: &mut Map<String, Value>) {
 }
 
 fn default_container(container: &mut Map<String, Value>, has_resources: bool) {
+    container.retain(|_, v| v.as_array().is_none_or(|a| !a.is_empty()));
     let image = container.get("image").and_then(Value::as_str).unwrap_or_default();
     set_empty(
         container,

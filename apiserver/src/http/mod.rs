@@ -13,7 +13,6 @@ mod resource;
 mod watch;
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use cfn_net::server::PeerCert;
@@ -34,6 +33,16 @@ const MAX_BODY: usize = 3 * 1024 * 1024;
 /// What is answered.
 pub(crate) type Answer = Response<ResponseBody>;
 
+/// What requests are counted by.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Answered {
+    verb: &'static str,
+    group: String,
+    resource: String,
+    subresource: String,
+    code: u16,
+}
+
 /// A request with its body read.
 pub(crate) struct Incoming {
     pub(crate) method: Method,
@@ -51,7 +60,6 @@ where
     B: http_body::Body<Data = Bytes> + Send,
     B::Error: Into<tower::BoxError>,
 {
-    server.requests.fetch_add(1, Ordering::Relaxed);
     let (parts, body) = request.into_parts();
     let certificate = parts.extensions.get::<PeerCert>();
     let user = match parts.extensions.get::<User>() {
@@ -90,7 +98,21 @@ where
 
 fn route(server: &Arc<Server>, r: Incoming) -> Result<Answer, Status> {
     if let Some(info) = info::RequestInfo::parse(&r) {
-        return resource::serve(server, r, &info);
+        let answer = resource::serve(server, r, &info);
+        let code = answer.as_ref().map_or_else(|s| s.code, |a| a.status().as_u16());
+        let what = Answered {
+            verb: info.verb,
+            group: info.group,
+            resource: info.resource,
+            subresource: info.subresource,
+            code,
+        };
+        let mut answered = server
+            .answered
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        *answered.entry(what).or_default() += 1;
+        return answer;
     }
     let path = if r.path.len() > 1 {
         r.path.trim_end_matches('/')
@@ -129,7 +151,21 @@ fn version() -> Value {
 
 fn metrics(server: &Server) -> String {
     let mut s = String::from("# TYPE apiserver_request_total counter\n");
-    s += &format!("apiserver_request_total {}\n", server.requests.load(Ordering::Relaxed));
+    let answered = server
+        .answered
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
+    for (a, n) in answered.iter() {
+        s += &format!(
+            "apiserver_request_total{{verb=\"{}\",group=\"{}\",resource=\"{}\",subresource=\"{}\",code=\"{}\"}} {n}\n",
+            a.verb.to_ascii_uppercase(),
+            a.group,
+            a.resource,
+            a.subresource,
+            a.code
+        );
+    }
+    drop(answered);
     s += "# TYPE apiserver_resource_objects gauge\n";
     for r in server.store.resources() {
         let n = server.store.list(&r, None, None).objects.len();

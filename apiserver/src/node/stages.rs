@@ -172,6 +172,8 @@ impl Stages {
                     .and_then(|k| pod.annotation(k))
                     .and_then(parse_duration);
                 let jitter = match s.delay.jitter {
+                    // What the pod says is meant.
+                    _ if said.is_some() => Duration::ZERO,
                     Duration::ZERO => Duration::ZERO,
                     j => j.mul_f64(seed.rng(&s.name).random::<f64>()),
                 };

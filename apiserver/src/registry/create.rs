@@ -63,6 +63,9 @@ impl Server {
         self.fit_schema(call, r, &mut value)?;
         if r.has_status() && !keeps_status_on_create(r) {
             value.as_object_mut().map(|m| m.remove("status"));
+            if let Some(first) = first_status(r) {
+                value["status"] = first;
+            }
         }
         // Twenty tries stand for generateName's collisions, as in Kubernetes 1.32 and later (8 there).
         for attempt in 0.. {
@@ -213,6 +216,29 @@ impl Server {
         }
         refuse(r, name, &errors)
     }
+}
+
+/// The status that a workload has before anything happened: what its Go type writes always.
+fn first_status(r: &Resource) -> Option<Value> {
+    let zero = |fields: &[&str]| Value::Object(fields.iter().map(|f| ((*f).to_owned(), 0.into())).collect());
+    Some(
+        if r.is("apps", "deployments") || r.is("batch", "jobs") || r.is("batch", "cronjobs") {
+            zero(&[])
+        } else if r.is("apps", "replicasets") || r.is("", "replicationcontrollers") {
+            zero(&["replicas"])
+        } else if r.is("apps", "statefulsets") {
+            zero(&["replicas", "availableReplicas"])
+        } else if r.is("apps", "daemonsets") {
+            zero(&[
+                "currentNumberScheduled",
+                "numberMisscheduled",
+                "desiredNumberScheduled",
+                "numberReady",
+            ])
+        } else {
+            return None;
+        },
+    )
 }
 
 /// Kinds whose status a create may bring along (their strategies do not reset it).

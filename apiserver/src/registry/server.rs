@@ -49,8 +49,8 @@ pub struct Server {
     hooks: Mutex<BTreeMap<String, Arc<dyn NodeHook>>>,
     /// Serialises the writes that read other objects first (addresses of services, definitions, disruption budgets).
     pub(super) exclusive: Mutex<()>,
-    /// Requests served, for /metrics.
-    pub requests: std::sync::atomic::AtomicU64,
+    /// Requests for resources that were answered, for /metrics.
+    pub(crate) answered: Mutex<std::collections::BTreeMap<crate::http::Answered, u64>>,
 }
 
 /// Letters of generated suffixes (`k8s.io/apimachinery/pkg/util/rand`): no vowels, nothing that looks alike.
@@ -71,7 +71,7 @@ impl Server {
             settings,
             hooks: Mutex::default(),
             exclusive: Mutex::new(()),
-            requests: std::sync::atomic::AtomicU64::new(0),
+            answered: Mutex::default(),
         });
         super::bootstrap::fill(&server);
         server

@@ -1,6 +1,7 @@
 //! The command line. Exit status: 0 all passed, 1 a verdict failed, 2 the input is wrong, 3 the environment is.
 
 mod apiserver;
+mod bench;
 mod client;
 mod completion;
 mod component;
@@ -75,6 +76,8 @@ enum Command {
     Workload(workload::Args),
     /// Be a Kubernetes node, in a container
     Node(node::Args),
+    /// Measure a hub end to end
+    Bench(bench::Args),
     /// Show a report again
     Report(report::Args),
     /// Say what this machine can do, and what would help where it cannot
@@ -193,6 +196,7 @@ pub fn main() -> ExitCode {
         Command::Client(a) => client::main(a),
         Command::Workload(a) => workload::main(a),
         Command::Node(a) => node::main(a),
+        Command::Bench(a) => bench::main(a),
         Command::Report(a) => report::main(&a),
         Command::Doctor(a) => doctor::main(&a),
         #[cfg(target_os = "linux")]

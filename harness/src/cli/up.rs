@@ -106,6 +106,7 @@ pub fn up(args: UpArgs) -> Result<(), CliError> {
         dir: scratch.join("up"),
         defects: Defects::default(),
         isolation: Isolation::Testbed,
+        explain: false,
     };
     let result = rt.block_on(async {
         let testbed = tokio::select! {

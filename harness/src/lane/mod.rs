@@ -36,6 +36,9 @@ pub struct Plan {
     pub dir: PathBuf,
     /// Broken on purpose: for tests of the harness itself.
     pub defects: Defects,
+    /// Whether every decision's reasons are kept in the binding's status, as evidence wants them. Without it a binding
+    /// looks as Karmada's does, unless a ComputingPolicy is attached to it.
+    pub explain: bool,
     /// What it must not share with another scenario.
     pub isolation: Isolation,
 }

@@ -20,7 +20,9 @@ pub fn scheduler(t: &Timers) -> SchedulerTimers {
         default_unreachable_toleration_seconds: t.seconds("defaultNotReadyToleration"),
         graceful_eviction_timeout: t.of("gracefulEvictionTimeout"),
         cluster_leave_timeout: t.of("clusterLeaveTimeout"),
-        failover: true,
+        failover: t.gates.failover,
+        policy_preemption: t.gates.policy_preemption,
+        ..SchedulerTimers::default()
     }
 }
 

@@ -124,7 +124,28 @@ pub fn names() -> impl Iterator<Item = &'static str> {
 pub struct Timers {
     /// Its name: `fast`, `karmada-1.4`.
     pub profile: String,
+    /// Karmada's feature gates.
+    pub gates: Gates,
     values: BTreeMap<String, Duration>,
+}
+
+/// Karmada's feature gates that a profile may set; what it does not set is as the profile `karmada-1.4` has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Gates {
+    /// Members that fail get NoExecute taints, and those are obeyed.
+    pub failover: bool,
+    /// A policy with `preemption: Always` takes templates from one of lower priority.
+    pub policy_preemption: bool,
+}
+
+impl Default for Gates {
+    fn default() -> Self {
+        Self {
+            failover: true,
+            policy_preemption: false,
+        }
+    }
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -133,6 +154,8 @@ struct TimersFile {
     api_version: At<String>,
     kind: At<String>,
     metadata: Metadata,
+    #[serde(default)]
+    gates: Gates,
     spec: BTreeMap<String, At<Delay>>,
 }
 
@@ -181,6 +204,7 @@ impl Timers {
         let values = file.spec.iter().map(|(k, v)| (k.clone(), v.value.0)).collect();
         Ok(Self {
             profile: file.metadata.name.value,
+            gates: file.gates,
             values,
         })
     }
@@ -242,10 +266,21 @@ impl Timers {
     /// All of them as text with units, for the report.
     #[must_use]
     pub fn shown(&self) -> BTreeMap<String, String> {
-        self.values
-            .iter()
-            .map(|(k, v)| (k.clone(), show_duration(*v)))
-            .collect()
+        let timers = self.values.iter().map(|(k, v)| (k.clone(), show_duration(*v)));
+        let usual = Gates::default();
+        let gates = [
+            ("failover", self.gates.failover, usual.failover),
+            (
+                "policyPreemption",
+                self.gates.policy_preemption,
+                usual.policy_preemption,
+            ),
+        ];
+        let gates = gates
+            .into_iter()
+            .filter(|(_, on, usual)| on != usual)
+            .map(|(k, on, _)| (format!("gate {k}"), if on { "on" } else { "off" }.to_owned()));
+        timers.chain(gates).collect()
     }
 }
 

@@ -59,6 +59,8 @@ pub enum SyncMode {
     /// The cluster's own agent pulls its Works.
     #[default]
     Pull,
+    /// The hub's controllers reach into the cluster; it has no agent.
+    Push,
 }
 
 /// A taint.

@@ -6,13 +6,14 @@ use std::sync::Arc;
 
 use cfn_api::karmada::work::{Work, WorkSpec, WorkloadTemplate};
 use cfn_api::names;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::diff::merge_diff;
 use super::hub::{Binding, Hub, Key, conflict, gone, work};
-use super::{manifest, name, status};
+use super::manifest::{self, Manifest};
+use super::name;
 
 pub(super) async fn run(hub: Arc<Hub>) {
     work(
@@ -22,6 +23,12 @@ pub(super) async fn run(hub: Arc<Hub>) {
         |hub, key| async move { reconcile(&hub, &key).await },
     )
     .await;
+}
+
+/// The clusters that a binding has its template in: its own, and those of the bindings that need it.
+pub(super) fn targets(b: &Binding) -> BTreeSet<String> {
+    let needed = b.spec.required_by.iter().flat_map(|r| &r.clusters);
+    b.spec.clusters.iter().chain(needed).map(|t| t.name.clone()).collect()
 }
 
 async fn reconcile(hub: &Arc<Hub>, key: &Key) -> Result<(), kube::Error> {
@@ -52,19 +59,13 @@ async fn reconcile(hub: &Arc<Hub>, key: &Key) -> Result<(), kube::Error> {
     }
     let wanted: BTreeSet<String> = {
         let state = hub.state();
-        let here = |n: &&str| {
+        let here = |n: &String| {
             state
                 .clusters
-                .get(*n)
+                .get(n)
                 .is_some_and(|c| c.metadata.deletion_timestamp.is_none())
         };
-        b.spec
-            .clusters
-            .iter()
-            .map(|t| t.name.as_str())
-            .filter(here)
-            .map(str::to_owned)
-            .collect()
+        targets(&b).into_iter().filter(here).collect()
     };
     for w in &works {
         let cluster = cluster_of(w);
@@ -74,14 +75,16 @@ async fn reconcile(hub: &Arc<Hub>, key: &Key) -> Result<(), kube::Error> {
     }
     let mut failed = None;
     if let Some(template) = template.filter(|t| t.metadata.deletion_timestamp.is_none()) {
-        for cluster in &wanted {
-            // One cluster that is not set up yet does not hold the others up.
-            if let Err(e) = ensure(hub, &b, &template, cluster).await {
+        let base = manifest::base(&b, &template);
+        let all = wanted.iter().map(|c| ensure(hub, &b, &base, c));
+        // One cluster that is not set up yet does not hold the others up.
+        for result in futures::future::join_all(all).await {
+            if let Err(e) = result {
                 failed = Some(e);
             }
         }
     }
-    status::reconcile(hub, key).await?;
+    hub.touch(key.clone());
     failed.map_or(Ok(()), Err)
 }
 
@@ -102,7 +105,7 @@ pub(super) fn cluster_of(w: &Work) -> &str {
         .unwrap_or_default()
 }
 
-async fn delete(hub: &Hub, w: &Work) -> Result<(), kube::Error> {
+pub(super) async fn delete(hub: &Hub, w: &Work) -> Result<(), kube::Error> {
     if w.metadata.deletion_timestamp.is_some() {
         return Ok(());
     }
@@ -111,14 +114,21 @@ async fn delete(hub: &Hub, w: &Work) -> Result<(), kube::Error> {
     gone(api.delete(&key.name, &DeleteParams::background()).await)
 }
 
-async fn ensure(hub: &Hub, b: &Binding, template: &DynamicObject, cluster: &str) -> Result<(), kube::Error> {
+async fn ensure(hub: &Hub, b: &Binding, base: &manifest::Base, cluster: &str) -> Result<(), kube::Error> {
     let r = &b.spec.resource;
     let key = Key {
         ns: names::execution_namespace(cluster),
         name: name::work_name(&r.kind, &r.name, r.namespace.as_deref().unwrap_or_default()),
     };
     let id = name::permanent_id(&["work", b.permanent_id(), cluster]);
-    let m = manifest::build(b, template, cluster, &key, &id);
+    let m = match manifest::build(hub, b, base, cluster, &key, &id) {
+        Ok(m) => m,
+        Err(e) => {
+            // A policy that makes no sense is mended by whoever wrote it; that brings us back.
+            tracing::warn!(binding = %b.key(), cluster, error = %e, "no Work");
+            return Ok(());
+        }
+    };
     let suspension = b.spec.suspension.as_ref();
     let suspended = suspension.is_some_and(|s| {
         s.dispatching == Some(true)
@@ -126,23 +136,36 @@ async fn ensure(hub: &Hub, b: &Binding, template: &DynamicObject, cluster: &str)
                 .as_ref()
                 .is_some_and(|c| c.cluster_names.iter().any(|n| n == cluster))
     });
+    let preserve = b.spec.preserve_resources_on_deletion.unwrap_or(false);
+    put(hub, &key, m, Some((suspended, preserve)), None).await
+}
+
+/// Creates a Work or brings it up to date. `switches`: suspendDispatching and preserveResourcesOnDeletion.
+pub(super) async fn put(
+    hub: &Hub,
+    key: &Key,
+    m: Manifest,
+    switches: Option<(bool, bool)>,
+    owner: Option<OwnerReference>,
+) -> Result<(), kube::Error> {
     let spec = WorkSpec {
         workload: WorkloadTemplate {
             manifests: vec![m.object],
         },
-        suspend_dispatching: Some(suspended),
-        preserve_resources_on_deletion: Some(b.spec.preserve_resources_on_deletion.unwrap_or(false)),
+        suspend_dispatching: switches.map(|s| s.0),
+        preserve_resources_on_deletion: switches.map(|s| s.1),
     };
     let api: Api<Work> = Api::namespaced(hub.options.client.clone(), &key.ns);
-    let existing = hub.state().works.get(&key).cloned();
+    let existing = hub.state().works.get(key).cloned();
     let Some(old) = existing else {
         let mut new = Work::new(&key.name, spec);
         new.metadata = ObjectMeta {
             name: Some(key.name.clone()),
             namespace: Some(key.ns.clone()),
             labels: Some(m.labels),
-            annotations: Some(m.annotations),
+            annotations: Some(m.annotations).filter(|a| !a.is_empty()),
             finalizers: Some(vec![names::WORK_FINALIZER.to_owned()]),
+            owner_references: owner.map(|o| vec![o]),
             ..Default::default()
         };
         return match api.create(&PostParams::default(), &new).await {
@@ -150,7 +173,7 @@ async fn ensure(hub: &Hub, b: &Binding, template: &DynamicObject, cluster: &str)
                 hub.saw_work(w);
                 Ok(())
             }
-            Err(e) if conflict(&e) && hub.state().works.contains_key(&key) => Ok(()),
+            Err(e) if conflict(&e) && hub.state().works.contains_key(key) => Ok(()),
             Err(e) => Err(e),
         };
     };
@@ -158,16 +181,29 @@ async fn ensure(hub: &Hub, b: &Binding, template: &DynamicObject, cluster: &str)
         // The agent is still cleaning up after it; its end brings us back.
         return Ok(());
     }
-    let view = |labels: &Value, annotations: &Value, spec: &WorkSpec| json!({"metadata": {"labels": labels, "annotations": annotations}, "spec": spec});
     let (mut labels, mut annotations) = (
         old.metadata.labels.clone().unwrap_or_default(),
         old.metadata.annotations.clone().unwrap_or_default(),
     );
-    let before = view(&json!(labels), &json!(annotations), &old.spec);
     labels.extend(m.labels);
+    annotations.retain(|k, _| !manifest::APPLIED_OVERRIDES.contains(&k.as_str()));
     annotations.extend(m.annotations);
-    let after = view(&json!(labels), &json!(annotations), &spec);
-    if let Some(patch) = merge_diff(&before, &after) {
+    let meta_same = old.metadata.labels.as_ref() == Some(&labels)
+        && old
+            .metadata
+            .annotations
+            .as_ref()
+            .map_or(annotations.is_empty(), |a| *a == annotations);
+    if meta_same && old.spec == spec {
+        return Ok(());
+    }
+    let view = |labels: serde_json::Value, annotations: serde_json::Value, spec: &WorkSpec| json!({"metadata": {"labels": labels, "annotations": annotations}, "spec": spec});
+    let before = view(
+        json!(old.metadata.labels.clone().unwrap_or_default()),
+        json!(old.metadata.annotations.clone().unwrap_or_default()),
+        &old.spec,
+    );
+    if let Some(patch) = merge_diff(&before, &view(json!(labels), json!(annotations), &spec)) {
         let w = api
             .patch(&key.name, &PatchParams::default(), &Patch::Merge(&patch))
             .await?;

@@ -1,11 +1,13 @@
 //! The detector: policies claim templates, claimed templates get bindings (Karmada's `pkg/detector`). A claim stays
-//! while its policy exists and selects the template: there is no preemption, as by Karmada's default gates.
+//! while its policy exists and selects the template; with the gate `PolicyPreemption` (off by default, as in Karmada) a
+//! policy with `preemption: Always` takes it from one of lower priority, or from a cluster-wide one.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use cfn_api::karmada::policy::ResourceSelector;
-use cfn_api::karmada::work::{ObjectReference, ResourceBindingSpec};
+use cfn_api::karmada::policy::WorkloadAffinityTerm;
+use cfn_api::karmada::policy::{Placement, ReplicaDivisionPreference, ReplicaSchedulingType, ResourceSelector};
+use cfn_api::karmada::work::{BindingPriority, ObjectReference, ResourceBindingSpec, WorkloadAffinityGroups};
 use cfn_api::names;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::api::{ApiResource, DeleteParams, DynamicObject, PostParams, Preconditions};
@@ -14,7 +16,7 @@ use serde_json::{Map, Value, json};
 
 use super::diff::merge_diff;
 use super::hub::{Binding, CLUSTER_BINDING_ID, Detect, Gvk, Hub, Key, Policy, conflict, gone, not_found, work};
-use super::{interpret, name, watches};
+use super::{customize, interpret, name, schedule, watches};
 use crate::engine::affinity::labels_match;
 
 /// Finalizer of cluster-wide policies.
@@ -30,6 +32,7 @@ pub(super) async fn run(hub: Arc<Hub>) {
         |hub, key| async move {
             match key {
                 Detect::Policy(key) => policy(&hub, &key).await,
+                Detect::Override(key) => complete_override(&hub, &key).await,
                 Detect::Template(gvk, key) => template(&hub, &gvk, &key).await,
             }
         },
@@ -84,7 +87,7 @@ const CLAIM_ANNOTATIONS: [&str; 3] = [
 ];
 
 /// Which policy an object says it was claimed by.
-fn claimant(meta: &ObjectMeta) -> Option<Key> {
+pub(super) fn claimant(meta: &ObjectMeta) -> Option<Key> {
     let (labels, annotations) = (meta.labels.as_ref()?, meta.annotations.as_ref()?);
     if labels.contains_key(names::PROPAGATION_POLICY_ID) {
         return Some(Key::new(
@@ -177,6 +180,12 @@ async fn complete(hub: &Hub, key: &Key, policy: &Arc<Policy>) -> Result<Arc<Poli
     spec.preemption.get_or_insert_with(|| "Never".into());
     spec.priority.get_or_insert(0);
     spec.scheduler_name.get_or_insert_with(|| "default-scheduler".into());
+    default_placement(&mut spec.placement);
+    if let Some(a) = spec.failover.as_mut().and_then(|f| f.application.as_mut())
+        && matches!(a.purge_mode.as_deref(), None | Some("Gracefully" | "Graciously"))
+    {
+        a.grace_period_seconds.get_or_insert(600);
+    }
     if !key.ns.is_empty() {
         for s in &mut spec.resource_selectors {
             s.namespace = Some(key.ns.clone());
@@ -189,6 +198,67 @@ async fn complete(hub: &Hub, key: &Key, policy: &Arc<Policy>) -> Result<Arc<Poli
     };
     hub.patch(&policy_resource(key), key, &patch).await?;
     Ok(Arc::new(new))
+}
+
+/// What Karmada's webhook would have set in an override policy.
+async fn complete_override(hub: &Hub, key: &Key) -> Result<(), kube::Error> {
+    use cfn_api::karmada::overrides::{ClusterOverridePolicy, OverridePolicy};
+    let Some(policy) = hub.state().overrides.get(key).cloned() else {
+        return Ok(());
+    };
+    let resource = if key.ns.is_empty() {
+        ApiResource::erase::<ClusterOverridePolicy>(&())
+    } else {
+        ApiResource::erase::<OverridePolicy>(&())
+    };
+    if policy.meta.deletion_timestamp.is_some() {
+        return Ok(());
+    }
+    let mut spec = policy.spec.clone();
+    if !key.ns.is_empty() {
+        for s in &mut spec.resource_selectors {
+            s.namespace = Some(key.ns.clone());
+        }
+    }
+    // The webhook writes the object back whole: `overriders` is there even when it is empty.
+    let current = hub.api(&resource, &key.ns).get_opt(&key.name).await?;
+    let Some(raw) = current.map(|c| c.data["spec"].clone()) else {
+        return Ok(());
+    };
+    let wanted = serde_json::to_value(&spec).unwrap_or_default();
+    let missing = raw.get("overriders").is_none();
+    let selectors = raw.get("resourceSelectors") != wanted.get("resourceSelectors");
+    if missing || selectors {
+        let mut patch = Map::new();
+        if missing {
+            patch.insert("overriders".into(), json!({}));
+        }
+        if selectors {
+            patch.insert("resourceSelectors".into(), wanted["resourceSelectors"].clone());
+        }
+        gone(hub.patch(&resource, key, &json!({"spec": patch})).await)?;
+    }
+    Ok(())
+}
+
+/// Defaults of a placement, as Karmada's webhook sets them.
+fn default_placement(p: &mut Placement) {
+    for c in &mut p.spread_constraints {
+        let none = |s: &Option<String>| s.as_ref().is_none_or(String::is_empty);
+        if none(&c.spread_by_field) && none(&c.spread_by_label) {
+            c.spread_by_field = Some("cluster".into());
+        }
+        if c.min_groups == 0 {
+            c.min_groups = 1;
+        }
+    }
+    if let Some(s) = p.replica_scheduling.as_mut() {
+        let kind = *s.replica_scheduling_type.get_or_insert(ReplicaSchedulingType::Divided);
+        if kind == ReplicaSchedulingType::Divided {
+            s.replica_division_preference
+                .get_or_insert(ReplicaDivisionPreference::Weighted);
+        }
+    }
 }
 
 /// Takes a policy's claims back. Bindings stay as they are, as in Karmada.
@@ -224,7 +294,7 @@ async fn unclaim(hub: &Hub, resource: &ApiResource, key: &Key) -> Result<(), kub
 }
 
 /// How well a selector means an object: by name 3, by labels 2, any 1, not at all 0.
-fn fit(s: &ResourceSelector, gvk: &Gvk, key: &Key, meta: &ObjectMeta) -> u8 {
+pub(super) fn fit(s: &ResourceSelector, gvk: &Gvk, key: &Key, meta: &ObjectMeta) -> u8 {
     if s.api_version != gvk.api_version
         || s.kind != gvk.kind
         || s.namespace.as_ref().is_some_and(|n| !n.is_empty() && *n != key.ns)
@@ -254,17 +324,29 @@ fn selects(policy: &Policy, gvk: &Gvk, key: &Key, meta: &ObjectMeta) -> u8 {
 /// The policy for a template: the one that claimed it, else the best of its namespace, else the best cluster-wide.
 fn find(hub: &Hub, gvk: &Gvk, key: &Key, meta: &ObjectMeta) -> Option<(Key, Arc<Policy>)> {
     let state = hub.state();
-    if let Some(k) = claimant(meta)
-        && let Some(p) = state.policies.get(&k)
-        && selects(p, gvk, key, meta) > 0
-    {
-        return Some((k, Arc::clone(p)));
-    }
+    let claimed = claimant(meta).and_then(|k| {
+        let p = state.policies.get(&k).filter(|p| selects(p, gvk, key, meta) > 0)?;
+        Some((k, Arc::clone(p)))
+    });
+    let preempts = |k: &Key, p: &Policy| {
+        let always = p.spec.preemption.as_deref() == Some("Always");
+        let Some((held, by)) = &claimed else { return true };
+        if !hub.options.timers.policy_preemption || !always || k == held {
+            return k == held;
+        }
+        let rank = |p: &Policy| p.spec.priority.unwrap_or(0);
+        // A namespace's policy takes from a cluster-wide one whatever the priorities, never the other way round.
+        match (held.ns.is_empty(), k.ns.is_empty()) {
+            (true, false) => true,
+            (false, true) => false,
+            _ => rank(p) > rank(by),
+        }
+    };
     let best = |ns: &str| {
         let of_ns = state.policies.iter().filter(|(k, _)| k.ns == ns);
         let ranked = of_ns
             .map(|(k, p)| (k, p, selects(p, gvk, key, meta)))
-            .filter(|(.., fit)| *fit > 0);
+            .filter(|(k, p, fit)| *fit > 0 && preempts(k, p));
         // The first by name among equals: iteration is by name, and only a strictly better one replaces.
         ranked.fold(None, |best: Option<(&Key, &Arc<Policy>, u8)>, next| match best {
             Some(b) if (b.1.spec.priority.unwrap_or(0), b.2) >= (next.1.spec.priority.unwrap_or(0), next.2) => Some(b),
@@ -272,7 +354,8 @@ fn find(hub: &Hub, gvk: &Gvk, key: &Key, meta: &ObjectMeta) -> Option<(Key, Arc<
         })
     };
     let own = if key.ns.is_empty() { None } else { best(&key.ns) };
-    own.or_else(|| best("")).map(|(k, p, _)| (k.clone(), Arc::clone(p)))
+    let found = own.or_else(|| best("")).map(|(k, p, _)| (k.clone(), Arc::clone(p)));
+    found.or_else(|| claimed.clone())
 }
 
 /// A template appeared, changed or went; or a policy that may mean it did.
@@ -288,6 +371,7 @@ async fn template(hub: &Arc<Hub>, gvk: &Gvk, key: &Key) -> Result<(), kube::Erro
         ns: key.ns.clone(),
         name: names::binding_name(&gvk.kind, &key.name),
     };
+    hub.needed_by(key);
     let Some(object) = object else {
         return orphaned(hub, gvk, &binding_key).await;
     };
@@ -359,10 +443,39 @@ async fn bind(
     annotations: BTreeMap<String, String>,
 ) -> Result<(), kube::Error> {
     let body = serde_json::to_value(object).unwrap_or_default();
-    let (replicas, requirements) = interpret::replicas(&gvk.kind, &gvk.api_version, &body).unwrap_or((0, None));
     let meta = &object.metadata;
     let p = &policy.spec;
-    let spec = ResourceBindingSpec {
+    let (replicas, requirements, components, priority) = {
+        let state = hub.state();
+        let rule = state.rules.get(gvk).and_then(|r| r.replicas.clone());
+        let (replicas, requirements) = match &rule {
+            Some(rule) => customize::replicas(rule, &body),
+            None => interpret::replicas(&gvk.kind, &gvk.api_version, &body).unwrap_or((0, None)),
+        };
+        let components = rule.map(|r| customize::components(&r, &body)).unwrap_or_default();
+        let class = p
+            .schedule_priority
+            .as_ref()
+            .and_then(|s| match s.priority_class_source.as_str() {
+                "KubePriorityClass" => Some(s.priority_class_name.clone()),
+                "PodPriorityClass" => interpret::pod(&gvk.kind, &body)?["priorityClassName"]
+                    .as_str()
+                    .map(str::to_owned),
+                _ => None,
+            });
+        let priority = class.and_then(|c| state.priorities.get(&c).copied());
+        (replicas, requirements, components, priority)
+    };
+    let group = |term: Option<&WorkloadAffinityTerm>| {
+        let label = &term?.group_by_label_key;
+        let value = meta.labels.as_ref()?.get(label)?;
+        Some(format!("{label}={value}"))
+    };
+    let groups = p.placement.workload_affinity.as_ref().map(|w| WorkloadAffinityGroups {
+        affinity_group: group(w.affinity.as_ref()),
+        anti_affinity_group: group(w.anti_affinity.as_ref()),
+    });
+    let mut spec = ResourceBindingSpec {
         resource: ObjectReference {
             api_version: gvk.api_version.clone(),
             kind: gvk.kind.clone(),
@@ -380,6 +493,9 @@ async fn bind(
         conflict_resolution: p.conflict_resolution.clone(),
         suspension: p.suspension.clone(),
         preserve_resources_on_deletion: p.preserve_resources_on_deletion,
+        schedule_priority: priority.map(|priority| BindingPriority { priority }),
+        components,
+        workload_affinity_groups: groups.filter(|g| *g != WorkloadAffinityGroups::default()),
         ..Default::default()
     };
     let id_label = if key.ns.is_empty() {
@@ -407,6 +523,31 @@ async fn bind(
             controller: Some(true),
             block_owner_deletion: Some(true),
         };
+        // Scheduled before it is there: one write less than creating it and then placing it.
+        let mut annotations = annotations;
+        let wish = Binding {
+            meta: ObjectMeta {
+                name: Some(key.name.clone()),
+                namespace: meta.namespace.clone(),
+                labels: Some(labels.clone()),
+                annotations: Some(annotations.clone()),
+                ..Default::default()
+            },
+            spec: spec.clone(),
+            status: Default::default(),
+        };
+        let decided = {
+            let mut state = hub.state();
+            let v = schedule::verdict(hub, &state, &wish);
+            if let Some(targets) = v.as_ref().and_then(schedule::Verdict::targets) {
+                state.assume(&wish, &targets);
+                spec.clusters = targets;
+            }
+            v
+        };
+        if let Some(v) = decided.as_ref().filter(|v| v.targets().is_some()) {
+            annotations.insert(names::APPLIED_PLACEMENT.to_owned(), v.applied.clone());
+        }
         let new = DynamicObject {
             types: Some(TypeMeta {
                 api_version: resource.api_version.clone(),
@@ -425,12 +566,23 @@ async fn bind(
         };
         return match hub.api(&resource, &key.ns).create(&PostParams::default(), &new).await {
             Ok(o) => {
+                if let Some(v) = &decided {
+                    let said = schedule::outcome(hub, &hub.state(), &wish, v, o.metadata.generation, true);
+                    schedule::say(hub, key, said);
+                }
                 hub.saw_binding(o);
                 Ok(())
             }
-            // The cache will show it.
-            Err(e) if conflict(&e) && hub.state().bindings.contains_key(key) => Ok(()),
-            Err(e) => Err(e),
+            Err(e) => {
+                let mut state = hub.state();
+                state.assume(&wish, &[]);
+                // The cache will show it.
+                if conflict(&e) && state.bindings.contains_key(key) {
+                    Ok(())
+                } else {
+                    Err(e)
+                }
+            }
         };
     };
     if old.deleting() || old.spec.resource.uid != spec.resource.uid {

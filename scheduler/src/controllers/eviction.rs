@@ -1,11 +1,13 @@
 //! The taint manager and graceful eviction (Karmada's `pkg/controllers/cluster/taint_manager.go`,
 //! `pkg/controllers/gracefuleviction`): bindings leave clusters whose NoExecute taints they do not (any longer) tolerate.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use cfn_api::conditions;
 use cfn_api::karmada::cluster::{Cluster, READY};
+use cfn_api::karmada::policy::StatePreservation;
 use cfn_api::karmada::work::{GracefulEvictionTask, SCHEDULED, TargetCluster};
 use cfn_api::names::{TAINT_NOT_READY, TAINT_UNREACHABLE};
 use jiff::Timestamp;
@@ -22,6 +24,8 @@ pub const AUTONOMY: &str = "cfn.akraino.org/autonomy-duration";
 
 /// Who our tasks say they are from.
 const PRODUCER: &str = "TaintManager";
+/// The same for those about an application that does not get healthy.
+const APPLICATION_PRODUCER: &str = "RBApplicationFailoverController";
 
 pub(super) async fn run(hub: Arc<Hub>) {
     work(
@@ -104,10 +108,84 @@ fn finished(b: &Binding, t: &GracefulEvictionTask, timers: &Timers, now: Timesta
     }
 }
 
+fn replicas_on(b: &Binding, cluster: &str) -> Option<i32> {
+    let on = b.spec.clusters.iter().find(|t| t.name == cluster);
+    on.map(|t| t.replicas).filter(|n| *n > 0)
+}
+
+/// The clusters in which an application has been unhealthy for longer than its policy tolerates, and when the next of
+/// them would be (`pkg/controllers/applicationfailover`).
+fn failing(hub: &Hub, key: &Key, b: &Binding, now: Timestamp) -> (Vec<String>, Option<Timestamp>) {
+    let Some(a) = b.spec.failover.as_ref().and_then(|f| f.application.as_ref()) else {
+        return (Vec::new(), None);
+    };
+    let tolerated = a
+        .decision_conditions
+        .as_ref()
+        .and_then(|d| d.toleration_seconds)
+        .unwrap_or(300);
+    let tolerated = Duration::from_secs(u64::try_from(tolerated).unwrap_or(0));
+    let (mut now_failing, mut next) = (Vec::new(), None::<Timestamp>);
+    let mut state = hub.state();
+    for t in &b.spec.clusters {
+        let item = b.status.aggregated_status.iter().find(|i| i.cluster_name == t.name);
+        let at = (key.clone(), t.name.clone());
+        if item.is_none_or(|i| i.health.as_deref() != Some("Unhealthy")) {
+            state.unhealthy.remove(&at);
+            continue;
+        }
+        let due = *state.unhealthy.entry(at).or_insert(now) + tolerated;
+        if due <= now {
+            now_failing.push(t.name.clone());
+        } else {
+            next = Some(next.map_or(due, |n| n.min(due)));
+        }
+    }
+    let here = |c: &str| b.spec.clusters.iter().any(|t| t.name == c);
+    state.unhealthy.retain(|(k, c), _| k != key || here(c));
+    (now_failing, next)
+}
+
+/// What of an application's state its replacement gets, by its policy's rules (`buildPreservedLabelState`).
+fn preserved(b: &Binding, cluster: &str, rules: Option<&StatePreservation>) -> BTreeMap<String, String> {
+    let item = b.status.aggregated_status.iter().find(|i| i.cluster_name == cluster);
+    let Some(status) = item.and_then(|i| i.status.as_ref()) else {
+        return BTreeMap::new();
+    };
+    let rules = rules.into_iter().flat_map(|r| &r.rules);
+    let found = rules.filter_map(|r| Some((r.alias_label_name.clone(), json_path(status, &r.json_path)?)));
+    found.collect()
+}
+
+/// The text at a JSONPath of plain fields and indices, `{.a.b[0].c}`.
+fn json_path(value: &serde_json::Value, path: &str) -> Option<String> {
+    let path = path
+        .trim()
+        .trim_start_matches('{')
+        .trim_end_matches('}')
+        .trim_start_matches('$');
+    let mut at = value;
+    for part in path.split('.').filter(|p| !p.is_empty()) {
+        let (field, indices) = part.split_once('[').map_or((part, ""), |(f, i)| (f, i));
+        if !field.is_empty() {
+            at = at.get(field)?;
+        }
+        for i in indices.split('[').filter(|i| !i.is_empty()) {
+            at = at.get(i.trim_end_matches(']').parse::<usize>().ok()?)?;
+        }
+    }
+    match at {
+        serde_json::Value::Null => None,
+        serde_json::Value::String(s) => Some(s.clone()),
+        other => Some(other.to_string()),
+    }
+}
+
 async fn reconcile(hub: &Arc<Hub>, key: &Key) -> Result<(), kube::Error> {
+    let _alone = hub.alone(key).await;
     let now = hub.now();
     let timers = &hub.options.timers;
-    let (b, due, back, next) = {
+    let (b, due, back, next, failing) = {
         let state = hub.state();
         let Some(b) = state.bindings.get(key).cloned() else {
             return Ok(());
@@ -134,7 +212,7 @@ async fn reconcile(hub: &Arc<Hub>, key: &Key) -> Result<(), kube::Error> {
             }
         }
         // The cluster is fit again and nothing has replaced it: what was evicted stays where it is.
-        let scheduled = conditions::is_true(&b.status.conditions, SCHEDULED);
+        let scheduled = state.scheduled(&b);
         let fit = |n: &str| {
             let cluster = state
                 .clusters
@@ -148,7 +226,13 @@ async fn reconcile(hub: &Arc<Hub>, key: &Key) -> Result<(), kube::Error> {
             .iter()
             .filter(|t| t.producer == PRODUCER && !scheduled);
         let back: Vec<String> = tasks.map(|t| t.from_cluster.clone()).filter(|n| fit(n)).collect();
-        (b, due, back, next)
+        drop(state);
+        let (failing, soon) = failing(hub, key, &b, now);
+        next = match (next, soon) {
+            (Some(n), Some(s)) => Some(n.min(s)),
+            (n, s) => n.or(s),
+        };
+        (b, due, back, next, failing)
     };
     let mut tasks = Vec::new();
     let mut next = next;
@@ -169,12 +253,8 @@ async fn reconcile(hub: &Arc<Hub>, key: &Key) -> Result<(), kube::Error> {
             }
         }
     }
-    let mode = b
-        .spec
-        .failover
-        .as_ref()
-        .and_then(|f| f.cluster.as_ref())
-        .and_then(|c| c.purge_mode.clone());
+    let cluster_failover = b.spec.failover.as_ref().and_then(|f| f.cluster.as_ref());
+    let mode = cluster_failover.and_then(|c| c.purge_mode.clone());
     let before: Vec<String> = b.spec.clusters.iter().map(|t| t.name.clone()).collect();
     for cluster in &due {
         if tasks.iter().any(|t| t.from_cluster == *cluster) {
@@ -182,22 +262,43 @@ async fn reconcile(hub: &Arc<Hub>, key: &Key) -> Result<(), kube::Error> {
         }
         tasks.push(GracefulEvictionTask {
             from_cluster: cluster.clone(),
-            replicas: b
-                .spec
-                .clusters
-                .iter()
-                .find(|t| t.name == *cluster)
-                .map(|t| t.replicas)
-                .filter(|n| *n > 0),
+            replicas: replicas_on(&b, cluster),
             reason: "TaintUntolerated".into(),
             message: Some(format!(
                 "cluster {cluster} has taints that are not tolerated (any longer)"
             )),
             producer: PRODUCER.into(),
             purge_mode: Some(mode.clone().unwrap_or_else(|| "Gracefully".into())),
+            preserved_label_state: preserved(
+                &b,
+                cluster,
+                cluster_failover.and_then(|c| c.state_preservation.as_ref()),
+            ),
             creation_timestamp: Some(Time(now)),
             clusters_before_failover: before.clone(),
             ..Default::default()
+        });
+    }
+    let application = b.spec.failover.as_ref().and_then(|f| f.application.as_ref());
+    for cluster in failing.iter().filter(|c| !due.contains(c)) {
+        if tasks.iter().any(|t| t.from_cluster == *cluster) {
+            continue;
+        }
+        tasks.push(GracefulEvictionTask {
+            from_cluster: cluster.clone(),
+            replicas: replicas_on(&b, cluster),
+            reason: "ApplicationFailure".into(),
+            message: None,
+            producer: APPLICATION_PRODUCER.into(),
+            purge_mode: Some(
+                application
+                    .and_then(|a| a.purge_mode.clone())
+                    .unwrap_or_else(|| "Gracefully".into()),
+            ),
+            grace_period_seconds: application.and_then(|a| a.grace_period_seconds),
+            preserved_label_state: preserved(&b, cluster, application.and_then(|a| a.state_preservation.as_ref())),
+            creation_timestamp: Some(Time(now)),
+            clusters_before_failover: before.clone(),
         });
     }
     if let Some(at) = next {
@@ -207,7 +308,7 @@ async fn reconcile(hub: &Arc<Hub>, key: &Key) -> Result<(), kube::Error> {
         .spec
         .clusters
         .iter()
-        .filter(|t| !due.contains(&t.name))
+        .filter(|t| !due.contains(&t.name) && !failing.contains(&t.name))
         .cloned()
         .collect();
     for t in b
@@ -227,7 +328,6 @@ async fn reconcile(hub: &Arc<Hub>, key: &Key) -> Result<(), kube::Error> {
         return Ok(());
     }
     let patch = json!({
-        "metadata": {"resourceVersion": b.meta.resource_version},
         "spec": {"clusters": left, "gracefulEvictionTasks": tasks},
     });
     match hub.patch(&Hub::binding_resource(key), key, &patch).await {
@@ -284,6 +384,20 @@ mod tests {
                 "{} {tolerations:?}",
                 taint.key
             );
+        }
+    }
+
+    #[test]
+    fn state_is_read_by_its_path() {
+        let v = json!({"a": {"b": [{"c": 5}, {"c": "x"}]}, "n": null});
+        for (path, want) in [
+            ("{.a.b[1].c}", Some("x")),
+            ("{.a.b[0].c}", Some("5")),
+            ("$.a.b[0]", Some("{\"c\":5}")),
+            (".n", None),
+            (".a.z", None),
+        ] {
+            assert_eq!(json_path(&v, path).as_deref(), want, "{path}");
         }
     }
 

@@ -164,7 +164,15 @@ async fn reconcile(hub: &Arc<Hub>, name: &str) -> Result<(), kube::Error> {
             return Ok(());
         }
     }
-    let verdict = judge(&cluster, seen, timers, now);
+    let mut verdict = judge(&cluster, seen, timers, now);
+    {
+        let state = hub.state();
+        let policies = state
+            .taint_policies
+            .values()
+            .filter(|p| p.metadata.deletion_timestamp.is_none());
+        verdict.taints = super::taints::apply(&cluster, verdict.taints, policies.map(|p| &p.spec), now);
+    }
     if verdict.taints != cluster.spec.taints {
         let patch = json!({"metadata": {"resourceVersion": cluster.metadata.resource_version}, "spec": {"taints": verdict.taints}});
         gone(hub.patch(&resource, &key, &patch).await)?;

@@ -7,23 +7,38 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use cfn_api::cfn::{ComputingMetric, ComputingPolicy, ComputingPolicySpec};
+use cfn_api::conditions;
+use cfn_api::karmada::apps::WorkloadRebalancer;
 use cfn_api::karmada::cluster::Cluster;
+use cfn_api::karmada::overrides::OverrideSpec;
 use cfn_api::karmada::policy::PropagationSpec;
+use cfn_api::karmada::quota::FederatedResourceQuota;
+use cfn_api::karmada::taint::ClusterTaintPolicy;
 use cfn_api::karmada::work::{
-    ClusterResourceBinding, ResourceBinding, ResourceBindingSpec, ResourceBindingStatus, Work,
+    ClusterExplanation, ClusterResourceBinding, ResourceBinding, ResourceBindingSpec, ResourceBindingStatus, SCHEDULED,
+    TargetCluster, Work,
 };
 use cfn_api::names;
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use jiff::Timestamp;
 use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
+use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams};
 use kube::core::GroupVersionKind;
 use serde_json::Value;
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 
+use super::customize::Rules;
 use super::queue::Queue;
 use super::{Options, diff};
 use crate::engine::Fleet;
+use crate::engine::quantity::Amount;
+
+/// Keys that one controller works on at the same time.
+const WORKERS: usize = 32;
 
 /// Namespace (empty: cluster-wide) and name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -164,6 +179,32 @@ pub(super) struct State {
     pub leases: BTreeMap<String, Timestamp>,
     pub templates: BTreeMap<Gvk, Templates>,
     pub requests: BTreeMap<String, Arc<CertificateSigningRequest>>,
+    pub overrides: BTreeMap<Key, Arc<Override>>,
+    pub rebalancers: BTreeMap<String, Arc<WorkloadRebalancer>>,
+    pub namespaces: BTreeMap<String, Arc<Namespace>>,
+    pub taint_policies: BTreeMap<String, Arc<ClusterTaintPolicy>>,
+    pub quotas: BTreeMap<Key, Arc<FederatedResourceQuota>>,
+    pub rules: Rules,
+    /// PriorityClasses of the hub.
+    pub priorities: BTreeMap<String, i32>,
+    /// Decisions whose words are not in the bindings' statuses yet.
+    pub outcomes: BTreeMap<Key, Outcome>,
+    /// Bindings whose last decision was that they fit nowhere, with when that was and how often in a row.
+    pub unschedulable: BTreeMap<Key, (Instant, u32)>,
+    /// Decisions that the caches do not show yet, with the version of the binding that they are about.
+    pub assumed: BTreeMap<Key, (Option<String>, Vec<TargetCluster>)>,
+    /// Room that decisions have taken and the clusters do not report yet, by cluster and binding.
+    pub pending: BTreeMap<String, BTreeMap<Key, Pending>>,
+    /// The clusters of the above, by binding.
+    pub pending_on: BTreeMap<Key, BTreeSet<String>>,
+    /// Bindings with propagateDeps.
+    pub followed: BTreeSet<Key>,
+    /// Since when a status waits to be written.
+    pub status_since: BTreeMap<Key, Instant>,
+    /// Since when an application is unhealthy in a cluster.
+    pub unhealthy: BTreeMap<(Key, String), Timestamp>,
+    /// When bindings last came back to a cluster after a failure (the budget of fail-back).
+    pub returned: BTreeMap<String, Vec<Timestamp>>,
     /// Clusters whose roles and namespace are there.
     admitted: BTreeSet<String>,
 }
@@ -188,6 +229,33 @@ impl State {
             })
     }
 
+    /// The policy that claimed a binding's template.
+    pub(super) fn policy_of(&self, b: &Binding) -> Option<&Arc<Policy>> {
+        self.policies.get(&super::detector::claimant(&b.meta)?)
+    }
+
+    /// Where a binding is, by the last decision.
+    pub(super) fn placed<'a>(&'a self, key: &Key, b: &'a Binding) -> &'a [TargetCluster] {
+        self.assumed.get(key).map_or(&b.spec.clusters, |(_, t)| t)
+    }
+
+    /// A binding's status with what the scheduler said since.
+    pub(super) fn status_of(&self, b: &Binding) -> ResourceBindingStatus {
+        let mut status = b.status.clone();
+        if let Some(o) = self.outcomes.get(&b.key()) {
+            o.tell(&mut status);
+        }
+        status
+    }
+
+    /// Whether the last decision about a binding was a placement.
+    pub(super) fn scheduled(&self, b: &Binding) -> bool {
+        match self.outcomes.get(&b.key()).and_then(|o| o.condition.as_ref()) {
+            Some((value, ..)) => *value == "True",
+            None => conditions::is_true(&b.status.conditions, SCHEDULED),
+        }
+    }
+
     pub(super) fn template(&self, b: &Binding) -> Option<&Arc<DynamicObject>> {
         let r = &b.spec.resource;
         let gvk = Gvk {
@@ -201,10 +269,67 @@ impl State {
     }
 }
 
+/// An override policy of either kind (no namespace: cluster-wide).
+#[derive(Debug, Clone)]
+pub(super) struct Override {
+    pub meta: ObjectMeta,
+    pub spec: OverrideSpec,
+}
+
+/// Replicas that are on their way to a cluster.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Pending {
+    /// What they need, all together.
+    pub amounts: BTreeMap<String, Amount>,
+    /// Whether the cluster has them: its next report counts them.
+    pub shown: bool,
+    /// Since when.
+    pub since: Instant,
+}
+
+/// What the scheduler has to say about a binding.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Outcome {
+    /// The Scheduled condition: status, reason, message. `None` leaves it as it is.
+    pub condition: Option<(&'static str, &'static str, String)>,
+    /// The generation that was decided on.
+    pub generation: Option<i64>,
+    /// The affinity group in force.
+    pub affinity: Option<String>,
+    /// When a decision was made.
+    pub scheduled_at: Option<Timestamp>,
+    /// The reasons, where they are to be kept.
+    pub explanation: Option<Vec<ClusterExplanation>>,
+    /// When it was said.
+    pub at: Timestamp,
+}
+
+impl Outcome {
+    /// Writes it into a status.
+    pub(super) fn tell(&self, status: &mut ResourceBindingStatus) {
+        if let Some((value, reason, message)) = &self.condition {
+            conditions::set(&mut status.conditions, SCHEDULED, value, reason, message, self.at);
+        }
+        if self.generation.is_some() {
+            status.scheduler_observed_generation = self.generation;
+        }
+        if self.affinity.is_some() {
+            status.scheduler_observing_affinity_name.clone_from(&self.affinity);
+        }
+        if let Some(at) = self.scheduled_at {
+            status.last_scheduled_time = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at));
+        }
+        if let Some(e) = &self.explanation {
+            status.explanation.clone_from(e);
+        }
+    }
+}
+
 /// What the detector looks at.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Detect {
     Policy(Key),
+    Override(Key),
     Template(Gvk, Key),
 }
 
@@ -221,7 +346,15 @@ pub(super) struct Hub {
     pub cluster: Queue<String>,
     pub health: Queue<String>,
     pub signing: Queue<String>,
+    pub status: Queue<Key>,
+    pub depend: Queue<Key>,
+    pub rebalance: Queue<String>,
+    pub namespace: Queue<String>,
+    pub quota: Queue<Key>,
+    pub release: Queue<String>,
     spawner: mpsc::UnboundedSender<Task>,
+    /// Who writes a binding's clusters, one at a time: scheduler and eviction.
+    writers: [tokio::sync::Mutex<()>; WORKERS],
     pub(super) waiting: watch::Sender<usize>,
 }
 
@@ -238,7 +371,14 @@ impl Hub {
             cluster: Queue::new(),
             health: Queue::new(),
             signing: Queue::new(),
+            status: Queue::new(),
+            depend: Queue::new(),
+            rebalance: Queue::new(),
+            namespace: Queue::new(),
+            quota: Queue::new(),
+            release: Queue::new(),
             spawner,
+            writers: std::array::from_fn(|_| tokio::sync::Mutex::new(())),
             waiting: watch::Sender::new(0),
         };
         (Arc::new(hub), spawned)
@@ -328,6 +468,40 @@ impl Hub {
         }
     }
 
+    /// Waits until nobody else writes the clusters of a binding.
+    pub(super) async fn alone(&self, key: &Key) -> tokio::sync::MutexGuard<'_, ()> {
+        let n = usize::try_from(crate::engine::fnv1a(&key.to_string())).unwrap_or(0) % WORKERS;
+        self.writers[n].lock().await
+    }
+
+    /// What names `template` may have to be followed by it.
+    pub(super) fn needed_by(&self, template: &Key) {
+        let state = self.state();
+        for (k, b) in state
+            .followed
+            .range(Key::new(&template.ns, "")..)
+            .map(|k| (k, state.bindings.get(k)))
+        {
+            if k.ns != template.ns {
+                break;
+            }
+            if b.is_some() {
+                self.depend.add(k.clone());
+            }
+        }
+    }
+
+    /// Asks for a binding's status to be brought up to date. Its Works report one by one: a moment's wait makes one
+    /// write of them.
+    pub(super) fn touch(&self, key: Key) {
+        self.status.add_after(key, super::status::COALESCE);
+    }
+
+    /// Whether nothing waits to be placed or dispatched.
+    pub(super) fn at_ease(&self) -> bool {
+        self.detect.idle() && self.schedule.idle() && self.bind.idle()
+    }
+
     /// Changes a binding's status to `status`, if that is a change.
     pub(super) async fn write_binding_status(
         &self,
@@ -364,7 +538,7 @@ pub(super) fn gone<T>(r: Result<T, kube::Error>) -> Result<(), kube::Error> {
     }
 }
 
-/// Runs a reconciler over a queue for ever. A failure is tried again, later each time.
+/// Runs a reconciler over a queue for ever, several keys at once. A failure is tried again, later each time.
 pub(super) async fn work<K, F>(
     hub: &Arc<Hub>,
     what: &'static str,
@@ -375,13 +549,26 @@ pub(super) async fn work<K, F>(
     F: Future<Output = Result<(), kube::Error>>,
 {
     hub.synced().await;
+    let queue = queue(hub);
+    let mut running = FuturesUnordered::new();
     loop {
-        let key = queue(hub).pop().await;
-        match reconcile(Arc::clone(hub), key.clone()).await {
-            Ok(()) => queue(hub).forget(&key),
-            Err(e) => {
-                tracing::debug!(controller = what, ?key, error = %e, "will be tried again");
-                queue(hub).retry(key);
+        tokio::select! {
+            biased;
+            Some((key, result)) = running.next(), if !running.is_empty() => {
+                let key: K = key;
+                queue.done(&key);
+                match result {
+                    Ok(()) => queue.forget(&key),
+                    Err(e) => {
+                        let e: kube::Error = e;
+                        tracing::debug!(controller = what, ?key, error = %e, "will be tried again");
+                        queue.retry(key);
+                    }
+                }
+            }
+            key = queue.pop(), if running.len() < WORKERS => {
+                let run = reconcile(Arc::clone(hub), key.clone());
+                running.push(async move { (key, run.await) });
             }
         }
     }

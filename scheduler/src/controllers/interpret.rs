@@ -34,8 +34,21 @@ pub(super) fn replicas(kind: &str, api_version: &str, object: &Value) -> Option<
     Some((i32::try_from(count).unwrap_or(i32::MAX), pod.and_then(requirements)))
 }
 
+/// The pod spec in a template of a built-in kind.
+pub(super) fn pod<'a>(kind: &str, object: &'a Value) -> Option<&'a Value> {
+    let path = match kind {
+        "Pod" => "/spec",
+        "Deployment" | "StatefulSet" | "ReplicaSet" | "DaemonSet" | "ReplicationController" | "Job" => {
+            "/spec/template/spec"
+        }
+        "CronJob" => "/spec/jobTemplate/spec/template/spec",
+        _ => return None,
+    };
+    object.pointer(path)
+}
+
 /// `GenerateReplicaRequirements`: requests summed over containers (or the largest init container), and on which nodes.
-fn requirements(pod: &Value) -> Option<ReplicaRequirements> {
+pub(super) fn requirements(pod: &Value) -> Option<ReplicaRequirements> {
     let mut request: BTreeMap<String, Quantity> = BTreeMap::new();
     for c in list(pod, "containers") {
         for (name, q) in requests(c) {
@@ -82,7 +95,7 @@ fn requirements(pod: &Value) -> Option<ReplicaRequirements> {
     })
 }
 
-fn list<'a>(v: &'a Value, field: &str) -> impl Iterator<Item = &'a Value> {
+pub(super) fn list<'a>(v: &'a Value, field: &str) -> impl Iterator<Item = &'a Value> {
     v.get(field).and_then(Value::as_array).into_iter().flatten()
 }
 

@@ -7,6 +7,8 @@
 mod binding;
 mod bootstrap;
 mod cluster;
+mod customize;
+mod dependencies;
 mod detector;
 mod diff;
 mod eviction;
@@ -15,10 +17,16 @@ mod hub;
 mod interpret;
 mod manifest;
 mod name;
+mod namespaces;
+mod overrides;
+mod pending;
 mod queue;
+mod quota;
+mod rebalance;
 mod schedule;
 mod signing;
 mod status;
+mod taints;
 mod watches;
 
 use std::sync::Arc;
@@ -58,6 +66,13 @@ pub struct Timers {
     pub graceful_eviction_timeout: Duration,
     /// How long a deleted cluster's agent has to clean up before its Works are dropped without it.
     pub cluster_leave_timeout: Duration,
+    /// In this time ...
+    pub failback_interval: Duration,
+    /// ... at most so many workloads return to a group of clusters that is healthy again.
+    pub failback_budget: usize,
+    /// The `PolicyPreemption` feature gate: a policy with `preemption: Always` takes templates from one of lower
+    /// priority (off by default in Karmada).
+    pub policy_preemption: bool,
     /// The `Failover` feature gate: NoExecute taints are set and obeyed (on by default in Karmada 1.4, off later).
     pub failover: bool,
 }
@@ -74,6 +89,9 @@ impl Default for Timers {
             default_unreachable_toleration_seconds: 300,
             graceful_eviction_timeout: Duration::from_secs(600),
             cluster_leave_timeout: Duration::from_secs(60),
+            failback_interval: Duration::from_secs(60),
+            failback_budget: 10,
+            policy_preemption: false,
             failover: true,
         }
     }
@@ -96,6 +114,9 @@ pub struct Options {
     pub defect: Option<Defect>,
     /// Approve an agent's signing request without an administrator, if it says exactly what an agent's must.
     pub auto_approve: bool,
+    /// Keep the reasons of every decision in the binding's status (CFN's addition); those of bindings with a
+    /// ComputingPolicy are kept anyway.
+    pub explain: bool,
     /// Becomes true when the caches are filled.
     pub ready: Option<watch::Sender<bool>>,
 }
@@ -132,6 +153,12 @@ pub async fn run(options: Options, cancel: CancellationToken) -> Result<(), Erro
     hub.spawn(cluster::run(Arc::clone(&hub)));
     hub.spawn(health::run(Arc::clone(&hub)));
     hub.spawn(eviction::run(Arc::clone(&hub)));
+    hub.spawn(status::run(Arc::clone(&hub)));
+    hub.spawn(dependencies::run(Arc::clone(&hub)));
+    hub.spawn(rebalance::run(Arc::clone(&hub)));
+    hub.spawn(namespaces::run(Arc::clone(&hub)));
+    hub.spawn(quota::run(Arc::clone(&hub)));
+    hub.spawn(pending::run(Arc::clone(&hub)));
     hub.spawn(signing::run(Arc::clone(&hub)));
     loop {
         tokio::select! {

@@ -23,6 +23,16 @@ pub(super) fn work_name(kind: &str, name: &str, namespace: &str) -> String {
     format!("{name}-{}", safe_encode(&fnv1a(&whole.to_lowercase()).to_string()))
 }
 
+/// A binding's name as the end of a label's key (`names.GenerateBindingReferenceKey`).
+pub(super) fn reference(namespace: &str, name: &str) -> String {
+    let whole = if namespace.is_empty() {
+        name.to_owned()
+    } else {
+        format!("{namespace}-{name}")
+    };
+    safe_encode(&fnv1a(&whole).to_string())
+}
+
 /// An id in the form of a UUID (version 8: ours), the same for the same words. Karmada draws it at random; a
 /// simulated run must not.
 pub(super) fn permanent_id(words: &[&str]) -> String {

@@ -1,15 +1,35 @@
-//! What the Works report, gathered in the binding's status and summed up in the template's (Karmada's
-//! `pkg/controllers/status`).
+//! What the scheduler decided and the Works report, gathered in the binding's status and summed up in the template's
+//! (Karmada's `pkg/controllers/status`). The one writer of bindings' statuses: what comes within a moment is one write,
+//! and while there is something to dispatch, statuses wait a little.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use cfn_api::conditions;
 use cfn_api::karmada::work::{APPLIED, AggregatedStatusItem, FULLY_APPLIED, Work};
+use cfn_api::names;
+use tokio::time::Instant;
 
-use super::binding::cluster_of;
+use super::binding::{cluster_of, targets};
 use super::diff::merge_diff;
-use super::hub::{Gvk, Hub, Key, gone};
+use super::hub::{Gvk, Hub, Key, gone, work};
 use super::interpret;
+
+/// Reports within this time are one write.
+pub(super) const COALESCE: Duration = Duration::from_millis(3);
+/// How long a status waits at most while there is something to dispatch.
+const PATIENCE: Duration = Duration::from_millis(200);
+
+pub(super) async fn run(hub: Arc<Hub>) {
+    work(
+        &hub,
+        "status",
+        |h| &h.status,
+        |hub, key| async move { reconcile(&hub, &key).await },
+    )
+    .await;
+}
 
 /// What one Work says of its cluster.
 fn item(w: &Work) -> AggregatedStatusItem {
@@ -32,17 +52,30 @@ fn item(w: &Work) -> AggregatedStatusItem {
 }
 
 /// Brings the statuses of a binding and its template up to date.
-pub(super) async fn reconcile(hub: &Arc<Hub>, key: &Key) -> Result<(), kube::Error> {
-    let (b, template, resource, items) = {
-        let state = hub.state();
+async fn reconcile(hub: &Arc<Hub>, key: &Key) -> Result<(), kube::Error> {
+    if !hub.at_ease() {
+        let now = Instant::now();
+        let since = *hub.state().status_since.entry(key.clone()).or_insert(now);
+        if now < since + PATIENCE {
+            hub.status.add_after(key.clone(), COALESCE * 3);
+            return Ok(());
+        }
+    }
+    let (b, template, resource, items, wanted, outcome, rule) = {
+        let mut state = hub.state();
+        state.status_since.remove(key);
         let Some(b) = state.bindings.get(key).cloned() else {
+            state.outcomes.remove(key);
             return Ok(());
         };
-        let target = |c: &str| b.spec.clusters.iter().any(|t| t.name == c);
+        if b.deleting() {
+            return Ok(());
+        }
+        let wanted: BTreeSet<String> = targets(&b);
         let keys = state.works_of.get(b.permanent_id()).into_iter().flatten();
         let works = keys.filter_map(|k| state.works.get(k));
         let mut items: Vec<AggregatedStatusItem> = works
-            .filter(|w| w.metadata.deletion_timestamp.is_none() && target(cluster_of(w)))
+            .filter(|w| w.metadata.deletion_timestamp.is_none() && wanted.contains(cluster_of(w)))
             .map(|w| item(w))
             .collect();
         items.sort_by(|a, b| a.cluster_name.cmp(&b.cluster_name));
@@ -51,15 +84,21 @@ pub(super) async fn reconcile(hub: &Arc<Hub>, key: &Key) -> Result<(), kube::Err
             kind: b.spec.resource.kind.clone(),
         };
         let resource = state.templates.get(&gvk).and_then(|t| t.resource.clone());
-        (Arc::clone(&b), state.template(&b).cloned(), resource, items)
+        let rule = state.rules.get(&gvk).and_then(|r| r.aggregation.clone());
+        let outcome = state.outcomes.get(key).cloned();
+        let template = state.template(&b).cloned();
+        (b, template, resource, items, wanted, outcome, rule)
     };
     let mut status = b.status.clone();
-    if b.spec.clusters.is_empty() && items.is_empty() && status.aggregated_status.is_empty() {
-        return Ok(());
+    if let Some(o) = &outcome {
+        o.tell(&mut status);
     }
-    status.aggregated_status.clone_from(&items);
-    if !b.spec.clusters.is_empty() {
-        let all = items.len() == b.spec.clusters.len() && items.iter().all(|i| i.applied == Some(true));
+    let nothing = wanted.is_empty() && items.is_empty() && status.aggregated_status.is_empty();
+    if !nothing {
+        status.aggregated_status.clone_from(&items);
+    }
+    if !wanted.is_empty() {
+        let all = items.len() == wanted.len() && items.iter().all(|i| i.applied == Some(true));
         let (value, reason, message) = if all {
             (
                 "True",
@@ -76,27 +115,39 @@ pub(super) async fn reconcile(hub: &Arc<Hub>, key: &Key) -> Result<(), kube::Err
         conditions::set(&mut status.conditions, FULLY_APPLIED, value, reason, message, hub.now());
     }
     gone(hub.write_binding_status(&b, &status).await)?;
+    if let Some(o) = outcome {
+        let mut state = hub.state();
+        if state.outcomes.get(key) == Some(&o) {
+            state.outcomes.remove(key);
+        }
+    }
+    if nothing {
+        return Ok(());
+    }
     let (Some(template), Some(resource)) = (template, resource) else {
         return Ok(());
     };
-    let body = serde_json::to_value(&*template).unwrap_or_default();
-    let Some(sum) = interpret::aggregate(&b.spec.resource.kind, &body, &items) else {
+    if template.metadata.deletion_timestamp.is_some() {
         return Ok(());
+    }
+    let body = serde_json::to_value(&*template).unwrap_or_default();
+    let sum = match &rule {
+        Some(rule) => super::customize::aggregate(rule, &body, &items),
+        None => interpret::aggregate(&b.spec.resource.kind, &body, &items),
     };
+    let Some(sum) = sum else { return Ok(()) };
     let before = body.get("status").cloned().unwrap_or_else(|| serde_json::json!({}));
     if let Some(patch) = merge_diff(&before, &sum) {
-        let at = Key::new(
-            b.spec.resource.namespace.as_deref().unwrap_or_default(),
-            &b.spec.resource.name,
-        );
+        let r = &b.spec.resource;
+        let at = Key::new(r.namespace.as_deref().unwrap_or_default(), &r.name);
         match hub
             .patch_status(&resource, &at, &serde_json::json!({"status": patch}))
             .await
         {
             Ok(o) => {
                 let gvk = Gvk {
-                    api_version: b.spec.resource.api_version.clone(),
-                    kind: b.spec.resource.kind.clone(),
+                    api_version: r.api_version.clone(),
+                    kind: r.kind.clone(),
                 };
                 hub.saw_template(&gvk, o);
             }
@@ -104,4 +155,9 @@ pub(super) async fn reconcile(hub: &Arc<Hub>, key: &Key) -> Result<(), kube::Err
         }
     }
     Ok(())
+}
+
+/// The Work of `cluster`, by its namespace.
+pub(super) fn execution_cluster(namespace: &str) -> Option<&str> {
+    namespace.strip_prefix(names::EXECUTION_SPACE_PREFIX)
 }

@@ -5,20 +5,28 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use cfn_api::cfn::{ComputingMetric, ComputingPolicy, TaskType};
+use cfn_api::karmada::apps::WorkloadRebalancer;
 use cfn_api::karmada::cluster::{Cluster, READY};
+use cfn_api::karmada::config::ResourceInterpreterCustomization;
+use cfn_api::karmada::overrides::{ClusterOverridePolicy, OverridePolicy};
 use cfn_api::karmada::policy::{ClusterPropagationPolicy, PropagationPolicy, ReplicaSchedulingType};
-use cfn_api::karmada::work::{AggregatedStatusItem, ClusterResourceBinding, ResourceBinding, SCHEDULED, Work};
+use cfn_api::karmada::quota::FederatedResourceQuota;
+use cfn_api::karmada::taint::ClusterTaintPolicy;
+use cfn_api::karmada::work::{AggregatedStatusItem, ClusterResourceBinding, ResourceBinding, Work};
 use cfn_api::{conditions, names};
 use cfn_net::watch::watch;
 use futures::StreamExt;
 use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::api::scheduling::v1::PriorityClass;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Api, ApiResource, DynamicObject};
 use kube::runtime::watcher::{Config, Event};
 use serde::de::DeserializeOwned;
 
-use super::hub::{Binding, Detect, Gvk, Hub, Key, Policy, State};
+use super::hub::{Binding, Detect, Gvk, Hub, Key, Override, Policy, State};
+use super::{quota, schedule};
 use crate::engine::{Member, Resident};
 
 /// Starts the watches that the controllers wait for.
@@ -60,6 +68,84 @@ pub(super) fn start(hub: &Arc<Hub>) {
     base(hub, Api::<Work>::all(client()), Hub::saw_work, Hub::lost_work);
     let leases: Api<Lease> = Api::namespaced(client(), names::LEASE_NAMESPACE);
     base(hub, leases, Hub::saw_lease, Hub::lost_lease);
+    let saw = |h: &Hub, p: OverridePolicy| {
+        h.saw_override(Override {
+            meta: p.metadata,
+            spec: p.spec,
+        })
+    };
+    base(hub, Api::<OverridePolicy>::all(client()), saw, Hub::lost_override);
+    let saw = |h: &Hub, p: ClusterOverridePolicy| {
+        h.saw_override(Override {
+            meta: p.metadata,
+            spec: p.spec.0,
+        })
+    };
+    base(
+        hub,
+        Api::<ClusterOverridePolicy>::all(client()),
+        saw,
+        Hub::lost_override,
+    );
+    let saw = |h: &Hub, r: WorkloadRebalancer| {
+        let name = r.metadata.name.clone().unwrap_or_default();
+        h.state().rebalancers.insert(name.clone(), Arc::new(r));
+        h.rebalance.add(name);
+    };
+    let lost = |h: &Hub, k: &Key| {
+        h.state().rebalancers.remove(&k.name);
+    };
+    base(hub, Api::<WorkloadRebalancer>::all(client()), saw, lost);
+    let saw = |h: &Hub, n: Namespace| {
+        let name = n.metadata.name.clone().unwrap_or_default();
+        h.state().namespaces.insert(name.clone(), Arc::new(n));
+        h.namespace.add(name);
+    };
+    let lost = |h: &Hub, k: &Key| {
+        h.state().namespaces.remove(&k.name);
+        h.namespace.add(k.name.clone());
+    };
+    base(hub, Api::<Namespace>::all(client()), saw, lost);
+    let saw = |h: &Hub, p: ClusterTaintPolicy| {
+        let name = p.metadata.name.clone().unwrap_or_default();
+        h.state().taint_policies.insert(name, Arc::new(p));
+        h.judge_all();
+    };
+    let lost = |h: &Hub, k: &Key| {
+        h.state().taint_policies.remove(&k.name);
+    };
+    base(hub, Api::<ClusterTaintPolicy>::all(client()), saw, lost);
+    let saw = |h: &Hub, q: FederatedResourceQuota| {
+        let key = Key::of(&q.metadata);
+        let mut state = h.state();
+        let old = state.quotas.insert(key.clone(), Arc::new(q.clone()));
+        if old.is_none_or(|o| o.spec != q.spec) {
+            schedule::stir(h, &state);
+        }
+        drop(state);
+        h.quota.add(key);
+    };
+    let lost = |h: &Hub, k: &Key| {
+        let mut state = h.state();
+        state.quotas.remove(k);
+        schedule::stir(h, &state);
+        drop(state);
+        h.quota.add(k.clone());
+    };
+    base(hub, Api::<FederatedResourceQuota>::all(client()), saw, lost);
+    let saw = |h: &Hub, c: ResourceInterpreterCustomization| {
+        h.customized(&c.metadata.name.clone().unwrap_or_default(), Some(c.spec));
+    };
+    let lost = |h: &Hub, k: &Key| h.customized(&k.name, None);
+    base(hub, Api::<ResourceInterpreterCustomization>::all(client()), saw, lost);
+    let saw = |h: &Hub, c: PriorityClass| {
+        let name = c.metadata.name.clone().unwrap_or_default();
+        h.state().priorities.insert(name, c.value.unwrap_or(0));
+    };
+    let lost = |h: &Hub, k: &Key| {
+        h.state().priorities.remove(&k.name);
+    };
+    base(hub, Api::<PriorityClass>::all(client()), saw, lost);
     base(
         hub,
         Api::<CertificateSigningRequest>::all(client()),
@@ -158,7 +244,7 @@ fn stale(cached: Option<&ObjectMeta>, seen: &ObjectMeta) -> bool {
     cached.is_some_and(|c| c.uid == seen.uid && version(c) > version(seen))
 }
 
-fn ready(c: &Cluster) -> Option<&str> {
+pub(super) fn ready(c: &Cluster) -> Option<&str> {
     let s = c.status.as_ref()?;
     conditions::get(&s.conditions, READY).map(|c| c.status.as_str())
 }
@@ -168,6 +254,7 @@ impl State {
         if let Some(c) = self.clusters.get(name) {
             let metric = self.metrics.get(name).map(|m| ComputingMetric::clone(m));
             self.fleet.insert(Member::new(Cluster::clone(c), metric));
+            self.reported(name);
         }
     }
 
@@ -193,9 +280,9 @@ impl State {
                 .and_then(serde_json::Value::as_i64);
             i32::try_from(n.unwrap_or(0)).unwrap_or(0)
         };
-        let residents: Vec<(String, Resident)> = b
-            .spec
-            .clusters
+        let targets = self.placed(&b.key(), b).to_vec();
+        self.expect(b, &targets);
+        let residents: Vec<(String, Resident)> = targets
             .iter()
             .map(|t| {
                 let (replicas, shown) = (t.replicas, shown(&t.name));
@@ -235,26 +322,57 @@ impl Hub {
         });
         let capacity = old.is_none_or(|o| room(o) != room(&new));
         let health = old.is_none_or(|o| ready(o) != ready(&new));
+        // What a ClusterTaintPolicy may go by.
+        let said = !state.taint_policies.is_empty()
+            && old
+                .is_none_or(|o| o.status.as_ref().map(|s| &s.conditions) != new.status.as_ref().map(|s| &s.conditions));
         let tainted =
             old.is_none_or(|o| o.spec.taints != new.spec.taints || o.metadata.annotations != new.metadata.annotations);
-        for (key, b) in &state.bindings {
-            let here = b.spec.clusters.iter().any(|t| t.name == name);
-            let leaving = b.spec.graceful_eviction_tasks.iter().any(|t| t.from_cluster == name);
-            if tainted && (here || leaving) || health && !b.spec.graceful_eviction_tasks.is_empty() {
-                self.evict.add(key.clone());
+        if capacity || identity || health || tainted {
+            schedule::stir(self, &state);
+        }
+        // A report of room alone concerns those who look for the best room all the time, and nobody else.
+        let weighing = capacity && !state.computing.is_empty();
+        if identity || health || tainted || weighing {
+            for (key, b) in &state.bindings {
+                let here = b.spec.clusters.iter().any(|t| t.name == name);
+                let leaving = b.spec.graceful_eviction_tasks.iter().any(|t| t.from_cluster == name);
+                if tainted && (here || leaving) || health && !b.spec.graceful_eviction_tasks.is_empty() {
+                    self.evict.add(key.clone());
+                }
+                let later = b.status.scheduler_observing_affinity_name.is_some();
+                if identity && (everywhere(b) || here)
+                    || (capacity || identity) && state.computing_policy(b).is_some()
+                    || (health || tainted) && later
+                {
+                    self.schedule.add_with(key.clone(), schedule::priority(&b.spec));
+                }
             }
-            let waits = !conditions::is_true(&b.status.conditions, SCHEDULED);
-            if identity && (everywhere(b) || here || waits)
-                || (capacity || identity) && (waits || state.computing_policy(b).is_some())
-            {
-                self.schedule.add(key.clone());
+        }
+        let new_here = old.is_none();
+        if new_here || identity {
+            for n in state.namespaces.keys() {
+                if new_here {
+                    self.namespace.add(n.clone());
+                }
+            }
+            for k in state.quotas.keys() {
+                self.quota.add(k.clone());
+            }
+            // What an override means may have changed with the cluster's labels.
+            if !state.overrides.is_empty() {
+                for (key, b) in &state.bindings {
+                    if b.spec.clusters.iter().any(|t| t.name == name) {
+                        self.bind.add(key.clone());
+                    }
+                }
             }
         }
         drop(state);
         if identity || health || tainted {
             self.cluster.add(name.clone());
         }
-        if health || identity {
+        if health || identity || said {
             self.health.add(name);
         }
     }
@@ -358,13 +476,17 @@ impl Hub {
             .as_ref()
             .is_some_and(|old| without_status(old) == without_status(&o));
         templates.objects.insert(key.clone(), Arc::new(o));
+        let binding = Key {
+            name: names::binding_name(&gvk.kind, &key.name),
+            ns: key.ns.clone(),
+        };
+        let bound = state.bindings.contains_key(&binding);
         drop(state);
         if !same {
-            self.detect.add(Detect::Template(gvk.clone(), key.clone()));
-            self.bind.add(Key {
-                name: names::binding_name(&gvk.kind, &key.name),
-                ns: key.ns,
-            });
+            self.detect.add(Detect::Template(gvk.clone(), key));
+            if bound {
+                self.bind.add(binding);
+            }
         }
     }
 
@@ -385,21 +507,55 @@ impl Hub {
         }
         let b = Arc::new(b);
         state.bindings.insert(key.clone(), Arc::clone(&b));
+        let known = state.assumed.get(&key);
+        if known.is_some_and(|(version, t)| *t == b.spec.clusters || *version != b.meta.resource_version) {
+            state.assumed.remove(&key);
+        }
         state.settle(&b);
+        if b.spec.propagate_deps == Some(true) && !b.deleting() {
+            state.followed.insert(key.clone());
+        }
         let moved = old.as_ref().is_none_or(|o| {
             o.spec.clusters != b.spec.clusters || o.status.aggregated_status != b.status.aggregated_status
         });
         if moved {
             self.yield_to(&state, &b);
         }
+        // A change of the status alone is our own, or none that asks for a decision.
+        let order = old
+            .as_ref()
+            .is_none_or(|o| o.spec != b.spec || o.meta.deletion_timestamp != b.meta.deletion_timestamp);
+        let labelled = old
+            .as_ref()
+            .is_none_or(|o| o.meta.labels != b.meta.labels || o.meta.annotations != b.meta.annotations);
+        let followed = state.followed.contains(&key);
+        if order && !key.ns.is_empty() {
+            for k in state.quotas.keys().filter(|k| k.ns == key.ns) {
+                self.quota.add_after(k.clone(), super::status::COALESCE);
+            }
+            let gone = old.as_ref().is_some_and(|o| o.spec.clusters != b.spec.clusters);
+            if gone {
+                // Company came or went, and a quota may have room.
+                schedule::stir(self, &state);
+            }
+        }
         drop(state);
-        self.schedule.add(key.clone());
-        self.bind.add(key.clone());
+        self.release_later(&b.spec.clusters);
+        if order || labelled {
+            self.schedule.add_with(key.clone(), schedule::priority(&b.spec));
+        }
+        if order || labelled {
+            self.bind.add(key.clone());
+        }
+        if followed && (order || labelled) {
+            self.depend.add(key.clone());
+        }
         let tasks = !b.spec.graceful_eviction_tasks.is_empty();
         let placed = old
             .as_ref()
             .is_none_or(|o| o.spec.clusters != b.spec.clusters || o.spec.placement != b.spec.placement);
-        if tasks || placed {
+        let watched = b.spec.failover.as_ref().is_some_and(|f| f.application.is_some());
+        if tasks || placed || watched {
             self.evict.add(key);
         }
     }
@@ -428,10 +584,24 @@ impl Hub {
 
     fn lost_binding(&self, key: &Key) {
         let mut state = self.state();
-        state.bindings.remove(key);
+        let old = state.bindings.remove(key);
+        if let Some(old) = &old {
+            state.assumed.remove(key);
+            state.expect(old, &[]);
+        }
         state.fleet.settle(&key.to_string(), []);
+        state.outcomes.remove(key);
+        state.unschedulable.remove(key);
+        let followed = state.followed.remove(key);
         self.reconsider(&state);
+        schedule::stir(self, &state);
+        for k in state.quotas.keys().filter(|k| k.ns == key.ns) {
+            self.quota.add(k.clone());
+        }
         drop(state);
+        if followed {
+            self.depend.add(key.clone());
+        }
         self.bind.add(key.clone());
     }
 
@@ -446,11 +616,36 @@ impl Hub {
             state.works_of.entry(id).or_default().insert(key.clone());
         }
         let owner = owner(&w);
+        let quota = quota::of_work(&w);
+        let namespace = namespace_of(&w);
         let leaving = w.metadata.deletion_timestamp.is_some();
+        let meta = |w: &Work| (w.metadata.labels.clone(), w.metadata.annotations.clone());
+        let order = old
+            .as_ref()
+            .is_none_or(|o| o.spec != w.spec || meta(o) != meta(&w) || leaving);
+        let told = old.as_ref().is_none_or(|o| o.status != w.status);
         state.works.insert(key.clone(), Arc::new(w));
+        if let Some(b) = owner.as_ref().and_then(|k| state.bindings.get(k).cloned()) {
+            let targets = state.placed(&b.key(), &b).to_vec();
+            if told {
+                state.expect(&b, &targets);
+                self.release_later(&targets);
+            }
+        }
         drop(state);
         if let Some(owner) = owner {
-            self.bind.add(owner);
+            if order && old.is_some() {
+                self.bind.add(owner.clone());
+            }
+            if told || order {
+                self.touch(owner);
+            }
+        }
+        if let Some(q) = quota.filter(|_| told) {
+            self.quota.add(q);
+        }
+        if let Some(n) = namespace.filter(|_| order && old.is_some()) {
+            self.namespace.add(n);
         }
         if leaving {
             self.cluster_of(&key);
@@ -472,6 +667,12 @@ impl Hub {
         if let Some(owner) = old.as_deref().and_then(owner) {
             self.bind.add(owner);
         }
+        if let Some(n) = old.as_deref().and_then(namespace_of) {
+            self.namespace.add(n);
+        }
+        if let Some(q) = old.as_deref().and_then(quota::of_work) {
+            self.quota.add(q);
+        }
         self.cluster_of(key);
     }
 
@@ -486,6 +687,70 @@ impl Hub {
             if leaving {
                 self.cluster.add(cluster.to_owned());
             }
+        }
+    }
+
+    fn saw_override(&self, p: Override) {
+        let key = Key::of(&p.meta);
+        let mut state = self.state();
+        let p = Arc::new(p);
+        let old = state.overrides.insert(key.clone(), Arc::clone(&p));
+        if old.is_some_and(|o| o.spec == p.spec && o.meta.deletion_timestamp == p.meta.deletion_timestamp) {
+            return;
+        }
+        self.overridden(&state, &key);
+        drop(state);
+        self.detect.add(Detect::Override(key));
+    }
+
+    fn lost_override(&self, key: &Key) {
+        let mut state = self.state();
+        state.overrides.remove(key);
+        self.overridden(&state, key);
+    }
+
+    /// The manifests that a policy may have a word in are made anew.
+    fn overridden(&self, state: &State, policy: &Key) {
+        for key in state
+            .bindings
+            .keys()
+            .filter(|k| policy.ns.is_empty() || k.ns == policy.ns)
+        {
+            self.bind.add(key.clone());
+        }
+        if policy.ns.is_empty() {
+            for n in state.namespaces.keys() {
+                self.namespace.add(n.clone());
+            }
+        }
+    }
+
+    /// A customization came, changed or went: its kinds are read anew.
+    fn customized(&self, name: &str, spec: Option<cfn_api::karmada::config::ResourceInterpreterCustomizationSpec>) {
+        let mut state = self.state();
+        let kinds = state.rules.set(name, spec);
+        for gvk in kinds {
+            let keys: Vec<Key> = state
+                .templates
+                .get(&gvk)
+                .into_iter()
+                .flat_map(|t| t.objects.keys().cloned())
+                .collect();
+            for k in keys {
+                let binding = Key {
+                    name: names::binding_name(&gvk.kind, &k.name),
+                    ns: k.ns.clone(),
+                };
+                self.detect.add(Detect::Template(gvk.clone(), k));
+                self.bind.add(binding);
+            }
+        }
+    }
+
+    /// Every cluster is judged anew.
+    fn judge_all(&self) {
+        for name in self.state().clusters.keys() {
+            self.health.add(name.clone());
         }
     }
 
@@ -523,6 +788,14 @@ fn without_status(o: &DynamicObject) -> (ObjectMeta, serde_json::Value) {
         map.remove("status");
     }
     (meta, data)
+}
+
+/// The namespace that a Work is of, where it is one of the namespace controller's.
+fn namespace_of(w: &Work) -> Option<String> {
+    let mut owners = w.metadata.owner_references.iter().flatten();
+    owners
+        .find(|o| o.kind == "Namespace" && o.api_version == "v1")
+        .map(|o| o.name.clone())
 }
 
 fn annotation<'a>(w: &'a Work, name: &str) -> Option<&'a str> {

@@ -26,6 +26,12 @@ pub struct SchedulerArgs {
     /// Accept agents that ask for exactly an agent's identity
     #[arg(long, env = "CFN_AUTO_APPROVE")]
     auto_approve: bool,
+    /// Keep the reasons of every decision in the binding's status (of those with a ComputingPolicy they are kept anyway)
+    #[arg(long)]
+    explain: bool,
+    /// Reach into the members of mode Push (a real Karmada's controller manager does that itself)
+    #[arg(long)]
+    push: bool,
     /// All timers of a profile (a bundled one's name, or a file); single flags go before it
     #[arg(long, env = "CFN_TIMERS")]
     timers: Option<String>,
@@ -79,6 +85,15 @@ struct TimerArgs {
     /// Whether NoExecute taints are set and obeyed (Karmada's Failover feature) [default: true]
     #[arg(long)]
     failover: Option<bool>,
+    /// Whether policies take templates from others of lower priority (Karmada's PolicyPreemption feature) [default: false]
+    #[arg(long)]
+    policy_preemption: Option<bool>,
+    /// In this time at most --failback-budget workloads return to clusters that are healthy again [default: 60s]
+    #[arg(long, value_parser = duration)]
+    failback_interval: Option<Duration>,
+    /// See --failback-interval [default: 10]
+    #[arg(long)]
+    failback_budget: Option<usize>,
 }
 
 impl TimerArgs {
@@ -100,6 +115,9 @@ impl TimerArgs {
             graceful_eviction_timeout: self.graceful_eviction_timeout.unwrap_or(base.graceful_eviction_timeout),
             cluster_leave_timeout: self.cluster_leave_timeout.unwrap_or(base.cluster_leave_timeout),
             failover: self.failover.unwrap_or(base.failover),
+            failback_interval: self.failback_interval.unwrap_or(base.failback_interval),
+            failback_budget: self.failback_budget.unwrap_or(base.failback_budget),
+            policy_preemption: self.policy_preemption.unwrap_or(base.policy_preemption),
         }
     }
 }
@@ -124,7 +142,7 @@ pub fn scheduler(args: SchedulerArgs) -> Result<(), CliError> {
     run("scheduler", &args.common, |p: Process| async move {
         let client = hub.client(&p.net, HERE).map_err(failed)?;
         let election = Election::new(&args.leader, &client, &args.leader_elect_resource_namespace, LEASE);
-        let (ready, cancel) = (p.ready.clone(), p.cancel.clone());
+        let (ready, cancel, net) = (p.ready.clone(), p.cancel.clone(), p.net.clone());
         if election.is_some() {
             // A replica that waits for its turn does all it has to.
             p.ready.send_replace(true);
@@ -143,9 +161,26 @@ pub fn scheduler(args: SchedulerArgs) -> Result<(), CliError> {
                 scheduler_name: args.scheduler_name,
                 defect,
                 auto_approve: args.auto_approve,
+                explain: args.explain,
                 ready: Some(ready),
             };
-            cfn_scheduler::controllers::run(options, cancel).await.map_err(failed)
+            if !args.push {
+                return cfn_scheduler::controllers::run(options, cancel).await.map_err(failed);
+            }
+            let push = cfn_agent::cluster::push::PushOptions {
+                hub: options.client.clone(),
+                net,
+                host: HERE.to_owned(),
+                clock: options.clock.clone(),
+                seed: options.seed.child("push"),
+                timers: cfn_agent::cluster::AgentTimers::default(),
+            };
+            let pushing = cancel.child_token();
+            tokio::select! {
+                biased;
+                r = cfn_scheduler::controllers::run(options, cancel) => r.map_err(failed),
+                r = cfn_agent::cluster::push::run(push, pushing) => r.map_err(failed),
+            }
         };
         match &election {
             Some(e) => e.lead(work, &p.cancel).await,

@@ -11,7 +11,7 @@ use kube::api::DeleteParams;
 use super::{Embedded, State, failed};
 use crate::lane::{Controls, LaneError, RunningPod};
 use crate::scenario::{Fault, FaultKind, Running};
-use crate::topology::{Cluster, ClusterRole, Node};
+use crate::topology::{Cluster, ClusterRole, Node, SyncMode};
 
 impl Embedded {
     fn node_handles(&self, wanted: impl Fn(&str) -> bool) -> Vec<Arc<NodeHandle>> {
@@ -197,7 +197,11 @@ impl Controls for Embedded {
     }
 
     async fn accept(&self, cluster: &str) -> Result<(), LaneError> {
-        let state = self.state.lock().await;
+        let mut state = self.state.lock().await;
+        let push = self.topology.cluster(cluster).filter(|c| c.sync_mode == SyncMode::Push);
+        if push.is_some() {
+            return self.start(&mut state, &format!("agent/{cluster}")).await;
+        }
         state
             .accepted
             .lock()

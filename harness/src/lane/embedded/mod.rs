@@ -2,6 +2,7 @@
 //! time). They differ in three values; everything else is one code path.
 
 mod controls;
+mod push;
 mod traffic;
 
 use std::collections::BTreeMap;
@@ -21,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Controls, Lane, LaneError, Plan, Testbed, timing, workloads};
 use crate::timers::Timers;
-use crate::topology::{Cluster, ClusterRole, Node, TaintSpec, Topology};
+use crate::topology::{Cluster, ClusterRole, Node, SyncMode, TaintSpec, Topology};
 
 /// Port of every API server in the testbed's network.
 const API_PORT: u16 = 6443;
@@ -129,6 +130,7 @@ struct Embedded {
     topology: Topology,
     dir: PathBuf,
     defects: super::Defects,
+    explain: bool,
     cancel: CancellationToken,
     hub: String,
     state: Mutex<State>,
@@ -173,6 +175,7 @@ async fn bring_up(
         topology: t.clone(),
         dir: plan.dir.clone(),
         defects: plan.defects,
+        explain: plan.explain,
         cancel: CancellationToken::new(),
         hub: t.hub().name.value.clone(),
         state: Mutex::default(),
@@ -247,7 +250,9 @@ impl Embedded {
         let mut state = self.state.lock().await;
         let scheduler = self.start_scheduler(&state)?;
         state.processes.insert("scheduler".into(), scheduler);
-        for m in t.members() {
+        // A Push member is the administrator's to register.
+        let waits = |m: &&Cluster| m.sync_mode == SyncMode::Push && !t.spec.auto_accept;
+        for m in t.members().filter(|m| !waits(m)) {
             let agent = self.start_agent(&state, m)?;
             state.processes.insert(format!("agent/{}", m.name), agent);
         }
@@ -435,14 +440,24 @@ impl Embedded {
                 super::SchedulerDefect::IgnoreNetwork => cfn_scheduler::engine::Defect::IgnoreNetwork,
             }),
             auto_approve: false,
+            explain: self.explain,
             ready: None,
         };
-        Ok(Process::start("scheduler".into(), &self.cancel, |cancel| {
-            cfn_scheduler::controllers::run(options, cancel)
+        let push = self.push_options(options.client.clone());
+        Ok(Process::start("scheduler".into(), &self.cancel, |cancel| async move {
+            let pushing = cancel.child_token();
+            tokio::select! {
+                biased;
+                r = cfn_scheduler::controllers::run(options, cancel) => r.map_err(|e| e.to_string()),
+                r = cfn_agent::cluster::push::run(push, pushing) => r.map_err(|e| e.to_string()),
+            }
         }))
     }
 
     fn start_agent(&self, state: &State, c: &Cluster) -> Result<Process, LaneError> {
+        if c.sync_mode == SyncMode::Push {
+            return self.start_push(state, c);
+        }
         let host = agent_host(&c.name);
         self.net.add_host(&host, &c.site);
         let fail = |e: cfn_net::client::ClientError| failed("an agent's client")(e.to_string());

@@ -360,6 +360,7 @@ impl Bed {
                 super::SchedulerDefect::IgnoreNetwork => Defect::IgnoreNetwork,
             }),
             auto_approve: true,
+            explain: true,
             ready: None,
         };
         Ok(self.start("scheduler".into(), |c| cfn_scheduler::controllers::run(options, c)))

@@ -162,6 +162,7 @@ pub async fn run(lane: &dyn Lane, scenario: Arc<Scenario>, options: Options) -> 
         dir: options.dir.clone(),
         defects: options.defects,
         isolation: spec.isolation,
+        explain: true,
     };
     let started = Instant::now();
     let up = tokio::select! {

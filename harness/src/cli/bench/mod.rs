@@ -1,0 +1,24 @@
+//! `cfn bench`: figures to compare with other systems' (shared/ANCHORS.md has Karmada's).
+
+mod hub;
+mod measure;
+
+use super::CliError;
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum What {
+    /// A hub and its members, end to end: latency, throughput, requests, a lost member, joining
+    Hub(hub::Args),
+}
+
+pub fn main(args: Args) -> Result<(), CliError> {
+    match args.what {
+        What::Hub(a) => hub::main(a),
+    }
+}
