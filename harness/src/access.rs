@@ -96,7 +96,8 @@ fn in_cluster(timeout: Duration) -> Result<ClientConfig, AccessError> {
 
 fn of_kubeconfig(target: &Target, timeout: Duration) -> Result<ClientConfig, AccessError> {
     let shown = target.path.display().to_string();
-    let wrong = |what: String, expected: &str| AccessError::Input(Box::new(Problem::of_file(&shown, what).expected(expected)));
+    let wrong =
+        |what: String, expected: &str| AccessError::Input(Box::new(Problem::of_file(&shown, what).expected(expected)));
     // Relative paths in the file are made whole.
     let k = Kubeconfig::read_from(&target.path).map_err(|e| wrong(e.to_string(), "a kubeconfig"))?;
     let name = target

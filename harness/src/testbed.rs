@@ -181,10 +181,15 @@ fn by_name(name: &str) -> Result<Arc<dyn Lane>, Problems> {
     match lane::by_name(name) {
         Some(l) if name != "sim" => Ok(l),
         Some(_) => {
-            let p = Problem::of_file(name, "the sim lane has a clock of its own, in which a test's own code does not live");
+            let p = Problem::of_file(
+                name,
+                "the sim lane has a clock of its own, in which a test's own code does not live",
+            );
             Err(p.expected("local or docker").into())
         }
-        None => Err(Problem::of_file(name, format!("unknown lane `{name}`")).one_of(name, known).into()),
+        None => Err(Problem::of_file(name, format!("unknown lane `{name}`"))
+            .one_of(name, known)
+            .into()),
     }
 }
 
@@ -280,11 +285,20 @@ impl Testbed {
 
     async fn unready(&self) -> Option<String> {
         for (name, client) in &self.inner.clients {
-            let wanted = self.inner.topology.nodes().filter(|(c, _, _)| c.name.value == *name).count();
+            let wanted = self
+                .inner
+                .topology
+                .nodes()
+                .filter(|(c, _, _)| c.name.value == *name)
+                .count();
             let nodes: Api<Node> = Api::all(client.clone());
             match nodes.list(&ListParams::default()).await {
                 Ok(l) => {
-                    let ready = l.items.iter().filter(|n| cfn_agent::cluster::inventory::is_ready(n)).count();
+                    let ready = l
+                        .items
+                        .iter()
+                        .filter(|n| cfn_agent::cluster::inventory::is_ready(n))
+                        .count();
                     if ready < wanted {
                         return Some(format!("{ready} of {wanted} nodes of {name}"));
                     }
@@ -303,7 +317,10 @@ impl Testbed {
         let ready = |name: &str| {
             let member = there.iter().find(|m| m.metadata.name.as_deref() == Some(name));
             let conditions = member.and_then(|m| m.status.as_ref()).map(|s| s.conditions.as_slice());
-            conditions.unwrap_or_default().iter().any(|c| c.type_ == "Ready" && c.status == "True")
+            conditions
+                .unwrap_or_default()
+                .iter()
+                .any(|c| c.type_ == "Ready" && c.status == "True")
         };
         let mut members = self.inner.topology.members().map(|m| m.name.as_str());
         members.find(|m| !ready(m)).map(|m| format!("member {m}"))
@@ -369,7 +386,13 @@ impl Testbed {
             Some(("agent", c)) => drop(self.client(c)?),
             Some(("edge", n)) => self.node(n)?,
             None if component == "scheduler" => {}
-            _ => return Err(unknown("component", component, ["scheduler", "agent/<cluster>", "edge/<node>"])),
+            _ => {
+                return Err(unknown(
+                    "component",
+                    component,
+                    ["scheduler", "agent/<cluster>", "edge/<node>"],
+                ));
+            }
         }
         self.fault(Fault {
             component: Some(name(component)),
@@ -478,7 +501,11 @@ impl Testbed {
 
     fn site(&self, site: &str) -> Result<(), LaneError> {
         let sites = || self.inner.topology.spec.sites.iter().map(|s| s.name.as_str());
-        if sites().any(|s| s == site) { Ok(()) } else { Err(unknown("site", site, sites())) }
+        if sites().any(|s| s == site) {
+            Ok(())
+        } else {
+            Err(unknown("site", site, sites()))
+        }
     }
 
     fn node(&self, node: &str) -> Result<(), LaneError> {
@@ -614,7 +641,9 @@ impl Keeper {
             end: Some(end),
             gone: Some(gone),
         };
-        let bed = told.await.map_err(|_| LaneError::Failed("bringing the testbed up ended by a panic".into()))?;
+        let bed = told
+            .await
+            .map_err(|_| LaneError::Failed("bringing the testbed up ended by a panic".into()))?;
         Ok((keeper, bed?))
     }
 

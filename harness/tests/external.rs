@@ -123,10 +123,17 @@ async fn everything(client: &Client) -> BTreeMap<String, String> {
                 continue;
             }
             let api: Api<DynamicObject> = Api::all_with(client.clone(), &resource);
-            let Ok(list) = api.list(&ListParams::default()).await else { continue };
+            let Ok(list) = api.list(&ListParams::default()).await else {
+                continue;
+            };
             for o in list.items {
                 let m = o.metadata;
-                let key = format!("{} {}/{}", resource.kind, m.namespace.unwrap_or_default(), m.name.unwrap_or_default());
+                let key = format!(
+                    "{} {}/{}",
+                    resource.kind,
+                    m.namespace.unwrap_or_default(),
+                    m.name.unwrap_or_default()
+                );
                 all.insert(key, m.uid.unwrap_or_default());
             }
         }
@@ -187,20 +194,35 @@ async fn touches_only_what_it_made_and_leaves_nothing() {
     // A fault that it has no means for: nothing is touched, the case is skipped with the reason.
     let cut = "    - {name: cut off, fault: {kind: isolate, site: there}}\n";
     let r = execute(&lane, d, &scenario("web", cut)).await.unwrap();
-    let skipped = r.verdicts.iter().all(|v| matches!(&v.status, Status::Skipped { reason } if reason.contains("no means for the fault isolate")));
+    let skipped = r
+        .verdicts
+        .iter()
+        .all(|v| matches!(&v.status, Status::Skipped { reason } if reason.contains("no means for the fault isolate")));
     assert!(skipped && !r.verdicts.is_empty(), "{:#?}", r.verdicts);
     assert_eq!((everything(&hub.client).await, everything(&one.client).await), before);
 
     // A cluster without a kubeconfig, a kubeconfig without a cluster, a cluster that does not answer.
     for (kubeconfigs, says) in [
-        (BTreeMap::from([("hub".to_owned(), hub.target.clone())]), "no kubeconfig for cluster one"),
         (
-            BTreeMap::from([("hub".to_owned(), hub.target.clone()), ("two".to_owned(), one.target.clone())]),
+            BTreeMap::from([("hub".to_owned(), hub.target.clone())]),
+            "no kubeconfig for cluster one",
+        ),
+        (
+            BTreeMap::from([
+                ("hub".to_owned(), hub.target.clone()),
+                ("two".to_owned(), one.target.clone()),
+            ]),
             "has no such cluster",
         ),
     ] {
-        let e = execute(&External { kubeconfigs }, d, &scenario("web", "")).await.err().unwrap();
-        assert!(matches!(&e, LaneError::Environment { .. }) && e.to_string().contains(says), "{e}");
+        let e = execute(&External { kubeconfigs }, d, &scenario("web", ""))
+            .await
+            .err()
+            .unwrap();
+        assert!(
+            matches!(&e, LaneError::Environment { .. }) && e.to_string().contains(says),
+            "{e}"
+        );
     }
     let gone = lane.kubeconfigs["one"].clone();
     drop(one);

@@ -22,8 +22,14 @@ fn main() {
         Trial::test("wrong names are told", || block_on(wrong_names_are_told())),
         Trial::test("given up while it comes up", || block_on(given_up())),
     ];
-    let why = if docker { "run with --ignored where Docker is" } else { "this build has no docker lane" };
-    trials.push(Trial::test(format!("docker::up, broken, mended and gone ({why})"), on("docker")).with_ignored_flag(true));
+    let why = if docker {
+        "run with --ignored where Docker is"
+    } else {
+        "this build has no docker lane"
+    };
+    trials.push(
+        Trial::test(format!("docker::up, broken, mended and gone ({why})"), on("docker")).with_ignored_flag(true),
+    );
     libtest_mimic::run(&args, trials).exit();
 }
 
@@ -50,7 +56,11 @@ async fn until(what: &str, mut f: impl AsyncFnMut() -> Result<bool, Failed>) -> 
 }
 
 async fn up_broken_mended_and_gone(lane: &str) -> Result<(), Failed> {
-    let bed = Testbed::builder("topologies/two-edges.yaml").lane(lane).seed(7).start().await?;
+    let bed = Testbed::builder("topologies/two-edges.yaml")
+        .lane(lane)
+        .seed(7)
+        .start()
+        .await?;
     assert_eq!(bed.topology().name(), "two-edges");
     assert!(bed.kubeconfig("edge-a")?.contains("server:"));
     let is_ready = async || {
@@ -93,7 +103,10 @@ async fn wrong_names_are_told() -> Result<(), Failed> {
     }
     let bed = Testbed::builder("two-edges").without_waiting().start().await?;
     let e = bed.isolate("egde-a").await.err().ok_or("isolated")?;
-    assert!(e.to_string().contains("unknown site `egde-a`") && e.to_string().contains("edge-a"), "{e}");
+    assert!(
+        e.to_string().contains("unknown site `egde-a`") && e.to_string().contains("edge-a"),
+        "{e}"
+    );
     assert!(bed.kill("schedular").await.is_err() && bed.crash_node("x").await.is_err() && bed.client("x").is_err());
     Ok(())
 }
@@ -105,7 +118,9 @@ async fn given_up() -> Result<(), Failed> {
     let prefix = format!("cfn-testbed-{}-", std::process::id());
     until("its files are gone", async || {
         let all = std::fs::read_dir(std::env::temp_dir())?;
-        Ok(!all.flatten().any(|e| e.file_name().to_string_lossy().starts_with(&prefix)))
+        Ok(!all
+            .flatten()
+            .any(|e| e.file_name().to_string_lossy().starts_with(&prefix)))
     })
     .await
 }

@@ -127,7 +127,10 @@ pub fn main(args: Args) -> Result<(), CliError> {
 /// `CLUSTER=FILE[:CONTEXT]`.
 fn kubeconfig(s: &str) -> Result<(String, crate::access::Target), String> {
     let wrong = || format!("`{s}` is not CLUSTER=FILE[:CONTEXT]");
-    let (name, target) = s.split_once('=').filter(|(n, t)| !n.is_empty() && !t.is_empty()).ok_or_else(wrong)?;
+    let (name, target) = s
+        .split_once('=')
+        .filter(|(n, t)| !n.is_empty() && !t.is_empty())
+        .ok_or_else(wrong)?;
     let target = target.parse().map_err(|_| wrong())?;
     Ok((name.to_owned(), target))
 }

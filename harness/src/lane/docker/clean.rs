@@ -96,7 +96,13 @@ impl Bed {
         }
         // A template that was placed is gone for good with its placement: the town is told anew.
         let hub = self.topology.hub();
-        prepare::cluster(self.client(&hub.name)?, hub.role, &self.probe_targets(), self.town().as_ref()).await?;
+        prepare::cluster(
+            self.client(&hub.name)?,
+            hub.role,
+            &self.probe_targets(),
+            self.town().as_ref(),
+        )
+        .await?;
         if mended {
             // What was measured of broken links is out of the window.
             tokio::time::sleep(self.timers.of("metricsWindow")).await;

@@ -45,7 +45,12 @@ impl Bed {
         let members = self.topology.members().map(|m| format!("agent/{}", m.name));
         let wanted: Vec<String> = std::iter::once("scheduler".to_owned()).chain(members).collect();
         for w in wanted {
-            let lives = self.processes.lock().await.get(&w).is_some_and(|p| !p.task.is_finished());
+            let lives = self
+                .processes
+                .lock()
+                .await
+                .get(&w)
+                .is_some_and(|p| !p.task.is_finished());
             if !lives {
                 self.restart(&w).await?;
             }
@@ -68,7 +73,9 @@ impl Controls for Bed {
                 }
                 Ok(())
             }
-            _ => Err(unsupported(format!("{:?} that: the machines are somebody else's", f.kind.value).to_lowercase())),
+            _ => Err(unsupported(
+                format!("{:?} that: the machines are somebody else's", f.kind.value).to_lowercase(),
+            )),
         }
     }
 

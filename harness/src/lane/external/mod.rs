@@ -99,7 +99,11 @@ impl Lane for External {
             town: None,
             traffic: bed.clone(),
             clock: bed.clock.clone(),
-            clients: bed.clusters.iter().map(|(n, c)| (n.clone(), c.client.clone())).collect(),
+            clients: bed
+                .clusters
+                .iter()
+                .map(|(n, c)| (n.clone(), c.client.clone()))
+                .collect(),
             kubeconfigs: BTreeMap::new(),
             controls: bed,
             defects: plan.defects,
@@ -199,7 +203,10 @@ async fn connect(
     let names: Vec<&str> = topology.spec.clusters.iter().map(|c| c.name.as_str()).collect();
     if let Some(other) = kubeconfigs.keys().find(|k| !names.contains(&k.as_str())) {
         return Err(LaneError::Environment {
-            what: format!("--kubeconfig {other}=...: the topology {} has no such cluster", topology.name()),
+            what: format!(
+                "--kubeconfig {other}=...: the topology {} has no such cluster",
+                topology.name()
+            ),
             cure: format!("its clusters are {}", names.join(", ")),
         });
     }
@@ -211,7 +218,10 @@ async fn connect(
         let config = access::config(Some(target), ANSWER)?;
         let unusable = |e: String| LaneError::Environment {
             what: format!("cluster {name} ({}): {e}", config.server),
-            cure: format!("see that `kubectl --kubeconfig {} get nodes` works", target.path.display()),
+            cure: format!(
+                "see that `kubectl --kubeconfig {} get nodes` works",
+                target.path.display()
+            ),
         };
         let client = config.client(&net(), HERE).map_err(|e| unusable(e.to_string()))?;
         client.apiserver_version().await.map_err(|e| unusable(e.to_string()))?;
@@ -232,7 +242,9 @@ impl Bed {
 
     async fn up(&self) -> Result<(), LaneError> {
         for (name, c) in &self.clusters {
-            let before = inventory::Before::of(&c.client).await.map_err(failed(&format!("looking at {name}")))?;
+            let before = inventory::Before::of(&c.client)
+                .await
+                .map_err(failed(&format!("looking at {name}")))?;
             self.before.lock().await.insert(name.clone(), before);
         }
         for c in &self.topology.spec.clusters {
@@ -240,7 +252,12 @@ impl Bed {
         }
         let api: Api<cfn_api::karmada::cluster::Cluster> = Api::all(self.hub()?.client.clone());
         for m in self.topology.members() {
-            if api.get_opt(&m.name).await.map_err(failed("looking for members"))?.is_some() {
+            if api
+                .get_opt(&m.name)
+                .await
+                .map_err(failed("looking for members"))?
+                .is_some()
+            {
                 return Err(LaneError::Environment {
                     what: format!("a member called {} is registered on the hub already", m.name),
                     cure: "call it otherwise in the topology, or choose another hub".into(),
@@ -280,12 +297,17 @@ impl Bed {
             let served = kube::runtime::wait::await_condition(api.clone(), &name, served);
             let in_time = tokio::time::timeout(ESTABLISHED, served).await;
             if !matches!(in_time, Ok(Ok(_))) {
-                return Err(LaneError::Failed(format!("{doing}: {name} is not served after {ESTABLISHED:?}")));
+                return Err(LaneError::Failed(format!(
+                    "{doing}: {name} is not served after {ESTABLISHED:?}"
+                )));
             }
         }
         if hub {
-            self.create(client, json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": CFN_NAMESPACE}}))
-                .await?;
+            self.create(
+                client,
+                json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": CFN_NAMESPACE}}),
+            )
+            .await?;
             let account = json!({"apiVersion": "v1", "kind": "ServiceAccount",
                 "metadata": {"name": BOOTSTRAP_ACCOUNT, "namespace": CFN_NAMESPACE}});
             self.create(client, account).await?;
@@ -324,7 +346,12 @@ impl Bed {
             .header(http::header::CONTENT_TYPE, "application/json")
             .body(body.to_string().into_bytes())
             .map_err(|e| LaneError::Failed(e.to_string()))?;
-        let answer: Value = self.hub()?.client.request(request).await.map_err(failed("asking for a token"))?;
+        let answer: Value = self
+            .hub()?
+            .client
+            .request(request)
+            .await
+            .map_err(failed("asking for a token"))?;
         let token = answer.pointer("/status/token").and_then(Value::as_str);
         token
             .map(str::to_owned)
