@@ -21,6 +21,7 @@ mod schedule;
 pub mod schema;
 mod select;
 mod state;
+mod snapshot;
 mod up;
 mod workload;
 
@@ -45,6 +46,9 @@ enum Command {
     Run(run::Args),
     /// Keep a testbed running until `cfn down` or Ctrl-C
     Up(up::UpArgs),
+    /// Keep testbeds of lane docker for later, and bring them back with `cfn up --from`
+    #[command(subcommand)]
+    Snapshot(snapshot::Command),
     /// End the testbed that `cfn up` keeps running
     Down(up::DownArgs),
     /// Show clusters, nodes and agents of the running testbed
@@ -152,6 +156,15 @@ impl From<LaneError> for CliError {
 }
 
 impl CliError {
+    /// In one line, for where it is told to another process or within a table.
+    pub fn text(&self) -> String {
+        match self {
+            Self::Input(p) => p.to_string(),
+            Self::Environment { what, cure } => format!("{what}; {cure}"),
+            Self::Failed(what) => what.clone(),
+        }
+    }
+
     /// An error of input or output while `doing` something.
     pub fn io(doing: &str, e: &std::io::Error) -> Self {
         match LaneError::io(doing, e) {
@@ -181,6 +194,7 @@ pub fn main() -> ExitCode {
     let done = match cli.command {
         Command::Run(a) => run::main(a),
         Command::Up(a) => up::up(a),
+        Command::Snapshot(c) => snapshot::main(&c),
         Command::Down(a) => up::down(&a),
         Command::Status(a) => up::status(&a),
         Command::Kubeconfig(a) => up::kubeconfig(&a),

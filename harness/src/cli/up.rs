@@ -1,6 +1,7 @@
 //! `cfn up`, `down`, `status`, `kubeconfig`: a testbed that stays.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use kube::api::ListParams;
@@ -10,19 +11,22 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio_util::sync::CancellationToken;
 
 use super::state::State;
-use super::{CliError, cancel_on_signal, out, run};
-use crate::lane::{Defects, Isolation, Plan, Testbed, docker};
+use super::{CliError, cancel_on_signal, out, run, snapshot};
+use crate::lane::{Defects, Isolation, Lane, Plan, Testbed, docker};
 use crate::scenario::find_topology;
 use crate::timers::Timers;
 
 /// Where the state is without `--dir`.
-const DIR: &str = "cfn-up";
+pub const DIR: &str = "cfn-up";
 
 #[derive(Debug, clap::Args)]
 pub struct UpArgs {
     /// A bundled topology's name or a file
     #[arg(default_value = "default")]
     topology: String,
+    /// Bring back what `cfn snapshot save` kept under this name, in lane docker
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["topology", "flavour", "timers", "seed"])]
+    from: Option<String>,
     /// Where it lives: local (this process) or docker (real clusters)
     #[arg(long, env = "CFN_LANE", default_value = "local")]
     lane: String,
@@ -69,7 +73,7 @@ pub struct KubeconfigArgs {
     dir: PathBuf,
 }
 
-fn runtime() -> Result<tokio::runtime::Runtime, CliError> {
+pub fn runtime() -> Result<tokio::runtime::Runtime, CliError> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -78,9 +82,27 @@ fn runtime() -> Result<tokio::runtime::Runtime, CliError> {
 }
 
 pub fn up(args: UpArgs) -> Result<(), CliError> {
-    let (_, topology) = find_topology(&args.topology, None)?;
-    let timers = Timers::find_in(&args.timers, &args.lane)?;
-    let lane = run::find_lane(&args.lane, args.flavour.as_deref())?;
+    let record = args.from.as_deref().map(snapshot::read).transpose()?;
+    let scratch = std::env::temp_dir().join(format!("cfn-{}", std::process::id()));
+    let (lane, plan): (Arc<dyn Lane>, Plan) = match record {
+        Some(r) => {
+            let plan = r.to_plan(scratch.join("up"))?;
+            (Arc::new(docker::Docker::from_snapshot(r, Arc::new(|line| eprintln!("  {line}")))), plan)
+        }
+        None => {
+            let (_, topology) = find_topology(&args.topology, None)?;
+            let plan = Plan {
+                topology,
+                timers: Timers::find_in(&args.timers, &args.lane)?,
+                seed: args.seed,
+                dir: scratch.join("up"),
+                defects: Defects::default(),
+                isolation: Isolation::Testbed,
+                explain: false,
+            };
+            (run::find_lane(&args.lane, args.flavour.as_deref())?, plan)
+        }
+    };
     std::fs::create_dir_all(&args.dir).map_err(|e| CliError::io(&format!("making {}", args.dir.display()), &e))?;
     let dir = args
         .dir
@@ -97,17 +119,7 @@ pub fn up(args: UpArgs) -> Result<(), CliError> {
     }
     let cancel = CancellationToken::new();
     cancel_on_signal(cancel.clone())?;
-    let scratch = std::env::temp_dir().join(format!("cfn-{}", std::process::id()));
     std::fs::create_dir_all(&scratch).map_err(|e| CliError::io(&format!("making {}", scratch.display()), &e))?;
-    let plan = Plan {
-        topology,
-        timers,
-        seed: args.seed,
-        dir: scratch.join("up"),
-        defects: Defects::default(),
-        isolation: Isolation::Testbed,
-        explain: false,
-    };
     let result = rt.block_on(async {
         let testbed = tokio::select! {
             biased;
@@ -167,11 +179,14 @@ async fn keep(
             () = cancel.cancelled() => break,
             Ok((mut s, _)) = listener.accept() => {
                 let mut word = String::new();
-                let mut limited = (&mut s).take(16);
+                let mut limited = (&mut s).take(64);
                 let _ = tokio::time::timeout(Duration::from_secs(1), limited.read_to_string(&mut word)).await;
                 if word.trim() == "down" {
                     asker = Some(s);
                     break;
+                }
+                if let Some(name) = word.trim().strip_prefix("snapshot ") {
+                    let _ = s.write_all(save(testbed, name).await.as_bytes()).await;
                 }
             }
         }
@@ -180,7 +195,44 @@ async fn keep(
     Ok(asker)
 }
 
-fn write_secret(path: &std::path::Path, text: &str) -> std::io::Result<()> {
+/// Keeps the testbed under a name; what to tell whoever asked.
+async fn save(testbed: &Testbed, name: &str) -> String {
+    let began = tokio::time::Instant::now();
+    let record = match testbed.controls.snapshot(name).await {
+        Ok(r) => r,
+        Err(e) => return e.to_string(),
+    };
+    match snapshot::write(&record) {
+        Ok(()) => format!(
+            "saved {name}: {} hosts in {:.1} s; `cfn up --from {name}` brings them back",
+            record.volumes.len(),
+            began.elapsed().as_secs_f64()
+        ),
+        Err(e) => {
+            // Without its record it is of no use.
+            let _ = docker::delete_snapshot(name).await;
+            e.text()
+        }
+    }
+}
+
+/// Asks the process of `cfn up` for something, and waits for its answer.
+pub fn ask(state: &State, what: &str) -> Result<String, CliError> {
+    let gone = |e: std::io::Error| CliError::Environment {
+        what: format!("the testbed's process {} does not answer: {e}", state.pid),
+        cure: "clean up with `cfn down`, then `cfn up`".into(),
+    };
+    runtime()?.block_on(async {
+        let mut s = UnixStream::connect(&state.control).await.map_err(gone)?;
+        let mut said = String::new();
+        s.write_all(what.as_bytes()).await.map_err(gone)?;
+        s.shutdown().await.map_err(gone)?;
+        s.read_to_string(&mut said).await.map_err(gone)?;
+        Ok(said)
+    })
+}
+
+pub fn write_secret(path: &std::path::Path, text: &str) -> std::io::Result<()> {
     use std::io::Write;
     let mut options = std::fs::OpenOptions::new();
     options.write(true).create(true).truncate(true);

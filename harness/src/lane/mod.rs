@@ -242,6 +242,11 @@ pub trait Controls: Send + Sync {
     /// Mends it.
     async fn heal(&self, fault: &Fault) -> Result<(), LaneError>;
 
+    /// Keeps the testbed as it is under a name, where the lane can: its record, as JSON.
+    async fn snapshot(&self, name: &str) -> Result<docker::snapshot::Record, LaneError> {
+        Err(LaneError::Failed(format!("{name}: only testbeds of lane docker can be kept")))
+    }
+
     /// The hub's administrator accepts a member's registration, as soon as it is there.
     async fn accept(&self, cluster: &str) -> Result<(), LaneError>;
 

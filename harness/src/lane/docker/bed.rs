@@ -30,9 +30,9 @@ use crate::timers::Timers;
 use crate::topology::{ClusterRole, Topology};
 
 /// How long a control plane may take to answer, and nodes to register: a slow machine's time, not a timer's.
-const PATIENCE: Duration = Duration::from_secs(180);
+pub(super) const PATIENCE: Duration = Duration::from_secs(180);
 /// Between two looks at what no watch tells about.
-const LOOK: Duration = Duration::from_millis(150);
+pub(super) const LOOK: Duration = Duration::from_millis(150);
 
 pub(super) type Clients = BTreeMap<String, kube::Client>;
 
@@ -154,10 +154,24 @@ impl Bed {
             cure: "end other testbeds (`cfn down --all`), or remove unused Docker networks (docker network prune)"
                 .to_owned(),
         })?;
+        let bootstrap = format!("{}.{}", &token[..6], &token[6..22]);
+        Ok(Self::build(engine, flavour, plan, p, &bootstrap, say, kept))
+    }
+
+    /// A testbed whose network is there.
+    pub(super) fn build(
+        engine: Engine,
+        flavour: Named,
+        plan: BedPlan,
+        p: &Plan,
+        bootstrap: &str,
+        say: Say,
+        kept: Option<Kept>,
+    ) -> Arc<Self> {
         let seed = Seed(p.seed);
-        Ok(Arc::new_cyclic(|me| Self {
+        Arc::new_cyclic(|me| Self {
             me: me.clone(),
-            bootstrap: format!("{}.{}", &token[..6], &token[6..22]),
+            bootstrap: bootstrap.to_owned(),
             kept,
             ward: std::sync::Mutex::new(Ward::new(&plan.name)),
             shapers: Shapers::new(&plan),
@@ -178,7 +192,12 @@ impl Bed {
             changed: tokio::sync::watch::channel(0).0,
             state: Mutex::default(),
             began: Instant::now(),
-        }))
+        })
+    }
+
+    /// Members whose registration is accepted.
+    pub(super) fn accepted(&self) -> std::sync::MutexGuard<'_, BTreeSet<String>> {
+        self.accepted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether it is just what is asked for.
@@ -317,7 +336,7 @@ impl Bed {
     }
 
     /// Fails when a container has ended, or the time has passed.
-    async fn alive(&self, container: &str, until: Instant) -> Result<(), LaneError> {
+    pub(super) async fn alive(&self, container: &str, until: Instant) -> Result<(), LaneError> {
         if let Ok(Some(code)) = self.engine.exited(container).await
             && code != 0
         {

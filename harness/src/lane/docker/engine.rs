@@ -88,9 +88,9 @@ impl EngineError {
     }
 }
 
-type Result<T> = std::result::Result<T, EngineError>;
+pub(super) type Result<T> = std::result::Result<T, EngineError>;
 
-fn doing<T>(what: impl Into<String>) -> impl FnOnce(bollard::errors::Error) -> EngineError
+pub(super) fn doing<T>(what: impl Into<String>) -> impl FnOnce(bollard::errors::Error) -> EngineError
 where
     T: Sized,
 {
@@ -526,6 +526,7 @@ fn body(c: &Container, network: &str, publish: Option<u16>, hosts: &[String]) ->
                     .collect()
             }),
             device_cgroup_rules: some(&r.device_cgroup_rules),
+            binds: (!c.mounts.is_empty()).then(|| c.mounts.iter().map(|(path, v)| format!("{v}:{path}")).collect()),
             tmpfs: (!r.tmpfs.is_empty()).then(|| r.tmpfs.iter().map(|t| (t.clone(), String::new())).collect()),
             runtime: r.runtime.clone(),
             ..HostConfig::default()

@@ -209,6 +209,10 @@ impl Controls for Bed {
         self.mend(f).await
     }
 
+    async fn snapshot(&self, name: &str) -> Result<super::snapshot::Record, LaneError> {
+        self.save(name).await
+    }
+
     async fn accept(&self, cluster: &str) -> Result<(), LaneError> {
         let mut accepted = self.accepted.lock().unwrap_or_else(PoisonError::into_inner);
         accepted.insert(cluster.to_owned());

@@ -15,6 +15,8 @@ pub mod plan;
 pub mod reap;
 mod running;
 mod shaper;
+pub mod snapshot;
+mod store;
 mod traffic;
 
 use std::sync::Arc;
@@ -41,6 +43,8 @@ pub struct Docker {
     pub flavour: Option<String>,
     /// Told what happens.
     pub say: Say,
+    /// The snapshot that it comes from.
+    from: Option<snapshot::Record>,
     kept: Kept,
 }
 
@@ -51,6 +55,18 @@ impl Docker {
         Self {
             flavour,
             say,
+            from: None,
+            kept: Kept::default(),
+        }
+    }
+
+    /// From a snapshot, with its flavour.
+    #[must_use]
+    pub fn from_snapshot(record: snapshot::Record, say: Say) -> Self {
+        Self {
+            flavour: Some(record.flavour.clone()),
+            say,
+            from: Some(record),
             kept: Kept::default(),
         }
     }
@@ -105,6 +121,14 @@ pub async fn remove_leftovers() -> Result<Vec<String>, LaneError> {
     Ok(reap::leftovers(&engine).await?)
 }
 
+/// Takes a snapshot's images and volumes away; says how many there were.
+///
+/// # Errors
+/// When there is no engine, or it refuses.
+pub async fn delete_snapshot(name: &str) -> Result<usize, LaneError> {
+    snapshot::delete(&Engine::new(daemon::connect().await?), name).await
+}
+
 #[async_trait]
 impl Lane for Docker {
     fn name(&self) -> &'static str {
@@ -142,6 +166,16 @@ impl Lane for Docker {
         let (engine, flavour) = self.look().await?;
         for gone in reap::leftovers(&engine).await? {
             (self.say)(&format!("{gone}: left by a process that is gone; removed"));
+        }
+        if let Some(record) = &self.from {
+            let bed = Bed::of_record(engine, flavour, record, plan, self.say.clone()).await?;
+            return match bed.revive(record).await {
+                Ok(()) => bed.testbed(self.tolerance()),
+                Err(e) => {
+                    bed.remove().await;
+                    Err(e)
+                }
+            };
         }
         let kept = shared.then(|| self.kept.clone());
         let bed = Bed::claim(engine, flavour, plan, self.say.clone(), kept).await?;

@@ -90,6 +90,9 @@ pub struct Container {
     /// The port that is published on the machine's loopback.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub publish: Option<u16>,
+    /// Volumes that are there already: path and name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub mounts: BTreeMap<String, String>,
     /// Files put in before it starts: path and content.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub files: BTreeMap<String, String>,
@@ -267,6 +270,7 @@ impl Planner<'_> {
             env: part.env.iter().map(|(k, v)| (k.clone(), fill(v, &values))).collect(),
             rights: f.container.clone(),
             publish: (role == Role::ControlPlane).then_some(f.api_port),
+            mounts: BTreeMap::new(),
             files: self.kubelet_files(),
             labels: self.labels(role, name, site, Some(&c.name)),
             stage: 0,
@@ -450,6 +454,7 @@ impl Planner<'_> {
                 ..Rights::default()
             },
             publish: None,
+            mounts: BTreeMap::new(),
             files: BTreeMap::new(),
             labels: self.labels(Role::Shaper, host, site, cluster),
             stage: 1,

@@ -107,6 +107,10 @@ pub async fn remove(engine: &Engine, label: &str) -> Result<usize, EngineError> 
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
+    // Those of a testbed that came from a snapshot have names, and do not go with their containers.
+    for volume in engine.volumes(label).await? {
+        engine.remove_volume(&volume).await?;
+    }
     last.map(|()| count)
 }
 
