@@ -198,9 +198,11 @@ fn on_a_line(rt: &tokio::runtime::Runtime, pair: &Pair) -> Result<(), Failed> {
     Ok(())
 }
 
+type Body = fn(&tokio::runtime::Runtime, &Docker) -> Result<(), Failed>;
+
 fn main() {
     let args = Arguments::from_args();
-    let tests: [(&str, fn(&tokio::runtime::Runtime, &Docker) -> Result<(), Failed>); 2] = [
+    let tests: [(&str, Body); 2] = [
         ("a_link_does_what_it_is_told", measured),
         ("cuts_hold_connections_and_resets_end_them", cut_and_reset),
     ];

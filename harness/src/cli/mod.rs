@@ -20,8 +20,8 @@ mod run;
 mod schedule;
 pub mod schema;
 mod select;
-mod state;
 mod snapshot;
+mod state;
 mod up;
 mod workload;
 

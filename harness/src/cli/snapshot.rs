@@ -29,7 +29,9 @@ pub enum Command {
 
 /// Where the records are: `$XDG_DATA_HOME/cfn/snapshots`, else `~/.local/share/cfn/snapshots`.
 fn records() -> Result<PathBuf, CliError> {
-    let data = std::env::var_os("XDG_DATA_HOME").map(PathBuf::from).filter(|p| p.is_absolute());
+    let data = std::env::var_os("XDG_DATA_HOME")
+        .map(PathBuf::from)
+        .filter(|p| p.is_absolute());
     let home = || std::env::var_os("HOME").map(|h| PathBuf::from(h).join(".local/share"));
     data.or_else(home)
         .map(|d| d.join("cfn/snapshots"))
@@ -57,7 +59,10 @@ pub fn read(name: &str) -> Result<Record, CliError> {
     let path = file(name)?;
     let text = std::fs::read_to_string(&path).map_err(|_| {
         let known = names().unwrap_or_default();
-        CliError::from(Problem::of_file("--from", format!("unknown snapshot `{name}`")).one_of(name, known.iter().map(String::as_str)))
+        CliError::from(
+            Problem::of_file("--from", format!("unknown snapshot `{name}`"))
+                .one_of(name, known.iter().map(String::as_str)),
+        )
     })?;
     serde_saphyr::from_str(&text).map_err(|e| {
         Problem::of_file(path.display().to_string(), e.to_string())
@@ -92,7 +97,11 @@ pub fn main(command: &Command) -> Result<(), CliError> {
             }
         }
         Command::List => {
-            let mut rows = vec![["NAME", "TOPOLOGY", "FLAVOUR", "HOSTS", "SAVED"].map(str::to_owned).to_vec()];
+            let mut rows = vec![
+                ["NAME", "TOPOLOGY", "FLAVOUR", "HOSTS", "SAVED"]
+                    .map(str::to_owned)
+                    .to_vec(),
+            ];
             for name in names()? {
                 match read(&name) {
                     Ok(r) => rows.push(vec![

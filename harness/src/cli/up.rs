@@ -87,7 +87,10 @@ pub fn up(args: UpArgs) -> Result<(), CliError> {
     let (lane, plan): (Arc<dyn Lane>, Plan) = match record {
         Some(r) => {
             let plan = r.to_plan(scratch.join("up"))?;
-            (Arc::new(docker::Docker::from_snapshot(r, Arc::new(|line| eprintln!("  {line}")))), plan)
+            (
+                Arc::new(docker::Docker::from_snapshot(r, Arc::new(|line| eprintln!("  {line}")))),
+                plan,
+            )
         }
         None => {
             let (_, topology) = find_topology(&args.topology, None)?;

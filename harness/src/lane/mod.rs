@@ -244,7 +244,9 @@ pub trait Controls: Send + Sync {
 
     /// Keeps the testbed as it is under a name, where the lane can: its record, as JSON.
     async fn snapshot(&self, name: &str) -> Result<docker::snapshot::Record, LaneError> {
-        Err(LaneError::Failed(format!("{name}: only testbeds of lane docker can be kept")))
+        Err(LaneError::Failed(format!(
+            "{name}: only testbeds of lane docker can be kept"
+        )))
     }
 
     /// The hub's administrator accepts a member's registration, as soon as it is there.

@@ -1,6 +1,8 @@
 //! Two hosts with shapers, as containers of their own network, for a measurement; gone when it ends.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
+#[allow(clippy::disallowed_types, reason = "bollard wants them")]
+use std::collections::HashMap;
 use std::net::Ipv4Addr;
 
 use bollard::Docker;

@@ -13,6 +13,9 @@ use super::task;
 /// Largest share that a part can be worse than the best one's; a best of zero would be infinitely better.
 const WORST: f64 = 1000.0;
 
+/// One part of what a cluster costs; none where nobody knows it.
+type Part = fn(&Parts) -> Option<f64>;
+
 /// What a cluster would mean for a replica, each part where it is known.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Parts {
@@ -118,7 +121,7 @@ pub(super) fn values(policy: &ComputingPolicySpec, parts: &[Parts]) -> Vec<f64> 
     // Where nothing else counts, latency itself is the value and keeps its unit.
     let others = cost > 0.0 || energy > 0.0 || carbon > 0.0 || data > 0.0;
     let all = |part: fn(&Parts) -> Option<f64>| parts.iter().all(|p| part(p).is_some());
-    let counted: [(f64, fn(&Parts) -> Option<f64>); 4] = [
+    let counted: [(f64, Part); 4] = [
         (cost, |p| p.cost),
         (energy, |p| p.energy),
         (carbon, |p| p.carbon),

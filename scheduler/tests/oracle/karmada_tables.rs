@@ -148,10 +148,10 @@ fn assigned(case: &Value) -> Row {
         };
     };
     let ours = parts::assign(&list(&case["clusters"]), &spec);
-    if let (Err(e), Some(why)) = (&ours, case["expectedErrMsg"].as_str()) {
-        if !e.to_string().contains(why) {
-            return Row::Different(format!("{e}, theirs {why}"));
-        }
+    if let (Err(e), Some(why)) = (&ours, case["expectedErrMsg"].as_str())
+        && !e.to_string().contains(why)
+    {
+        return Row::Different(format!("{e}, theirs {why}"));
     }
     // What has no replicas goes everywhere with none.
     if spec.replicas == 0 {

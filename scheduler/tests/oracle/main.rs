@@ -50,7 +50,8 @@ impl Row {
 
 /// Runs every row of a file of table tests; says what is the same, what differs and what does not apply.
 fn table(file: &[u8], run: fn(&str, &Value) -> Row) -> Result<(), Failed> {
-    let (mut same, mut apart): (BTreeMap<String, u32>, BTreeMap<String, (u32, &str)>) = Default::default();
+    let mut same: BTreeMap<String, u32> = BTreeMap::new();
+    let mut apart: BTreeMap<String, (u32, &str)> = BTreeMap::new();
     let mut different = Vec::new();
     for doc in raw(file)? {
         let test = doc["test"].as_str().unwrap_or_default();

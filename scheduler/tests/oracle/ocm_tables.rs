@@ -112,10 +112,10 @@ fn scored(case: &Value, placement: &Placement) -> Row {
         .first()
         .map(|p| p.scores.clone())
         .unwrap_or_default();
-    if let Some(error) = case["expectedErr"].get("$error") {
-        if choice.status.message != text(error) {
-            return Row::Different(format!("{:?}, theirs {error}", choice.status));
-        }
+    if let Some(error) = case["expectedErr"].get("$error")
+        && choice.status.message != text(error)
+    {
+        return Row::Different(format!("{:?}, theirs {error}", choice.status));
     }
     Row::equal(&ours, &scores(&case["expectedScores"]))
 }

@@ -288,12 +288,15 @@ impl World {
     }
 }
 
+/// Clusters that somebody switched to something.
+type Names = Arc<Mutex<BTreeSet<String>>>;
+
 /// Renews the lease, says that Works are applied and their replicas ready, lets go of those that are deleted.
 async fn agent(
     client: Client,
     clock: SharedClock,
     name: String,
-    (away, sick): (Arc<Mutex<BTreeSet<String>>>, Arc<Mutex<BTreeSet<String>>>),
+    (away, sick): (Names, Names),
     cancel: CancellationToken,
 ) {
     let leases: Api<Lease> = Api::namespaced(client.clone(), names::LEASE_NAMESPACE);

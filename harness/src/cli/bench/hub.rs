@@ -105,7 +105,7 @@ pub fn main(args: Args) -> Result<(), CliError> {
 }
 
 async fn outside(path: &std::path::Path) -> Result<kube::Client, CliError> {
-    let wrong = |e: String| CliError::from(Problem::of_file(&path.display().to_string(), e).expected("a kubeconfig"));
+    let wrong = |e: String| CliError::from(Problem::of_file(path.display().to_string(), e).expected("a kubeconfig"));
     let k = kube::config::Kubeconfig::read_from(path).map_err(|e| wrong(e.to_string()))?;
     let config = kube::Config::from_custom_kubeconfig(k, &kube::config::KubeConfigOptions::default())
         .await

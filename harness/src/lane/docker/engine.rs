@@ -90,10 +90,7 @@ impl EngineError {
 
 pub(super) type Result<T> = std::result::Result<T, EngineError>;
 
-pub(super) fn doing<T>(what: impl Into<String>) -> impl FnOnce(bollard::errors::Error) -> EngineError
-where
-    T: Sized,
-{
+pub(super) fn doing(what: impl Into<String>) -> impl FnOnce(bollard::errors::Error) -> EngineError {
     let doing = what.into();
     move |source| EngineError::Refused { doing, source }
 }
@@ -134,7 +131,7 @@ impl Engine {
         match self.0.inspect_image(image).await {
             Ok(_) => Ok(true),
             Err(bollard::errors::Error::DockerResponseServerError { status_code: 404, .. }) => Ok(false),
-            Err(e) => Err(doing::<()>(format!("looking for image {image}"))(e)),
+            Err(e) => Err(doing(format!("looking for image {image}"))(e)),
         }
     }
 
@@ -151,7 +148,7 @@ impl Engine {
         let mut stream = std::pin::pin!(self.0.create_image(Some(options), None, None));
         let all = async {
             while let Some(step) = stream.next().await {
-                step.map_err(doing::<()>(format!("pulling {image}")))?;
+                step.map_err(doing(format!("pulling {image}")))?;
             }
             Ok(())
         };
@@ -169,7 +166,7 @@ impl Engine {
     /// When the engine cannot be asked.
     pub async fn blocks(&self) -> Result<Vec<Cidr>> {
         let all = self.0.list_networks(None::<q::ListNetworksOptions>).await;
-        let all = all.map_err(doing::<()>("listing networks"))?;
+        let all = all.map_err(doing("listing networks"))?;
         Ok(all
             .into_iter()
             .filter_map(|n| n.ipam?.config)
@@ -203,7 +200,7 @@ impl Engine {
             .create_network(request)
             .await
             .map(drop)
-            .map_err(doing::<()>(format!("making network {name}")))
+            .map_err(doing(format!("making network {name}")))
     }
 
     /// Takes a network away; one that is gone is no error.
@@ -214,7 +211,7 @@ impl Engine {
         match self.0.remove_network(name).await {
             Ok(()) => Ok(()),
             Err(bollard::errors::Error::DockerResponseServerError { status_code: 404, .. }) => Ok(()),
-            Err(e) => Err(doing::<()>(format!("removing network {name}"))(e)),
+            Err(e) => Err(doing(format!("removing network {name}"))(e)),
         }
     }
 
@@ -226,7 +223,7 @@ impl Engine {
         let filters = [("label".to_owned(), vec![label.to_owned()])].into_iter().collect();
         let options = q::ListNetworksOptionsBuilder::default().filters(&filters).build();
         let all = self.0.list_networks(Some(options)).await;
-        let all = all.map_err(doing::<()>("listing networks"))?;
+        let all = all.map_err(doing("listing networks"))?;
         Ok(all
             .into_iter()
             .filter_map(|n| Some((n.name?, n.labels.unwrap_or_default().into_iter().collect())))
@@ -244,7 +241,7 @@ impl Engine {
         self.0
             .create_container(Some(options), body)
             .await
-            .map_err(doing::<()>(format!("making container {}", c.name)))?;
+            .map_err(doing(format!("making container {}", c.name)))?;
         if !c.files.is_empty() {
             self.put(&c.name, &c.files).await?;
         }
@@ -258,7 +255,7 @@ impl Engine {
     pub async fn start(&self, name: &str) -> Result<()> {
         let none = None::<q::StartContainerOptions>;
         let done = self.0.start_container(name, none).await;
-        done.map_err(doing::<()>(format!("starting container {name}")))
+        done.map_err(doing(format!("starting container {name}")))
     }
 
     /// Ends a container at once, as a power cut would; one that does not run is no error.
@@ -271,7 +268,7 @@ impl Engine {
             Err(bollard::errors::Error::DockerResponseServerError {
                 status_code: 404 | 409, ..
             }) => Ok(()),
-            Err(e) => Err(doing::<()>(format!("killing container {name}"))(e)),
+            Err(e) => Err(doing(format!("killing container {name}"))(e)),
         }
     }
 
@@ -281,7 +278,7 @@ impl Engine {
     /// When the engine refuses.
     pub async fn pause(&self, name: &str) -> Result<()> {
         let done = self.0.pause_container(name).await;
-        done.map_err(doing::<()>(format!("pausing container {name}")))
+        done.map_err(doing(format!("pausing container {name}")))
     }
 
     /// Lets them go on.
@@ -290,7 +287,7 @@ impl Engine {
     /// When the engine refuses.
     pub async fn unpause(&self, name: &str) -> Result<()> {
         let done = self.0.unpause_container(name).await;
-        done.map_err(doing::<()>(format!("unpausing container {name}")))
+        done.map_err(doing(format!("unpausing container {name}")))
     }
 
     /// Removes a container with its volumes, running or not; one that is gone is no error.
@@ -305,7 +302,7 @@ impl Engine {
             Err(bollard::errors::Error::DockerResponseServerError {
                 status_code: 404 | 409, ..
             }) => Ok(()),
-            Err(e) => Err(doing::<()>(format!("removing container {name}"))(e)),
+            Err(e) => Err(doing(format!("removing container {name}"))(e)),
         }
     }
 
@@ -320,7 +317,7 @@ impl Engine {
             .filters(&filters)
             .build();
         let all = self.0.list_containers(Some(options)).await;
-        all.map_err(doing::<()>("listing containers"))
+        all.map_err(doing("listing containers"))
     }
 
     /// Runs a command in a container to its end.
@@ -335,18 +332,18 @@ impl Engine {
             cmd: Some(command.to_vec()),
             ..CreateExecOptions::default()
         };
-        let id = self.0.create_exec(name, config).await.map_err(doing::<()>(what()))?.id;
+        let id = self.0.create_exec(name, config).await.map_err(doing(what()))?.id;
         let started = self.0.start_exec(&id, None::<StartExecOptions>).await;
         let mut out = Output::default();
-        if let StartExecResults::Attached { mut output, .. } = started.map_err(doing::<()>(what()))? {
+        if let StartExecResults::Attached { mut output, .. } = started.map_err(doing(what()))? {
             while let Some(part) = output.next().await {
-                match part.map_err(doing::<()>(what()))? {
+                match part.map_err(doing(what()))? {
                     LogOutput::StdErr { message } => out.stderr.push_str(&String::from_utf8_lossy(&message)),
                     o => out.stdout.extend_from_slice(&o.into_bytes()),
                 }
             }
         }
-        let ended = self.0.inspect_exec(&id).await.map_err(doing::<()>(what()))?;
+        let ended = self.0.inspect_exec(&id).await.map_err(doing(what()))?;
         out.code = ended.exit_code.unwrap_or_default();
         Ok(out)
     }
@@ -379,13 +376,13 @@ impl Engine {
             cmd: Some(command.to_vec()),
             ..CreateExecOptions::default()
         };
-        let id = self.0.create_exec(name, config).await.map_err(doing::<()>(what()))?.id;
+        let id = self.0.create_exec(name, config).await.map_err(doing(what()))?.id;
         let options = StartExecOptions {
             detach: true,
             ..StartExecOptions::default()
         };
         let done = self.0.start_exec(&id, Some(options)).await;
-        done.map(drop).map_err(doing::<()>(what()))
+        done.map(drop).map_err(doing(what()))
     }
 
     /// Puts files into a container, running or not: path and content.
@@ -411,7 +408,7 @@ impl Engine {
         self.0
             .upload_to_container(name, Some(options), body_full(bytes.into()))
             .await
-            .map_err(doing::<()>(format!("copying files into {name}")))
+            .map_err(doing(format!("copying files into {name}")))
     }
 
     /// A file's content; none while it is not there.
@@ -426,7 +423,7 @@ impl Engine {
             match part {
                 Ok(p) => bytes.extend_from_slice(&p),
                 Err(bollard::errors::Error::DockerResponseServerError { status_code: 404, .. }) => return Ok(None),
-                Err(e) => return Err(doing::<()>(format!("copying {path} of {name}"))(e)),
+                Err(e) => return Err(doing(format!("copying {path} of {name}"))(e)),
             }
         }
         let broken = |said: String| EngineError::Archive {
@@ -467,7 +464,7 @@ impl Engine {
     /// When the engine cannot be asked.
     pub async fn exited(&self, name: &str) -> Result<Option<i64>> {
         let c = self.0.inspect_container(name, None::<q::InspectContainerOptions>).await;
-        let state = c.map_err(doing::<()>(format!("looking at container {name}")))?.state;
+        let state = c.map_err(doing(format!("looking at container {name}")))?.state;
         Ok(state
             .filter(|s| s.running != Some(true))
             .map(|s| s.exit_code.unwrap_or_default()))

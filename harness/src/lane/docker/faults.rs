@@ -153,9 +153,9 @@ impl Bed {
                 self.engine.unpause(&self.container_name(c)).await?;
                 Ok(())
             }
-            (FaultKind::Crash, Some(n), ..) => self.power(&[n.value.clone()]).await,
+            (FaultKind::Crash, Some(n), ..) => self.power(std::slice::from_ref(&n.value)).await,
             (FaultKind::Crash, None, Some(c), ..) => self.power(&self.hosts_of(c)).await,
-            (FaultKind::Pause, Some(n), ..) => self.freeze(&[n.value.clone()], false).await,
+            (FaultKind::Pause, Some(n), ..) => self.freeze(std::slice::from_ref(&n.value), false).await,
             (FaultKind::Pause, None, Some(c), ..) => self.freeze(&self.hosts_of(c), false).await,
             (_, Some(n), ..) => match crate::fault::command(f) {
                 Some(command) => {
@@ -187,9 +187,9 @@ impl Controls for Bed {
                 self.engine.pause(&self.container_name(c)).await?;
                 Ok(())
             }
-            (FaultKind::Crash, Some(n), ..) => self.crash(&[n.value.clone()]).await,
+            (FaultKind::Crash, Some(n), ..) => self.crash(std::slice::from_ref(&n.value)).await,
             (FaultKind::Crash, None, Some(c), ..) => self.crash(&self.hosts_of(c)).await,
-            (FaultKind::Pause, Some(n), ..) => self.freeze(&[n.value.clone()], true).await,
+            (FaultKind::Pause, Some(n), ..) => self.freeze(std::slice::from_ref(&n.value), true).await,
             (FaultKind::Pause, None, Some(c), ..) => self.freeze(&self.hosts_of(c), true).await,
             (_, Some(n), ..) => match crate::fault::command(f) {
                 Some(command) => {

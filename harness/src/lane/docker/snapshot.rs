@@ -98,7 +98,9 @@ pub fn check_name(name: &str) -> Result<(), Box<Problem>> {
         return Ok(());
     }
     let p = Problem::of_file("NAME", format!("`{name}` is no name of a snapshot"));
-    Err(Box::new(p.expected("at most 40 lower-case letters, digits and `-`, the first no `-`")))
+    Err(Box::new(p.expected(
+        "at most 40 lower-case letters, digits and `-`, the first no `-`",
+    )))
 }
 
 fn image(snapshot: &str, host: &str) -> (String, String) {
@@ -126,7 +128,10 @@ impl Bed {
         let state = self.state.lock().await;
         if !state.dark.is_empty() || !state.dead.is_empty() {
             let broken: Vec<&str> = state.dark.iter().chain(&state.dead).map(String::as_str).collect();
-            return Err(LaneError::Failed(format!("{} is broken: heal it first", broken.join(", "))));
+            return Err(LaneError::Failed(format!(
+                "{} is broken: heal it first",
+                broken.join(", ")
+            )));
         }
         let hosts: Vec<&Container> = self.plan.containers.iter().filter(|c| is_kept(c)).collect();
         let pausing = futures::future::try_join_all(hosts.iter().map(|c| self.engine.pause(&c.name)));
@@ -177,7 +182,8 @@ impl Bed {
             copies.push((volume, copy.clone()));
             kept.insert(path, copy);
         }
-        self.copy(&format!("{}-{}.copy", self.plan.name, c.host), &copies).await?;
+        self.copy(&format!("{}-{}.copy", self.plan.name, c.host), &copies)
+            .await?;
         Ok((c.host.clone(), kept))
     }
 
@@ -230,7 +236,9 @@ impl Bed {
             return Err(match e.code() {
                 Some(403 | 409 | 500) => LaneError::Environment {
                     what: format!("{} of snapshot {}: {}", plan.layout.subnet, record.name, e.message()),
-                    cure: "a snapshot needs the addresses it had: end the testbed or network that has them (`cfn down`)".to_owned(),
+                    cure:
+                        "a snapshot needs the addresses it had: end the testbed or network that has them (`cfn down`)"
+                            .to_owned(),
                 },
                 _ => e.into(),
             });

@@ -31,7 +31,7 @@ impl Engine {
             ..ContainerConfig::default()
         };
         let done = self.docker().commit_container(options, config).await;
-        done.map(drop).map_err(doing::<()>(format!("making an image of {name}")))
+        done.map(drop).map_err(doing(format!("making an image of {name}")))
     }
 
     /// A container's volumes: path and name.
@@ -39,8 +39,11 @@ impl Engine {
     /// # Errors
     /// When the engine cannot be asked.
     pub async fn volumes_of(&self, name: &str) -> Result<BTreeMap<String, String>> {
-        let c = self.docker().inspect_container(name, None::<q::InspectContainerOptions>).await;
-        let mounts = c.map_err(doing::<()>(format!("looking at container {name}")))?.mounts;
+        let c = self
+            .docker()
+            .inspect_container(name, None::<q::InspectContainerOptions>)
+            .await;
+        let mounts = c.map_err(doing(format!("looking at container {name}")))?.mounts;
         let volumes = mounts.unwrap_or_default().into_iter();
         Ok(volumes.filter_map(|m| Some((m.destination?, m.name?))).collect())
     }
@@ -56,7 +59,7 @@ impl Engine {
             ..VolumeCreateRequest::default()
         };
         let done = self.docker().create_volume(request).await;
-        done.map(drop).map_err(doing::<()>(format!("making volume {name}")))
+        done.map(drop).map_err(doing(format!("making volume {name}")))
     }
 
     /// Volumes that bear a label.
@@ -67,7 +70,7 @@ impl Engine {
         let filters = [("label".to_owned(), vec![label.to_owned()])].into_iter().collect();
         let options = q::ListVolumesOptionsBuilder::default().filters(&filters).build();
         let all = self.docker().list_volumes(Some(options)).await;
-        let all = all.map_err(doing::<()>("listing volumes"))?.volumes;
+        let all = all.map_err(doing("listing volumes"))?.volumes;
         Ok(all.unwrap_or_default().into_iter().map(|v| v.name).collect())
     }
 
@@ -79,7 +82,7 @@ impl Engine {
         match self.docker().remove_volume(name, None::<q::RemoveVolumeOptions>).await {
             Ok(()) => Ok(()),
             Err(bollard::errors::Error::DockerResponseServerError { status_code: 404, .. }) => Ok(()),
-            Err(e) => Err(doing::<()>(format!("removing volume {name}"))(e)),
+            Err(e) => Err(doing(format!("removing volume {name}"))(e)),
         }
     }
 
@@ -91,7 +94,7 @@ impl Engine {
         let filters = [("label".to_owned(), vec![label.to_owned()])].into_iter().collect();
         let options = q::ListImagesOptionsBuilder::default().filters(&filters).build();
         let all = self.docker().list_images(Some(options)).await;
-        let all = all.map_err(doing::<()>("listing images"))?;
+        let all = all.map_err(doing("listing images"))?;
         Ok(all.into_iter().flat_map(|i| i.repo_tags).collect())
     }
 
@@ -100,10 +103,14 @@ impl Engine {
     /// # Errors
     /// When a container uses it.
     pub async fn remove_image(&self, name: &str) -> Result<()> {
-        match self.docker().remove_image(name, None::<q::RemoveImageOptions>, None).await {
+        match self
+            .docker()
+            .remove_image(name, None::<q::RemoveImageOptions>, None)
+            .await
+        {
             Ok(_) => Ok(()),
             Err(bollard::errors::Error::DockerResponseServerError { status_code: 404, .. }) => Ok(()),
-            Err(e) => Err(doing::<()>(format!("removing image {name}"))(e)),
+            Err(e) => Err(doing(format!("removing image {name}"))(e)),
         }
     }
 
@@ -118,7 +125,9 @@ impl Engine {
         pairs: &[(String, String)],
         labels: &BTreeMap<String, String>,
     ) -> Result<()> {
-        let script: String = (0..pairs.len()).map(|i| format!("cp -a /from/{i}/. /to/{i}/\n")).collect();
+        let script: String = (0..pairs.len())
+            .map(|i| format!("cp -a /from/{i}/. /to/{i}/\n"))
+            .collect();
         let binds = pairs
             .iter()
             .enumerate()
@@ -139,7 +148,7 @@ impl Engine {
         };
         let options = q::CreateContainerOptionsBuilder::default().name(helper).build();
         let made = self.docker().create_container(Some(options), body).await;
-        made.map_err(doing::<()>(what()))?;
+        made.map_err(doing(what()))?;
         let run = async {
             self.start(helper).await?;
             let mut ended = std::pin::pin!(self.docker().wait_container(helper, None::<q::WaitContainerOptions>));
@@ -152,7 +161,7 @@ impl Engine {
                     code,
                     said: self.last_words(helper).await,
                 }),
-                Some(Err(e)) => Err(doing::<()>(what())(e)),
+                Some(Err(e)) => Err(doing(what())(e)),
                 None => Ok(()),
             }
         };

@@ -141,8 +141,8 @@ impl Prioritizer {
                 expired.push(format!("{}/{resource}", name(c)));
                 return Some(0);
             }
-            let values = status.scores.iter().filter(|s| s.name == score);
-            Some(values.last().map_or(0, |s| i64::from(s.value)))
+            let mut values = status.scores.iter().filter(|s| s.name == score);
+            Some(values.next_back().map_or(0, |s| i64::from(s.value)))
         });
         let scores = scores.collect();
         let warning = (!expired.is_empty()).then(|| {
