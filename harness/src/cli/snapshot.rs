@@ -59,10 +59,12 @@ pub fn read(name: &str) -> Result<Record, CliError> {
     let path = file(name)?;
     let text = std::fs::read_to_string(&path).map_err(|_| {
         let known = names().unwrap_or_default();
-        CliError::from(
-            Problem::of_file("--from", format!("unknown snapshot `{name}`"))
-                .one_of(name, known.iter().map(String::as_str)),
-        )
+        let p = Problem::of_file(name, format!("unknown snapshot `{name}`"));
+        CliError::from(if known.is_empty() {
+            p.expected("one that `cfn snapshot save` kept; there is none")
+        } else {
+            p.one_of(name, known.iter().map(String::as_str))
+        })
     })?;
     serde_saphyr::from_str(&text).map_err(|e| {
         Problem::of_file(path.display().to_string(), e.to_string())

@@ -6,7 +6,7 @@ use super::FaultError;
 const LEAVE: u64 = 512;
 const MIB: usize = 1 << 20;
 
-/// Whether so much may be taken: the bound is the control group's, else the machine's less [`LEAVE`].
+/// Whether so much may be taken: the bound is the control group's, else the machine's less what it needs itself.
 ///
 /// # Errors
 /// [`FaultError::Refused`]: there is no bound, and it would take the machine's last memory.
