@@ -118,15 +118,15 @@ pub fn processes(of: &Checked, ip: Ipv4Addr) -> Vec<Process> {
         Process::new("etcd", with(etcd, &given.etcd_arg)),
         Process::new("kube-apiserver", with(apiserver, &given.kube_apiserver_arg))
             .after(Probe::Port(2379))
-            .env("GOGC", "60"),
+            .env("GOGC", "100"),
         Process::new(
             "kube-controller-manager",
             with(controllers, &given.kube_controller_manager_arg),
         )
         .after(api_ready(of))
-        .env("GOGC", "60"),
+        .env("GOGC", "100"),
         Process::new("kube-scheduler", with(scheduler, &given.kube_scheduler_arg))
             .after(api_ready(of))
-            .env("GOGC", "60"),
+            .env("GOGC", "100"),
     ]
 }

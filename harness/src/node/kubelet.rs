@@ -88,7 +88,7 @@ pub fn processes(of: &Checked, ip: Ipv4Addr) -> Vec<Process> {
                 ],
             ),
         )
-        .env("GOGC", "50"),
+        .env("GOGC", "100"),
     ];
     // Kubelet tries again by itself, but only after a while: it starts when it can succeed.
     let api = if flags.cfn_edge {
@@ -117,7 +117,7 @@ pub fn processes(of: &Checked, ip: Ipv4Addr) -> Vec<Process> {
     }
     // A connection that a cut link left hanging is noticed after 8 s; Go's default is 45 s.
     let lively = |p: Process| {
-        p.env("GOGC", "60")
+        p.env("GOGC", "100")
             .env("HTTP2_READ_IDLE_TIMEOUT_SECONDS", "5")
             .env("HTTP2_PING_TIMEOUT_SECONDS", "3")
     };
