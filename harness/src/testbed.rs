@@ -377,22 +377,15 @@ impl Testbed {
         self.there(async move { controls.running(&what).await }).await
     }
 
-    /// A process of ours dies at once: `scheduler`, `agent/<cluster>`, `edge/<node>`. Mending starts it again.
+    /// A process dies at once: `scheduler`, `agent/<cluster>`, `edge/<node>`, `kubelet/<node>`, `kube-apiserver/<cluster>`
+    /// and others of Kubernetes' own, where the lane has them. Mending starts it again.
     ///
     /// # Errors
     /// When there is none, or the lane cannot.
     pub async fn kill(&self, component: &str) -> Result<Broken<'_>, LaneError> {
-        match component.split_once('/') {
-            Some(("agent", c)) => drop(self.client(c)?),
-            Some(("edge", n)) => self.node(n)?,
-            None if component == "scheduler" => {}
-            _ => {
-                return Err(unknown(
-                    "component",
-                    component,
-                    ["scheduler", "agent/<cluster>", "edge/<node>"],
-                ));
-            }
+        let all = crate::scenario::component::all(&self.inner.topology);
+        if !all.iter().any(|c| c == component) {
+            return Err(unknown("component", component, all.iter().map(String::as_str)));
         }
         self.fault(Fault {
             component: Some(name(component)),

@@ -6,7 +6,7 @@ use std::process::Command;
 use clap::Subcommand;
 
 use super::{CliError, out};
-use crate::fault::{FaultError, disk, memory, slow};
+use crate::fault::{FaultError, IN_PLACE, disk, memory, slow};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -106,7 +106,7 @@ fn until_ended<T>(put: impl FnOnce() -> Result<T, FaultError>) -> Result<(), Cli
         let listen = |k| signal(k).map_err(|e| CliError::io("listening to signals", &e));
         let (mut term, mut int) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
         let fault = put()?;
-        out::line("done");
+        out::line(IN_PLACE);
         tokio::select! {
             _ = term.recv() => {}
             _ = int.recv() => {}

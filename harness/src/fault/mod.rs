@@ -17,6 +17,9 @@ pub mod slow;
 
 use crate::scenario::{Fault, FaultKind};
 
+/// What `cfn fault` prints as soon as the fault is there.
+pub const IN_PLACE: &str = "done";
+
 /// What a lane runs inside a host for a fault, until it heals it by ending it (SIGTERM); none for faults that are done
 /// from outside, or not at all.
 #[must_use]

@@ -7,7 +7,7 @@ use serde_json::Value as Json;
 
 use super::expr::{Expr, Value};
 use super::step::{Apply, Check, Drive, Fault, FaultKind, Load, Query, Step, Verb};
-use super::{Base, ScenarioFile, matching};
+use super::{Base, ScenarioFile, component, matching};
 use crate::input::{At, Problem, Source, parse_documents};
 use crate::timers::{Timers, names as timer_names};
 use crate::topology::Topology;
@@ -40,17 +40,7 @@ pub fn check(
 ) -> Vec<Problem> {
     let all = topology.iter().flat_map(|t| t.spec.clusters.iter());
     let nodes: Vec<String> = topology.iter().flat_map(|t| t.nodes().map(|(_, _, n)| n)).collect();
-    let mut components = vec!["scheduler".to_owned()];
-    components.extend(
-        topology
-            .iter()
-            .flat_map(|t| t.members().map(|m| format!("agent/{}", m.name))),
-    );
-    components.extend(topology.iter().flat_map(|t| {
-        t.nodes()
-            .filter(|(_, n, _)| n.edge_agent)
-            .map(|(_, _, name)| format!("edge/{name}"))
-    }));
+    let components = topology.map(component::all).unwrap_or_default();
     let mut x = Ctx {
         c: Checker {
             source,

@@ -1,6 +1,7 @@
 //! A scenario: what is done to a testbed and what must then be seen, as data. [`run`] interprets it.
 
 pub mod check;
+pub mod component;
 pub mod expr;
 pub mod matching;
 pub mod path;

@@ -413,7 +413,8 @@ pub struct Fault {
     /// Two sites (partition, reset, shape).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub between: Option<[At<String>; 2]>,
-    /// A process of ours (kill): `scheduler`, `agent/<cluster>`, `edge/<node>`.
+    /// A process (kill): `scheduler`, `agent/<cluster>`, `edge/<node>`, `kubelet/<node>`, `kube-apiserver/<cluster>`; lanes
+    /// with real hosts have more (`etcd`, `containerd`, ...).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub component: Option<At<String>>,
     /// Only from the first site to the second (partition).

@@ -7,6 +7,9 @@ use serde_saphyr::Location;
 use super::{API_VERSION, ClusterRole, TaintSpec, Topology};
 use crate::input::{At, Problem, Problems, Source};
 
+/// Units of amounts of bytes.
+const BYTES: &[&str] = &["Ki", "Mi", "Gi", "Ti", "k", "M", "G", "T"];
+
 /// All that is wrong.
 pub fn check(source: &Source, t: &Topology) -> Problems {
     let mut c = Checker {
@@ -83,11 +86,10 @@ pub fn check(source: &Source, t: &Topology) -> Problems {
             }
             c.taints(&n.taints);
             c.quantity(&n.cpu, "cores such as 4 or 500m", &["m", ""]);
-            c.quantity(
-                &n.memory,
-                "memory with its unit, such as 8Gi or 16G",
-                &["Ki", "Mi", "Gi", "Ti", "k", "M", "G", "T"],
-            );
+            c.quantity(&n.memory, "memory with its unit, such as 8Gi or 16G", BYTES);
+            if let Some(s) = &n.ephemeral_storage {
+                c.quantity(s, "a disk's size with its unit, such as 20Gi or 256Mi", BYTES);
+            }
             if let Some(count) = n.count.as_ref().filter(|x| x.value == 0) {
                 c.say(count.location, "no node at all".into(), "a count of at least 1");
             }

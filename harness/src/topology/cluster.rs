@@ -95,6 +95,11 @@ pub struct Node {
     pub cpu: At<String>,
     /// Memory, as Kubernetes writes it: `8Gi`, `16G`.
     pub memory: At<String>,
+    /// The disk of its pods, as Kubernetes writes it. Where hosts are containers, the node then has a file system of this
+    /// size of its own, in memory: it can fill up without the machine's, and is empty after a power cut. Without it, the
+    /// machine's disk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ephemeral_storage: Option<At<String>>,
     /// Most pods (110, as kubelet's default, without it).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pods: Option<At<u32>>,
@@ -162,7 +167,12 @@ impl Node {
                 "pods".to_owned(),
                 self.pods.as_ref().map_or(110, |p| p.value).to_string(),
             ),
-            ("ephemeral-storage".to_owned(), "100Gi".to_owned()),
+            (
+                "ephemeral-storage".to_owned(),
+                self.ephemeral_storage
+                    .as_ref()
+                    .map_or_else(|| "100Gi".to_owned(), |s| s.value.clone()),
+            ),
         ]);
         c.extend(self.accelerators.iter().map(|(k, n)| (k.clone(), n.value.to_string())));
         c

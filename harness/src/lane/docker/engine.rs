@@ -385,6 +385,39 @@ impl Engine {
         done.map(drop).map_err(doing(what()))
     }
 
+    /// Starts a command in a container, waits until it has said `word`, and leaves it running.
+    ///
+    /// # Errors
+    /// When the engine refuses, or the command ends before: with what it said.
+    pub async fn begin(&self, name: &str, command: &[&str], word: &str) -> Result<()> {
+        let what = || format!("starting `{}` in {name}", command.join(" "));
+        let config = CreateExecOptions {
+            attach_stdout: Some(true),
+            attach_stderr: Some(true),
+            cmd: Some(command.to_vec()),
+            ..CreateExecOptions::default()
+        };
+        let id = self.0.create_exec(name, config).await.map_err(doing(what()))?.id;
+        let started = self.0.start_exec(&id, None::<StartExecOptions>).await;
+        let mut said = String::new();
+        if let StartExecResults::Attached { mut output, .. } = started.map_err(doing(what()))? {
+            while let Some(part) = output.next().await {
+                let part = part.map_err(doing(what()))?;
+                said.push_str(&String::from_utf8_lossy(&part.into_bytes()));
+                if said.lines().any(|l| l == word) {
+                    return Ok(());
+                }
+            }
+        }
+        let ended = self.0.inspect_exec(&id).await.map_err(doing(what()))?;
+        Err(EngineError::Command {
+            container: name.to_owned(),
+            command: command.join(" "),
+            code: ended.exit_code.unwrap_or_default(),
+            said: said.trim().chars().take(400).collect(),
+        })
+    }
+
     /// Puts files into a container, running or not: path and content.
     ///
     /// # Errors
@@ -472,6 +505,12 @@ impl Engine {
 }
 
 /// A container as the engine wants it.
+/// A directory in memory and its mount options, as `docker run --tmpfs` has them: `PATH[:OPTIONS]`.
+fn tmpfs(text: &str) -> (String, String) {
+    let (path, options) = text.split_once(':').unwrap_or((text, ""));
+    (path.to_owned(), options.to_owned())
+}
+
 fn body(c: &Container, network: &str, publish: Option<u16>, hosts: &[String]) -> ContainerCreateBody {
     let r = &c.rights;
     let some = |v: &[String]| (!v.is_empty()).then(|| v.to_vec());
@@ -524,7 +563,7 @@ fn body(c: &Container, network: &str, publish: Option<u16>, hosts: &[String]) ->
             }),
             device_cgroup_rules: some(&r.device_cgroup_rules),
             binds: (!c.mounts.is_empty()).then(|| c.mounts.iter().map(|(path, v)| format!("{v}:{path}")).collect()),
-            tmpfs: (!r.tmpfs.is_empty()).then(|| r.tmpfs.iter().map(|t| (t.clone(), String::new())).collect()),
+            tmpfs: (!r.tmpfs.is_empty()).then(|| r.tmpfs.iter().map(|t| tmpfs(t)).collect()),
             runtime: r.runtime.clone(),
             ..HostConfig::default()
         }),

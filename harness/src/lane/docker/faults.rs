@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::bed::Bed;
 use super::components::deployment_of;
-use super::flavour::Process;
+use super::flavour::fill;
 use super::plan::Role;
 use crate::lane::{Controls, LaneError, RunningPod};
 use crate::scenario::{Fault, FaultKind, Running};
@@ -41,15 +41,17 @@ impl Bed {
     }
 
     /// Kills a process of a host for good, or lets it come back.
-    async fn hold(&self, host: &str, what: &str, process: Option<&Process>, hold: bool) -> Result<(), LaneError> {
-        let Some(p) = process else {
-            return Err(self.unsupported(format!("stop {what} alone")));
-        };
+    async fn hold(&self, host: &str, process: &str, hold: bool) -> Result<(), LaneError> {
+        let processes = &self.flavour.flavour.processes;
+        if !processes.names.iter().any(|n| n == process) {
+            return Err(self.unsupported(format!("kill {process} alone")));
+        }
         if self.state.lock().await.dark.contains(host) {
             // Without power nothing runs; what is dead is killed again when it is back.
             return Ok(());
         }
-        let command = if hold { &p.hold } else { &p.release };
+        let command = if hold { &processes.hold } else { &processes.release };
+        let command: Vec<String> = command.iter().map(|c| fill(c, &[("process", process)])).collect();
         let command: Vec<&str> = command.iter().map(String::as_str).collect();
         self.engine.run(&self.container_name(host), &command).await?;
         Ok(())
@@ -84,10 +86,11 @@ impl Bed {
         self.shape().await?;
         self.respond().await?;
         for h in hosts {
-            let edge = self.state.lock().await.dead.contains(&format!("edge/{h}"));
-            if edge {
-                let process = self.flavour.flavour.processes.edge.as_ref();
-                self.hold(h, "an edge agent", process, true).await?;
+            let dead = self.state.lock().await.dead.clone();
+            for (process, _) in dead.iter().filter_map(|d| d.split_once('/')).filter(|(_, on)| on == h) {
+                if process != "agent" {
+                    self.hold(h, process, true).await?;
+                }
             }
             let cluster = self.plan.nodes.get(h).filter(|d| !d.accelerators.is_empty());
             if let Some(d) = cluster {
@@ -128,12 +131,9 @@ impl Bed {
             }
         }
         match component.split_once('/') {
-            Some(("edge", node)) => {
-                let edge = self.flavour.flavour.processes.edge.as_ref();
-                self.hold(node, "an edge agent", edge, dead).await
-            }
             Some(("agent", cluster)) => self.hold_component(cluster, deployment_of(component), dead).await,
-            _ => {
+            Some((process, host)) => self.hold(host, process, dead).await,
+            None => {
                 let hub = self.topology.hub().name.value.clone();
                 self.hold_component(&hub, deployment_of(component), dead).await
             }
@@ -145,10 +145,9 @@ impl Bed {
         if self.links.heal(f) {
             return self.shape().await;
         }
-        let kubelet = self.flavour.flavour.processes.kubelet.as_ref();
         match (f.kind.value, &f.node, &f.cluster, &f.component) {
             (FaultKind::Kill, None, None, Some(c)) => self.kill(c, false).await,
-            (FaultKind::Stop, Some(n), ..) => self.hold(n, "a kubelet", kubelet, false).await,
+            (FaultKind::Stop, Some(n), ..) => self.hold(n, "kubelet", false).await,
             (FaultKind::Stop, None, Some(c), ..) => {
                 self.engine.unpause(&self.container_name(c)).await?;
                 Ok(())
@@ -179,10 +178,9 @@ impl Controls for Bed {
         if self.links.fault(f) {
             return self.shape().await;
         }
-        let kubelet = self.flavour.flavour.processes.kubelet.as_ref();
         match (f.kind.value, &f.node, &f.cluster, &f.component) {
             (FaultKind::Kill, None, None, Some(c)) => self.kill(c, true).await,
-            (FaultKind::Stop, Some(n), ..) => self.hold(n, "a kubelet", kubelet, true).await,
+            (FaultKind::Stop, Some(n), ..) => self.hold(n, "kubelet", true).await,
             (FaultKind::Stop, None, Some(c), ..) => {
                 self.engine.pause(&self.container_name(c)).await?;
                 Ok(())
@@ -194,7 +192,9 @@ impl Controls for Bed {
             (_, Some(n), ..) => match crate::fault::command(f) {
                 Some(command) => {
                     let command: Vec<&str> = command.iter().map(String::as_str).collect();
-                    self.engine.spawn(&self.container_name(n), &command).await?;
+                    self.engine
+                        .begin(&self.container_name(n), &command, crate::fault::IN_PLACE)
+                        .await?;
                     Ok(())
                 }
                 None => Err(self.unsupported(format!("{:?} a node", f.kind.value).to_lowercase())),

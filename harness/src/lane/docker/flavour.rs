@@ -108,7 +108,7 @@ pub struct Container {
     /// Directories on volumes of their own, gone with the container.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub volumes: Vec<String>,
-    /// Directories in memory.
+    /// Directories in memory, as `docker run --tmpfs`: `PATH[:OPTIONS]`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tmpfs: Vec<String>,
     /// The runtime, if not the daemon's default.
@@ -179,26 +179,19 @@ pub struct Images {
     pub import: Vec<At<String>>,
 }
 
-/// Processes that faults are about. What is not there cannot be stopped alone in this flavour.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// Processes of a host that can be killed alone, and how. Others cannot be in this flavour.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Processes {
-    /// The kubelet.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub kubelet: Option<Process>,
-    /// The edge agent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub edge: Option<Process>,
-}
-
-/// How one process of a host is ended for good, and let come back.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Process {
-    /// Kills it and keeps it from coming back.
-    pub hold: Vec<String>,
-    /// Lets it come back.
-    pub release: Vec<String>,
+    /// Their names: `kubelet`, `kube-apiserver`, `edge` ...
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub names: Vec<String>,
+    /// Kills `{process}` and keeps it from coming back.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hold: Vec<At<String>>,
+    /// Lets `{process}` come back.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub release: Vec<At<String>>,
 }
 
 fn shaper() -> String {
@@ -212,7 +205,7 @@ fn api_port() -> u16 {
 /// What a text may name.
 const NAMES: &[&str] = &[
     "token", "server", "name", "address", "pods", "services", "nodeMask", "image", "key", "value", "effect", "flag",
-    "capacity", "archive",
+    "capacity", "archive", "process",
 ];
 
 /// A flavour with its name.
@@ -250,6 +243,8 @@ impl Named {
             .chain(&f.server.without_node)
             .chain(&f.agent.command)
             .chain(&f.images.import)
+            .chain(&f.processes.hold)
+            .chain(&f.processes.release)
             .chain(f.server.env.values())
             .chain(f.agent.env.values())
             .chain(

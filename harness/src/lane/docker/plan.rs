@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
+use cfn_api::quantity::Amount;
 use serde::{Deserialize, Serialize};
 
 use super::address::{AddressError, Layout, SERVICES, layout, site_host};
@@ -24,6 +25,11 @@ pub const CLIENTS: &str = "clients";
 /// members report. ReplicaSets are left to our own components.
 const HUB_CONTROLLERS: &str = "*,-deployment-controller,-statefulset-controller,-daemonset-controller,-job-controller,\
                                -cronjob-controller";
+/// The kubelet's directory, on whose file system its pods' ephemeral storage is.
+const KUBELET: &str = "/var/lib/kubelet";
+/// The kubelet looks after a disk that is the node's own, by its default thresholds.
+const OWN_DISK: &str = "evictionHard: {nodefs.available: 10%, nodefs.inodesFree: 5%, imagefs.available: 0%, \
+                        imagefs.inodesFree: 0%, memory.available: 50Mi}\n";
 /// What a shaper runs.
 const SHAPE: [&str; 2] = ["link", "shape"];
 
@@ -357,7 +363,16 @@ impl Planner<'_> {
             more.push(fill(text, &[("flag", "max-pods"), ("value", &pods.value.to_string())]));
         }
         let site = n.site.as_ref().unwrap_or(&c.site).value.clone();
-        let host = self.host(c, Role::Node, &name, &site, &f.agent, more);
+        let mut host = self.host(c, Role::Node, &name, &site, &f.agent, more);
+        if let Some(size) = n.ephemeral_storage.as_ref().and_then(|s| s.parse::<Amount>().ok()) {
+            host.rights.volumes.retain(|v| v != KUBELET);
+            host.rights
+                .tmpfs
+                .push(format!("{KUBELET}:exec,dev,suid,mode=0750,size={}", size.value()));
+            for text in host.files.values_mut() {
+                text.push_str(OWN_DISK);
+            }
+        }
         self.containers.push(host);
     }
 

@@ -9,6 +9,7 @@ use kube::Api;
 use kube::api::DeleteParams;
 
 use super::{Embedded, State, failed};
+use crate::input::At;
 use crate::lane::{Controls, LaneError, RunningPod};
 use crate::scenario::{Fault, FaultKind, Running};
 use crate::topology::{Cluster, ClusterRole, Node, SyncMode};
@@ -89,13 +90,38 @@ impl Embedded {
     }
 }
 
+/// Whether a component is a process of this lane's.
+fn ours(component: &str) -> bool {
+    component == "scheduler" || component.starts_with("agent/") || component.starts_with("edge/")
+}
+
+/// Here a kubelet, and an API server, are what their node, and their cluster, consist of: dead means stopped.
+fn as_stop(f: &Fault) -> Fault {
+    let Some((process, host)) = f.component.as_ref().and_then(|c| c.split_once('/')) else {
+        return f.clone();
+    };
+    let mut stop = Fault {
+        kind: At::nowhere(FaultKind::Stop),
+        component: None,
+        ..f.clone()
+    };
+    let host = Some(At::nowhere(host.to_owned()));
+    match process {
+        "kubelet" => stop.node = host,
+        "kube-apiserver" => stop.cluster = host,
+        _ => return f.clone(),
+    }
+    stop
+}
+
 #[async_trait]
 impl Controls for Embedded {
     async fn fault(&self, f: &Fault) -> Result<(), LaneError> {
+        let f = &as_stop(f);
         let mut state = self.state.lock().await;
         let state = &mut *state;
         match (f.kind.value, &f.node, &f.cluster, &f.site, &f.between, &f.component) {
-            (FaultKind::Kill, None, None, None, None, Some(c)) => self.kill(state, c).await,
+            (FaultKind::Kill, None, None, None, None, Some(c)) if ours(c) => self.kill(state, c).await,
             (FaultKind::Stop, Some(n), ..) => {
                 for h in self.node_handles(|x| x == n.as_str()) {
                     h.stop().await;
@@ -142,10 +168,11 @@ impl Controls for Embedded {
     }
 
     async fn heal(&self, f: &Fault) -> Result<(), LaneError> {
+        let f = &as_stop(f);
         let mut state = self.state.lock().await;
         let state = &mut *state;
         match (f.kind.value, &f.node, &f.cluster, &f.site, &f.between, &f.component) {
-            (FaultKind::Kill, None, None, None, None, Some(c)) => self.start(state, c).await?,
+            (FaultKind::Kill, None, None, None, None, Some(c)) if ours(c) => self.start(state, c).await?,
             (FaultKind::Stop | FaultKind::Crash, Some(n), ..) => self.restart_node(state, n).await?,
             (FaultKind::Stop, None, Some(c), ..) => {
                 if let Some(c) = state.clusters.get(c.as_str()) {
