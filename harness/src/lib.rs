@@ -13,6 +13,7 @@ pub mod link;
 pub mod node;
 pub mod report;
 pub mod scenario;
+pub mod secret;
 pub mod testbed;
 pub mod timers;
 pub mod topology;

@@ -130,11 +130,16 @@ mod linux {
         let text = wait(|| std::fs::read_to_string(kind::role_file()).ok())?;
         let line = Line::try_parse_from(std::iter::once("node").chain(text.lines()))
             .map_err(|e| CliError::from(Problem::of_file(kind::CONFIG, e.to_string())))?;
-        match line.what {
-            super::What::Server(f) => start(Role::Server, *f),
-            super::What::Agent(f) => start(Role::Agent, *f),
-            _ => Ok(()),
+        let (role, flags) = match line.what {
+            super::What::Server(f) => (Role::Server, f),
+            super::What::Agent(f) => (Role::Agent, f),
+            _ => return Ok(()),
+        };
+        // The first process did not know it yet.
+        if let Some(c) = flags.cfn_capacity {
+            node::pretend(c).map_err(failed)?;
         }
+        start(role, *flags)
     }
 
     /// Looks until there is something.
@@ -175,25 +180,35 @@ mod linux {
                 );
             }
         };
-        let config = std::fs::read_to_string(kind::CONFIG).map_err(|e| CliError::io(kind::CONFIG, &e))?;
-        let line =
-            kind::line(role, &config).map_err(|e| CliError::from(Problem::of_file(kind::CONFIG, e.to_string())))?;
-        let file = kind::role_file();
-        let new = format!("{file}.new");
-        std::fs::write(&new, line.join("\n"))
-            .and_then(|()| std::fs::rename(&new, &file))
-            .map_err(|e| CliError::io(&file, &e))?;
+        let wrong = |e: kind::KindError| CliError::from(Problem::of_file(kind::CONFIG, e.to_string()));
+        let text = std::fs::read_to_string(kind::CONFIG).map_err(|e| CliError::io(kind::CONFIG, &e))?;
+        let config = kind::Config::read(&text).map_err(wrong)?;
+        let line = config.line(role).map_err(wrong)?;
+        if let Some(text) = config.kubelet().map_err(wrong)? {
+            put(kind::KUBELET_DROP_IN, &text)?;
+        }
+        put(&kind::role_file(), &line.join("\n"))?;
         let own = node::hostname().map_err(failed)?.to_lowercase();
-        let config = wait(|| std::fs::read_to_string(kind::waits_for(role)).ok())?;
-        let node = ["get", "node", &own];
-        wait(|| kubectl(kind::waits_for(role), &node))?;
+        let name = kind::node_name(line.iter().map(String::as_str), &own);
+        let (kubeconfig, config) = wait(|| {
+            let mut all = kind::waits_for(role).iter();
+            all.find_map(|k| Some((*k, std::fs::read_to_string(k).ok()?)))
+        })?;
+        let node = ["get", "node", &name];
+        wait(|| kubectl(kubeconfig, &node))?;
         if role == Role::Server {
             let admin = config.replace("https://127.0.0.1:", &format!("https://{own}:"));
-            std::fs::create_dir_all("/etc/kubernetes")
-                .and_then(|()| std::fs::write("/etc/kubernetes/admin.conf", admin))
-                .map_err(|e| CliError::io("/etc/kubernetes/admin.conf", &e))?;
+            put("/etc/kubernetes/admin.conf", &admin)?;
         }
         Ok(())
+    }
+
+    /// A file that is there all at once, and for root alone: it may hold a token.
+    fn put(path: &str, text: &str) -> Result<(), CliError> {
+        let new = format!("{path}.new");
+        crate::secret::write(new.as_ref(), text)
+            .and_then(|()| std::fs::rename(&new, path))
+            .map_err(|e| CliError::io(path, &e))
     }
 
     fn kubectl(kubeconfig: &str, arguments: &[&str]) -> Option<()> {

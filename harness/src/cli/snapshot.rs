@@ -50,7 +50,7 @@ fn file(name: &str) -> Result<PathBuf, CliError> {
 pub fn write(record: &Record) -> Result<(), CliError> {
     let path = file(&record.name)?;
     let text = serde_json::to_string_pretty(record).map_err(|e| CliError::Failed(e.to_string()))?;
-    let written = std::fs::create_dir_all(records()?).and_then(|()| up::write_secret(&path, &text));
+    let written = crate::secret::write(&path, &text);
     written.map_err(|e| CliError::io(&format!("writing {}", path.display()), &e))
 }
 

@@ -159,7 +159,7 @@ async fn keep(
     };
     for (name, text) in &testbed.kubeconfigs {
         let path = dir.join(format!("{name}.kubeconfig"));
-        write_secret(&path, text).map_err(|e| CliError::io(&format!("writing {}", path.display()), &e))?;
+        crate::secret::write(&path, text).map_err(|e| CliError::io(&format!("writing {}", path.display()), &e))?;
         state.kubeconfigs.insert(name.clone(), path);
     }
     let listener =
@@ -233,15 +233,6 @@ pub fn ask(state: &State, what: &str) -> Result<String, CliError> {
         s.read_to_string(&mut said).await.map_err(gone)?;
         Ok(said)
     })
-}
-
-pub fn write_secret(path: &std::path::Path, text: &str) -> std::io::Result<()> {
-    use std::io::Write;
-    let mut options = std::fs::OpenOptions::new();
-    options.write(true).create(true).truncate(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path)?.write_all(text.as_bytes())
 }
 
 async fn answers(state: &State) -> bool {

@@ -183,7 +183,10 @@ fn delegate(controllers: &Path) -> Result<(), NodeError> {
 }
 
 /// Lays files over those that kubelet reads the machine's size from. On /run, which is new at each start.
-fn pretend(of: Capacity) -> Result<(), NodeError> {
+///
+/// # Errors
+/// When the kernel refuses a mount.
+pub fn pretend(of: Capacity) -> Result<(), NodeError> {
     let base = format!("{RUN}/capacity");
     let bind = |from: &str, to: &str| {
         mount(Some(from), to, NONE, MsFlags::MS_BIND, NONE).map_err(|e| refused(&format!("mounting over {to}"), e))

@@ -33,7 +33,7 @@ mod supervise;
 #[cfg(target_os = "linux")]
 pub use boot::{hostname, run};
 #[cfg(target_os = "linux")]
-pub use init::{first_process, prepared};
+pub use init::{first_process, prepared, pretend};
 
 use std::path::PathBuf;
 

@@ -199,8 +199,8 @@ fn pods(t: &Topology, slot: u8) -> Result<BTreeMap<String, ClusterBlock>, Addres
     let prefix = (17 + bits(t.spec.clusters.len())).max(21);
     let mut out = BTreeMap::new();
     for (j, c) in t.spec.clusters.iter().enumerate() {
-        // A control plane without nodes beside it is one itself.
-        let nodes = c.nodes.iter().flat_map(|n| n.names()).count().max(1);
+        // Its control plane may be a node, too.
+        let nodes = c.nodes.iter().flat_map(|n| n.names()).count() + 1;
         let node_mask = (prefix + bits(nodes)).max(24);
         // A node needs room for its bridge and a few dozen pods.
         if node_mask > 27 {

@@ -8,7 +8,7 @@ use cfn_net::{Seed, SharedClock, SystemClock};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use k8s_openapi::api::core::v1::Node;
-use kube::api::{ListParams, Patch, PatchParams};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use kube::{Api, ResourceExt};
 use serde_json::json;
 use tokio::sync::Mutex;
@@ -18,7 +18,8 @@ use tokio_util::sync::CancellationToken;
 use super::Say;
 use super::address::{Cidr, SLOTS, site_host};
 use super::engine::{Engine, EngineError};
-use super::flavour::Named;
+use super::flavour::{Driver, Named};
+use super::kind;
 use super::plan::{BedPlan, Container, Identity, OWNER, Role, TESTBED, plan};
 use super::reap::{self, Ward};
 use super::running::Sessions;
@@ -46,7 +47,7 @@ pub struct Bed {
     pub(super) seed: Seed,
     pub(super) defects: Defects,
     pub(super) clock: SharedClock,
-    pub(super) say: Say,
+    listener: Listener,
     pub(super) links: Links,
     pub(super) shapers: Shapers,
     pub(super) sessions: Sessions,
@@ -61,7 +62,22 @@ pub struct Bed {
     pub(super) changed: tokio::sync::watch::Sender<u64>,
     pub(super) state: Mutex<State>,
     pub(super) ward: std::sync::Mutex<Ward>,
+}
+
+/// Who is told what happens, and since when time counts.
+pub(super) struct Listener {
+    say: Say,
     began: Instant,
+}
+
+impl Listener {
+    /// From now on.
+    pub(super) fn new(say: Say) -> Self {
+        Self {
+            say,
+            began: Instant::now(),
+        }
+    }
 }
 
 /// What changes while it lives.
@@ -92,21 +108,31 @@ pub(super) struct Made {
 impl From<EngineError> for LaneError {
     fn from(e: EngineError) -> Self {
         let said = e.to_string();
-        let cure = if said.contains("unable to apply caps") || said.contains("operation not permitted") {
-            "this daemon does not allow what the flavour asks for: choose --flavour node, or see `cfn doctor`"
-        } else if said.contains("no space left") {
-            "make room on Docker's disk (docker system df)"
-        } else if said.contains("too many open files") || said.contains("inotify") {
-            "sysctl fs.inotify.max_user_instances=8192"
-        } else if e.code() == Some(404) && said.contains("No such image") {
-            "build the images with ci/images"
+        let cure = if e.code() == Some(404) && said.contains("No such image") {
+            Some("build the images with ci/images")
         } else {
-            return Self::Failed(said);
+            cure(&said)
         };
-        Self::Environment {
-            what: said,
-            cure: cure.to_owned(),
+        match cure {
+            Some(cure) => Self::Environment {
+                what: said,
+                cure: cure.to_owned(),
+            },
+            None => Self::Failed(said),
         }
+    }
+}
+
+/// What helps against what a daemon, or a program that asked it, said.
+pub(super) fn cure(said: &str) -> Option<&'static str> {
+    if said.contains("unable to apply caps") || said.contains("operation not permitted") {
+        Some("this daemon does not allow what the flavour asks for: choose --flavour node, or see `cfn doctor`")
+    } else if said.contains("no space left") {
+        Some("make room on Docker's disk (docker system df)")
+    } else if said.contains("too many open files") || said.contains("inotify") {
+        Some("sysctl fs.inotify.max_user_instances=8192")
+    } else {
+        None
     }
 }
 
@@ -119,7 +145,8 @@ impl Bed {
         say: Say,
         kept: Option<Kept>,
     ) -> Result<Arc<Self>, LaneError> {
-        let token = token().map_err(|e| LaneError::io("reading random numbers", &e))?;
+        let listener = Listener::new(say);
+        let token = random()?;
         let owner = reap::owner();
         let mut taken = engine.blocks().await?;
         taken.extend(routes(&std::fs::read_to_string("/proc/net/route").unwrap_or_default()));
@@ -154,8 +181,25 @@ impl Bed {
             cure: "end other testbeds (`cfn down --all`), or remove unused Docker networks (docker network prune)"
                 .to_owned(),
         })?;
-        let bootstrap = format!("{}.{}", &token[..6], &token[6..22]);
-        Ok(Self::build(engine, flavour, plan, p, &bootstrap, say, kept))
+        // Until there is a testbed with one of its own.
+        let mut ward = Ward::new(&plan.name);
+        let plan = if flavour.flavour.driver == Driver::Kind {
+            // Agents have another one: this one makes nodes.
+            let secret = random()?;
+            kind::create(&engine, &flavour.flavour, plan, p, &join_token(&secret), &listener.say).await?
+        } else {
+            plan
+        };
+        ward.disarm();
+        Ok(Self::build(
+            engine,
+            flavour,
+            plan,
+            p,
+            &join_token(&token),
+            listener,
+            kept,
+        ))
     }
 
     /// A testbed whose network is there.
@@ -165,7 +209,7 @@ impl Bed {
         plan: BedPlan,
         p: &Plan,
         bootstrap: &str,
-        say: Say,
+        listener: Listener,
         kept: Option<Kept>,
     ) -> Arc<Self> {
         let seed = Seed(p.seed);
@@ -183,7 +227,7 @@ impl Bed {
             seed,
             defects: p.defects,
             clock: Arc::new(SystemClock),
-            say,
+            listener,
             links: Links::new(&p.topology, seed.child("net")),
             sessions: Sessions::default(),
             cancel: CancellationToken::new(),
@@ -191,7 +235,6 @@ impl Bed {
             accepted: Arc::default(),
             changed: tokio::sync::watch::channel(0).0,
             state: Mutex::default(),
-            began: Instant::now(),
         })
     }
 
@@ -211,11 +254,11 @@ impl Bed {
 
     /// Tells whoever waits.
     pub(super) fn tell(&self, what: &str) {
-        (self.say)(&format!(
+        (self.listener.say)(&format!(
             "{} ({}): {what} after {:.1} s",
             self.plan.name,
             self.plan.topology,
-            self.began.elapsed().as_secs_f64()
+            self.listener.began.elapsed().as_secs_f64()
         ));
     }
 
@@ -267,8 +310,22 @@ impl Bed {
         self.plan.layout.hosts.iter().map(|(h, a)| format!("{h}:{a}")).collect()
     }
 
+    /// Whether its hosts were made by another program.
+    pub(super) fn is_adopted(&self) -> bool {
+        self.flavour.flavour.driver == Driver::Kind
+    }
+
     /// Makes and starts a host, and its shaper.
     async fn start_host(&self, c: &Container) -> Result<(), LaneError> {
+        if self.is_adopted() && c.role != Role::Clients {
+            if let (Some(inside), Some(cluster)) = (c.publish, &c.cluster) {
+                let port = self.engine.published(&c.name, inside).await?;
+                let port =
+                    port.ok_or_else(|| LaneError::Failed(format!("{} does not publish port {inside}", c.name)))?;
+                self.state.lock().await.ports.insert(cluster.clone(), port);
+            }
+            return self.shapers.start(&c.host).await;
+        }
         let known = self.known_hosts();
         let mut tries = 0;
         loop {
@@ -301,7 +358,7 @@ impl Bed {
     /// Waits until a cluster's control plane answers, and gives it what every cluster of a testbed has.
     async fn prepare_cluster(&self, c: &crate::topology::Cluster) -> Result<(String, kube::Client, String), LaneError> {
         let name = c.name.value.clone();
-        let container = format!("{}-{name}", self.plan.name);
+        let container = self.container_name(&name);
         let until = Instant::now() + PATIENCE;
         let text = loop {
             match self.engine.get(&container, &self.flavour.flavour.kubeconfig).await {
@@ -399,6 +456,12 @@ impl Bed {
         all.find(|c| c.host == host && c.role != Role::Shaper)
     }
 
+    /// The name of a host's container.
+    pub(super) fn container_name(&self, host: &str) -> String {
+        let there = self.container_of(host);
+        there.map_or_else(|| format!("{}-{host}", self.plan.name), |c| c.name.clone())
+    }
+
     pub(super) fn client(&self, cluster: &str) -> Result<&kube::Client, LaneError> {
         let made = self.made.get();
         made.and_then(|m| m.clients.get(cluster))
@@ -434,9 +497,27 @@ impl Bed {
                 }
             }
             if let Some(first) = missing.iter().next() {
-                self.alive(&format!("{}-{first}", self.plan.name), until).await?;
+                self.alive(&self.container_name(first), until).await?;
                 tokio::time::sleep(LOOK).await;
             }
+        }
+        self.forget_control_plane(cluster).await
+    }
+
+    /// kind's control planes are nodes that a topology does not have: it is deleted, and its kubelet does not register
+    /// again before it starts again. A cluster without nodes keeps it, as in other flavours. Other hosts have none.
+    pub(super) async fn forget_control_plane(&self, host: &str) -> Result<(), LaneError> {
+        let beside = self.plan.nodes.values().any(|d| d.cluster == host);
+        if !self.is_adopted() || !beside {
+            return Ok(());
+        }
+        let api: Api<Node> = Api::all(self.client(host)?.clone());
+        let until = Instant::now() + PATIENCE;
+        while let Err(e) = api.delete(host, &DeleteParams::default()).await {
+            // It has not registered yet, or the API does not answer yet.
+            tracing::debug!("the control plane's node of {host}: {e}");
+            self.alive(&self.container_name(host), until).await?;
+            tokio::time::sleep(LOOK).await;
         }
         Ok(())
     }
@@ -549,11 +630,18 @@ impl Bed {
 }
 
 /// A secret of the testbed's own.
-fn token() -> std::io::Result<String> {
+fn random() -> Result<String, LaneError> {
     use std::io::Read;
     let mut bytes = [0_u8; 16];
-    std::fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    std::fs::File::open("/dev/urandom")
+        .and_then(|mut f| f.read_exact(&mut bytes))
+        .map_err(|e| LaneError::io("reading random numbers", &e))?;
     Ok(bytes.iter().map(|b| format!("{b:02x}")).collect())
+}
+
+/// A bootstrap token, as Kubernetes has them, of a secret.
+fn join_token(secret: &str) -> String {
+    format!("{}.{}", &secret[..6], &secret[6..22])
 }
 
 /// A port of the machine's loopback that nobody has now.

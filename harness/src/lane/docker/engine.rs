@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{Cursor, Read};
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use bollard::Docker;
@@ -11,7 +12,8 @@ use bollard::container::LogOutput;
 use bollard::exec::{CreateExecOptions, StartExecOptions, StartExecResults};
 use bollard::models::{
     ContainerCreateBody, ContainerSummary, DeviceMapping, EndpointIpamConfig, EndpointSettings, HostConfig,
-    HostConfigCgroupnsModeEnum, Ipam, IpamConfig, NetworkCreateRequest, NetworkingConfig, PortBinding,
+    HostConfigCgroupnsModeEnum, Ipam, IpamConfig, NetworkConnectRequest, NetworkCreateRequest,
+    NetworkDisconnectRequest, NetworkingConfig, PortBinding,
 };
 use bollard::query_parameters as q;
 use futures::StreamExt;
@@ -320,6 +322,71 @@ impl Engine {
         all.map_err(doing("listing containers"))
     }
 
+    /// The running containers of a network: names and addresses.
+    ///
+    /// # Errors
+    /// When the engine cannot be asked.
+    pub async fn attached(&self, network: &str) -> Result<BTreeMap<String, Ipv4Addr>> {
+        let seen = self.0.inspect_network(network, None::<q::InspectNetworkOptions>).await;
+        let seen = seen.map_err(doing(format!("looking at network {network}")))?;
+        let all = seen.containers.unwrap_or_default().into_values();
+        Ok(all
+            .filter_map(|c| Some((c.name?, c.ipv4_address?.split('/').next()?.parse().ok()?)))
+            .collect())
+    }
+
+    /// The containers in a network that bear a label, running or not: their ids and what the label says.
+    ///
+    /// # Errors
+    /// When the engine cannot be asked.
+    pub async fn attached_with(&self, network: &str, label: &str) -> Result<Vec<(String, String)>> {
+        let filters = [
+            ("network".to_owned(), vec![network.to_owned()]),
+            ("label".to_owned(), vec![label.to_owned()]),
+        ];
+        let options = q::ListContainersOptionsBuilder::default()
+            .all(true)
+            .filters(&filters.into_iter().collect())
+            .build();
+        let all = self.0.list_containers(Some(options)).await;
+        let all = all.map_err(doing(format!("listing containers of network {network}")))?;
+        let said = |c: ContainerSummary| Some((c.id?, c.labels?.remove(label)?));
+        Ok(all.into_iter().filter_map(said).collect())
+    }
+
+    /// Where a container's port is published on this machine.
+    ///
+    /// # Errors
+    /// When the engine cannot be asked.
+    pub async fn published(&self, name: &str, port: u16) -> Result<Option<u16>> {
+        let c = self.0.inspect_container(name, None::<q::InspectContainerOptions>).await;
+        let ports = c
+            .map_err(doing(format!("looking at container {name}")))?
+            .network_settings
+            .and_then(|n| n.ports)
+            .unwrap_or_default();
+        let bindings = ports.get(&format!("{port}/tcp")).cloned().flatten();
+        Ok(bindings.into_iter().flatten().find_map(|b| b.host_port?.parse().ok()))
+    }
+
+    /// Has a container that does not run come back at an address.
+    ///
+    /// # Errors
+    /// When the engine refuses.
+    pub async fn pin(&self, name: &str, network: &str, address: Ipv4Addr) -> Result<()> {
+        let what = || format!("keeping {address} for container {name}");
+        let gone = NetworkDisconnectRequest {
+            container: name.to_owned(),
+            force: Some(true),
+        };
+        self.0.disconnect_network(network, gone).await.map_err(doing(what()))?;
+        let again = NetworkConnectRequest {
+            container: name.to_owned(),
+            endpoint_config: Some(at(address)),
+        };
+        self.0.connect_network(network, again).await.map_err(doing(what()))
+    }
+
     /// Runs a command in a container to its end.
     ///
     /// # Errors
@@ -504,6 +571,17 @@ impl Engine {
     }
 }
 
+/// A place in a network at a fixed address.
+fn at(address: Ipv4Addr) -> EndpointSettings {
+    EndpointSettings {
+        ipam_config: Some(EndpointIpamConfig {
+            ipv4_address: Some(address.to_string()),
+            ..EndpointIpamConfig::default()
+        }),
+        ..EndpointSettings::default()
+    }
+}
+
 /// A container as the engine wants it.
 /// A directory in memory and its mount options, as `docker run --tmpfs` has them: `PATH[:OPTIONS]`.
 fn tmpfs(text: &str) -> (String, String) {
@@ -514,13 +592,7 @@ fn tmpfs(text: &str) -> (String, String) {
 fn body(c: &Container, network: &str, publish: Option<u16>, hosts: &[String]) -> ContainerCreateBody {
     let r = &c.rights;
     let some = |v: &[String]| (!v.is_empty()).then(|| v.to_vec());
-    let endpoint = c.address.map(|a| EndpointSettings {
-        ipam_config: Some(EndpointIpamConfig {
-            ipv4_address: Some(a.to_string()),
-            ..EndpointIpamConfig::default()
-        }),
-        ..EndpointSettings::default()
-    });
+    let endpoint = c.address.map(at);
     let inside = c.publish.map(|p| format!("{p}/tcp"));
     let bindings = inside.as_ref().zip(publish).map(|(inside, port)| {
         let binding = PortBinding {

@@ -28,10 +28,6 @@ impl Bed {
         }
     }
 
-    fn container_name(&self, host: &str) -> String {
-        format!("{}-{host}", self.plan.name)
-    }
-
     /// The hosts of a cluster: its control plane, then its nodes.
     fn hosts_of(&self, cluster: &str) -> Vec<String> {
         let all = self.plan.containers.iter();
@@ -73,7 +69,16 @@ impl Bed {
     /// Gives hosts power again: the same address and disk, and their links before they can say much.
     async fn power(&self, hosts: &[String]) -> Result<(), LaneError> {
         let starts = hosts.iter().map(|h| async move {
-            self.engine.start(&self.container_name(h)).await?;
+            let name = self.container_name(h);
+            if let Some(address) = self
+                .container_of(h)
+                .filter(|_| self.is_adopted())
+                .and_then(|c| c.address)
+            {
+                // Docker chose it, and might now give it to another.
+                self.engine.pin(&name, &self.plan.name, address).await?;
+            }
+            self.engine.start(&name).await?;
             self.shapers.again(&self.engine, h).await
         });
         futures::future::try_join_all(starts).await?;
@@ -85,6 +90,8 @@ impl Bed {
         }
         self.shape().await?;
         self.respond().await?;
+        let control_planes = hosts.iter().map(|h| self.forget_control_plane(h));
+        futures::future::try_join_all(control_planes).await?;
         for h in hosts {
             let dead = self.state.lock().await.dead.clone();
             for (process, _) in dead.iter().filter_map(|d| d.split_once('/')).filter(|(_, on)| on == h) {
@@ -210,6 +217,9 @@ impl Controls for Bed {
     }
 
     async fn snapshot(&self, name: &str) -> Result<super::snapshot::Record, LaneError> {
+        if self.is_adopted() {
+            return Err(self.unsupported("keep snapshots"));
+        }
         self.save(name).await
     }
 

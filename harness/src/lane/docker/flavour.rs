@@ -36,6 +36,9 @@ pub struct Flavour {
     /// What helps when the image is not there.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub obtain: String,
+    /// Driver `kind`: the image has its pods' network itself (kind's `disableDefaultCNI`).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub own_network: bool,
     /// The image of what shapes links beside each host: a program `cfn` with `link`, `probe` and `client`.
     #[serde(default = "shaper")]
     pub shaper: String,
@@ -131,7 +134,9 @@ pub struct Role {
     pub without_node: Vec<At<String>>,
 }
 
-/// How the command line says things; what is not there cannot be said to this flavour.
+/// How the command line says things; what is not there cannot be said to this flavour. With driver `kind`, nodes' texts
+/// are `NAME=VALUE` of kubeadm's `kubeletExtraArgs`; labels, taints and flags of the control plane have their own places
+/// in kind's configuration.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Flags {

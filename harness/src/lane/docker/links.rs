@@ -9,7 +9,7 @@ use crate::lane::LaneError;
 use crate::link::{Cidr, ShapeConfig};
 
 impl Bed {
-    /// Every site's addresses: its block, and those of the pods of its nodes.
+    /// Every site's addresses: its block, its hosts that are elsewhere, and those of the pods of its nodes.
     async fn addresses(&self) -> BTreeMap<String, Vec<Cidr>> {
         let state = self.state.lock().await;
         let block = |c: super::address::Cidr| Cidr::new(c.address, c.prefix);
@@ -20,6 +20,15 @@ impl Bed {
             .iter()
             .map(|(s, c)| (s.clone(), vec![block(*c)]))
             .collect();
+        for c in self.plan.containers.iter().filter(|c| c.role != Role::Shaper) {
+            let own = self.plan.layout.sites.get(&c.site).zip(c.address);
+            if let Some((here, address)) = own
+                && !here.overlaps(super::address::Cidr::new(address, 32))
+                && let Some(site) = all.get_mut(&c.site)
+            {
+                site.push(Cidr::new(address, 32));
+            }
+        }
         for (node, pods) in &state.pods {
             if let Some(c) = self.container_of(node)
                 && let Some(site) = all.get_mut(&c.site)

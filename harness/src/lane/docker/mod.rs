@@ -9,6 +9,7 @@ pub mod daemon;
 mod engine;
 mod faults;
 pub mod flavour;
+pub mod kind;
 mod links;
 pub mod manifests;
 pub mod plan;
@@ -83,12 +84,6 @@ impl Docker {
     async fn look(&self) -> Result<(Engine, Named), LaneError> {
         let engine = Engine::new(daemon::connect().await?);
         let flavour = choose(&engine, self.flavour.as_deref(), &self.say).await?;
-        if flavour.flavour.driver != Driver::Containers {
-            return Err(LaneError::Unsupported {
-                lane: "docker",
-                what: format!("bring up flavour {}", flavour.name),
-            });
-        }
         let shaper = &flavour.flavour.shaper;
         if !engine.has_image(shaper).await? {
             return Err(absent(shaper, "build it with ci/images"));
@@ -207,11 +202,22 @@ async fn choose(engine: &Engine, asked: Option<&str>, say: &Say) -> Result<Named
     let find = |name: &str| {
         Named::find(name).map_err(|p| LaneError::Environment {
             what: p.to_string(),
-            cure: "name a bundled flavour (k3s, node, kind, external) or a right file with --flavour".to_owned(),
+            cure: "name a bundled flavour (k3s, node, kind, kind-node) or a right file with --flavour".to_owned(),
         })
     };
     if let Some(name) = asked {
         let f = find(name)?;
+        match f.flavour.driver {
+            Driver::Containers => {}
+            Driver::Kind => kind::available()?,
+            // `cfn run --lane external` is for these.
+            Driver::Kubeconfig => {
+                return Err(LaneError::Unsupported {
+                    lane: "docker",
+                    what: format!("bring up flavour {}", f.name),
+                });
+            }
+        }
         if !f.image().is_empty() && !engine.has_image(f.image()).await? {
             say(&format!("pulling {}", f.image()));
             if let Err(e) = engine.pull(f.image(), PULL).await {

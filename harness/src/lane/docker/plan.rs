@@ -5,9 +5,11 @@ use std::net::Ipv4Addr;
 
 use cfn_api::quantity::Amount;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::address::{AddressError, Layout, SERVICES, layout, site_host};
 use super::flavour::{Container as Rights, Driver, Flavour, Named, Role as Part, fill};
+use super::kind;
 use crate::timers::Timers;
 use crate::topology::{Cluster, ClusterRole, Node, Topology};
 
@@ -175,16 +177,19 @@ pub fn plan(t: &Topology, flavour: &Named, timers: &Timers, id: &Identity<'_>) -
         containers: Vec::new(),
         nodes: BTreeMap::new(),
     };
-    if flavour.flavour.driver == Driver::Containers {
-        for c in &t.spec.clusters {
-            p.control_plane(c);
+    match flavour.flavour.driver {
+        Driver::Containers | Driver::Kind => {
+            for c in &t.spec.clusters {
+                p.control_plane(c);
+            }
+            for (c, n, name) in t.nodes() {
+                p.node(c, n, name);
+            }
         }
-        for (c, n, name) in t.nodes() {
-            p.node(c, n, name);
-        }
-    } else {
-        for (c, n, name) in t.nodes() {
-            p.dress(c, n, &name);
+        Driver::Kubeconfig => {
+            for (c, n, name) in t.nodes() {
+                p.dress(c, n, &name);
+            }
         }
     }
     p.clients();
@@ -262,13 +267,20 @@ impl Planner<'_> {
         ];
         let mut command: Vec<String> = part.command.iter().map(|a| fill(a, &values)).collect();
         command.extend(more);
+        let kind = f.driver == Driver::Kind;
         Container {
-            name: format!("{}-{name}", self.name),
+            name: if kind {
+                let before = |h: &&Container| h.cluster.as_deref() == Some(c.name.as_str()) && h.role == role;
+                kind::container(&self.name, &c.name, role, self.containers.iter().filter(before).count())
+            } else {
+                format!("{}-{name}", self.name)
+            },
             role,
             host: name.to_owned(),
             site: site.to_owned(),
             cluster: Some(c.name.value.clone()),
-            address: Some(self.layout.hosts[name]),
+            // kind lets Docker choose.
+            address: (!kind).then(|| self.layout.hosts[name]),
             addresses: BTreeMap::new(),
             shares: None,
             image: self.flavour.image().to_owned(),
@@ -290,26 +302,13 @@ impl Planner<'_> {
             more.extend(f.server.without_node.iter().map(|a| a.value.clone()));
         }
         let t = self.timers;
-        let secs = |name: &'static str| t.seconds(name).to_string();
-        let exact = |name: &'static str| duration(t.of(name));
         if let Some(text) = &f.flags.api_server {
-            for flag in [
-                "default-not-ready-toleration-seconds",
-                "default-unreachable-toleration-seconds",
-            ] {
-                more.push(fill(
-                    text,
-                    &[("flag", flag), ("value", &secs("defaultNotReadyToleration"))],
-                ));
+            for (flag, value) in api_server_flags(t) {
+                more.push(fill(text, &[("flag", flag), ("value", &value)]));
             }
         }
         if let Some(text) = &f.flags.controller_manager {
-            let rate = format!("{}", 1.0 / t.of("nodeEvictionInterval").as_secs_f64());
-            for (flag, value) in [
-                ("node-monitor-period", exact("nodeMonitorPeriod")),
-                ("node-monitor-grace-period", exact("nodeMonitorGracePeriod")),
-                ("node-eviction-rate", rate),
-            ] {
+            for (flag, value) in controller_manager_flags(t) {
                 more.push(fill(text, &[("flag", flag), ("value", &value)]));
             }
             if c.role == ClusterRole::Hub {
@@ -399,18 +398,18 @@ impl Planner<'_> {
 
     /// The kubelet's timers as a drop-in of its configuration.
     fn kubelet_files(&self) -> BTreeMap<String, String> {
-        let t = self.timers;
+        let settings = kubelet_settings(self.timers);
         self.spec()
             .kubelet_config_dir
             .iter()
             .map(|dir| {
-                let text = format!(
-                    "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n\
-                     nodeStatusUpdateFrequency: {}\nnodeStatusReportFrequency: {}\nnodeLeaseDurationSeconds: {}\n",
-                    duration(t.of("nodeStatusUpdateFrequency")),
-                    duration(t.of("nodeStatusReportFrequency")),
-                    t.seconds("nodeLeaseDuration"),
-                );
+                let mut text = "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n".to_owned();
+                for (key, value) in &settings {
+                    text.push_str(&format!(
+                        "{key}: {}\n",
+                        value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+                    ));
+                }
                 (format!("{dir}/90-cfn.conf"), text)
             })
             .collect()
@@ -432,21 +431,21 @@ impl Planner<'_> {
         c.name = format!("{}-{CLIENTS}", self.name);
         c.address = Some(address);
         c.addresses = addresses.into_iter().collect();
-        c.shares = None;
         c.stage = 0;
         self.containers.push(c);
     }
 
     /// Every host has its shaper: links, and faults that may come.
     fn shapers(&mut self) {
-        let hosts: Vec<(String, String, Option<String>)> = self
+        let hosts: Vec<Container> = self
             .containers
             .iter()
             .filter(|c| c.role != Role::Clients)
-            .map(|c| (c.host.clone(), c.site.clone(), c.cluster.clone()))
+            .cloned()
             .collect();
-        for (host, site, cluster) in hosts {
-            let c = self.shaper(&host, &site, cluster.as_deref());
+        for h in hosts {
+            let mut c = self.shaper(&h.host, &h.site, h.cluster.as_deref());
+            c.shares = Some(h.name);
             self.containers.push(c);
         }
     }
@@ -460,7 +459,7 @@ impl Planner<'_> {
             cluster: cluster.map(str::to_owned),
             address: None,
             addresses: BTreeMap::new(),
-            shares: Some(format!("{}-{host}", self.name)),
+            shares: None,
             image: self.spec().shaper.clone(),
             command: SHAPE.map(str::to_owned).to_vec(),
             env: BTreeMap::new(),
@@ -475,6 +474,40 @@ impl Planner<'_> {
             stage: 1,
         }
     }
+}
+
+/// The timers that an API server keeps: flags and values.
+pub(super) fn api_server_flags(t: &Timers) -> Vec<(&'static str, String)> {
+    let seconds = t.seconds("defaultNotReadyToleration").to_string();
+    vec![
+        ("default-not-ready-toleration-seconds", seconds.clone()),
+        ("default-unreachable-toleration-seconds", seconds),
+    ]
+}
+
+/// The timers that a controller manager keeps: flags and values.
+pub(super) fn controller_manager_flags(t: &Timers) -> Vec<(&'static str, String)> {
+    let rate = 1.0 / t.of("nodeEvictionInterval").as_secs_f64();
+    vec![
+        ("node-monitor-period", duration(t.of("nodeMonitorPeriod"))),
+        ("node-monitor-grace-period", duration(t.of("nodeMonitorGracePeriod"))),
+        ("node-eviction-rate", rate.to_string()),
+    ]
+}
+
+/// The timers that a kubelet keeps: keys of its configuration and values.
+pub(super) fn kubelet_settings(t: &Timers) -> Vec<(&'static str, Value)> {
+    vec![
+        (
+            "nodeStatusUpdateFrequency",
+            duration(t.of("nodeStatusUpdateFrequency")).into(),
+        ),
+        (
+            "nodeStatusReportFrequency",
+            duration(t.of("nodeStatusReportFrequency")).into(),
+        ),
+        ("nodeLeaseDurationSeconds", t.seconds("nodeLeaseDuration").into()),
+    ]
 }
 
 /// A duration as Go reads it.
@@ -515,6 +548,7 @@ mod tests {
             ("two-edges", "node"),
             ("joint-oracle", "node"),
             ("two-edges", "k3s"),
+            ("two-edges", "kind-node"),
         ] {
             insta::assert_yaml_snapshot!(format!("{topology}-{flavour}"), of(topology, flavour));
         }
@@ -523,18 +557,20 @@ mod tests {
     #[test]
     fn names_are_unique_and_every_host_is_shaped() {
         for (topology, _) in crate::bundled::TOPOLOGIES {
-            let p = of(topology, "node");
-            let mut names: Vec<&str> = p.containers.iter().map(|c| c.name.as_str()).collect();
-            names.sort_unstable();
-            let all = names.len();
-            names.dedup();
-            assert_eq!(names.len(), all, "{topology}");
-            for c in &p.containers {
-                let shaped = c.role == Role::Clients
-                    || c.role == Role::Shaper
-                    || p.containers.iter().any(|s| s.shares.as_deref() == Some(&c.name));
-                assert!(shaped, "{topology}: {}", c.name);
-                assert_eq!(c.labels[TESTBED], p.name);
+            for flavour in ["node", "kind"] {
+                let p = of(topology, flavour);
+                let mut names: Vec<&str> = p.containers.iter().map(|c| c.name.as_str()).collect();
+                names.sort_unstable();
+                let all = names.len();
+                names.dedup();
+                assert_eq!(names.len(), all, "{topology}");
+                for c in &p.containers {
+                    let shaped = c.role == Role::Clients
+                        || c.role == Role::Shaper
+                        || p.containers.iter().any(|s| s.shares.as_deref() == Some(&c.name));
+                    assert!(shaped, "{topology}: {}", c.name);
+                    assert_eq!(c.labels[TESTBED], p.name);
+                }
             }
         }
     }

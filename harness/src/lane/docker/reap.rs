@@ -6,6 +6,7 @@ use std::time::Duration;
 use futures::StreamExt;
 
 use super::engine::{Engine, EngineError};
+use super::kind;
 use super::plan::{OWNER, TESTBED};
 
 /// How many containers are removed at once.
@@ -89,18 +90,15 @@ pub async fn all(engine: &Engine) -> Result<BTreeMap<String, String>, EngineErro
 pub async fn remove(engine: &Engine, label: &str) -> Result<usize, EngineError> {
     let containers = engine.containers(label).await?;
     let names: Vec<String> = containers.into_iter().filter_map(|c| c.id).collect();
-    let count = names.len();
-    let removed: Vec<Result<(), EngineError>> = futures::stream::iter(names)
-        .map(|name| async move { engine.remove(&name).await })
-        .buffer_unordered(AT_ONCE)
-        .collect()
-        .await;
-    let networks = engine.networks(label).await?;
-    let mut last = removed.into_iter().find(Result::is_err).unwrap_or(Ok(()));
-    for (name, _) in networks {
-        // A removal that somebody else began may take a moment yet.
+    let mut count = names.len();
+    let mut last = remove_each(engine, names).await;
+    for (network, _) in engine.networks(label).await? {
+        // A removal that somebody else began may take a moment yet, and so may a kind that was killed.
         for _ in 0..50 {
-            last = engine.remove_network(&name).await;
+            let made = made_by_kind(&network, engine.attached_with(&network, kind::CLUSTER).await?);
+            count += made.len();
+            remove_each(engine, made).await?;
+            last = engine.remove_network(&network).await;
             if last.is_ok() {
                 break;
             }
@@ -112,6 +110,25 @@ pub async fn remove(engine: &Engine, label: &str) -> Result<usize, EngineError> 
         engine.remove_volume(&volume).await?;
     }
     last.map(|()| count)
+}
+
+async fn remove_each(engine: &Engine, names: Vec<String>) -> Result<(), EngineError> {
+    let removed: Vec<Result<(), EngineError>> = futures::stream::iter(names)
+        .map(|name| async move { engine.remove(&name).await })
+        .buffer_unordered(AT_ONCE)
+        .collect()
+        .await;
+    removed.into_iter().collect()
+}
+
+/// Which of the containers in a testbed's network were made by kind for it: they do not bear our labels. What somebody
+/// else put there, to look at it, is not ours to remove.
+fn made_by_kind(network: &str, containers: Vec<(String, String)>) -> Vec<String> {
+    let ours = format!("{network}-");
+    let all = containers.into_iter();
+    all.filter(|(_, cluster)| cluster.starts_with(&ours))
+        .map(|(id, _)| id)
+        .collect()
 }
 
 /// Removes a testbed when it is dropped without [`Ward::disarm`]: a start that was cancelled, a test that panicked.
@@ -157,6 +174,20 @@ impl Drop for Ward {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_kinds_containers_only_those_of_the_testbed_are_removed() {
+        for (network, cluster, ours) in [
+            ("cfn-101", "cfn-101-hub", true),
+            ("cfn-101", "cfn-101-edge-a", true),
+            ("cfn-101", "cfn-1010-hub", false),
+            ("cfn-101", "kind", false),
+            ("cfn-101", "", false),
+        ] {
+            let made = made_by_kind(network, vec![("id".to_owned(), cluster.to_owned())]);
+            assert_eq!(!made.is_empty(), ours, "{cluster} in {network}");
+        }
+    }
 
     #[test]
     fn only_a_process_that_is_gone_for_sure_is_gone() {

@@ -10,7 +10,7 @@ use kube::Api;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::bed::{Bed, LOOK, PATIENCE};
+use super::bed::{Bed, LOOK, Listener, PATIENCE};
 use super::engine::Engine;
 use super::flavour::Named;
 use super::plan::{BedPlan, Container, OWNER, Role, TESTBED};
@@ -243,7 +243,7 @@ impl Bed {
                 _ => e.into(),
             });
         }
-        let bed = Self::build(engine, flavour, plan, p, &record.bootstrap, say, None);
+        let bed = Self::build(engine, flavour, plan, p, &record.bootstrap, Listener::new(say), None);
         bed.accepted().extend(record.accepted.iter().cloned());
         let copies = bed.plan.containers.iter().filter(|c| is_kept(c)).map(|c| {
             let (bed, labels) = (&bed, &labels);
@@ -284,7 +284,7 @@ impl Bed {
                 if renewed.is_some_and(|t| t.0 > began) {
                     break;
                 }
-                self.alive(&format!("{}-{node}", self.plan.name), until).await?;
+                self.alive(&self.container_name(node), until).await?;
                 tokio::time::sleep(LOOK).await;
             }
         }
