@@ -80,6 +80,18 @@ impl Amount {
         }
     }
 
+    /// Rounded down to a multiple of the n-th part of `whole`.
+    #[must_use]
+    pub fn rounded_down(self, whole: Self, n: i64) -> Self {
+        let part = whole.nano / i128::from(n.max(1));
+        let nano = if part > 0 {
+            self.nano.div_euclid(part) * part
+        } else {
+            self.nano
+        };
+        Self { nano, ..self }
+    }
+
     /// Whether it is nothing.
     #[must_use]
     pub fn is_zero(self) -> bool {

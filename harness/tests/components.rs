@@ -272,6 +272,20 @@ async fn scheduler_and_agent_from_joining_to_leaving() {
     })
     .await;
 
+    // Why it is there, asked of the live hub; a binding that is none is told with those that are.
+    let explain = |binding: &str| {
+        let args = ["explain", binding, "--kubeconfig", &hub_file, "--json"];
+        Command::new(env!("CARGO_BIN_EXE_cfn")).args(args).output().unwrap()
+    };
+    let told: Value = serde_json::from_slice(&explain("web-deployment").stdout).unwrap();
+    assert_eq!(told["clusters"], json!([{"name": "one", "replicas": 2}]), "{told}");
+    assert_eq!(told["again"], told["clusters"], "{told}");
+    assert_eq!(told["explanation"][0]["scores"]["ClusterLocality"], 100.0, "{told}");
+    let none = explain("wep-deployment");
+    let said = String::from_utf8_lossy(&none.stderr).into_owned();
+    assert_eq!(none.status.code(), Some(2), "{said}");
+    assert!(said.contains("web-deployment"), "{said}");
+
     // A restart is the same agent: nobody is asked anew.
     let requests: Api<CertificateSigningRequest> = Api::all(hub.clone());
     let asked = async || requests.list(&ListParams::default()).await.unwrap().items.len();

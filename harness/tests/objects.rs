@@ -23,6 +23,12 @@ const DIFFERENT: [(&str, &str); 1] = [(
     "the recorded choice goes by a report of room that was up to 10 s old; ours are not",
 )];
 
+/// In this case one member gets the odd replica by a hash of the template's uid: it is played with the first seed whose
+/// uid has the recorded template's tie.
+const BY_UID: &str = "scaled-up";
+/// Seeds that are tried: a seed in two is right.
+const SEEDS: u64 = 20;
+
 /// Kinds on the hub that are compared.
 const HUB: [(&str, &str, &str); 12] = [
     ("policy.karmada.io", "v1alpha1", "PropagationPolicy"),
@@ -316,13 +322,14 @@ async fn settle(t: &Testbed) -> BTreeMap<String, Value> {
     last
 }
 
-async fn play(case: &Value, dir: PathBuf) -> Result<(), Failed> {
+/// What differs; `None` when the tie went the other way with this seed.
+async fn play(case: &Value, dir: PathBuf, seed: u64) -> Option<Vec<String>> {
     let lane = by_name("sim").unwrap();
     let (_, topology) = find_topology("push-pull", None).unwrap();
     let plan = Plan {
         topology,
         timers: Timers::find("karmada").unwrap(),
-        seed: 1,
+        seed,
         dir,
         defects: Defects::default(),
         explain: false,
@@ -376,23 +383,33 @@ async fn play(case: &Value, dir: PathBuf) -> Result<(), Failed> {
                 )),
             }
         }
-        if case["case"] == "scaled-up" && !out.is_empty() {
-            // Which member gets the odd replica goes by the uid of the template.
+        if case["case"] == BY_UID {
             let d = api(&t.clients["host"], &resource("apps", "v1", "Deployment"), "default");
             let uid = d.get("web").await.unwrap().metadata.uid;
-            out.push(format!(
-                "the tie goes the other way: {}",
-                cfn_scheduler::engine::descending(uid.as_deref())
-            ));
+            if cfn_scheduler::engine::descending(uid.as_deref()) {
+                t.controls.down().await;
+                return None;
+            }
         }
     }
     t.controls.down().await;
-    if out.is_empty() {
-        Ok(())
-    } else {
+    Some(out)
+}
+
+fn same(case: &Value) -> Result<(), Failed> {
+    for seed in 1..=SEEDS {
+        let dir = tempfile::tempdir()?;
+        let rt = by_name("sim").unwrap().runtime()?;
+        let Some(out) = rt.block_on(play(case, dir.path().to_owned(), seed)) else {
+            continue;
+        };
+        if out.is_empty() {
+            return Ok(());
+        }
         let shown: Vec<String> = out.iter().take(12).cloned().collect();
-        Err(format!("{} differences:\n{}", out.len(), shown.join("\n")).into())
+        return Err(format!("{} differences:\n{}", out.len(), shown.join("\n")).into());
     }
+    Err(format!("no seed of {SEEDS} gives a uid whose tie goes as the recorded one").into())
 }
 
 fn cases() -> Option<Vec<Value>> {
@@ -418,11 +435,7 @@ fn main() {
                 let name = case["case"].as_str().unwrap_or_default().to_owned();
                 match DIFFERENT.iter().find(|(n, _)| *n == name) {
                     Some((_, why)) => Trial::test(format!("{name} ({why})"), || Ok(())).with_ignored_flag(true),
-                    None => Trial::test(name, move || {
-                        let dir = tempfile::tempdir()?;
-                        let rt = by_name("sim").unwrap().runtime()?;
-                        rt.block_on(play(&case, dir.path().to_owned()))
-                    }),
+                    None => Trial::test(name, move || same(&case)),
                 }
             })
             .collect(),

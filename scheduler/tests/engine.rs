@@ -142,6 +142,7 @@ fn hysteresis_keeps_a_site_that_is_nearly_as_good() {
     s.clusters = vec![TargetCluster {
         name: "site1".into(),
         replicas: 1,
+        ..Default::default()
     }];
     let mut p = budget("50ms");
     for (threshold, want) in [(0.0, "site3"), (10.0, "site3"), (15.0, "site1")] {
@@ -306,7 +307,7 @@ proptest! {
         };
         let mut s = spec(wanted, "1", json!({"replicaScheduling": strategy}));
         s.clusters = had.iter().take(rooms.len()).enumerate().filter(|(_, n)| **n > 0)
-            .map(|(i, n)| TargetCluster { name: format!("c{i}"), replicas: *n }).collect();
+            .map(|(i, n)| TargetCluster { name: format!("c{i}"), replicas: *n, ..Default::default() }).collect();
         let before: i32 = s.clusters.iter().map(|t| t.replicas).sum();
         let room: i64 = rooms.iter().sum();
         match decide(&fleet, &s, None, None).result {

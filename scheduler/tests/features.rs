@@ -650,7 +650,8 @@ async fn a_workload_of_several_templates_goes_whole_where_all_fit() {
                 {"name": "worker", "replicas": "/spec/worker/size", "pod": "/spec/worker/pod/spec"}]}}}}})).await;
     let mut one = on(&["member1", "member2"]);
     one["spreadConstraints"] = json!([{"spreadByField": "cluster", "minGroups": 1, "maxGroups": 1}]);
-    for (name, workers, want) in [("small", 2, "member1"), ("large", 6, "member2")] {
+    // The emptier of two first; what the first has left is too little for the second.
+    for (name, workers, want) in [("large", 13, "member2"), ("small", 2, "member1")] {
         apply(&w.client, training(name, 1, workers, "1")).await;
         apply(&w.client, training_policy(name, one.clone())).await;
         let at = || async {

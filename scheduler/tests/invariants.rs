@@ -42,7 +42,11 @@ fn scene() -> impl Strategy<Value = (Vec<Cluster>, Vec<ResourceBindingSpec>, u64
                     let name = format!("member{:05}", n.below(size));
                     if spec.clusters.iter().all(|t| t.name != name) {
                         let replicas = i32::try_from(n.below(20)).unwrap();
-                        spec.clusters.push(TargetCluster { name, replicas });
+                        spec.clusters.push(TargetCluster {
+                            name,
+                            replicas,
+                            ..Default::default()
+                        });
                     }
                 }
             }

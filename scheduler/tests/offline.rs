@@ -222,3 +222,14 @@ fn cases_carry_their_own_fleets() {
         assert!(e.starts_with(why), "{e}");
     }
 }
+
+#[test]
+fn a_hundred_thousand_clusters_are_a_file_like_any_other() {
+    let fleet: Vec<Value> = (0..100_000).map(|i| cluster(&format!("c{i:06}"), 4)).collect();
+    let mut wide = spec(aggregated());
+    wide["replicas"] = 1000.into();
+    let out = lines(&on(&fleet, &wide.to_string(), &Options::default()).unwrap());
+    let result = out[0]["result"].as_array().unwrap();
+    let sum: i64 = result.iter().map(|t| t["replicas"].as_i64().unwrap()).sum();
+    assert_eq!((sum, result.len()), (1000, 250));
+}

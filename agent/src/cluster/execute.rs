@@ -16,7 +16,7 @@ use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 use tokio::time::sleep_until;
 
-use super::feedback;
+use super::customize::Rules;
 use super::member::{Context, is_not_found};
 use super::queue::Queue;
 use super::register::MANAGER;
@@ -307,7 +307,7 @@ async fn carry_out(
             Ok(live) => {
                 outcome.applied.push((k.clone(), manifest.clone()));
                 let newest = newest(seen.get(&k), live.as_ref());
-                statuses.push(manifest_status(ordinal, &k, newest));
+                statuses.push(manifest_status(ordinal, &k, newest, &ctx.rules));
             }
             Err(e) => errors.push(e),
         }
@@ -355,7 +355,7 @@ fn newest<'a>(seen: Option<&'a Value>, live: Option<&'a Value>) -> Option<&'a Va
     }
 }
 
-fn manifest_status(ordinal: usize, key: &ObjectKey, live: Option<&Value>) -> ManifestStatus {
+fn manifest_status(ordinal: usize, key: &ObjectKey, live: Option<&Value>, rules: &Rules) -> ManifestStatus {
     let (gvk, namespace, name) = key;
     ManifestStatus {
         identifier: ResourceIdentifier {
@@ -368,8 +368,8 @@ fn manifest_status(ordinal: usize, key: &ObjectKey, live: Option<&Value>) -> Man
             namespace: namespace.clone(),
             name: name.clone(),
         },
-        status: live.and_then(feedback::status),
-        health: Some(live.map_or("Unknown", feedback::health).to_owned()),
+        status: live.and_then(|o| rules.status(o)),
+        health: Some(live.map_or("Unknown", |o| rules.health(o)).to_owned()),
     }
 }
 
@@ -412,8 +412,12 @@ async fn apply(
         }
     }
     let params = PatchParams::apply(MANAGER).force();
+    let manifest = match seen {
+        Some(live) => ctx.rules.retain(manifest, live),
+        None => manifest.clone(),
+    };
     let applied = api
-        .patch(&name, &params, &Patch::Apply(manifest))
+        .patch(&name, &params, &Patch::Apply(&manifest))
         .await
         .map_err(|e| e.to_string())?;
     serde_json::to_value(applied).map_err(|e| e.to_string())

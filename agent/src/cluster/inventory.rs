@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use cfn_api::cfn::Accelerator;
-use cfn_api::karmada::cluster::{NodeSummary, ResourceSummary};
+use cfn_api::karmada::cluster::{FreeNodes, NodeSummary, ResourceSummary, UnschedulableReplicas};
 use cfn_api::quantity::Amount;
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::{Node, Pod, Taint};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
 /// Annotation on nodes: how long one request takes there when it is idle, e.g. `4ms`.
@@ -42,8 +42,7 @@ pub fn resources<'a>(nodes: impl Iterator<Item = &'a Node>, pods: impl Iterator<
         }
     }
     for p in pods {
-        let phase = p.status.as_ref().and_then(|s| s.phase.as_deref()).unwrap_or("Pending");
-        if phase == "Succeeded" || phase == "Failed" {
+        if !lives(p) {
             continue;
         }
         let on_node = p
@@ -62,6 +61,136 @@ pub fn resources<'a>(nodes: impl Iterator<Item = &'a Node>, pods: impl Iterator<
         allocated: print(&allocated),
         allocatable_modelings: Vec::new(),
     }
+}
+
+/// Groups of nodes that are told apart at most.
+const GROUPS: usize = 64;
+/// Where there would be more, what is free is rounded down to this part of what the node has.
+const GRAIN: i64 = 16;
+
+/// What is free on the nodes that take pods, one by one; nodes that are alike are one group.
+pub fn free_nodes<'a>(nodes: impl Iterator<Item = &'a Node>, pods: impl Iterator<Item = &'a Pod>) -> Vec<FreeNodes> {
+    let mut used: BTreeMap<&str, Amounts> = BTreeMap::new();
+    for p in pods.filter(|p| lives(p)) {
+        let Some(node) = p.spec.as_ref().and_then(|s| s.node_name.as_deref()) else {
+            continue;
+        };
+        let sum = used.entry(node).or_default();
+        for (k, v) in requests(p) {
+            sum.entry(k).or_default().add(v);
+        }
+        sum.entry("pods".to_owned()).or_default().add(Amount::whole(1));
+    }
+    let mut each: Vec<(FreeNodes, Amounts)> = Vec::new();
+    for n in nodes.filter(|n| is_ready(n) && !unschedulable(n)) {
+        let name = n.metadata.name.as_deref().unwrap_or_default();
+        let mut whole = Amounts::new();
+        if let Some(a) = n.status.as_ref().and_then(|s| s.allocatable.as_ref()) {
+            add(&mut whole, a);
+        }
+        let taken = used.get(name);
+        let mut free = Amounts::new();
+        for (k, have) in &whole {
+            let mut left = *have;
+            if let Some(t) = taken.and_then(|t| t.get(k)) {
+                left = left.minus(*t);
+            }
+            free.insert(k.clone(), left);
+        }
+        let labels = n.metadata.labels.iter().flatten().filter(|(_, v)| *v != name);
+        let taints = n.spec.iter().filter_map(|s| s.taints.as_ref()).flatten();
+        let group = FreeNodes {
+            count: 1,
+            free: print(&free),
+            labels: labels.map(|(k, v)| (k.clone(), v.clone())).collect(),
+            taints: taints
+                .filter(|t| t.effect == "NoSchedule" || t.effect == "NoExecute")
+                .map(|t| Taint {
+                    time_added: None,
+                    ..t.clone()
+                })
+                .collect(),
+        };
+        each.push((group, whole));
+    }
+    let mut groups = merge(each.iter().map(|(g, _)| g.clone()));
+    if groups.len() > GROUPS {
+        groups = merge(each.iter().map(|(g, whole)| {
+            let mut g = g.clone();
+            for (k, q) in &mut g.free {
+                let (have, left) = (whole.get(k), q.0.parse::<Amount>());
+                if let (Some(have), Ok(left)) = (have, left) {
+                    *q = Quantity(left.rounded_down(*have, GRAIN).to_string());
+                }
+            }
+            g
+        }));
+        // Rather too little room than too much: the smallest groups are left out.
+        groups.sort_by_key(|g| std::cmp::Reverse(g.count));
+        groups.truncate(GROUPS);
+    }
+    groups
+}
+
+fn merge(nodes: impl Iterator<Item = FreeNodes>) -> Vec<FreeNodes> {
+    let mut groups: BTreeMap<String, FreeNodes> = BTreeMap::new();
+    for n in nodes {
+        let key = serde_json::to_string(&n).unwrap_or_default();
+        groups.entry(key).and_modify(|g| g.count += 1).or_insert(n);
+    }
+    groups.into_values().collect()
+}
+
+/// Whether a pod takes room.
+fn lives(p: &Pod) -> bool {
+    let phase = p.status.as_ref().and_then(|s| s.phase.as_deref()).unwrap_or("Pending");
+    phase != "Succeeded" && phase != "Failed"
+}
+
+/// Workloads with pods that the member's scheduler found no node for.
+pub fn unschedulable_replicas<'a>(pods: impl Iterator<Item = &'a Pod>) -> Vec<UnschedulableReplicas> {
+    let mut all: BTreeMap<(String, String, String), UnschedulableReplicas> = BTreeMap::new();
+    for p in pods.filter(|p| lives(p) && p.metadata.deletion_timestamp.is_none()) {
+        let conditions = p.status.iter().filter_map(|s| s.conditions.as_ref()).flatten();
+        let waits = conditions
+            .filter(|c| {
+                c.type_ == "PodScheduled" && c.status == "False" && c.reason.as_deref() == Some("Unschedulable")
+            })
+            .find_map(|c| c.last_transition_time.clone());
+        let (Some(since), Some((kind, name))) = (waits, workload(p)) else {
+            continue;
+        };
+        let namespace = p.metadata.namespace.clone().unwrap_or_default();
+        let key = (kind.clone(), namespace.clone(), name.clone());
+        let entry = all.entry(key).or_insert_with(|| UnschedulableReplicas {
+            kind,
+            namespace,
+            name,
+            replicas: 0,
+            since: Some(since.clone()),
+        });
+        entry.replicas += 1;
+        if entry.since.as_ref().is_none_or(|s| s.0 < since.0) {
+            entry.since = Some(since);
+        }
+    }
+    all.into_values().collect()
+}
+
+/// Kind and name of what a pod is a replica of. A ReplicaSet with a pod-template-hash is a Deployment's.
+fn workload(pod: &Pod) -> Option<(String, String)> {
+    let owner = pod
+        .metadata
+        .owner_references
+        .iter()
+        .flatten()
+        .find(|o| o.controller == Some(true))?;
+    let hash = pod.metadata.labels.as_ref().and_then(|l| l.get("pod-template-hash"));
+    let deployment = hash.and_then(|h| owner.name.strip_suffix(h.as_str())?.strip_suffix('-'));
+    Some(match deployment.filter(|_| owner.kind == "ReplicaSet") {
+        Some(d) => ("Deployment".to_owned(), d.to_owned()),
+        None => (owner.kind.clone(), owner.name.clone()),
+    })
 }
 
 fn unschedulable(node: &Node) -> bool {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::ClusterAgentOptions;
+use super::customize::Rules;
 use super::metric::Compute;
 
 /// The two API servers and the options.
@@ -21,6 +22,8 @@ pub struct Context {
     pub options: Arc<ClusterAgentOptions>,
     /// What the last report saw of the member's compute; `None` before the first.
     pub inventory: Arc<watch::Sender<Option<Compute>>>,
+    /// How kinds are read that nobody built in.
+    pub rules: Rules,
 }
 
 impl Context {
@@ -33,6 +36,7 @@ impl Context {
             member,
             options: Arc::new(options),
             inventory: Arc::new(watch::Sender::new(None)),
+            rules: Rules::default(),
         }
     }
 }

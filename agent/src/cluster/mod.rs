@@ -1,6 +1,7 @@
 //! The cluster agent: one per member, beside its API server, reaching out to the hub (Karmada's Pull mode).
 
 pub mod autonomy;
+pub mod customize;
 pub mod execute;
 pub mod feedback;
 pub mod identity;
@@ -78,6 +79,9 @@ pub struct AgentTimers {
     pub probe_timeout: Duration,
     /// The metric is written so often (CATS: window of 10 s).
     pub metric_window: Duration,
+    /// Whether what is free on each node is reported, for accurate estimates (`--enable-scheduler-estimator` of
+    /// Karmada's scheduler, whose estimators are the agents here; off by default, as there).
+    pub scheduler_estimator: bool,
 }
 
 impl Default for AgentTimers {
@@ -89,6 +93,7 @@ impl Default for AgentTimers {
             probe_interval: Duration::from_secs(1),
             probe_timeout: Duration::from_secs(3),
             metric_window: Duration::from_secs(10),
+            scheduler_estimator: false,
         }
     }
 }
@@ -173,6 +178,7 @@ pub async fn run(options: ClusterAgentOptions, cancel: CancellationToken) -> Res
         () = report::run(&ctx) => {}
         () = metric::run(&ctx) => {}
         () = execute::run(&ctx) => {}
+        () = customize::run(&ctx) => {}
         () = autonomy => {}
     }
     Ok(())

@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::member::{Context, is_not_found, until_ok};
 use super::register::MANAGER;
-use super::{AgentTimers, ClusterAgentOptions, execute, lease, report};
+use super::{AgentTimers, ClusterAgentOptions, customize, execute, lease, report};
 
 /// Key of the member's CA in the secret.
 const CA: &str = "caBundle";
@@ -175,6 +175,7 @@ async fn member(options: Arc<PushOptions>, cluster: Cluster, stop: CancellationT
             () = lease::renew(&ctx) => {}
             () = report::run(&ctx) => {}
             () = execute::run(&ctx) => {}
+            () = customize::run(&ctx) => {}
         }
     };
     tokio::select! {

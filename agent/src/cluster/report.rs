@@ -187,11 +187,20 @@ fn fill(
         status.node_summary = Some(inventory::nodes(nodes.iter()));
         let summary = inventory::resources(nodes.iter(), pods.iter());
         status.resource_summary = Some(summary.clone());
-        ctx.inventory.send_replace(Some(super::metric::Compute {
+        status.unschedulable = inventory::unschedulable_replicas(pods.iter());
+        if ctx.options.timers.scheduler_estimator {
+            status.free_nodes = inventory::free_nodes(nodes.iter(), pods.iter());
+        }
+        let compute = Some(super::metric::Compute {
             service_time: inventory::service_time(nodes.iter()),
             utilization: inventory::utilization(&summary),
             accelerators: inventory::accelerators(nodes.iter()),
-        }));
+        });
+        ctx.inventory.send_if_modified(|old| {
+            let news = *old != compute;
+            *old = compute;
+            news
+        });
     }
 }
 

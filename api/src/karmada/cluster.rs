@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::Taint;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -126,6 +126,45 @@ pub struct ClusterStatus {
     /// How much room.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resource_summary: Option<ResourceSummary>,
+    /// What is free on its nodes, those that are alike together: CFN's addition, from agents that give accurate estimates.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub free_nodes: Vec<FreeNodes>,
+    /// Workloads with replicas that no node takes: CFN's addition.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unschedulable: Vec<UnschedulableReplicas>,
+}
+
+/// Nodes with the same room.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct FreeNodes {
+    /// How many.
+    pub count: i32,
+    /// What is free on each.
+    pub free: BTreeMap<String, Quantity>,
+    /// Their labels, without those that name one node.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// Their taints with the effects NoSchedule and NoExecute.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub taints: Vec<Taint>,
+}
+
+/// Replicas of one workload that wait in vain.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct UnschedulableReplicas {
+    /// Kind of the workload.
+    pub kind: String,
+    /// Namespace.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+    /// How many.
+    pub replicas: i32,
+    /// Since when all of them have waited.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<Time>,
 }
 
 /// An API group version with its resources.

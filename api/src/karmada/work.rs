@@ -200,6 +200,20 @@ pub struct TargetCluster {
     /// Replicas.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub replicas: i32,
+    /// Replicas of each component, where a workload of several templates goes there whole.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub components: Vec<ComponentReplicas>,
+}
+
+/// Replicas of one component.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct ComponentReplicas {
+    /// Its name.
+    pub name: String,
+    /// How many.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub replicas: i32,
 }
 
 /// A cluster that is being left.

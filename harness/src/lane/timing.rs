@@ -22,6 +22,7 @@ pub fn scheduler(t: &Timers) -> SchedulerTimers {
         cluster_leave_timeout: t.of("clusterLeaveTimeout"),
         failover: t.gates.failover,
         policy_preemption: t.gates.policy_preemption,
+        descheduler: t.gates.descheduler.map(|d| d.0),
         ..SchedulerTimers::default()
     }
 }
@@ -37,5 +38,6 @@ pub fn agent(t: &Timers) -> AgentTimers {
         probe_interval: t.of("probePeriod"),
         probe_timeout: (t.of("probePeriod") * 3).max(Duration::from_millis(500)),
         metric_window: t.of("metricsWindow"),
+        scheduler_estimator: t.gates.scheduler_estimator,
     }
 }

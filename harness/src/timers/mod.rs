@@ -130,13 +130,20 @@ pub struct Timers {
 }
 
 /// Karmada's feature gates that a profile may set; what it does not set is as the profile `karmada-1.4` has it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Gates {
     /// Members that fail get NoExecute taints, and those are obeyed.
     pub failover: bool,
     /// A policy with `preemption: Always` takes templates from one of lower priority.
     pub policy_preemption: bool,
+    /// Agents report what is free on each node, and the scheduler counts with it beside the general estimate
+    /// (`--enable-scheduler-estimator`).
+    pub scheduler_estimator: bool,
+    /// Replicas that no node of a member takes go elsewhere when they have waited so long (Karmada's descheduler with
+    /// `--unschedulable-threshold`); where it is not set they stay.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub descheduler: Option<Delay>,
 }
 
 impl Default for Gates {
@@ -144,6 +151,8 @@ impl Default for Gates {
         Self {
             failover: true,
             policy_preemption: false,
+            scheduler_estimator: false,
+            descheduler: None,
         }
     }
 }
@@ -275,7 +284,17 @@ impl Timers {
                 self.gates.policy_preemption,
                 usual.policy_preemption,
             ),
+            (
+                "schedulerEstimator",
+                self.gates.scheduler_estimator,
+                usual.scheduler_estimator,
+            ),
         ];
+        let descheduler = self
+            .gates
+            .descheduler
+            .map(|d| ("gate descheduler".to_owned(), show_duration(d.0)));
+        let timers = timers.chain(descheduler);
         let gates = gates
             .into_iter()
             .filter(|(_, on, usual)| on != usual)

@@ -31,7 +31,9 @@ pub(super) async fn prepare(hub: &Hub) -> Result<(), kube::Error> {
         ],
     )
     .await?;
-    cluster_role(hub, AGENT_GROUP, &ask, &[subject("Group", AGENT_GROUP)]).await?;
+    let agents = json!([ask[0], {"apiGroups": ["config.karmada.io"], "resources": ["resourceinterpretercustomizations"],
+        "verbs": ["get", "list", "watch"]}]);
+    cluster_role(hub, AGENT_GROUP, &agents, &[subject("Group", AGENT_GROUP)]).await?;
     let probe = json!([{"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get", "list", "watch"]}]);
     role(hub, CFN_NAMESPACE, AGENT_GROUP, &probe, "Group", AGENT_GROUP).await
 }

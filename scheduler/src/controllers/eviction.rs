@@ -321,6 +321,7 @@ async fn reconcile(hub: &Arc<Hub>, key: &Key) -> Result<(), kube::Error> {
             left.push(TargetCluster {
                 name: t.from_cluster.clone(),
                 replicas: t.replicas.unwrap_or(0),
+                ..Default::default()
             });
         }
     }

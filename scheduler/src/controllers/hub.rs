@@ -32,6 +32,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use super::customize::Rules;
+use super::ocm::Ocm;
 use super::queue::Queue;
 use super::{Options, diff};
 use crate::engine::Fleet;
@@ -185,6 +186,7 @@ pub(super) struct State {
     pub taint_policies: BTreeMap<String, Arc<ClusterTaintPolicy>>,
     pub quotas: BTreeMap<Key, Arc<FederatedResourceQuota>>,
     pub rules: Rules,
+    pub ocm: Ocm,
     /// PriorityClasses of the hub.
     pub priorities: BTreeMap<String, i32>,
     /// Decisions whose words are not in the bindings' statuses yet.
@@ -352,6 +354,8 @@ pub(super) struct Hub {
     pub namespace: Queue<String>,
     pub quota: Queue<Key>,
     pub release: Queue<String>,
+    pub deschedule: Queue<String>,
+    pub placement: Queue<Key>,
     spawner: mpsc::UnboundedSender<Task>,
     /// Who writes a binding's clusters, one at a time: scheduler and eviction.
     writers: [tokio::sync::Mutex<()>; WORKERS],
@@ -377,6 +381,8 @@ impl Hub {
             namespace: Queue::new(),
             quota: Queue::new(),
             release: Queue::new(),
+            deschedule: Queue::new(),
+            placement: Queue::new(),
             spawner,
             writers: std::array::from_fn(|_| tokio::sync::Mutex::new(())),
             waiting: watch::Sender::new(0),

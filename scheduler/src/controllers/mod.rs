@@ -9,6 +9,7 @@ mod bootstrap;
 mod cluster;
 mod customize;
 mod dependencies;
+mod deschedule;
 mod detector;
 mod diff;
 mod eviction;
@@ -18,6 +19,7 @@ mod interpret;
 mod manifest;
 mod name;
 mod namespaces;
+mod ocm;
 mod overrides;
 mod pending;
 mod queue;
@@ -75,6 +77,9 @@ pub struct Timers {
     pub policy_preemption: bool,
     /// The `Failover` feature gate: NoExecute taints are set and obeyed (on by default in Karmada 1.4, off later).
     pub failover: bool,
+    /// Replicas that no node of a member takes go elsewhere when they have waited so long (Karmada's descheduler and its
+    /// `--unschedulable-threshold`, there 5 m); `None`: they stay.
+    pub descheduler: Option<Duration>,
 }
 
 impl Default for Timers {
@@ -93,6 +98,7 @@ impl Default for Timers {
             failback_budget: 10,
             policy_preemption: false,
             failover: true,
+            descheduler: None,
         }
     }
 }
@@ -160,6 +166,8 @@ pub async fn run(options: Options, cancel: CancellationToken) -> Result<(), Erro
     hub.spawn(quota::run(Arc::clone(&hub)));
     hub.spawn(pending::run(Arc::clone(&hub)));
     hub.spawn(signing::run(Arc::clone(&hub)));
+    hub.spawn(deschedule::run(Arc::clone(&hub)));
+    hub.spawn(ocm::run(Arc::clone(&hub)));
     loop {
         tokio::select! {
             biased;

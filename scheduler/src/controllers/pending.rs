@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cfn_api::karmada::work::TargetCluster;
-use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use serde_json::Value;
 use tokio::time::Instant;
 
@@ -39,8 +38,21 @@ pub(super) async fn run(hub: Arc<Hub>) {
     .await;
 }
 
-/// What replicas of a binding need.
+/// What replicas of a binding need; of a workload of several templates: so many whole sets.
 fn amounts(b: &Binding, replicas: i64) -> BTreeMap<String, Amount> {
+    if !b.spec.components.is_empty() {
+        let mut all: BTreeMap<String, Amount> = BTreeMap::new();
+        for c in &b.spec.components {
+            let n = replicas.saturating_mul(i64::from(c.replicas));
+            let requests = c.replica_requirements.iter().flat_map(|r| &r.resource_request);
+            let needs = requests.filter_map(|(k, q)| Some((k.clone(), Amount::parse(q)?.times(n))));
+            for (k, a) in needs.chain([("pods".to_owned(), Amount::whole(n))]) {
+                let sum = all.entry(k).or_default();
+                *sum = *sum + a;
+            }
+        }
+        return all;
+    }
     let requests = b.spec.replica_requirements.iter().flat_map(|r| &r.resource_request);
     let mut all: BTreeMap<String, Amount> = requests
         .filter_map(|(k, q)| Some((k.clone(), Amount::parse(q)?.times(replicas))))
@@ -49,15 +61,28 @@ fn amounts(b: &Binding, replicas: i64) -> BTreeMap<String, Amount> {
     all
 }
 
+/// Replicas, or whole sets of components, that a cluster is to get.
+fn wanted(b: &Binding, t: &TargetCluster) -> i64 {
+    if b.spec.components.is_empty() {
+        i64::from(t.replicas)
+    } else {
+        1
+    }
+}
+
 impl State {
-    /// Replicas of a binding that `cluster` says it has.
+    /// Replicas of a binding that `cluster` says it has; of several templates: a set when the workload is healthy.
     fn shown(&self, b: &Binding, cluster: &str) -> i64 {
         let keys = self.works_of.get(b.permanent_id()).into_iter().flatten();
         let work = keys
             .filter(|k| super::status::execution_cluster(&k.ns) == Some(cluster))
             .find_map(|k| self.works.get(k));
-        let reported = work
-            .and_then(|w| w.status.as_ref()?.manifest_statuses.first()?.status.as_ref())
+        let told = work.and_then(|w| w.status.as_ref()?.manifest_statuses.first());
+        if !b.spec.components.is_empty() {
+            return i64::from(told.is_some_and(|m| m.health.as_deref() == Some("Healthy")));
+        }
+        let reported = told
+            .and_then(|m| m.status.as_ref())
             .and_then(|s| s.get("replicas").or_else(|| s.get("active")))
             .and_then(Value::as_i64);
         reported.unwrap_or(0)
@@ -89,8 +114,8 @@ impl State {
         for cluster in left {
             self.release_one(&cluster, &key);
         }
-        for t in targets.iter().filter(|t| t.replicas > 0) {
-            let missing = i64::from(t.replicas) - self.shown(b, &t.name);
+        for t in targets.iter().filter(|t| wanted(b, t) > 0) {
+            let missing = wanted(b, t) - self.shown(b, &t.name);
             let old = self.pending.get(&t.name).and_then(|m| m.get(&key)).cloned();
             if missing <= 0 {
                 // They are there: the cluster's next report has them, and until then they count here.
@@ -106,10 +131,7 @@ impl State {
             if old.as_ref().is_some_and(|p| p.amounts == amounts) {
                 continue;
             }
-            let request = b.spec.replica_requirements.as_ref().map(|r| r.resource_request.clone());
-            let n = i32::try_from(missing).unwrap_or(i32::MAX);
-            self.fleet
-                .assume(&t.name, &key.to_string(), n, &request.unwrap_or_default());
+            self.fleet.promise(&t.name, &key.to_string(), amounts.clone());
             let p = Pending {
                 amounts,
                 shown: false,
@@ -145,34 +167,12 @@ impl State {
     pub(super) fn reported(&mut self, cluster: &str) {
         self.release(cluster, |p| p.shown);
     }
-
-    /// What is free in a cluster by its summary, less what is on its way there.
-    pub(super) fn free(&self, cluster: &str) -> BTreeMap<String, Amount> {
-        let status = self.clusters.get(cluster).and_then(|c| c.status.as_ref());
-        let Some(summary) = status.and_then(|s| s.resource_summary.as_ref()) else {
-            return BTreeMap::new();
-        };
-        let amount = |q: Option<&Quantity>| q.and_then(Amount::parse).unwrap_or_default();
-        let mut free: BTreeMap<String, Amount> = BTreeMap::new();
-        for (k, q) in &summary.allocatable {
-            let taken = amount(summary.allocated.get(k)) + amount(summary.allocating.get(k));
-            free.insert(k.clone(), amount(Some(q)) - taken);
-        }
-        for p in self.pending.get(cluster).into_iter().flat_map(BTreeMap::values) {
-            for (k, a) in &p.amounts {
-                if let Some(left) = free.get_mut(k) {
-                    *left = *left - *a;
-                }
-            }
-        }
-        free
-    }
 }
 
 impl Hub {
     /// Looks at the pending room of a binding's clusters again, when it must have been reported.
     pub(super) fn release_later(&self, clusters: &[TargetCluster]) {
-        for t in clusters.iter().filter(|t| t.replicas > 0) {
+        for t in clusters.iter().filter(|t| t.replicas > 0 || !t.components.is_empty()) {
             self.release.add_after(t.name.clone(), REPORTED);
         }
     }

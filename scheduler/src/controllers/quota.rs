@@ -223,6 +223,7 @@ mod tests {
         let t = |name: &str, replicas| TargetCluster {
             name: name.into(),
             replicas,
+            ..Default::default()
         };
         let u = usage(&spec, &[t("a", 3), t("b", 1)]);
         assert_eq!(format(u["cpu"], false).0, "1");

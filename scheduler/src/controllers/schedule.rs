@@ -1,6 +1,6 @@
 //! The scheduler's loop: a binding that needs a decision gets one from the engine.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +13,6 @@ use tokio::time::Instant;
 
 use super::hub::{Binding, Hub, Key, Outcome, State, gone, until, work};
 use super::quota;
-use crate::engine::quantity::Amount;
 use crate::engine::{Config, Decision, Explain, Fleet, Request, ScheduleError, milliseconds, schedule};
 
 /// How many clusters a binding's status explains at most: those chosen first, then the others by name.
@@ -133,7 +132,6 @@ pub(super) fn verdict(hub: &Hub, state: &State, b: &Binding) -> Option<Verdict> 
         .retain(|t| state.fleet.get(&t.name).is_some_and(|m| !m.deleting()));
     if let Some(p) = spec.placement.as_mut() {
         keep_company(state, b, p);
-        whole_sets(state, b, p);
     }
     let mut status = state.status_of(b);
     let returning = returns(state, b, &b.spec);
@@ -143,9 +141,11 @@ pub(super) fn verdict(hub: &Hub, state: &State, b: &Binding) -> Option<Verdict> 
         spec.clusters.clear();
     }
     let name = b.key().to_string();
+    let within = super::ocm::within(state, b);
     let request = Request {
         status: Some(&status),
         policy,
+        within: within.as_deref(),
         ..Request::of(&name, &spec)
     };
     let config = Config {
@@ -176,35 +176,6 @@ pub(super) fn verdict(hub: &Hub, state: &State, b: &Binding) -> Option<Verdict> 
         wait,
         returning,
     })
-}
-
-/// A workload of several templates goes whole: only where all of them have room together.
-fn whole_sets(state: &State, b: &Binding, placement: &mut Placement) {
-    if b.spec.components.is_empty() {
-        return;
-    }
-    let mut need: BTreeMap<String, Amount> = BTreeMap::new();
-    for c in &b.spec.components {
-        let requests = c.replica_requirements.iter().flat_map(|r| &r.resource_request);
-        for (k, q) in requests {
-            let have = need.entry(k.clone()).or_default();
-            *have = *have + Amount::parse(q).unwrap_or_default().times(i64::from(c.replicas));
-        }
-        let pods = need.entry("pods".to_owned()).or_default();
-        *pods = *pods + Amount::whole(i64::from(c.replicas));
-    }
-    let here = |n: &str| b.spec.clusters.iter().any(|t| t.name == n);
-    let fits = |n: &str| {
-        let free = state.free(n);
-        need.iter().all(|(k, a)| free.get(k).is_some_and(|left| left >= a))
-    };
-    let full: Vec<String> = state
-        .clusters
-        .keys()
-        .filter(|n| !here(n) && !fits(n))
-        .cloned()
-        .collect();
-    narrow(placement, |a| a.exclude_clusters.extend(full.iter().cloned()));
 }
 
 /// Changes the affinity in force, or each of the ordered ones.
@@ -400,7 +371,9 @@ async fn reconcile(hub: &Arc<Hub>, key: &Key) -> Result<(), kube::Error> {
             .clusters
             .iter()
             .any(|t| state.fleet.get(&t.name).is_none_or(|m| m.deleting()));
-        let ranked = state.computing_policy(&b).is_some() || returns(&state, &b, &b.spec);
+        let ranked = state.computing_policy(&b).is_some()
+            || returns(&state, &b, &b.spec)
+            || super::ocm::within(&state, &b).is_some();
         let applied = serde_json::to_string(placement).unwrap_or_default();
         if !needs(&state, &b, placement, &applied, lost, ranked) {
             let stands = Outcome {

@@ -179,6 +179,18 @@ fn base_with<K>(
     hub.spawn(follow(Arc::clone(hub), api, true, saw, lost));
 }
 
+/// A watch that nobody waits for: the hub may not serve the kind.
+pub(super) fn optional<K>(
+    hub: &Arc<Hub>,
+    api: Api<K>,
+    saw: impl Fn(&Hub, K) + Send + 'static,
+    lost: impl Fn(&Hub, &Key) + Send + 'static,
+) where
+    K: kube::Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
+{
+    hub.spawn(follow(Arc::clone(hub), api, false, saw, lost));
+}
+
 /// Watches the templates of a kind from now on. Asks the server for its plural and scope once.
 pub(super) async fn templates(hub: &Arc<Hub>, gvk: &Gvk) -> Result<(), kube::Error> {
     if hub.state().templates.contains_key(gvk) {
@@ -240,7 +252,7 @@ fn version(meta: &ObjectMeta) -> u64 {
 }
 
 /// Whether what is cached is newer: an answer to a write arrives before the watch's older events.
-fn stale(cached: Option<&ObjectMeta>, seen: &ObjectMeta) -> bool {
+pub(super) fn stale(cached: Option<&ObjectMeta>, seen: &ObjectMeta) -> bool {
     cached.is_some_and(|c| c.uid == seen.uid && version(c) > version(seen))
 }
 
@@ -368,7 +380,14 @@ impl Hub {
                 }
             }
         }
+        let waits = new.status.as_ref().is_some_and(|s| !s.unschedulable.is_empty());
+        if identity || capacity || tainted {
+            super::ocm::reconsider(self, &state);
+        }
         drop(state);
+        if waits && self.options.timers.descheduler.is_some() {
+            self.deschedule.add(name.clone());
+        }
         if identity || health || tainted {
             self.cluster.add(name.clone());
         }

@@ -177,6 +177,7 @@ fn spread_over(
         .map(|(i, n)| TargetCluster {
             name: candidates[i].name().to_owned(),
             replicas: i32::try_from(n).unwrap_or(i32::MAX),
+            ..Default::default()
         })
         .collect()
 }
@@ -280,6 +281,7 @@ impl Dynamic<'_> {
                 .map(|(i, n)| TargetCluster {
                     name: self.candidates[*i].name().to_owned(),
                     replicas: i32::try_from(*n).unwrap_or(i32::MAX),
+                    ..Default::default()
                 })
                 .collect()),
             // Scaling down is a first decision whose room is the last result.

@@ -11,7 +11,7 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use super::fleet::{Column, Fleet, Member};
 use super::quantity::Amount;
 
-const CPU: &str = "cpu";
+pub(super) const CPU: &str = "cpu";
 pub(super) const PODS: &str = "pods";
 
 /// Requests of one replica, read once per decision.
@@ -30,7 +30,7 @@ impl Requests {
     }
 
     /// What one replica takes of each column of the index, its pod too.
-    pub(super) fn columns(&self) -> impl Iterator<Item = (&str, i64)> {
+    pub(super) fn columns(&self) -> impl Iterator<Item = (&str, i64)> + Clone {
         let amounts = self.amounts.iter().filter(|(k, _)| *k != PODS);
         let columns = amounts.map(|(k, a)| (k.as_str(), if k == CPU { a.milli() } else { a.value() }));
         columns.chain([(PODS, 1)])
@@ -176,6 +176,18 @@ impl Models {
             minimums,
             counts: counts.take(models.len()).collect(),
         })
+    }
+
+    /// What a node of each grade has at least, and how many there are.
+    pub(super) fn nodes(&self) -> Vec<(BTreeMap<String, i64>, i64)> {
+        let room = |i: usize| {
+            let at = |(k, m): (&String, &Vec<Amount>)| {
+                let m = m.get(i)?;
+                Some((k.clone(), if k == CPU { m.milli() } else { m.value() }))
+            };
+            self.minimums.iter().filter_map(at).collect()
+        };
+        self.counts.iter().enumerate().map(|(i, n)| (room(i), *n)).collect()
     }
 
     /// Replicas that fit; `None` when the model does not know a requested resource.

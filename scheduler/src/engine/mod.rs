@@ -4,9 +4,11 @@
 //! checked against recorded ones); a [`ComputingPolicySpec`] adds accelerators, a latency budget and the joint
 //! objective.
 
+mod accurate;
 pub mod affinity;
 pub mod bound;
 pub mod cel;
+mod components;
 mod divide;
 mod estimate;
 mod filter;
@@ -26,6 +28,7 @@ use cfn_api::cfn::ComputingPolicySpec;
 use cfn_api::karmada::policy::{Placement, ReplicaDivisionPreference, ReplicaSchedulingType};
 use cfn_api::karmada::work::{ClusterExplanation, ResourceBindingSpec, ResourceBindingStatus, TargetCluster};
 
+pub use components::applicable as whole_sets;
 pub use divide::{descending, fnv1a, webster};
 pub use filter::{Refusal, tolerates};
 pub use fleet::{Fleet, Member, Resident, SITE_LABEL};
@@ -215,6 +218,7 @@ fn candidates<'f>(
     used.sort_by_key(|(slot, _)| *slot);
     used.dedup_by_key(|(slot, _)| *slot);
     let estimator = Estimator::new(fleet, requests);
+    let set = components::Set::of(&spec.components);
     let tiers = filter::tiers(fleet, placement, group);
     let order = &fleet.index().order;
     let mut list = Vec::with_capacity(bits.count());
@@ -227,15 +231,28 @@ fn candidates<'f>(
         };
         // ClusterLocality: 100 where the resource already is; ClusterAffinity scores nothing.
         let score = if has.is_some() { 100 } else { 0 };
-        let mut allocatable = if spec.replicas <= 0 {
+        let mut allocatable = if let Some(set) = &set {
+            set.room(fleet, slot)
+        } else if spec.replicas <= 0 {
             i64::from(i32::MAX)
         } else {
-            estimator.available(slot)
+            let general = estimator.available(slot);
+            let nodes = member.cluster.status.as_ref().map_or(&[][..], |s| &s.free_nodes);
+            if nodes.is_empty() || general <= 0 {
+                general
+            } else {
+                let claim = spec.replica_requirements.as_ref().and_then(|r| r.node_claim.as_ref());
+                let promised = fleet.promised(member.name());
+                let taken = accurate::taken(promised, requests.columns());
+                general.min((accurate::replicas(nodes, requests.columns(), claim) - taken).max(0))
+            }
         };
         if let Some(n) = request.estimates.and_then(|e| e.get(member.name())) {
             allocatable = allocatable.min((*n).max(0));
         }
-        let available = allocatable.saturating_add(has.unwrap_or(0).max(0));
+        // A set that is there already has its room there.
+        let here = if set.is_some() { 1 } else { 0 };
+        let available = allocatable.saturating_add(has.map_or(0, |n| n.max(here)));
         let candidate = Candidate {
             member,
             rank: 0,
@@ -321,19 +338,25 @@ fn place<'f>(
             return nearest::fill(fleet, request, policy, &candidates, requests);
         }
     }
+    if !spec.components.is_empty() {
+        candidates.retain(|c| c.available > 0);
+        if candidates.is_empty() {
+            return Err(ScheduleError::Unschedulable(
+                "no cluster has room for all components of the workload together".into(),
+            ));
+        }
+    }
     let duplicated = spread::kind(strategy) == ReplicaSchedulingType::Duplicated;
     let mut chosen = spread::select(placement, candidates, spec.replicas, fleet.index())?;
     if duplicated || spec.replicas <= 0 || config.defect.is_some() {
         spread::sort(&mut chosen);
     }
     if spec.replicas <= 0 {
-        return Ok(chosen
-            .iter()
-            .map(|c| TargetCluster {
-                name: c.name().to_owned(),
-                replicas: 0,
-            })
-            .collect());
+        let none = chosen.iter().map(|c| TargetCluster {
+            name: c.name().to_owned(),
+            ..Default::default()
+        });
+        return Ok(components::complete(spec, none.collect()));
     }
     let descending = descending(spec.resource.uid.as_deref());
     if duplicated {
@@ -342,6 +365,7 @@ fn place<'f>(
             .map(|c| TargetCluster {
                 name: c.name().to_owned(),
                 replicas: spec.replicas,
+                ..Default::default()
             })
             .collect());
     }
@@ -363,6 +387,7 @@ fn place<'f>(
                 .map(|c| TargetCluster {
                     name: c.name().to_owned(),
                     replicas: spec.replicas,
+                    ..Default::default()
                 })
                 .into_iter()
                 .collect());

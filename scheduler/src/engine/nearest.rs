@@ -183,6 +183,7 @@ pub(super) fn fill(
             targets.push(TargetCluster {
                 name: c.name().to_owned(),
                 replicas: i32::try_from(take).unwrap_or(i32::MAX),
+                ..Default::default()
             });
             left -= take;
         }

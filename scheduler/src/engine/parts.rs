@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use cfn_api::karmada::cluster::Cluster;
 use cfn_api::karmada::policy::{Placement, SpreadConstraint};
-use cfn_api::karmada::work::{ReplicaRequirements, ResourceBindingSpec, TargetCluster};
+use cfn_api::karmada::work::{Component, ReplicaRequirements, ResourceBindingSpec, TargetCluster};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
+use super::components::Set;
 use super::estimate::{Estimator, Models, Requests};
 use super::spread::{self, Candidate, Group, best_groups};
 use super::{Config, Fleet, Member, Request, ScheduleError, filter};
@@ -199,4 +200,24 @@ pub fn room(
 #[must_use]
 pub fn room_by_models(cluster: &Cluster, requirements: Option<&ReplicaRequirements>) -> Option<i64> {
     Models::of(cluster)?.replicas(&Requests::new(requirements))
+}
+
+/// Whole sets of components that a cluster has room for, less what is assumed (replicas and requests of each).
+#[must_use]
+pub fn sets(mut cluster: Cluster, components: &[Component], assumed: &[(i32, BTreeMap<String, Quantity>)]) -> i64 {
+    let known = cluster.metadata.name.get_or_insert_with(|| "c".to_owned()).clone();
+    let mut fleet = Fleet::new([cluster]);
+    for (i, (replicas, request)) in assumed.iter().enumerate() {
+        fleet.assume(&known, &i.to_string(), *replicas, request);
+    }
+    let slot = fleet.slot(&known).unwrap_or(0);
+    // A workload without components is estimated as one that needs nothing.
+    let none = || Estimator::new(&fleet, &Requests::default()).available(slot);
+    Set::of(components).map_or_else(none, |s| s.room(&fleet, slot))
+}
+
+/// Whole sets by the cluster's grades of nodes, at most `most`; `None` where it has none.
+#[must_use]
+pub fn sets_by_models(cluster: &Cluster, components: &[Component], most: i64) -> Option<i64> {
+    Set::of(components)?.by_models(&Models::of(cluster)?, most)
 }

@@ -5,9 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use cfn_api::cfn::{ComputingMetric, ComputingPolicy};
 use cfn_api::karmada::cluster::{ApiEnablement, ApiResourceKind, Cluster, ClusterSpec, ClusterStatus, ResourceSummary};
 use cfn_api::ocm::PLACEMENT_LABEL;
-use cfn_api::ocm::cluster::{
-    AddOnPlacementScore, ClusterClaim, ManagedCluster, ManagedClusterStatus, ManagedClusterTaint,
-};
+use cfn_api::ocm::cluster::{AddOnPlacementScore, ManagedCluster, ManagedClusterTaint};
 use cfn_api::ocm::placement::{Placement, PlacementDecision};
 use cfn_api::ocm::set::{ManagedClusterSet, ManagedClusterSetBinding};
 use k8s_openapi::api::core::v1::Taint;
@@ -18,6 +16,7 @@ use super::check::{self, Written};
 use super::document::{documents, kind, read, read_object, take};
 use super::karmada::Item;
 use super::{Format, OfflineError, Options};
+use crate::engine::ocm::as_managed;
 use crate::engine::{Fleet, Member};
 
 /// Clusters and what is known of them.
@@ -478,49 +477,4 @@ fn taint(t: &ManagedClusterTaint) -> Taint {
         effect: effect.to_owned(),
         time_added: t.time_added.clone(),
     }
-}
-
-fn as_managed(c: &Cluster) -> ManagedCluster {
-    let mut m = ManagedCluster::new(c.metadata.name.as_deref().unwrap_or_default(), Default::default());
-    m.metadata.labels.clone_from(&c.metadata.labels);
-    m.metadata.deletion_timestamp.clone_from(&c.metadata.deletion_timestamp);
-    m.spec.hub_accepts_client = true;
-    m.spec.taints = c
-        .spec
-        .taints
-        .iter()
-        .map(|t| ManagedClusterTaint {
-            key: t.key.clone(),
-            value: t.value.clone().unwrap_or_default(),
-            effect: if t.effect == "PreferNoSchedule" {
-                "PreferNoSelect"
-            } else {
-                "NoSelect"
-            }
-            .to_owned(),
-            time_added: t.time_added.clone(),
-        })
-        .collect();
-    let summary = c.status.as_ref().and_then(|s| s.resource_summary.as_ref());
-    let allocatable = summary.map(|s| s.allocatable.clone()).unwrap_or_default();
-    let claims = [
-        ("region", c.spec.region.as_ref()),
-        ("provider", c.spec.provider.as_ref()),
-        ("zone", c.spec.zones.first().or(c.spec.zone.as_ref())),
-    ];
-    m.status = Some(ManagedClusterStatus {
-        capacity: allocatable.clone(),
-        allocatable,
-        cluster_claims: claims
-            .into_iter()
-            .filter_map(|(name, value)| {
-                Some(ClusterClaim {
-                    name: name.to_owned(),
-                    value: value?.clone(),
-                })
-            })
-            .collect(),
-        ..ManagedClusterStatus::default()
-    });
-    m
 }

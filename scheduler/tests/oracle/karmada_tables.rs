@@ -4,10 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use cfn_api::karmada::cluster::Cluster;
 use cfn_api::karmada::policy::{ClusterAffinity, Placement, SpreadConstraint};
-use cfn_api::karmada::work::{ReplicaRequirements, ResourceBindingSpec, TargetCluster};
+use cfn_api::karmada::work::{Component, ReplicaRequirements, ResourceBindingSpec, TargetCluster};
 use cfn_scheduler::engine::affinity::cluster_matches;
 use cfn_scheduler::engine::parts::{self, Part};
-use cfn_scheduler::engine::{Config, Explain, Fleet, Request, ScheduleError, descending, schedule, webster};
+use cfn_scheduler::engine::{
+    Config, Explain, Fleet, Request, ScheduleError, descending, schedule, webster, whole_sets,
+};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -72,6 +74,19 @@ fn part(v: &Value) -> Part {
 
 fn list(v: &Value) -> Vec<Part> {
     v.as_array().into_iter().flatten().map(part).collect()
+}
+
+/// The same with room for a set: a row about the result begins after the room has been found.
+fn roomy(v: &Value) -> Vec<Part> {
+    let mut all = list(v);
+    for p in &mut all {
+        (p.allocatable, p.available) = (1, 1);
+    }
+    all
+}
+
+fn components(v: &Value) -> Vec<Component> {
+    read(v)
 }
 
 fn names(v: &Value) -> Vec<String> {
@@ -319,7 +334,7 @@ pub fn row(name: &str, case: &Value) -> Row {
     const HELPER: &str = "a helper of upstream's code, not a decision";
     const EVICTION: &str = "eviction is the controllers', not the engine's";
     const OVERRIDE: &str = "overriding manifests is the controllers', not the engine's";
-    const COMPONENTS: &str = "workloads of several components are not estimated by component";
+    const ESTIMATOR: &str = "how the answers of an estimator that is asked over the network are put together";
     match name {
         "assignment:Test_assignByStaticWeightStrategy" => static_weights(case),
         "assignment:Test_dynamicScale" | "assignment:Test_dynamicScaleUp" => by_summary(case),
@@ -548,12 +563,30 @@ pub fn row(name: &str, case: &Value) -> Row {
             let affinity = json!({"fieldSelector": {"matchExpressions": [case["zoneMatchExpression"]]}});
             Row::equal(&cluster_matches(&c, &read(&affinity)), &(case["matched"] == true))
         }
-        "common:TestAssignComponentSchedulingResults"
-        | "estimation:Test_isMultiTemplateSchedulingApplicable"
-        | "estimation:Test_calculateMultiTemplateAvailableSets"
-        | "general:TestGetMaximumSetsBasedOnResourceModels"
-        | "general:TestGetMaxAvailableComponentSetsGeneral"
-        | "general:TestMaxAvailableComponentSets_AssumedWorkloadDeduction" => Row::NotHere(COMPONENTS),
+        "common:TestAssignComponentSchedulingResults" if case["featureGate"] == false => {
+            Row::NotHere("with a gate closed that is always open here")
+        }
+        "common:TestAssignComponentSchedulingResults" => {
+            let ours = parts::assign(&roomy(&case["clusters"]), &spec(&case["spec"])).unwrap_or_default();
+            let theirs: Vec<TargetCluster> = read(&case["want"]);
+            Row::equal(&ours, &theirs)
+        }
+        "estimation:Test_isMultiTemplateSchedulingApplicable" => {
+            Row::equal(&whole_sets(&spec(&case["spec"])), &(case["want"] == true))
+        }
+        "estimation:Test_calculateMultiTemplateAvailableSets" => Row::NotHere(ESTIMATOR),
+        "general:TestGetMaximumSetsBasedOnResourceModels" => {
+            let c = cluster(&case["cluster"], None);
+            let most = case["upperBound"].as_i64().unwrap_or(0);
+            let ours = parts::sets_by_models(&c, &components(&case["components"]), most);
+            Row::equal(&ours.unwrap_or(-1), &case["expectedSets"].as_i64().unwrap_or(0))
+        }
+        "general:TestGetMaxAvailableComponentSetsGeneral"
+        | "general:TestMaxAvailableComponentSets_AssumedWorkloadDeduction" => {
+            let c = cluster(&case["cluster"], None);
+            let ours = parts::sets(c, &components(&case["components"]), &assumed(&case["assumedWorkloads"]));
+            Row::equal(&ours, &case["expected"].as_i64().unwrap_or(0))
+        }
         "util:Test_attachZeroReplicasCluster" => Row::NotHere("an option that is off by default upstream"),
         "selector:TestResourceMatches"
         | "selector:TestResourceSelectorPriority"

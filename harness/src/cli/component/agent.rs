@@ -84,6 +84,9 @@ struct TimerArgs {
     /// The ComputingMetric is written so often [default: 10s]
     #[arg(long, value_parser = duration)]
     metric_window: Option<Duration>,
+    /// Whether what is free on each node is reported, for accurate estimates [default: false]
+    #[arg(long)]
+    scheduler_estimator: Option<bool>,
 }
 
 impl TimerArgs {
@@ -99,6 +102,7 @@ impl TimerArgs {
             probe_interval: self.probe_interval.unwrap_or(base.probe_interval),
             probe_timeout: self.probe_timeout.unwrap_or(base.probe_timeout),
             metric_window: self.metric_window.unwrap_or(base.metric_window),
+            scheduler_estimator: self.scheduler_estimator.unwrap_or(base.scheduler_estimator),
         }
     }
 }

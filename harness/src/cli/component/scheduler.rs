@@ -94,6 +94,10 @@ struct TimerArgs {
     /// See --failback-interval [default: 10]
     #[arg(long)]
     failback_budget: Option<usize>,
+    /// Replicas that no node of a member takes go elsewhere when they have waited so long (Karmada's descheduler)
+    /// [default: never]
+    #[arg(long, value_parser = duration)]
+    unschedulable_threshold: Option<Duration>,
 }
 
 impl TimerArgs {
@@ -118,6 +122,7 @@ impl TimerArgs {
             failback_interval: self.failback_interval.unwrap_or(base.failback_interval),
             failback_budget: self.failback_budget.unwrap_or(base.failback_budget),
             policy_preemption: self.policy_preemption.unwrap_or(base.policy_preemption),
+            descheduler: self.unschedulable_threshold.or(base.descheduler),
         }
     }
 }

@@ -210,9 +210,19 @@ impl Fleet {
         let mut amounts: BTreeMap<String, Amount> =
             per_replica.map(|(k, a)| (k, a.times(i64::from(replicas)))).collect();
         amounts.insert(estimate::PODS.to_owned(), Amount::whole(i64::from(replicas)));
+        self.promise(cluster, binding, amounts);
+    }
+
+    /// The same for amounts that are summed up already.
+    pub fn promise(&mut self, cluster: &str, binding: &str, amounts: BTreeMap<String, Amount>) {
         let promised = self.assumed.entry(cluster.to_owned()).or_default();
         promised.insert(binding.to_owned(), amounts);
         self.recount(cluster);
+    }
+
+    /// What is promised on a cluster and not yet in its summary.
+    pub(super) fn promised(&self, cluster: &str) -> impl Iterator<Item = &BTreeMap<String, Amount>> {
+        self.assumed.get(cluster).into_iter().flat_map(BTreeMap::values)
     }
 
     /// Ends the deduction of [`Fleet::assume`]: the cluster's summary shows it now, or it will never come.

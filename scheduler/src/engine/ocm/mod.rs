@@ -6,6 +6,7 @@
 
 mod filter;
 mod groups;
+mod managed;
 mod score;
 mod sets;
 mod status;
@@ -18,6 +19,7 @@ use cfn_api::ocm::placement::{Placement, PlacementDecision};
 use jiff::Timestamp;
 
 pub use groups::{Group, MAX_DECISIONS, decision_groups, placement_decisions};
+pub use managed::as_managed;
 pub use sets::{Eligible, SetError, eligible, set_members};
 pub use status::{Counts, conditions};
 
