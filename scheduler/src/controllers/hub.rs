@@ -10,8 +10,8 @@ use cfn_api::cfn::{ComputingMetric, ComputingPolicy, ComputingPolicySpec};
 use cfn_api::conditions;
 use cfn_api::karmada::apps::WorkloadRebalancer;
 use cfn_api::karmada::cluster::Cluster;
-use cfn_api::karmada::overrides::OverrideSpec;
-use cfn_api::karmada::policy::PropagationSpec;
+use cfn_api::karmada::overrides::{ClusterOverridePolicy, OverridePolicy, OverrideSpec};
+use cfn_api::karmada::policy::{ClusterPropagationPolicy, PropagationPolicy, PropagationSpec};
 use cfn_api::karmada::quota::FederatedResourceQuota;
 use cfn_api::karmada::taint::ClusterTaintPolicy;
 use cfn_api::karmada::work::{
@@ -79,6 +79,24 @@ impl std::fmt::Display for Key {
 pub(super) struct Policy {
     pub meta: ObjectMeta,
     pub spec: PropagationSpec,
+}
+
+impl From<PropagationPolicy> for Policy {
+    fn from(p: PropagationPolicy) -> Self {
+        Self {
+            meta: p.metadata,
+            spec: p.spec,
+        }
+    }
+}
+
+impl From<ClusterPropagationPolicy> for Policy {
+    fn from(p: ClusterPropagationPolicy) -> Self {
+        Self {
+            meta: p.metadata,
+            spec: p.spec.0,
+        }
+    }
 }
 
 /// A binding of either kind.
@@ -278,6 +296,24 @@ pub(super) struct Override {
     pub spec: OverrideSpec,
 }
 
+impl From<OverridePolicy> for Override {
+    fn from(p: OverridePolicy) -> Self {
+        Self {
+            meta: p.metadata,
+            spec: p.spec,
+        }
+    }
+}
+
+impl From<ClusterOverridePolicy> for Override {
+    fn from(p: ClusterOverridePolicy) -> Self {
+        Self {
+            meta: p.metadata,
+            spec: p.spec.0,
+        }
+    }
+}
+
 /// Replicas that are on their way to a cluster.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Pending {
@@ -335,7 +371,7 @@ pub(super) enum Detect {
     Template(Gvk, Key),
 }
 
-type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
+pub(super) type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Shared by all controllers of one hub.
 pub(super) struct Hub {
@@ -505,7 +541,8 @@ impl Hub {
 
     /// Whether nothing waits to be placed or dispatched.
     pub(super) fn at_ease(&self) -> bool {
-        self.detect.idle() && self.schedule.idle() && self.bind.idle()
+        let rest = self.options.only_scheduling || (self.detect.idle() && self.bind.idle());
+        self.schedule.idle() && rest
     }
 
     /// Changes a binding's status to `status`, if that is a change.

@@ -35,7 +35,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cfn_net::{Seed, SharedClock};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::Defect;
@@ -123,6 +123,8 @@ pub struct Options {
     /// Keep the reasons of every decision in the binding's status (CFN's addition); those of bindings with a
     /// ComputingPolicy are kept anyway.
     pub explain: bool,
+    /// Only decide about bindings, beside a Karmada whose own controllers do all the rest.
+    pub only_scheduling: bool,
     /// Becomes true when the caches are filled.
     pub ready: Option<watch::Sender<bool>>,
 }
@@ -143,14 +145,21 @@ pub enum Error {
 /// # Errors
 /// When the hub cannot be prepared, or a controller ends.
 pub async fn run(options: Options, cancel: CancellationToken) -> Result<(), Error> {
-    let (hub, mut spawned) = Hub::new(options);
+    let (hub, spawned) = Hub::new(options);
+    if hub.options.only_scheduling {
+        watches::start(&hub);
+        hub.spawn(Arc::clone(&hub).when_synced());
+        hub.spawn(schedule::run(Arc::clone(&hub)));
+        hub.spawn(status::run(Arc::clone(&hub)));
+        hub.spawn(pending::run(Arc::clone(&hub)));
+        return drive(spawned, cancel).await;
+    }
     let prepared = tokio::select! {
         biased;
         () = cancel.cancelled() => return Ok(()),
         r = bootstrap::prepare(&hub) => r,
     };
     prepared.map_err(Error::Bootstrap)?;
-    let mut tasks = tokio::task::JoinSet::new();
     watches::start(&hub);
     hub.spawn(Arc::clone(&hub).when_synced());
     hub.spawn(detector::run(Arc::clone(&hub)));
@@ -168,6 +177,12 @@ pub async fn run(options: Options, cancel: CancellationToken) -> Result<(), Erro
     hub.spawn(signing::run(Arc::clone(&hub)));
     hub.spawn(deschedule::run(Arc::clone(&hub)));
     hub.spawn(ocm::run(Arc::clone(&hub)));
+    drive(spawned, cancel).await
+}
+
+/// Runs what is spawned until `cancel`.
+async fn drive(mut spawned: mpsc::UnboundedReceiver<hub::Task>, cancel: CancellationToken) -> Result<(), Error> {
+    let mut tasks = tokio::task::JoinSet::new();
     loop {
         tokio::select! {
             biased;

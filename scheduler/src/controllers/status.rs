@@ -93,11 +93,13 @@ async fn reconcile(hub: &Arc<Hub>, key: &Key) -> Result<(), kube::Error> {
     if let Some(o) = &outcome {
         o.tell(&mut status);
     }
-    let nothing = wanted.is_empty() && items.is_empty() && status.aggregated_status.is_empty();
+    // Beside a Karmada its controllers say how the Works fare.
+    let others = hub.options.only_scheduling;
+    let nothing = others || (wanted.is_empty() && items.is_empty() && status.aggregated_status.is_empty());
     if !nothing {
         status.aggregated_status.clone_from(&items);
     }
-    if !wanted.is_empty() {
+    if !wanted.is_empty() && !others {
         let all = items.len() == wanted.len() && items.iter().all(|i| i.applied == Some(true));
         let (value, reason, message) = if all {
             (

@@ -18,6 +18,7 @@ use cfn_net::{Net, Seed, SharedClock, Transport, VirtualClock};
 use cfn_scheduler::controllers::{self, Options, Timers};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::api::{Api, Patch, PatchParams, PostParams};
@@ -65,6 +66,11 @@ pub async fn eventually<T, F: Future<Output = Option<T>>>(
 
 impl World {
     pub async fn new(timers: Timers) -> Self {
+        Self::with(timers, cfn_api::crds(), |_| {}).await
+    }
+
+    /// A hub that serves these kinds, and controllers with other options than usual.
+    pub async fn with(timers: Timers, kinds: Vec<CustomResourceDefinition>, change: impl FnOnce(&mut Options)) -> Self {
         let net = Net::new(Transport::Memory, Seed(7));
         net.add_host("hub", "cloud");
         let clock: SharedClock = Arc::new(VirtualClock::starting_at("2026-01-01T00:00:00Z".parse().unwrap()));
@@ -87,22 +93,24 @@ impl World {
         .unwrap();
         let client = hub.client();
         let crds = Api::all(client.clone());
-        for crd in cfn_api::crds() {
+        for crd in kinds {
             crds.create(&PostParams::default(), &crd).await.unwrap();
         }
         let cancel = CancellationToken::new();
         let (ready, mut is_ready) = tokio::sync::watch::channel(false);
-        let options = Options {
+        let mut options = Options {
             client: client.clone(),
             clock: clock.clone(),
             seed: Seed(7),
             timers,
             scheduler_name: "default-scheduler".into(),
             defect: None,
+            only_scheduling: false,
             auto_approve: true,
             explain: true,
             ready: Some(ready),
         };
+        change(&mut options);
         let run = controllers::run(options, cancel.clone());
         tokio::spawn(async move { run.await.unwrap() });
         tokio::time::timeout(seconds(10), is_ready.wait_for(|r| *r))

@@ -23,6 +23,9 @@ pub struct SchedulerArgs {
     /// Which policies are ours, by their schedulerName
     #[arg(long, default_value = "default-scheduler")]
     scheduler_name: String,
+    /// Only decide about bindings, beside a Karmada whose own controllers do the rest; nothing is defined on the hub
+    #[arg(long, conflicts_with_all = ["auto_approve", "push"])]
+    only_scheduling: bool,
     /// Accept agents that ask for exactly an agent's identity
     #[arg(long, env = "CFN_AUTO_APPROVE")]
     auto_approve: bool,
@@ -153,10 +156,12 @@ pub fn scheduler(args: SchedulerArgs) -> Result<(), CliError> {
             p.ready.send_replace(true);
         }
         let work = || async move {
-            tokio::select! {
-                biased;
-                () = cancel.cancelled() => return Ok(()),
-                r = define(&client) => r?,
+            if !args.only_scheduling {
+                tokio::select! {
+                    biased;
+                    () = cancel.cancelled() => return Ok(()),
+                    r = define(&client) => r?,
+                }
             }
             let options = Options {
                 client,
@@ -167,6 +172,7 @@ pub fn scheduler(args: SchedulerArgs) -> Result<(), CliError> {
                 defect,
                 auto_approve: args.auto_approve,
                 explain: args.explain,
+                only_scheduling: args.only_scheduling,
                 ready: Some(ready),
             };
             if !args.push {

@@ -439,6 +439,7 @@ impl Embedded {
                 super::SchedulerDefect::IgnoreWeights => cfn_scheduler::engine::Defect::IgnoreWeights,
                 super::SchedulerDefect::IgnoreNetwork => cfn_scheduler::engine::Defect::IgnoreNetwork,
             }),
+            only_scheduling: false,
             auto_approve: false,
             explain: self.explain,
             ready: None,

@@ -386,6 +386,7 @@ impl Bed {
                 super::SchedulerDefect::IgnoreWeights => Defect::IgnoreWeights,
                 super::SchedulerDefect::IgnoreNetwork => Defect::IgnoreNetwork,
             }),
+            only_scheduling: false,
             auto_approve: true,
             explain: true,
             ready: None,

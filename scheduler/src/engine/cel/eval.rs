@@ -194,6 +194,21 @@ pub(super) fn compare(a: &Value, b: &Value) -> Result<Option<Ordering>, String> 
     }
 }
 
+/// An operator on two integers of one type.
+macro_rules! integers {
+    ($op:expr, $a:expr, $b:expr) => {
+        match $op {
+            "/" if *$b == 0 => Err("division by zero".to_owned()),
+            "%" if *$b == 0 => Err("modulus by zero".to_owned()),
+            "+" => $a.checked_add(*$b).ok_or_else(overflow),
+            "-" => $a.checked_sub(*$b).ok_or_else(overflow),
+            "*" => $a.checked_mul(*$b).ok_or_else(overflow),
+            "/" => $a.checked_div(*$b).ok_or_else(overflow),
+            _ => $a.checked_rem(*$b).ok_or_else(overflow),
+        }
+    };
+}
+
 fn binary(op: &str, left: &Value, right: &Value) -> Outcome {
     let truth = |b: bool| Ok(Value::Bool(b));
     match op {
@@ -219,42 +234,8 @@ fn binary(op: &str, left: &Value, right: &Value) -> Outcome {
     }
     let wrong = || format!("no such overload: {} {op} {}", left.kind(), right.kind());
     match (left, right) {
-        (Value::Int(a), Value::Int(b)) => {
-            let n = match op {
-                "/" | "%" if *b == 0 => {
-                    return Err(if op == "/" {
-                        "division by zero"
-                    } else {
-                        "modulus by zero"
-                    }
-                    .into());
-                }
-                "+" => a.checked_add(*b),
-                "-" => a.checked_sub(*b),
-                "*" => a.checked_mul(*b),
-                "/" => a.checked_div(*b),
-                _ => a.checked_rem(*b),
-            };
-            n.map(Value::Int).ok_or_else(overflow)
-        }
-        (Value::Uint(a), Value::Uint(b)) => {
-            let n = match op {
-                "/" | "%" if *b == 0 => {
-                    return Err(if op == "/" {
-                        "division by zero"
-                    } else {
-                        "modulus by zero"
-                    }
-                    .into());
-                }
-                "+" => a.checked_add(*b),
-                "-" => a.checked_sub(*b),
-                "*" => a.checked_mul(*b),
-                "/" => a.checked_div(*b),
-                _ => a.checked_rem(*b),
-            };
-            n.map(Value::Uint).ok_or_else(overflow)
-        }
+        (Value::Int(a), Value::Int(b)) => integers!(op, a, b).map(Value::Int),
+        (Value::Uint(a), Value::Uint(b)) => integers!(op, a, b).map(Value::Uint),
         (Value::Double(a), Value::Double(b)) => Ok(Value::Double(match op {
             "+" => a + b,
             "-" => a - b,
