@@ -70,7 +70,7 @@ fn fleets(c: &mut Criterion) {
 
 /// `choose` of `regions` regions whose sizes and room all differ, with at least `clusters` clusters.
 fn regions(c: &mut Criterion) {
-    for (choose, regions, clusters) in [(11, 22, 11), (11, 22, 60), (50, 100, 50), (50, 100, 260)] {
+    for (choose, regions, clusters) in [(11, 22, 11), (11, 22, 52), (50, 100, 50), (50, 100, 240)] {
         let fleet = Fleet::new(generated::clusters(regions * 5 - regions / 3, regions, 7));
         let spec: ResourceBindingSpec = serde_json::from_value(json!({
             "resource": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "w"}, "replicas": 3000,
