@@ -26,9 +26,15 @@ pub fn owner() -> String {
 /// `<pid>.<start>` of a process that lives.
 fn process(pid: &str) -> Option<String> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    Some(format!("{pid}.{}", started(&stat)?))
+}
+
+/// When a process started, as `/proc/PID/stat` says; none of one that has ended and that its parent has not buried yet.
+fn started(stat: &str) -> Option<&str> {
     // After the command, which may hold anything and ends with the last parenthesis; the start is the 22nd field.
-    let start = stat.rsplit_once(')')?.1.split_whitespace().nth(19)?;
-    Some(format!("{pid}.{start}"))
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+    let state = fields.next()?;
+    fields.nth(18).filter(|_| !matches!(state, "Z" | "X"))
 }
 
 fn here() -> String {
@@ -174,6 +180,15 @@ impl Drop for Ward {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_has_ended_has_not_started() {
+        let stat = |state: &str| format!("7 (a ) b) {state} 1 7 7 0 -1 4 0 0 0 0 0 0 0 0 20 0 1 0 4711 0 0");
+        for (state, start) in [("S", Some("4711")), ("R", Some("4711")), ("Z", None), ("X", None)] {
+            assert_eq!(started(&stat(state)), start, "{state}");
+        }
+        assert_eq!(started("7 (short) S 1"), None);
+    }
 
     #[test]
     fn of_kinds_containers_only_those_of_the_testbed_are_removed() {
