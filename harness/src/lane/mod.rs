@@ -155,7 +155,7 @@ pub trait Lane: Send + Sync {
     }
 
     /// What a scenario needs that this lane has no means for, in words: its cases are then skipped with that reason.
-    fn lacks(&self, _: &crate::scenario::Scenario) -> Option<String> {
+    async fn lacks(&self, _: &crate::scenario::Scenario) -> Option<String> {
         None
     }
 

@@ -9,7 +9,7 @@ use cfn_v2x::drive::{DriveEvidence, DriveOptions};
 use kube::Api;
 use kube::api::DeleteParams;
 
-use super::{Bed, LABEL, NAME, failed};
+use super::{Bed, LABEL, NAME, failed, kubelets};
 use crate::lane::traffic::{Exchange, Requests, Traffic};
 use crate::lane::{Controls, LaneError, RunningPod};
 use crate::scenario::{Fault, FaultKind, Running};
@@ -105,8 +105,13 @@ impl Controls for Bed {
         self.restart(&format!("agent/{cluster}")).await
     }
 
-    async fn running(&self, _: &Running) -> Result<Vec<RunningPod>, LaneError> {
-        Err(unsupported("ask nodes what they run"))
+    async fn running(&self, what: &Running) -> Result<Vec<RunningPod>, LaneError> {
+        let clusters = self.clusters.values();
+        let answers = clusters.map(|c| async move { kubelets::all(&c.client, what).await });
+        let answers = futures::future::try_join_all(answers).await;
+        let mut out = answers.map_err(failed("asking nodes what they run"))?.concat();
+        out.sort_by(|a, b| (&a.namespace, &a.name, &a.uid).cmp(&(&b.namespace, &b.name, &b.uid)));
+        Ok(out)
     }
 
     async fn down(&self) {

@@ -5,6 +5,7 @@
 
 mod controls;
 mod inventory;
+mod kubelets;
 mod sweep;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -48,6 +49,30 @@ pub struct External {
     pub kubeconfigs: BTreeMap<String, Target>,
 }
 
+impl External {
+    /// Why nodes do not say what they run, where a scenario asks them.
+    async fn silent(&self, scenario: &Scenario) -> Option<String> {
+        let asked = asked(scenario);
+        if asked.is_empty() {
+            return None;
+        }
+        // What is wrong with the clusters is told when the testbed comes up.
+        let clusters = connect(&self.kubeconfigs, &scenario.topology).await.ok()?;
+        let mut there = BTreeSet::from([String::new()]);
+        for (name, c) in &clusters {
+            let nodes = kubelets::nodes(&c.client).await.ok()?;
+            if let Some(first) = nodes.first()
+                && let Err(e) = kubelets::pods(&c.client, first).await
+            {
+                return Some(format!("clusters that exist: {name}'s nodes do not say what they run: {e}"));
+            }
+            there.extend(nodes);
+        }
+        let missing = asked.iter().find(|n| !there.contains(*n))?;
+        Some(format!("clusters that exist: there is no node {missing}, which a step asks what it runs"))
+    }
+}
+
 #[async_trait]
 impl Lane for External {
     fn name(&self) -> &'static str {
@@ -66,8 +91,11 @@ impl Lane for External {
             .build()
     }
 
-    fn lacks(&self, scenario: &Scenario) -> Option<String> {
-        lacks(scenario)
+    async fn lacks(&self, scenario: &Scenario) -> Option<String> {
+        if let Some(what) = lacks(scenario) {
+            return Some(what);
+        }
+        self.silent(scenario).await
     }
 
     async fn up(&self, plan: &Plan) -> Result<Testbed, LaneError> {
@@ -123,9 +151,6 @@ fn lacks(scenario: &Scenario) -> Option<String> {
                 Verb::Drive(_) => cannot("vehicles".to_owned()),
                 Verb::Accept(_) => cannot("registrations that wait for a person".to_owned()),
                 Verb::Drain(_) => cannot("draining nodes of others".to_owned()),
-                Verb::Wait(c) | Verb::Assert(c) if c.values.values().any(|q| q.running.is_some()) => {
-                    cannot("asking nodes what they run".to_owned())
-                }
                 _ => None,
             };
             if found.is_some() {
@@ -133,11 +158,27 @@ fn lacks(scenario: &Scenario) -> Option<String> {
             }
         }
     }
-    let collects = &scenario.file.spec.collect;
-    if collects.iter().any(|c| c.query.running.is_some()) {
-        return cannot("asking nodes what they run".to_owned());
-    }
     None
+}
+
+/// The nodes that a scenario asks what they run: none when it asks none, an empty name among them when it asks all.
+fn asked(scenario: &Scenario) -> BTreeSet<String> {
+    let spec = &scenario.file.spec;
+    let verbs = spec.steps.iter().flat_map(|s| s.verbs());
+    let queries = verbs
+        .filter_map(|v| match v {
+            Verb::Wait(c) | Verb::Assert(c) => Some(c.values.values()),
+            _ => None,
+        })
+        .flatten()
+        .chain(spec.collect.iter().map(|c| &c.query));
+    let running = queries.filter_map(|q| q.running.as_ref());
+    running
+        .flat_map(|r| match r.nodes.as_slice() {
+            [] => vec![String::new()],
+            some => some.iter().map(|n| n.value.clone()).collect(),
+        })
+        .collect()
 }
 
 /// Whether a component is a task of this process.

@@ -151,7 +151,7 @@ pub async fn run(lane: &dyn Lane, scenario: Arc<Scenario>, options: Options) -> 
         skip_from(&scenario, &mut result, 0, reason);
         return Ok(finish(result, wall.elapsed()));
     }
-    if let Some(reason) = lane.lacks(&scenario) {
+    if let Some(reason) = lane.lacks(&scenario).await {
         skip_from(&scenario, &mut result, 0, &reason);
         return Ok(finish(result, wall.elapsed()));
     }
