@@ -56,7 +56,14 @@ async fn node(role: Role, flags: Flags, clock: &dyn Clock) -> Result<(), NodeErr
         signal(SignalKind::terminate()).map_err(NodeError::file("SIGTERM"))?,
         signal(SignalKind::interrupt()).map_err(NodeError::file("SIGINT"))?,
     );
-    for d in [CONFIG, LOGS, STATE, "/var/lib/kubelet", "/run/containerd"] {
+    for d in [
+        CONFIG,
+        LOGS,
+        STATE,
+        "/var/lib/kubelet",
+        "/run/containerd",
+        kubelet::DROP_INS,
+    ] {
         fs::create_dir_all(d).map_err(NodeError::file(d))?;
     }
     // Written again by the edge agent when it serves.

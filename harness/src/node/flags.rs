@@ -130,6 +130,9 @@ pub struct Flags {
     /// K3s' packaged components that are not wanted; there are none here
     #[arg(long, value_delimiter = ',', hide = true)]
     pub disable: Vec<String>,
+    /// The API server's address for others; ours is the node's
+    #[arg(long, hide = true)]
+    pub advertise_address: Option<Ipv4Addr>,
     /// K3s' network; ours is a bridge and routes
     #[arg(long, hide = true)]
     pub flannel_backend: Option<String>,

@@ -9,6 +9,8 @@ use super::{CONFIG, STATE, containerd};
 
 /// Where the edge agent listens.
 pub const EDGE: &str = "127.0.0.1:10261";
+/// Drop-ins of the kubelet's configuration, where K3s has them.
+pub const DROP_INS: &str = "/var/lib/rancher/k3s/agent/etc/kubelet.conf.d";
 
 /// The kubeconfig of a client on this node called `name`: of the edge agent's making, where there is one.
 #[must_use]
@@ -105,6 +107,7 @@ pub fn processes(of: &Checked, ip: Ipv4Addr) -> Vec<Process> {
             ("hostname-override", of.name.clone()),
             ("node-ip", ip.to_string()),
             ("cert-dir", CONFIG.to_owned()),
+            ("config-dir", DROP_INS.to_owned()),
         ],
     );
     for (flag, list) in [

@@ -51,6 +51,8 @@ pub struct Bed {
     pub(super) links: Links,
     pub(super) shapers: Shapers,
     pub(super) sessions: Sessions,
+    /// The workloads' images, once they were asked for.
+    pub(super) archive: tokio::sync::OnceCell<bytes::Bytes>,
     pub(super) cancel: CancellationToken,
     pub(super) made: std::sync::OnceLock<Made>,
     /// Where it goes when the scenario is done, if it may serve another.
@@ -230,6 +232,7 @@ impl Bed {
             listener,
             links: Links::new(&p.topology, seed.child("net")),
             sessions: Sessions::default(),
+            archive: tokio::sync::OnceCell::new(),
             cancel: CancellationToken::new(),
             made: std::sync::OnceLock::new(),
             accepted: Arc::default(),
@@ -352,7 +355,7 @@ impl Bed {
         if c.role != Role::Clients {
             self.shapers.start(&c.host).await?;
         }
-        Ok(())
+        self.import(c).await
     }
 
     /// Waits until a cluster's control plane answers, and gives it what every cluster of a testbed has.

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::bed::Bed;
+use super::images::WORKLOADS;
 use super::manifests::{
     AGENT, Agent, HubAccess, IDENTITY_SECRET, NAMESPACE, Placement, SCHEDULER, Scheduler, agent_args, bootstrap_token,
     scheduler_args,
@@ -68,6 +69,9 @@ impl Bed {
         let mut objects = agent.objects();
         if let Some(t) = c.service_time {
             objects.extend(service_time(t.0));
+        }
+        if self.flavour.flavour.flags.mirror.is_none() {
+            objects.extend(imported());
         }
         self.apply(&c.name, &objects).await
     }
@@ -187,8 +191,6 @@ impl Bed {
 
 /// A cluster's compute takes so long for a request of the reference service: its pods are told when they are made.
 fn service_time(t: Duration) -> [Value; 2] {
-    const NAME: &str = "cfn-service-time";
-    let group = "admissionregistration.k8s.io/v1";
     let image = crate::lane::workloads::ECHO_IMAGE;
     let value = crate::input::show_duration(t);
     let expression = format!(
@@ -196,8 +198,24 @@ fn service_time(t: Duration) -> [Value; 2] {
          Object.spec.containers{{name: c.name, env: [Object.spec.containers.env{{name: 'CFN_SERVICE_TIME', \
          value: '{value}'}}]}})}}}}"
     );
+    policy("cfn-service-time", &expression)
+}
+
+/// Images that were imported are used as they are, also those called `latest`: there is no registry to ask.
+fn imported() -> [Value; 2] {
+    let names = WORKLOADS.map(|w| format!("'{w}'")).join(", ");
+    let expression = format!(
+        "Object{{spec: Object.spec{{containers: object.spec.containers.filter(c, c.image in [{names}]).map(c, \
+         Object.spec.containers{{name: c.name, imagePullPolicy: 'IfNotPresent'}})}}}}"
+    );
+    policy("cfn-imported-images", &expression)
+}
+
+/// What an expression says of every new pod is done to it.
+fn policy(name: &str, expression: &str) -> [Value; 2] {
+    let group = "admissionregistration.k8s.io/v1";
     [
-        json!({"apiVersion": group, "kind": "MutatingAdmissionPolicy", "metadata": {"name": NAME}, "spec": {
+        json!({"apiVersion": group, "kind": "MutatingAdmissionPolicy", "metadata": {"name": name}, "spec": {
             "matchConstraints": {"resourceRules": [
                 {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]},
             ]},
@@ -205,8 +223,8 @@ fn service_time(t: Duration) -> [Value; 2] {
             "reinvocationPolicy": "Never",
             "mutations": [{"patchType": "ApplyConfiguration", "applyConfiguration": {"expression": expression}}],
         }}),
-        json!({"apiVersion": group, "kind": "MutatingAdmissionPolicyBinding", "metadata": {"name": NAME},
-            "spec": {"policyName": NAME}}),
+        json!({"apiVersion": group, "kind": "MutatingAdmissionPolicyBinding", "metadata": {"name": name},
+            "spec": {"policyName": name}}),
     ]
 }
 

@@ -490,9 +490,18 @@ impl Engine {
     /// # Errors
     /// When the engine refuses.
     pub async fn put(&self, name: &str, files: &BTreeMap<String, String>) -> Result<()> {
+        let files: Vec<(&str, &[u8])> = files.iter().map(|(p, c)| (p.as_str(), c.as_bytes())).collect();
+        self.put_files(name, &files).await
+    }
+
+    /// As [`Engine::put`], of any content.
+    ///
+    /// # Errors
+    /// When the engine refuses.
+    pub async fn put_files(&self, name: &str, files: &[(&str, &[u8])]) -> Result<()> {
         let broken = |e: std::io::Error| EngineError::Archive {
             container: name.to_owned(),
-            path: files.keys().cloned().collect::<Vec<_>>().join(", "),
+            path: files.iter().map(|(p, _)| *p).collect::<Vec<_>>().join(", "),
             said: e.to_string(),
         };
         let mut tar = tar::Builder::new(Vec::new());
@@ -501,7 +510,7 @@ impl Engine {
             header.set_size(content.len() as u64);
             header.set_mode(0o644);
             let path = path.trim_start_matches('/');
-            tar.append_data(&mut header, path, content.as_bytes()).map_err(broken)?;
+            tar.append_data(&mut header, path, *content).map_err(broken)?;
         }
         let bytes = tar.into_inner().map_err(broken)?;
         let options = q::UploadToContainerOptionsBuilder::default().path("/").build();

@@ -24,13 +24,6 @@ use crate::topology::{Cluster, ClusterRole, Topology};
 pub const CLUSTER: &str = "io.x-k8s.kind.cluster";
 /// How long kind may take for a cluster: a slow machine's time.
 const PATIENCE: Duration = Duration::from_secs(300);
-/// What clusters run that is ours, where the nodes' image does not have it.
-const WORKLOADS: [&str; 4] = [
-    super::manifests::IMAGE,
-    "cfn.akraino.org/echo:1",
-    "cfn.akraino.org/roadside:1",
-    "192.168.30.20:5000/migu/sentiment:latest",
-];
 /// Lines of what kind said that a complaint repeats.
 const LAST_WORDS: usize = 12;
 /// As the lane's own for hubs, and with kubeadm's: nodes join by the tokens that these two keep. DaemonSets run: kind's
@@ -213,12 +206,10 @@ pub(super) async fn create(
         plan.name,
         p.topology.spec.clusters.len()
     ));
-    let mut images = Vec::new();
-    for image in WORKLOADS.into_iter().filter(|_| !flavour.images.included) {
-        if engine.has_image(image).await? {
-            images.push(image);
-        }
-    }
+    let images = match flavour.images.included {
+        true => Vec::new(),
+        false => engine.workloads().await?,
+    };
     let makes = p.topology.spec.clusters.iter().map(|c| {
         let config = configuration(&p.topology, c, &plan, flavour, &p.timers, token);
         let directory = p.dir.join("kind");

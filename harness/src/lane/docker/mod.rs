@@ -9,6 +9,7 @@ pub mod daemon;
 mod engine;
 mod faults;
 pub mod flavour;
+mod images;
 pub mod kind;
 mod links;
 pub mod manifests;

@@ -64,12 +64,16 @@ impl External {
             if let Some(first) = nodes.first()
                 && let Err(e) = kubelets::pods(&c.client, first).await
             {
-                return Some(format!("clusters that exist: {name}'s nodes do not say what they run: {e}"));
+                return Some(format!(
+                    "clusters that exist: {name}'s nodes do not say what they run: {e}"
+                ));
             }
             there.extend(nodes);
         }
         let missing = asked.iter().find(|n| !there.contains(*n))?;
-        Some(format!("clusters that exist: there is no node {missing}, which a step asks what it runs"))
+        Some(format!(
+            "clusters that exist: there is no node {missing}, which a step asks what it runs"
+        ))
     }
 }
 
