@@ -151,7 +151,13 @@ pub async fn run(ctx: &Context) {
             },
             Some((gvk, event)) = member.next(), if !member.is_empty() => {
                 for name in seen(&mut state, &gvk, event) {
-                    queue.add(name);
+                    // A report can wait for what is still to be applied, and is one report then.
+                    let applied = state.works.get(&name).is_some_and(|w| keys(w).iter().all(|k| state.applied.contains_key(k)));
+                    if applied {
+                        queue.add_last(name);
+                    } else {
+                        queue.add(name);
+                    }
                 }
             }
             () = async { match due { Some(t) => sleep_until(t).await, None => std::future::pending().await } } => queue.wake(),

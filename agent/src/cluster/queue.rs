@@ -1,4 +1,4 @@
-//! A work queue: keys once each, in order, some of them later.
+//! A work queue: keys once each, in order, some of them later, some only when nothing else waits.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -13,8 +13,11 @@ const LONGEST: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct Queue<K> {
     ready: BTreeSet<K>,
+    /// Those that wait until no other is ready.
+    last: BTreeSet<K>,
     working: BTreeSet<K>,
-    again: BTreeSet<K>,
+    /// Asked for again while being worked on; true: at once.
+    again: BTreeMap<K, bool>,
     later: BTreeMap<K, Instant>,
     failures: BTreeMap<K, u32>,
 }
@@ -23,8 +26,9 @@ impl<K: Ord + Clone> Default for Queue<K> {
     fn default() -> Self {
         Self {
             ready: BTreeSet::new(),
+            last: BTreeSet::new(),
             working: BTreeSet::new(),
-            again: BTreeSet::new(),
+            again: BTreeMap::new(),
             later: BTreeMap::new(),
             failures: BTreeMap::new(),
         }
@@ -35,16 +39,26 @@ impl<K: Ord + Clone> Queue<K> {
     /// Adds a key.
     pub fn add(&mut self, key: K) {
         self.later.remove(&key);
+        self.last.remove(&key);
         if self.working.contains(&key) {
-            self.again.insert(key);
+            self.again.insert(key, true);
         } else {
             self.ready.insert(key);
         }
     }
 
+    /// Adds a key that can wait until no other is ready.
+    pub fn add_last(&mut self, key: K) {
+        if self.working.contains(&key) {
+            self.again.entry(key).or_insert(false);
+        } else if !self.ready.contains(&key) && !self.later.contains_key(&key) {
+            self.last.insert(key);
+        }
+    }
+
     /// The next key, if one is ready; it counts as being worked on until [`Queue::done`].
     pub fn take(&mut self) -> Option<K> {
-        let key = self.ready.pop_first()?;
+        let key = self.ready.pop_first().or_else(|| self.last.pop_first())?;
         self.working.insert(key.clone());
         Some(key)
     }
@@ -52,10 +66,16 @@ impl<K: Ord + Clone> Queue<K> {
     /// A key's work ended; on failure it comes again after a pause that doubles from 50 ms to 5 s.
     pub fn done(&mut self, key: K, ok: bool) {
         self.working.remove(&key);
-        if self.again.remove(&key) {
+        let again = self.again.remove(&key);
+        if ok {
+            self.failures.remove(&key);
+        }
+        if again == Some(true) {
             self.ready.insert(key);
         } else if ok {
-            self.failures.remove(&key);
+            if again.is_some() {
+                self.last.insert(key);
+            }
         } else {
             let n = self.failures.entry(key.clone()).or_default();
             let pause = FIRST.saturating_mul(1 << (*n).min(10)).min(LONGEST);
@@ -82,5 +102,36 @@ impl<K: Ord + Clone> Queue<K> {
         for key in due {
             self.add(key);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_can_wait_comes_last_and_once() {
+        let mut q = Queue::default();
+        q.add_last("a");
+        q.add("c");
+        q.add_last("c");
+        q.add("b");
+        assert_eq!(
+            (q.take(), q.take(), q.take(), q.take()),
+            (Some("b"), Some("c"), Some("a"), None)
+        );
+        // Asked for again while it is worked on, and others come first.
+        q.add_last("b");
+        q.add("d");
+        q.done("b", true);
+        assert_eq!((q.take(), q.take(), q.take()), (Some("d"), Some("b"), None));
+        // What failed comes when its pause is over, however it is asked for.
+        q.add_last("b");
+        q.done("b", false);
+        q.add_last("b");
+        assert_eq!(q.take(), None);
+        tokio::time::advance(FIRST).await;
+        q.wake();
+        assert_eq!(q.take(), Some("b"));
     }
 }

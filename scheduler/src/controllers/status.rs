@@ -19,7 +19,7 @@ use super::interpret;
 /// Reports within this time are one write.
 pub(super) const COALESCE: Duration = Duration::from_millis(3);
 /// How long a status waits at most while there is something to dispatch.
-const PATIENCE: Duration = Duration::from_millis(200);
+const PATIENCE: Duration = Duration::from_secs(2);
 
 pub(super) async fn run(hub: Arc<Hub>) {
     work(
@@ -57,7 +57,10 @@ async fn reconcile(hub: &Arc<Hub>, key: &Key) -> Result<(), kube::Error> {
         let now = Instant::now();
         let since = *hub.state().status_since.entry(key.clone()).or_insert(now);
         if now < since + PATIENCE {
-            hub.status.add_after(key.clone(), COALESCE * 3);
+            // The more wait, the less often each looks.
+            let crowd = u64::try_from(hub.state().status_since.len()).unwrap_or(0) / 10;
+            hub.status
+                .add_after(key.clone(), COALESCE * 3 + Duration::from_millis(crowd));
             return Ok(());
         }
     }
