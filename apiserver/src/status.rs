@@ -76,6 +76,8 @@ pub struct Status {
     pub message: String,
     /// What it was about.
     pub details: Option<Box<Details>>,
+    /// `metadata.continue`: where a list that is forgotten may go on; empty: nowhere.
+    pub more: String,
 }
 
 impl std::error::Error for Status {}
@@ -104,6 +106,7 @@ impl Status {
             reason: reason.into(),
             message: message.into(),
             details: None,
+            more: String::new(),
         }
     }
 
@@ -299,7 +302,12 @@ impl Status {
         let mut m = Map::new();
         m.insert("kind".into(), json!("Status"));
         m.insert("apiVersion".into(), json!("v1"));
-        m.insert("metadata".into(), json!({}));
+        let meta = if self.more.is_empty() {
+            json!({})
+        } else {
+            json!({"continue": self.more})
+        };
+        m.insert("metadata".into(), meta);
         m.insert("status".into(), json!("Failure"));
         m.insert("message".into(), json!(self.message));
         m.insert("reason".into(), json!(self.reason));

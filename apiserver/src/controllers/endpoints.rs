@@ -30,7 +30,7 @@ fn matches(service: &Value, pod: &Value) -> bool {
 
 impl Controller for EndpointsOf {
     fn observe(&mut self, e: &WatchEvent, world: &World, _: Now, queue: &mut BTreeSet<Key>) {
-        if e.gvr == gvr::SERVICES {
+        if e.gvr == gvr::SERVICES || e.gvr == gvr::ENDPOINTS && is_custom(&e.object) {
             queue.insert(Key::of(&e.object));
         } else if e.gvr == gvr::PODS {
             let about = |v: &Value| {
@@ -63,6 +63,10 @@ impl Controller for EndpointsOf {
             return plan;
         };
         let selector = service.pointer("/spec/selector").and_then(Value::as_object);
+        if !service.deleting() && selector.is_none_or(serde_json::Map::is_empty) {
+            mirror(key, world, &mut plan);
+            return plan;
+        }
         if service.deleting()
             || selector.is_none_or(serde_json::Map::is_empty)
             || service.text("/spec/type") == "ExternalName"
@@ -187,42 +191,137 @@ fn endpoints(service: &Arc<Value>, members: &[Arc<Value>], old: Option<&Arc<Valu
     }
 }
 
+/// Whether somebody else keeps these Endpoints.
+fn is_custom(endpoints: &Value) -> bool {
+    endpoints.label("endpoints.kubernetes.io/managed-by") != Some("endpoint-controller")
+        && endpoints.label("endpointslice.kubernetes.io/skip-mirror") != Some("true")
+}
+
+/// Endpoints that somebody wrote by hand for a service without a selector, as a slice
+/// (`pkg/controller/endpointslicemirroring`).
+fn mirror(key: &Key, world: &World, plan: &mut Plan) {
+    let by = "endpointslicemirroring-controller.k8s.io";
+    let old: Vec<_> = world
+        .list_in(&gvr::ENDPOINT_SLICES, &key.ns)
+        .filter(|s| {
+            s.label("kubernetes.io/service-name") == Some(&key.name)
+                && s.label("endpointslice.kubernetes.io/managed-by") == Some(by)
+        })
+        .collect();
+    let custom = world
+        .get(&gvr::ENDPOINTS, &key.ns, &key.name)
+        .filter(|e| is_custom(e) && !e.deleting());
+    let mut old = old.into_iter();
+    for (i, s) in custom.iter().flat_map(|e| e.items("/subsets")).enumerate() {
+        let Some(e) = custom else { break };
+        let each = |list: &str, ready: bool| -> Vec<Value> {
+            let one = |a: &Value| {
+                let mut x = json!({"addresses": [a["ip"]], "conditions": {"ready": ready}});
+                for k in ["hostname", "nodeName", "targetRef"] {
+                    if let Some(v) = a.get(k) {
+                        x[k] = v.clone();
+                    }
+                }
+                x
+            };
+            s.items(list).iter().map(one).collect()
+        };
+        let mut endpoints = each("/addresses", true);
+        endpoints.extend(each("/notReadyAddresses", false));
+        let ports: Vec<Value> = s
+            .items("/ports")
+            .iter()
+            .map(|p| {
+                let mut p = p.clone();
+                if p["name"].is_null() {
+                    p["name"] = json!("");
+                }
+                p
+            })
+            .collect();
+        let next = old.next();
+        let mut object = match next {
+            Some(o) => (**o).clone(),
+            None => json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+                "metadata": {"generateName": format!("{}-", key.name), "namespace": key.ns,
+                    "labels": {"kubernetes.io/service-name": key.name, "endpointslice.kubernetes.io/managed-by": by},
+                    "ownerReferences": [owner_reference("v1", "Endpoints", e)]}}),
+        };
+        if i == 0
+            && s.items("/addresses")
+                .first()
+                .is_some_and(|a| a.text("/ip").contains(':'))
+            && next.is_none()
+        {
+            object["addressType"] = json!("IPv6");
+        }
+        object["endpoints"] = json!(endpoints);
+        object["ports"] = json!(ports);
+        match next {
+            None => plan.create(&gvr::ENDPOINT_SLICES, &key.ns, object),
+            Some(o) if **o != object => plan.update(&gvr::ENDPOINT_SLICES, object),
+            Some(_) => {}
+        }
+    }
+    old.for_each(|o| plan.delete(&gvr::ENDPOINT_SLICES, o));
+}
+
+/// One slice for every set of ports that pods have (named ports may lead to other numbers in other pods).
 fn slice(service: &Arc<Value>, members: &[Arc<Value>], old: &[Arc<Value>], world: &World, plan: &mut Plan) {
     let publish = service.flag("/spec/publishNotReadyAddresses");
     let mut sorted: Vec<_> = members.iter().filter(|p| !pods::is_ended(p)).collect();
     sorted.sort_by(|a, b| a.name().cmp(b.name()));
-    let list: Vec<Value> = sorted
-        .iter()
-        .take(MOST)
-        .map(|p| {
-            let serving = pods::is_ready(p);
-            let ready = publish || (serving && !p.deleting());
-            let mut e = json!({"addresses": [p.text("/status/podIP")], "nodeName": p.text("/spec/nodeName"), "targetRef": target(p),
-                "conditions": {"ready": ready, "serving": serving, "terminating": p.deleting()}});
-            let node = world.get(&gvr::NODES, "", p.text("/spec/nodeName"));
-            if let Some(z) = node.and_then(|n| n.label("topology.kubernetes.io/zone")) {
-                e["zone"] = json!(z);
-            }
-            e
-        })
-        .collect();
-    let ports = sorted.first().map(|p| ports(service, p)).unwrap_or_default();
-    let mut object = match old.first() {
-        Some(o) => (**o).clone(),
-        None => json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
-            "metadata": {"generateName": format!("{}-", service.name()), "namespace": service.namespace(),
-                "labels": {"kubernetes.io/service-name": service.name(),
-                    "endpointslice.kubernetes.io/managed-by": "endpointslice-controller.k8s.io"},
-                "ownerReferences": [owner_reference("v1", "Service", service)]}}),
-    };
-    object["endpoints"] = json!(list);
-    object["ports"] = json!(ports);
-    match old.first() {
-        None => plan.create(&gvr::ENDPOINT_SLICES, service.namespace(), object),
-        Some(o) if **o != object => plan.update(&gvr::ENDPOINT_SLICES, object),
-        Some(_) => {}
+    let mut groups: Vec<(Vec<Value>, Vec<Value>)> = Vec::new();
+    for p in &sorted {
+        let serving = pods::is_ready(p);
+        let ready = publish || (serving && !p.deleting());
+        let mut e = json!({"addresses": [p.text("/status/podIP")], "nodeName": p.text("/spec/nodeName"), "targetRef": target(p),
+            "conditions": {"ready": ready, "serving": serving, "terminating": p.deleting()}});
+        let node = world.get(&gvr::NODES, "", p.text("/spec/nodeName"));
+        if let Some(z) = node.and_then(|n| n.label("topology.kubernetes.io/zone")) {
+            e["zone"] = json!(z);
+        }
+        let ports = ports(service, p);
+        match groups
+            .iter_mut()
+            .find(|(known, list)| *known == ports && list.len() < MOST)
+        {
+            Some((_, list)) => list.push(e),
+            None => groups.push((ports, vec![e])),
+        }
     }
-    for extra in old.iter().skip(1) {
+    // A service that selects nothing has an empty slice.
+    if groups.is_empty() {
+        groups.push((Vec::new(), Vec::new()));
+    }
+    let mut left: Vec<&Arc<Value>> = old.iter().collect();
+    let mut homes = Vec::new();
+    for (ports, _) in &groups {
+        let same = left.iter().position(|o| o["ports"] == json!(ports));
+        homes.push(same.map(|i| left.remove(i)));
+    }
+    for ((ports, list), home) in groups.into_iter().zip(homes) {
+        let home = match home {
+            None if !left.is_empty() => Some(left.remove(0)),
+            h => h,
+        };
+        let mut object = match home {
+            Some(o) => (**o).clone(),
+            None => json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+                "metadata": {"generateName": format!("{}-", service.name()), "namespace": service.namespace(),
+                    "labels": {"kubernetes.io/service-name": service.name(),
+                        "endpointslice.kubernetes.io/managed-by": "endpointslice-controller.k8s.io"},
+                    "ownerReferences": [owner_reference("v1", "Service", service)]}}),
+        };
+        object["endpoints"] = json!(list);
+        object["ports"] = json!(ports);
+        match home {
+            None => plan.create(&gvr::ENDPOINT_SLICES, service.namespace(), object),
+            Some(o) if **o != object => plan.update(&gvr::ENDPOINT_SLICES, object),
+            Some(_) => {}
+        }
+    }
+    for extra in left {
         plan.delete(&gvr::ENDPOINT_SLICES, extra);
     }
 }

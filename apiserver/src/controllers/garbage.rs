@@ -96,6 +96,20 @@ impl Controller for Garbage {
                 plan.update(&place.0, without_owners(v, &absent));
             }
         } else if !waiting.is_empty() && world.dependents(v.uid()).next().is_some() {
+            // A circle of owners would wait for itself: this one does not block its owners any more.
+            let mut waits = world.dependents(v.uid()).map(|(_, d)| d);
+            if waits.any(|d| d.deleting() && d.has_finalizer(FOREGROUND)) {
+                let mut free = (**v).clone();
+                let list = free
+                    .pointer_mut("/metadata/ownerReferences")
+                    .and_then(Value::as_array_mut);
+                list.into_iter()
+                    .flatten()
+                    .for_each(|o| o["blockOwnerDeletion"] = false.into());
+                if free != **v {
+                    plan.update(&place.0, free);
+                }
+            }
             plan.push(Action::DeleteForeground {
                 gvr: place.0.clone(),
                 key: Key::of(v),

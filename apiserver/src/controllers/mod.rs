@@ -11,8 +11,10 @@ use tokio_util::sync::CancellationToken;
 use crate::local::Local;
 
 mod account;
+mod cronjob;
 mod daemonset;
 mod deployment;
+mod disruption;
 mod endpoints;
 mod garbage;
 mod job;
@@ -23,6 +25,7 @@ pub(crate) mod object;
 mod pod_gc;
 pub(crate) mod pods;
 mod progress;
+mod quota;
 mod replicaset;
 mod scheduler;
 mod signer;
@@ -86,13 +89,17 @@ impl Default for Timers {
 /// Starts every controller of a cluster in one task of `tasks`, until `cancel`.
 pub fn spawn(local: Local, timers: Timers, ca: Arc<Ca>, cancel: CancellationToken, tasks: &mut JoinSet<()>) {
     let mut controllers = control_plane(&timers, ca);
-    let workloads: [Box<dyn manager::Controller>; 6] = [
+    let workloads: [Box<dyn manager::Controller>; 10] = [
         Box::new(deployment::Deployments),
-        Box::new(replicaset::ReplicaSets),
+        Box::new(replicaset::ReplicaSets::sets()),
         Box::new(statefulset::StatefulSets),
         Box::new(daemonset::DaemonSets),
         Box::new(job::Jobs::default()),
         Box::new(endpoints::EndpointsOf),
+        Box::new(replicaset::ReplicaSets::controllers()),
+        Box::new(cronjob::CronJobs),
+        Box::new(disruption::Budgets),
+        Box::new(quota::Quotas),
     ];
     // Before the node life cycle, as they always were: the order is part of a run.
     controllers.splice(4..4, workloads);

@@ -1,4 +1,5 @@
-//! ReplicaSets: as many pods as asked for (`pkg/controller/replicaset/replica_set.go`).
+//! ReplicaSets and ReplicationControllers: as many pods as asked for (`pkg/controller/replicaset/replica_set.go`, which
+//! upstream serves both with as well).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -9,23 +10,71 @@ use super::manager::{Action, Controller, Now, Plan};
 use super::object::{Object, owner_reference, selects_object, set_condition};
 use super::pods;
 use super::world::{Key, World, gvr};
-use crate::local::{EventKind, WatchEvent};
+use crate::local::{EventKind, Gvr, WatchEvent};
 use crate::status::Status;
 
 /// Pods created or deleted in one go at most (upstream's burstReplicas).
 const BURST: usize = 500;
 
-pub(crate) struct ReplicaSets;
+/// Which of the two kinds.
+struct Of {
+    gvr: &'static Gvr,
+    api_version: &'static str,
+    kind: &'static str,
+    component: &'static str,
+    /// Its selector is a map of labels, not a LabelSelector.
+    plain_selector: bool,
+}
+
+static SETS: Of = Of {
+    gvr: &gvr::REPLICA_SETS,
+    api_version: "apps/v1",
+    kind: "ReplicaSet",
+    component: "replicaset-controller",
+    plain_selector: false,
+};
+
+static CONTROLLERS: Of = Of {
+    gvr: &gvr::REPLICATION_CONTROLLERS,
+    api_version: "v1",
+    kind: "ReplicationController",
+    component: "replication-controller",
+    plain_selector: true,
+};
+
+pub(crate) struct ReplicaSets(&'static Of);
+
+impl ReplicaSets {
+    pub(crate) fn sets() -> Self {
+        Self(&SETS)
+    }
+
+    pub(crate) fn controllers() -> Self {
+        Self(&CONTROLLERS)
+    }
+}
+
+impl Of {
+    fn selects(&self, set: &Value, pod: &Value) -> bool {
+        if !self.plain_selector {
+            return selects_object(set.pointer("/spec/selector"), pod);
+        }
+        let Some(s) = set.pointer("/spec/selector").and_then(Value::as_object) else {
+            return false;
+        };
+        !s.is_empty() && s.iter().all(|(k, v)| pod.label(k) == v.as_str())
+    }
+}
 
 impl Controller for ReplicaSets {
     fn observe(&mut self, e: &WatchEvent, world: &World, _: Now, queue: &mut BTreeSet<Key>) {
-        if e.gvr == gvr::REPLICA_SETS {
+        if e.gvr == *self.0.gvr {
             queue.insert(Key::of(&e.object));
         } else if e.gvr == gvr::PODS {
-            queue_owner(e, "ReplicaSet", queue);
+            queue_owner(e, self.0.kind, queue);
             if e.object.controller().is_none() && e.kind != EventKind::Deleted {
-                for rs in world.list_in(&gvr::REPLICA_SETS, e.object.namespace()) {
-                    if selects_object(rs.pointer("/spec/selector"), &e.object) {
+                for rs in world.list_in(self.0.gvr, e.object.namespace()) {
+                    if self.0.selects(rs, &e.object) {
                         queue.insert(Key::of(rs));
                     }
                 }
@@ -34,26 +83,26 @@ impl Controller for ReplicaSets {
     }
 
     fn reconcile(&mut self, key: &Key, world: &World, now: Now) -> Plan {
-        let Some(rs) = world.get(&gvr::REPLICA_SETS, &key.ns, &key.name) else {
+        let Some(rs) = world.get(self.0.gvr, &key.ns, &key.name) else {
             return Plan::default();
         };
         let owned: Vec<_> = world.controlled(&gvr::PODS, rs.uid()).cloned().collect();
         let orphans: Vec<_> = world
             .loose_pods(&key.ns)
-            .filter(|p| pods::is_active(p) && selects_object(rs.pointer("/spec/selector"), p))
+            .filter(|p| pods::is_active(p) && self.0.selects(rs, p))
             .cloned()
             .collect();
         let mut siblings = BTreeMap::new();
         // Only a set that has too many pods asks which of them have company.
         let too_many = i64::try_from(owned.len()).unwrap_or(i64::MAX) > rs.int("/spec/replicas").unwrap_or(1);
         if let Some(owner) = rs.controller().filter(|_| too_many) {
-            for other in world.controlled(&gvr::REPLICA_SETS, owner.text("/uid")) {
+            for other in world.controlled(self.0.gvr, owner.text("/uid")) {
                 for p in world.controlled(&gvr::PODS, other.uid()).filter(|p| pods::is_active(p)) {
                     *siblings.entry(p.text("/spec/nodeName").to_owned()).or_insert(0) += 1;
                 }
             }
         }
-        reconcile(rs, &owned, &orphans, &siblings, now)
+        reconcile(self.0, rs, &owned, &orphans, &siblings, now)
     }
 
     fn refused(&mut self, _: &Key, action: &Action, why: &Status, world: &World, now: Now) -> Option<Plan> {
@@ -74,16 +123,21 @@ impl Controller for ReplicaSets {
         } else {
             message
         };
-        if set_condition(
-            &mut changed,
-            "ReplicaFailure",
-            "True",
-            "FailedCreate",
-            &message,
-            now.wall,
-        ) {
-            plan.update_status(&gvr::REPLICA_SETS, changed);
+        // The message names a pod that was not made: another one each time.
+        let known = rs.condition("ReplicaFailure").is_some_and(|c| c["status"] == "True");
+        if !known
+            && set_condition(
+                &mut changed,
+                "ReplicaFailure",
+                "True",
+                "FailedCreate",
+                &message,
+                now.wall,
+            )
+        {
+            plan.update_status(self.0.gvr, changed);
             plan.push(event(
+                self.0,
                 rs,
                 true,
                 "FailedCreate",
@@ -105,11 +159,11 @@ pub(crate) fn queue_owner(e: &WatchEvent, kind: &str, queue: &mut BTreeSet<Key>)
     }
 }
 
-fn event(rs: &Arc<Value>, warning: bool, reason: &'static str, message: String) -> Action {
+fn event(of: &Of, rs: &Arc<Value>, warning: bool, reason: &'static str, message: String) -> Action {
     Action::Event {
         about: rs.clone(),
-        kind: "ReplicaSet",
-        component: "replicaset-controller",
+        kind: of.kind,
+        component: of.component,
         warning,
         reason,
         message,
@@ -118,6 +172,7 @@ fn event(rs: &Arc<Value>, warning: bool, reason: &'static str, message: String) 
 
 /// What one ReplicaSet needs.
 fn reconcile(
+    of: &'static Of,
     rs: &Arc<Value>,
     owned: &[Arc<Value>],
     orphans: &[Arc<Value>],
@@ -128,7 +183,7 @@ fn reconcile(
     let deleting = rs.deleting();
     let mut mine = Vec::new();
     for p in owned {
-        if selects_object(rs.pointer("/spec/selector"), p) || p.deleting() {
+        if of.selects(rs, p) || p.deleting() {
             mine.push(p.clone());
         } else if !deleting {
             let mut released = (**p).clone();
@@ -146,8 +201,8 @@ fn reconcile(
             let mut adopted = (**p).clone();
             super::object::child(&mut adopted, "metadata");
             super::object::child_list(&mut adopted["metadata"], "ownerReferences").push(owner_reference(
-                "apps/v1",
-                "ReplicaSet",
+                of.api_version,
+                of.kind,
                 rs,
             ));
             plan.update(&gvr::PODS, adopted);
@@ -156,7 +211,7 @@ fn reconcile(
     }
     let mut active: Vec<_> = mine.iter().filter(|p| pods::is_active(p)).cloned().collect();
     let wanted = usize::try_from(rs.int("/spec/replicas").unwrap_or(1)).unwrap_or(0);
-    plan_status(rs, &active, &mine, now, &mut plan);
+    plan_status(of, rs, &active, &mine, now, &mut plan);
     if deleting {
         return plan;
     }
@@ -166,7 +221,7 @@ fn reconcile(
             plan.create(
                 &gvr::PODS,
                 rs.namespace(),
-                pods::from_template(&template, "apps/v1", "ReplicaSet", rs),
+                pods::from_template(&template, of.api_version, of.kind, rs),
             );
         }
     } else if active.len() > wanted {
@@ -174,6 +229,7 @@ fn reconcile(
         for p in active.iter().take((active.len() - wanted).min(BURST)) {
             plan.delete(&gvr::PODS, p);
             plan.push(event(
+                of,
                 rs,
                 false,
                 "SuccessfulDelete",
@@ -184,7 +240,7 @@ fn reconcile(
     plan
 }
 
-fn plan_status(rs: &Arc<Value>, active: &[Arc<Value>], mine: &[Arc<Value>], now: Now, plan: &mut Plan) {
+fn plan_status(of: &Of, rs: &Arc<Value>, active: &[Arc<Value>], mine: &[Arc<Value>], now: Now, plan: &mut Plan) {
     let min_ready = rs.int("/spec/minReadySeconds").unwrap_or(0);
     let labels = rs.pointer("/spec/template/metadata/labels").and_then(Value::as_object);
     let labelled = |p: &Value| labels.is_none_or(|l| l.iter().all(|(k, v)| p.label(k) == v.as_str()));
@@ -208,6 +264,9 @@ fn plan_status(rs: &Arc<Value>, active: &[Arc<Value>], mine: &[Arc<Value>], now:
         ),
         ("terminatingReplicas", terminating),
     ] {
+        if field == "terminatingReplicas" && of.plain_selector {
+            continue;
+        }
         set_count(status, field, n, field == "replicas");
     }
     status["observedGeneration"] = json!(rs.int("/metadata/generation").unwrap_or(0));
@@ -218,7 +277,7 @@ fn plan_status(rs: &Arc<Value>, active: &[Arc<Value>], mine: &[Arc<Value>], now:
         l.retain(|c| c["type"] != "ReplicaFailure");
     }
     if changed.get("status") != rs.get("status") {
-        plan.update_status(&gvr::REPLICA_SETS, changed);
+        plan.update_status(of.gvr, changed);
     }
 }
 
@@ -277,7 +336,7 @@ mod tests {
             // A pod whose label was changed is let go, and replaced.
             (1, vec![pod("p", "b", "Running")], (1, 0, 1)),
         ] {
-            let plan = reconcile(&rs(replicas), &pods, &[], &BTreeMap::new(), now());
+            let plan = reconcile(&SETS, &rs(replicas), &pods, &[], &BTreeMap::new(), now());
             assert_eq!(counts(&plan), expected, "{replicas} {pods:?}");
         }
     }
@@ -286,7 +345,7 @@ mod tests {
     async fn adopts_matching_orphans() {
         let mut p = (*pod("p", "a", "Running")).clone();
         p["metadata"].as_object_mut().unwrap().remove("ownerReferences");
-        let plan = reconcile(&rs(1), &[], &[Arc::new(p)], &BTreeMap::new(), now());
+        let plan = reconcile(&SETS, &rs(1), &[], &[Arc::new(p)], &BTreeMap::new(), now());
         assert_eq!(counts(&plan), (0, 0, 1));
     }
 }

@@ -1,5 +1,5 @@
 //! StatefulSets: numbered pods, one after the other (`pkg/controller/statefulset`): OrderedReady and Parallel, rolling
-//! update from the highest number with partition. Not here: volume claims (there is no storage), start ordinals.
+//! update from the highest number with partition. Not here: volume claims (there is no storage).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -45,14 +45,15 @@ fn ordinal(pod: &Value) -> Option<i64> {
     pod.name().rsplit_once('-')?.1.parse().ok()
 }
 
-fn numbered(set: &Value, n: i64, hash: &str) -> Value {
-    let mut pod = pods::from_template(&set["spec"]["template"], "apps/v1", "StatefulSet", set);
+/// Pod `n` as a revision has it.
+fn numbered(set: &Value, n: i64, revision: &str, template: &Value) -> Value {
+    let mut pod = pods::from_template(template, "apps/v1", "StatefulSet", set);
     let name = format!("{}-{n}", set.name());
     if let Some(m) = pod["metadata"].as_object_mut() {
         m.remove("generateName");
     }
     pod["metadata"]["name"] = json!(name);
-    set_meta(&mut pod, "labels", REVISION_LABEL, hash);
+    set_meta(&mut pod, "labels", REVISION_LABEL, revision);
     set_meta(&mut pod, "labels", "statefulset.kubernetes.io/pod-name", &name);
     set_meta(&mut pod, "labels", "apps.kubernetes.io/pod-index", &n.to_string());
     pod["spec"]["hostname"] = json!(name);
@@ -68,16 +69,36 @@ fn reconcile(set: &Arc<Value>, owned: &[Arc<Value>], revisions: &[Arc<Value>], n
         return plan;
     }
     let hash = revision(set, "StatefulSet", revisions, &mut plan);
+    let update = format!("{}-{hash}", set.name());
+    let current = match set.text("/status/currentRevision") {
+        "" => update.clone(),
+        c => c.to_owned(),
+    };
+    let partition = set.int("/spec/updateStrategy/rollingUpdate/partition").unwrap_or(0);
+    // Pods below the partition are made as they were (`isCurrentRevisionNeeded`).
+    let template_of = |n: i64| {
+        let old = revisions.iter().find(|r| r.name() == current && current != update);
+        match old.filter(|_| n < partition) {
+            Some(r) => {
+                let mut t = r["data"]["spec"]["template"].clone();
+                t.as_object_mut().map(|t| t.remove("$patch"));
+                (current.clone(), t)
+            }
+            None => (update.clone(), set["spec"]["template"].clone()),
+        }
+    };
+    let start = set.int("/spec/ordinals/start").unwrap_or(0);
     let wanted = set.int("/spec/replicas").unwrap_or(1);
     let parallel = set.text("/spec/podManagementPolicy") == "Parallel";
     let min_ready = set.int("/spec/minReadySeconds").unwrap_or(0);
     let by_number: BTreeMap<i64, &Arc<Value>> = owned.iter().filter_map(|p| Some((ordinal(p)?, p))).collect();
     let healthy = |p: &Value| pods::is_active(p) && pods::is_ready(p) && pods::is_available(p, min_ready, now.wall);
     let mut settled = true;
-    for n in 0..wanted {
+    for n in start..start + wanted {
         match by_number.get(&n) {
             None => {
-                plan.create(&gvr::PODS, set.namespace(), numbered(set, n, &hash));
+                let (revision, template) = template_of(n);
+                plan.create(&gvr::PODS, set.namespace(), numbered(set, n, &revision, &template));
                 settled = false;
             }
             Some(p) if pods::is_ended(p) && !p.deleting() => {
@@ -91,7 +112,12 @@ fn reconcile(set: &Arc<Value>, owned: &[Arc<Value>], revisions: &[Arc<Value>], n
         }
     }
     // The highest goes first, one at a time.
-    let extra: Vec<_> = by_number.range(wanted..).rev().map(|(_, p)| *p).collect();
+    let extra: Vec<_> = by_number
+        .iter()
+        .rev()
+        .filter(|(n, _)| !(start..start + wanted).contains(*n))
+        .map(|(_, p)| *p)
+        .collect();
     if settled || parallel {
         for p in &extra {
             if !p.deleting() {
@@ -103,11 +129,10 @@ fn reconcile(set: &Arc<Value>, owned: &[Arc<Value>], revisions: &[Arc<Value>], n
         }
     }
     if settled && extra.is_empty() && set.text("/spec/updateStrategy/type") != "OnDelete" {
-        let partition = set.int("/spec/updateStrategy/rollingUpdate/partition").unwrap_or(0);
         let old = by_number
-            .range(partition..)
+            .range(start + partition..)
             .rev()
-            .find(|(_, p)| p.label(REVISION_LABEL) != Some(&hash));
+            .find(|(_, p)| p.label(REVISION_LABEL) != Some(&update));
         if let Some((_, p)) = old {
             plan.delete(&gvr::PODS, p);
         }
@@ -115,25 +140,20 @@ fn reconcile(set: &Arc<Value>, owned: &[Arc<Value>], revisions: &[Arc<Value>], n
         // A pod of an old template that never gets healthy would block its own repair.
         let stuck = by_number
             .values()
-            .find(|p| p.label(REVISION_LABEL) != Some(&hash) && !healthy(p) && !p.deleting());
-        if let Some(p) = stuck.filter(|_| set.int("/spec/updateStrategy/rollingUpdate/partition").unwrap_or(0) == 0) {
+            .find(|p| p.label(REVISION_LABEL) != Some(&update) && !healthy(p) && !p.deleting());
+        if let Some(p) = stuck.filter(|_| partition == 0) {
             plan.delete(&gvr::PODS, p);
         }
     }
     let active: Vec<_> = by_number.values().filter(|p| pods::is_active(p)).collect();
     let count = |f: &dyn Fn(&Value) -> bool| active.iter().filter(|p| f(p)).count();
-    let new = |p: &Value| p.label(REVISION_LABEL) == Some(&hash);
-    let updated = count(&new);
+    let updated = count(&|p| p.label(REVISION_LABEL) == Some(&update));
+    let unchanged = count(&|p| p.label(REVISION_LABEL) == Some(&current));
     let mut changed = (**set).clone();
     child(&mut changed, "status");
     let done = updated == active.len() && i64::try_from(updated).is_ok_and(|u| u == wanted) && settled;
-    let name = format!("{}-{hash}", set.name());
     let s = &mut changed["status"];
-    let old_count = if s["currentRevision"] == name.as_str() || done {
-        updated
-    } else {
-        active.len() - updated
-    };
+    let old_count = if done { updated } else { unchanged };
     for (field, n, required) in [
         ("replicas", active.len(), true),
         ("readyReplicas", count(&pods::is_ready), false),
@@ -143,9 +163,9 @@ fn reconcile(set: &Arc<Value>, owned: &[Arc<Value>], revisions: &[Arc<Value>], n
     ] {
         set_count(s, field, n, required);
     }
-    s["updateRevision"] = json!(name);
+    s["updateRevision"] = json!(update);
     if done || s.get("currentRevision").is_none_or(Value::is_null) {
-        s["currentRevision"] = json!(name);
+        s["currentRevision"] = json!(update);
     }
     s["collisionCount"] = json!(set.int("/status/collisionCount").unwrap_or(0));
     s["observedGeneration"] = json!(set.int("/metadata/generation").unwrap_or(0));
@@ -171,9 +191,9 @@ mod tests {
             )
         };
         let pod = |n: i64, ready: &str| {
-            let hash = pods::template_hash(&json!({}), None);
+            let revision = format!("s-{}", pods::template_hash(&json!({}), None));
             Arc::new(
-                json!({"metadata": {"name": format!("s-{n}"), "uid": n.to_string(), "labels": {REVISION_LABEL: hash}},
+                json!({"metadata": {"name": format!("s-{n}"), "uid": n.to_string(), "labels": {REVISION_LABEL: revision}},
                 "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": ready}]}}),
             )
         };

@@ -21,6 +21,10 @@ pub(crate) mod gvr {
     pub(crate) static SERVICE_ACCOUNTS: Gvr = Gvr::new("", "v1", "serviceaccounts");
     pub(crate) static DEPLOYMENTS: Gvr = Gvr::new("apps", "v1", "deployments");
     pub(crate) static REPLICA_SETS: Gvr = Gvr::new("apps", "v1", "replicasets");
+    pub(crate) static REPLICATION_CONTROLLERS: Gvr = Gvr::new("", "v1", "replicationcontrollers");
+    pub(crate) static RESOURCE_QUOTAS: Gvr = Gvr::new("", "v1", "resourcequotas");
+    pub(crate) static DISRUPTION_BUDGETS: Gvr = Gvr::new("policy", "v1", "poddisruptionbudgets");
+    pub(crate) static CRON_JOBS: Gvr = Gvr::new("batch", "v1", "cronjobs");
     pub(crate) static DAEMON_SETS: Gvr = Gvr::new("apps", "v1", "daemonsets");
     pub(crate) static STATEFUL_SETS: Gvr = Gvr::new("apps", "v1", "statefulsets");
     pub(crate) static CONTROLLER_REVISIONS: Gvr = Gvr::new("apps", "v1", "controllerrevisions");

@@ -14,7 +14,7 @@ use crate::registry::{Call, DeleteOptions, ListOptions, Resource, Server, text};
 use crate::status::{Cause, Status};
 use crate::store::{Expect, Key, Object};
 
-pub(crate) use openapi::{document as openapi_document, hash as openapi_hash};
+pub(crate) use openapi::{document as openapi_document, hash as openapi_hash, v2_additions};
 
 const DEFINITIONS: Gvr = Gvr::new("apiextensions.k8s.io", "v1", "customresourcedefinitions");
 /// Holds a definition until its objects are gone (`customResourceCleanupFinalizer`).

@@ -27,6 +27,29 @@ pub(super) fn pod(new: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>
     }
 }
 
+/// `ValidatePodSecurityContext`: names of kernel parameters.
+fn sysctls(context: &Value, path: &str, errors: &mut Vec<FieldError>) {
+    let segment = |s: &str| {
+        let edge = |c: Option<char>| c.is_some_and(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
+        let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
+        edge(s.chars().next()) && edge(s.chars().last()) && s.chars().all(inner)
+    };
+    let mut seen: Vec<&str> = Vec::new();
+    for (i, s) in list(context, "sysctls").iter().enumerate() {
+        let (name, at) = (text(s, "name"), format!("{path}.sysctls[{i}].name"));
+        if name.is_empty() {
+            errors.push(FieldError::required(at, ""));
+        } else if name.len() > 253 || !name.split(['.', '/']).all(segment) {
+            let detail = "must have at most 253 characters and match regex \
+                ([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\\./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?";
+            errors.push(FieldError::invalid(at, name, detail));
+        } else if seen.contains(&name) {
+            errors.push(FieldError::duplicate(at, name));
+        }
+        seen.push(name);
+    }
+}
+
 /// A pod template at a path.
 pub(super) fn template(template: &Value, path: &str, errors: &mut Vec<FieldError>) {
     labels(
@@ -67,6 +90,7 @@ fn pod_spec(spec: &Value, path: &str, errors: &mut Vec<FieldError>) {
         errors,
     );
     labels(&spec["nodeSelector"], &format!("{path}.nodeSelector"), errors);
+    sysctls(&spec["securityContext"], &format!("{path}.securityContext"), errors);
     for field in [
         "serviceAccountName",
         "nodeName",

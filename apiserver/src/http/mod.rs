@@ -10,6 +10,7 @@ mod output;
 mod protobuf;
 mod query;
 mod resource;
+mod strict;
 mod watch;
 
 use std::sync::Arc;

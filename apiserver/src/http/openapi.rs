@@ -7,7 +7,7 @@ use http::header;
 use serde_json::{Map, Value, json};
 
 use super::{Answer, Incoming, json as answer, with_type};
-use crate::crd::{openapi_document, openapi_hash};
+use crate::crd::{openapi_document, openapi_hash, v2_additions};
 use crate::registry::{Resource, Server};
 use crate::schema;
 use crate::status::Status;
@@ -25,7 +25,7 @@ fn custom(server: &Server) -> BTreeMap<(String, String), Vec<Arc<Resource>>> {
 
 pub(super) fn serve(server: &Server, r: &Incoming, path: &str) -> Result<Answer, Status> {
     match path {
-        "v2" => v2(r),
+        "v2" => v2(server, r),
         "v3" => Ok(index(server)),
         _ => document(server, path.strip_prefix("v3/").ok_or_else(Status::no_such_path)?),
     }
@@ -62,14 +62,11 @@ fn document(server: &Server, path: &str) -> Result<Answer, Status> {
     Ok(answer(&v))
 }
 
-/// JSON only: clients that want nothing but protobuf are told so.
-fn v2(r: &Incoming) -> Result<Answer, Status> {
-    let accept = r
-        .headers
-        .get(header::ACCEPT)
-        .and_then(|v| v.to_str().ok())
-        .unwrap_or("*/*");
-    let json = accept
+/// JSON only: clients that want nothing but protobuf are told so. A client that has it already (its ETag) is told that.
+fn v2(server: &Server, r: &Incoming) -> Result<Answer, Status> {
+    let of = |name| r.headers.get(name).and_then(|v| v.to_str().ok());
+    let json = of(header::ACCEPT)
+        .unwrap_or("*/*")
         .split(',')
         .map(|a| a.split(';').next().unwrap_or_default().trim());
     if !json
@@ -78,5 +75,19 @@ fn v2(r: &Incoming) -> Result<Answer, Status> {
     {
         return Err(Status::not_acceptable("application/json"));
     }
-    Ok(with_type(200, "application/json", schema::openapi_v2()))
+    let (definitions, paths) = v2_additions(&server.catalog.all_custom());
+    let mut hash = schema::openapi_v2_hash();
+    if !definitions.is_empty() {
+        hash = openapi_hash(&json!([hash, definitions]));
+    }
+    let tag = format!("\"{hash}\"");
+    let mut a = if of(header::IF_NONE_MATCH) == Some(&tag) {
+        with_type(304, "application/json", bytes::Bytes::new())
+    } else {
+        with_type(200, "application/json", schema::openapi_v2(&definitions, &paths))
+    };
+    if let Ok(v) = tag.parse() {
+        a.headers_mut().insert(header::ETAG, v);
+    }
+    Ok(a)
 }

@@ -259,8 +259,29 @@ fn value(kind: &str, wire: Wire<'_>) -> Result<Value, String> {
             }
             Value::Array(items)
         }
+        ("A" | "B" | "L", Wire::Bytes(b)) => schema_or(kind, b)?,
         (name, Wire::Bytes(b)) => Value::Object(message(name, b)?),
         _ => Value::Null,
+    })
+}
+
+/// A schema, or what may stand in its place (`JSONSchemaPropsOr...`).
+fn schema_or(kind: &str, b: &[u8]) -> Result<Value, String> {
+    const SCHEMA: &str = "apiextensions/v1.JSONSchemaProps";
+    let (mut schema, mut allows, mut list) = (None, false, Vec::new());
+    for f in fields(b) {
+        match (kind, f?) {
+            ("B", (1, Wire::Number(n))) => allows = n != 0,
+            ("B", (2, Wire::Bytes(b))) | ("A" | "L", (1, Wire::Bytes(b))) => schema = Some(message(SCHEMA, b)?),
+            ("A", (2, Wire::Bytes(b))) => list.push(Value::Object(message(SCHEMA, b)?)),
+            ("L", (2, Wire::Bytes(b))) => list.push(json!(text(b))),
+            _ => {}
+        }
+    }
+    Ok(match schema {
+        Some(s) => Value::Object(s),
+        None if kind == "B" => json!(allows),
+        None => Value::Array(list),
     })
 }
 

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::info::RequestInfo;
 use super::negotiate::{Form, accepted};
 use super::output::Output;
+use super::strict;
 use super::watch::{Watch, WatchOptions};
 use super::{Answer, Incoming, ResponseBody, plain, with_type};
 use crate::auth::{Attributes, review};
@@ -120,6 +121,7 @@ fn call_of(r: &Incoming) -> Result<Call, Status> {
         manager: r.query.get("fieldManager").unwrap_or(agent).to_owned(),
         dry_run,
         validation: Some(validation),
+        duplicates: Vec::new(),
         warnings: Vec::new(),
     })
 }
@@ -162,13 +164,19 @@ impl Request<'_> {
                 .output
                 .other(201, &server.token_request(call, ns, name, &self.body()?)?)),
             ("update", "scale") => Ok(self.output.other(200, &server.put_scale(call, &target, &self.body()?)?)),
-            ("update", _) => self.written(&server.update(call, &target, self.body()?)?),
+            ("update", _) => {
+                let body = self.object_body(call)?;
+                self.written(&server.update(call, &target, body)?)
+            }
             ("patch", "scale") => {
                 let (kind, body) = self.patch_body()?;
                 Ok(self.output.other(200, &server.patch_scale(call, &target, kind, &body)?))
             }
             ("patch", _) => {
                 let (kind, body) = self.patch_body()?;
+                if matches!(kind, PatchKind::Apply { .. }) {
+                    call.duplicates = strict::yaml_lines(&self.r.body);
+                }
                 self.written(&server.patch(call, &target, kind, &body)?)
             }
             ("delete", "") => {
@@ -188,8 +196,11 @@ impl Request<'_> {
 
     fn create(&self, call: &mut Call) -> Result<Answer, Status> {
         let (server, r) = (self.server, &**self.resource);
-        let body = self.body()?;
+        let body = self.object_body(call)?;
         if let Some(v) = review(server, &call.user, r, self.ns, &body) {
+            if self.output.accepted.form != Form::Plain {
+                return Err(Status::not_acceptable("application/json, application/yaml"));
+            }
             return Ok(self.output.other(201, &v?));
         }
         if r.is("", "bindings") {
@@ -232,19 +243,25 @@ impl Request<'_> {
             f.check(&self.resource.group, &self.resource.kind, selectable)
                 .map_err(|e| Status::bad_request(e.to_string()))?;
         }
-        let rv = match q.get("resourceVersion") {
+        let version = q.get("resourceVersion").filter(|t| !t.is_empty());
+        let rv = match version {
             None => 0,
             Some(t) => t.parse().map_err(|_| {
                 let cause = Cause::invalid("resourceVersion", &json!(t), "strconv.ParseUint: invalid syntax");
                 Status::invalid("", "ListOptions", "", vec![cause])
             })?,
         };
-        let after = q.get("continue").map(str::to_owned);
+        let after = q.get("continue").filter(|t| !t.is_empty()).map(str::to_owned);
+        let matching = q.get("resourceVersionMatch").filter(|t| !t.is_empty());
+        if self.info.verb != "watch" {
+            check_match(matching, version, after.is_some())?;
+        }
         Ok(ListOptions {
             labels,
             fields,
             limit: q.number("limit").unwrap_or(0),
             not_older_than: if after.is_some() { 0 } else { rv },
+            exact: matching == Some("Exact"),
             after,
         })
     }
@@ -290,6 +307,20 @@ impl Request<'_> {
             .and_then(|v| v.to_str().ok())
             .unwrap_or("application/json");
         t.split(';').next().unwrap_or_default().trim()
+    }
+
+    /// The object in the body; fields it has twice are noted in `call`.
+    fn object_body(&self, call: &mut Call) -> Result<Value, Status> {
+        let parsed = match self.media_type() {
+            "application/json" | "" | "*/*" | "text/plain" | "application/x-www-form-urlencoded" => {
+                strict::json(&self.r.body)
+            }
+            "application/yaml" | "text/yaml" => strict::yaml(&self.r.body),
+            _ => return self.body(),
+        };
+        let parsed = parsed.map_err(Status::bad_request)?;
+        call.duplicates = parsed.duplicates;
+        Ok(parsed.value)
     }
 
     fn body(&self) -> Result<Value, Status> {
@@ -393,6 +424,28 @@ impl Request<'_> {
     }
 }
 
+/// `validation.ValidateListOptions` of `resourceVersionMatch`.
+fn check_match(matching: Option<&str>, version: Option<&str>, continues: bool) -> Result<(), Status> {
+    let Some(m) = matching else { return Ok(()) };
+    let forbid = |why: &str| {
+        let cause = Cause::forbidden("resourceVersionMatch", why);
+        Err(Status::invalid("meta.k8s.io", "ListOptions", "", vec![cause]))
+    };
+    if continues {
+        return forbid("resourceVersionMatch is forbidden when continue is provided");
+    }
+    match (m, version) {
+        (_, None) => forbid("resourceVersionMatch is forbidden unless resourceVersion is provided"),
+        ("Exact", Some("0")) => forbid("resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\""),
+        ("Exact" | "NotOlderThan", _) => Ok(()),
+        (other, _) => {
+            let text = format!("Unsupported value: {other:?}: supported values: \"Exact\", \"NotOlderThan\", \"\"");
+            let cause = Cause::new("FieldValueNotSupported", "resourceVersionMatch", text);
+            Err(Status::invalid("meta.k8s.io", "ListOptions", "", vec![cause]))
+        }
+    }
+}
+
 fn success(details: Option<Value>) -> Value {
     let mut v = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"});
     match details {
@@ -411,5 +464,6 @@ fn parse_yaml(b: &[u8]) -> Result<Value, Status> {
     if let Ok(v) = serde_json::from_slice(b) {
         return Ok(v);
     }
-    serde_yaml::from_slice(b).map_err(|e| Status::bad_request(format!("error decoding YAML: {e}")))
+    let parsed = strict::yaml(b).map_err(|e| Status::bad_request(format!("error decoding YAML: {e}")))?;
+    Ok(parsed.value)
 }

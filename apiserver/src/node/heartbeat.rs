@@ -58,7 +58,16 @@ pub(crate) fn node_object(o: &NodeOptions, host_ip: &str, now: jiff::Timestamp) 
 /// The status of a healthy node; conditions keep their transition times from `old`.
 fn node_status(o: &NodeOptions, host_ip: &str, old: Option<&Value>, now: jiff::Timestamp) -> Value {
     let mut capacity: BTreeMap<&str, &str> = BTreeMap::from([("pods", "110"), ("cpu", "4"), ("memory", "8Gi")]);
-    capacity.extend(o.capacity.iter().map(|(k, v)| (k.as_str(), v.as_str())));
+    // Extended resources that somebody else put there stay (kubelet: `reconcileExtendedResource`).
+    let known = |list: &'static str| {
+        let all = old.and_then(|n| n["status"][list].as_object()).into_iter().flatten();
+        all.filter(|(k, _)| k.contains('/'))
+            .filter_map(|(k, v)| Some((k.as_str(), v.as_str()?)))
+    };
+    let own = o.capacity.iter().map(|(k, v)| (k.as_str(), v.as_str()));
+    let mut allocatable = capacity.clone();
+    capacity.extend(known("capacity").chain(own.clone()));
+    allocatable.extend(known("allocatable").chain(own));
     let conditions: Vec<Value> = CONDITIONS
         .iter()
         .map(|(kind, status, reason, message)| {
@@ -76,7 +85,7 @@ fn node_status(o: &NodeOptions, host_ip: &str, old: Option<&Value>, now: jiff::T
             .bytes()
             .fold(1_u128, |h, b| h.wrapping_mul(0x0100_0000_01b3) ^ u128::from(b))
     );
-    json!({"capacity": capacity, "allocatable": capacity, "conditions": conditions,
+    json!({"capacity": capacity, "allocatable": allocatable, "conditions": conditions,
         "addresses": [{"type": "InternalIP", "address": host_ip}, {"type": "Hostname", "address": o.name}],
         "daemonEndpoints": {"kubeletEndpoint": {"Port": 10250}},
         "nodeInfo": {"architecture": o.labels.get("kubernetes.io/arch").map_or("amd64", String::as_str), "operatingSystem": "linux",

@@ -19,8 +19,8 @@ const NODE_PORTS: (u32, u32) = (30_000, 32_768);
 
 impl Server {
     /// Held over writes that read other objects first.
-    pub(super) fn exclusive_for(&self, r: &Resource) -> Option<MutexGuard<'_, ()>> {
-        let needed = r.is("", "services") || is_definition(r);
+    pub(super) fn exclusive_for(&self, r: &Resource, ns: &str) -> Option<MutexGuard<'_, ()>> {
+        let needed = r.is("", "services") || is_definition(r) || r.namespaced && self.has_quotas(ns);
         needed.then(|| self.exclusive.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -34,7 +34,8 @@ impl Server {
                 v["status"]["phase"] = json!("Active");
             }
             ("", "services") => self.allocate(r, None, v)?,
-            ("", "serviceaccounts") => {}
+            ("", "pods") => self.admit_new_pod(ns, v)?,
+            ("", "persistentvolumeclaims") => self.check_claim_limits(ns, v)?,
             ("certificates.k8s.io", "certificatesigningrequests") => {
                 // pkg/registry/certificates: who asks is not the asker's to say.
                 let spec = child(v, "spec");
@@ -53,7 +54,6 @@ impl Server {
             ("apiextensions.k8s.io", "customresourcedefinitions") => crd::admit(self, None, v, &self.now())?,
             _ => {}
         }
-        let _ = ns;
         Ok(())
     }
 
@@ -213,6 +213,11 @@ impl Server {
             }
         }
         Ok(())
+    }
+
+    /// Where services have their addresses.
+    pub(super) fn service_range() -> String {
+        format!("{}/16", Ipv4Addr::from(SERVICE_NET))
     }
 
     /// A free service address is what `kubernetes` in `default` has, at the range's start.

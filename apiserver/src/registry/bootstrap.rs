@@ -8,6 +8,8 @@ use serde_json::{Value, json};
 use super::admission::label;
 use super::{Call, Server};
 
+/// `--advertise-address`.
+const ADVERTISED: &str = "192.0.2.10";
 const RBAC: &str = "rbac.authorization.k8s.io";
 
 pub(super) fn fill(server: &Arc<Server>) {
@@ -28,6 +30,14 @@ pub(super) fn fill(server: &Arc<Server>) {
         "spec": {"clusterIP": Server::first_service_address(), "type": "ClusterIP", "sessionAffinity": "None",
             "ports": [{"name": "https", "port": 443, "protocol": "TCP", "targetPort": 6443}]}});
     create("", "v1", "services", "default", service);
+    // Where the server is: an address for documentation (RFC 5737), as nothing in the cluster's network connects to it.
+    let port = json!([{"name": "https", "port": 6443, "protocol": "TCP"}]);
+    let endpoints = json!({"metadata": {"name": "kubernetes", "labels": {"endpointslice.kubernetes.io/skip-mirror": "true"}},
+        "subsets": [{"addresses": [{"ip": ADVERTISED}], "ports": port}]});
+    create("", "v1", "endpoints", "default", endpoints);
+    let slice = json!({"metadata": {"name": "kubernetes", "labels": {"kubernetes.io/service-name": "kubernetes"}},
+        "addressType": "IPv4", "endpoints": [{"addresses": [ADVERTISED], "conditions": {"ready": true}}], "ports": port});
+    create("discovery.k8s.io", "v1", "endpointslices", "default", slice);
     for (name, rules) in cluster_roles() {
         let mut v = json!({"metadata": {"name": name, "annotations": {"rbac.authorization.kubernetes.io/autoupdate": "true"}}, "rules": rules});
         label(&mut v, "kubernetes.io/bootstrapping", "rbac-defaults");
@@ -40,6 +50,23 @@ pub(super) fn fill(server: &Arc<Server>) {
         label(&mut v, "kubernetes.io/bootstrapping", "rbac-defaults");
         create(RBAC, "v1", "clusterrolebindings", "", v);
     }
+    for (name, value) in [
+        ("system-cluster-critical", 2_000_000_000_u32),
+        ("system-node-critical", 2_000_001_000),
+    ] {
+        let what = name.trim_start_matches("system-").trim_end_matches("-critical");
+        let text = if what == "node" {
+            "Used for system critical pods that must not be moved from their current node.".to_owned()
+        } else {
+            format!(
+                "Used for system critical pods that must run in the {what}, but can be moved to another node if necessary."
+            )
+        };
+        let v = json!({"metadata": {"name": name}, "value": value, "description": text});
+        create("scheduling.k8s.io", "v1", "priorityclasses", "", v);
+    }
+    let range = json!({"metadata": {"name": "kubernetes"}, "spec": {"cidrs": [Server::service_range()]}});
+    create("networking.k8s.io", "v1", "servicecidrs", "", range);
 }
 
 fn rule(groups: &[&str], resources: &[&str], verbs: &[&str]) -> Value {

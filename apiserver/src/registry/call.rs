@@ -49,6 +49,8 @@ pub struct Call {
     pub dry_run: bool,
     /// What becomes of unknown fields; `None`: they are not looked for (callers in process).
     pub validation: Option<FieldValidation>,
+    /// Fields that the body has twice: `duplicate field "spec.replicas"`.
+    pub duplicates: Vec<String>,
     /// Warnings to tell the client.
     pub warnings: Vec<String>,
 }
@@ -62,6 +64,7 @@ impl Call {
             manager: manager.to_owned(),
             dry_run: false,
             validation: None,
+            duplicates: Vec::new(),
             warnings: Vec::new(),
         }
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::meta::{drop_nulls, metadata};
+use super::policy::{Review, expression_errors};
 use super::server::{check_type, refuse};
 use super::{Call, FieldValidation, Resource, Server, text};
 use crate::defaults;
@@ -90,7 +91,7 @@ impl Server {
     ) -> Result<Arc<Object>, Status> {
         let name = text(&value, "/metadata/name").to_owned();
         let key = Key::new(if r.namespaced { ns } else { "" }, name.as_str());
-        let _exclusive = self.exclusive_for(r);
+        let _exclusive = self.exclusive_for(r, ns);
         if self.store.get(&r.storage, &key).is_some() {
             return Err(Status::already_exists(&r.group, &r.plural, &name));
         }
@@ -103,7 +104,19 @@ impl Server {
             // Some of what admission filled in brings defaults of its own.
             defaults::default_builtin(&r.group, &r.version, &r.kind, &mut value);
         }
+        let who = call.clone();
+        let review = Review {
+            call: &who,
+            resource: r,
+            namespace: if r.namespaced { ns } else { "" },
+            subresource: "",
+            operation: "CREATE",
+            old: None,
+        };
+        self.mutate(&review, &mut value)?;
         self.check(r, &name, None, &value)?;
+        self.check_policies(&review, Some(&value), &mut call.warnings)?;
+        self.check_quotas(r, ns, None, &value)?;
         if !made_by_apply {
             let (schema, now) = (r.schema(), self.now());
             patch::track_update(
@@ -159,7 +172,8 @@ impl Server {
     pub(super) fn fit_schema(&self, call: &mut Call, r: &Resource, value: &mut Value) -> Result<(), Status> {
         let schema = r.schema();
         if let Some(mode) = call.validation {
-            let unknown = schema::unknown_fields(&schema, value);
+            let mut unknown = schema::unknown_fields(&schema, value);
+            unknown.append(&mut call.duplicates);
             if !unknown.is_empty() {
                 match mode {
                     FieldValidation::Strict => {
@@ -214,6 +228,10 @@ impl Server {
         } else {
             errors.extend(defaults::validate_builtin(&r.group, &r.kind, old, value));
         }
+        let of_expressions = expression_errors(r, value);
+        if !of_expressions.is_empty() {
+            return Err(Status::invalid(&r.group, &r.kind, name, of_expressions));
+        }
         refuse(r, name, &errors)
     }
 }
@@ -235,8 +253,21 @@ fn first_status(r: &Resource) -> Option<Value> {
                 "desiredNumberScheduled",
                 "numberReady",
             ])
-        } else {
+        } else if r.custom.is_some() || r.is("certificates.k8s.io", "certificatesigningrequests") {
             return None;
+        } else {
+            // Go writes the struct with what it must have.
+            let status = r.schema().field("status")?;
+            let mut first = serde_json::Map::new();
+            for name in status.property_names().filter(|n| status.is_required(n)) {
+                let zero: Value = match status.field(name).map(|f| f.kind()) {
+                    Some(schema::Type::Integer) => 0.into(),
+                    Some(schema::Type::Boolean) => false.into(),
+                    _ => continue,
+                };
+                first.insert(name.to_owned(), zero);
+            }
+            Value::Object(first)
         },
     )
 }

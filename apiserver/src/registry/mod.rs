@@ -2,6 +2,7 @@
 //! validation, admission, ownership of fields, storage.
 
 mod admission;
+mod admit_pod;
 mod bootstrap;
 mod call;
 mod catalog;
@@ -11,6 +12,8 @@ mod delete;
 mod evict;
 mod meta;
 mod patch;
+mod policy;
+mod quota;
 mod read;
 mod resource;
 mod scale;
@@ -29,3 +32,4 @@ pub use update::{Target, Written};
 
 pub(crate) use delete::answers_with_object;
 pub(crate) use meta::{rfc3339, text};
+pub(crate) use quota::{to_value as quota_amounts, used as quota_used};

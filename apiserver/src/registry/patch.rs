@@ -75,15 +75,7 @@ impl Server {
             super::meta::metadata(&mut body).insert("namespace".into(), json!(t.namespace));
         }
         let schema = r.schema();
-        // Typos are told before the merge, and what is unknown has no owner.
-        if let Some(mode) = call.validation {
-            let mut probe = Call {
-                validation: Some(mode),
-                ..call.clone()
-            };
-            self.fit_unknown(&mut probe, r, &mut body)?;
-            call.warnings = probe.warnings;
-        }
+        self.check_known(call, t, &body)?;
         let sub = t.subresource.unwrap_or_default();
         let now = self.now();
         let merge = |live: Option<&Value>, manager: &str| {
@@ -124,25 +116,38 @@ impl Server {
         })
     }
 
-    /// Unknown fields only (an applied configuration is a part of an object: nothing is required of it).
-    fn fit_unknown(&self, call: &mut Call, r: &Resource, value: &mut Value) -> Result<(), Status> {
-        let schema = r.schema();
-        let unknown = crate::schema::unknown_fields(&schema, value);
-        if unknown.is_empty() {
-            return Ok(());
-        }
-        match call.validation {
-            Some(super::FieldValidation::Strict) => {
-                return Err(Status::bad_request(format!(
-                    "strict decoding error: {}",
-                    unknown.join(", ")
-                )));
+    /// An applied configuration is a part of an object: nothing is required of it, but all of it must be known.
+    fn check_known(&self, call: &mut Call, t: &Target<'_>, value: &Value) -> Result<(), Status> {
+        let r = t.resource;
+        let twice = std::mem::take(&mut call.duplicates);
+        if !twice.is_empty() {
+            let all = twice.join("\n  ");
+            match call.validation {
+                Some(super::FieldValidation::Strict) => {
+                    return Err(Status::bad_request(format!(
+                        "error strict decoding YAML: error converting YAML to JSON: yaml: unmarshal errors:\n  {all}"
+                    )));
+                }
+                Some(super::FieldValidation::Warn) => call.warnings.extend(twice),
+                _ => {}
             }
-            Some(super::FieldValidation::Warn) => call.warnings.extend(unknown),
-            _ => {}
         }
-        crate::schema::prune(&schema, value);
-        Ok(())
+        let unknown: Vec<String> = crate::schema::unknown_fields(&r.schema(), value)
+            .iter()
+            .map(|u| {
+                let path = u.trim_start_matches("unknown field ").trim_matches('"');
+                format!(".{path}: field not declared in schema")
+            })
+            .collect();
+        let what = match unknown.as_slice() {
+            [] => return Ok(()),
+            [one] => one.clone(),
+            all => format!("errors:\n  {}", all.join("\n  ")),
+        };
+        Err(apply_refused(ApplyError::NotTyped(format!(
+            "failed to create typed patch object ({}/{}; {}, Kind={}): {what}",
+            t.namespace, t.name, r.api_version, r.kind
+        ))))
     }
 }
 

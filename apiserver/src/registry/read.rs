@@ -24,6 +24,8 @@ pub struct ListOptions {
     pub after: Option<String>,
     /// `resourceVersion`: not older than this; 0: whatever there is.
     pub not_older_than: u64,
+    /// The list as it was at `not_older_than` exactly (`resourceVersionMatch=Exact`).
+    pub exact: bool,
 }
 
 /// A list's answer.
@@ -42,6 +44,7 @@ pub struct List {
 /// A continue token.
 #[derive(Serialize, Deserialize)]
 struct Token {
+    /// Revision of the first page; 0: whatever is there now (a list that was forgotten goes on so).
     rv: u64,
     ns: String,
     name: String,
@@ -89,7 +92,9 @@ impl Server {
     pub fn list(&self, r: &Resource, ns: Option<&str>, o: &ListOptions) -> Result<List, Status> {
         let token = match &o.after {
             None => None,
-            Some(t) => Some(decode(t).ok_or_else(|| Status::bad_request("continue key is not valid"))?),
+            Some(t) => Some(decode(t).ok_or_else(|| {
+                Status::bad_request("continue key is not valid: encoded continue token is not valid")
+            })?),
         };
         let after = token.as_ref().map(|t| Key::new(t.ns.clone(), t.name.clone()));
         let ns = ns.filter(|_| r.namespaced);
@@ -98,9 +103,13 @@ impl Server {
             .fields
             .as_ref()
             .and_then(|f| f.exact("metadata.name"))
-            .filter(|_| ns.is_some() || !r.namespaced);
-        let page = match exact {
-            Some(name) => {
+            .filter(|_| (ns.is_some() || !r.namespaced) && !o.exact && token.is_none());
+        let at = match &token {
+            Some(t) => Some(t.rv).filter(|rv| *rv > 0),
+            None => Some(o.not_older_than).filter(|_| o.exact),
+        };
+        let page = match (exact, at) {
+            (Some(name), _) => {
                 let mut page = crate::store::Page {
                     revision: self.store.revision(),
                     ..Default::default()
@@ -109,14 +118,32 @@ impl Server {
                     .extend(self.store.get(&r.storage, &Key::new(ns.unwrap_or_default(), name)));
                 page
             }
-            None => self.store.list(&r.storage, ns, after.as_ref()),
+            (None, Some(rv)) => {
+                let forgotten = rv < self.compacted();
+                let then = if forgotten {
+                    None
+                } else {
+                    self.store.list_at(&r.storage, ns, after.as_ref(), rv)
+                };
+                match (then, token) {
+                    (Some(page), _) => page,
+                    (None, Some(t)) => return Err(continue_expired(t)),
+                    (None, None) => {
+                        return Err(Status::expired("The resourceVersion for the provided list is too old."));
+                    }
+                }
+            }
+            (None, None) => self.store.list(&r.storage, ns, after.as_ref()),
         };
         if o.not_older_than > page.revision {
             return Err(too_new(o.not_older_than, page.revision));
         }
+        if o.limit > 0 {
+            self.compacted();
+        }
         let everything = o.is_everything();
         let mut list = List {
-            revision: token.map_or(page.revision, |t| t.rv),
+            revision: page.revision,
             ..List::default()
         };
         let total = page.objects.len();
@@ -140,6 +167,19 @@ impl Server {
         }
         Ok(list)
     }
+}
+
+/// 410 of a token whose list is forgotten, with one to go on with (`storage.NewInconsistent...Continue`).
+fn continue_expired(t: Token) -> Status {
+    let again = Token { rv: 0, ..t };
+    let mut s = Status::expired(
+        "The provided continue parameter is too old to display a consistent list result. You can start a new list \
+         without the continue parameter, or use the continue token in this response to retrieve the remainder of the \
+         results. Continuing with the provided token results in an inconsistent list - objects that were created, \
+         modified, or deleted between the time the first chunk was returned and now may show up in the list.",
+    );
+    s.more = URL_SAFE_NO_PAD.encode(serde_json::to_vec(&again).unwrap_or_default());
+    s
 }
 
 fn decode(token: &str) -> Option<Token> {

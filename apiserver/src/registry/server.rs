@@ -1,6 +1,6 @@
 //! The state of one API server.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use cfn_net::{Seed, SharedClock};
@@ -46,6 +46,8 @@ pub struct Server {
     /// What it was given.
     pub settings: Settings,
     rng: Mutex<ChaCha8Rng>,
+    /// Revisions by time, so that lists end as etcd's compaction ends them.
+    marks: Mutex<VecDeque<(jiff::Timestamp, u64)>>,
     hooks: Mutex<BTreeMap<String, Arc<dyn NodeHook>>>,
     /// Serialises the writes that read other objects first (addresses of services, definitions, disruption budgets).
     pub(super) exclusive: Mutex<()>,
@@ -69,6 +71,7 @@ impl Server {
             clock,
             rng: Mutex::new(seed.rng("apiserver")),
             settings,
+            marks: Mutex::default(),
             hooks: Mutex::default(),
             exclusive: Mutex::new(()),
             answered: Mutex::default(),
@@ -100,6 +103,21 @@ impl Server {
                 .collect()
         });
         base + &suffix
+    }
+
+    /// The revision that was newest five minutes ago (kube-apiserver's `--etcd-compaction-interval`): lists of before
+    /// are not continued. Asked for by lists in pages alone, and exact to half a minute.
+    pub(super) fn compacted(&self) -> u64 {
+        let now = self.clock.now();
+        let mut marks = self.marks.lock().unwrap_or_else(PoisonError::into_inner);
+        let age = |t: jiff::Timestamp| now.duration_since(t).as_secs();
+        if marks.back().is_none_or(|(t, _)| age(*t) >= 30) {
+            marks.push_back((now, self.store.revision()));
+        }
+        while marks.get(1).is_some_and(|(t, _)| age(*t) >= 300) {
+            marks.pop_front();
+        }
+        marks.front().filter(|(t, _)| age(*t) >= 300).map_or(0, |(_, r)| *r)
     }
 
     /// A number below `n`.

@@ -22,7 +22,7 @@ pub use defaulting::apply_defaults;
 pub use discovery::{ResourceDef, SubresourceDef, discovery};
 pub use error::{FieldError, FieldErrorKind, quote};
 pub use node::{ListType, Type};
-pub use openapi::{openapi_v2, openapi_v2_hash, openapi_v3, openapi_v3_index};
+pub use openapi::{definitions_with, openapi_v2, openapi_v2_hash, openapi_v3, openapi_v3_index};
 pub use prune::{prune, unknown_fields};
 pub use reference::SchemaRef;
 pub use validate::{is_go_duration, validate};

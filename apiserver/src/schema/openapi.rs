@@ -3,7 +3,7 @@
 
 use super::archive::{DEFINITIONS, DOCUMENTS};
 use bytes::Bytes;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
 /// Chunk of [`DOCUMENTS`] that is the v2 document.
@@ -24,16 +24,73 @@ pub fn openapi_v3(path: &str) -> Option<Bytes> {
     if path == V2 {
         return None;
     }
-    assemble(path, |definition| definition.to_owned())
+    assemble(path, |definition| definition.to_owned(), BTreeMap::new())
 }
 
-/// The OpenAPI v2 document (JSON), as Kubernetes serves it.
-pub fn openapi_v2() -> Bytes {
-    assemble(V2, |definition| {
+/// The OpenAPI v2 document (JSON), as Kubernetes serves it, with definitions and paths of custom resources in it.
+pub fn openapi_v2(definitions: &BTreeMap<String, Value>, paths: &Map<String, Value>) -> Bytes {
+    let convert = |definition: &str| {
         let schema: Value = serde_json::from_str(definition).expect("recorded definitions are JSON");
         to_v2(&schema).to_string()
-    })
-    .expect("the v2 document is recorded")
+    };
+    let more = definitions.iter().map(|(k, v)| (k.as_str(), v.to_string()));
+    let whole = assemble(V2, convert, more.collect()).expect("the v2 document is recorded");
+    if paths.is_empty() {
+        return whole;
+    }
+    let start = b"\"paths\":{";
+    let Some(at) = whole.windows(start.len()).rposition(|w| w == start) else {
+        return whole;
+    };
+    let (head, tail) = whole.split_at(at + start.len());
+    let added = Value::Object(paths.clone()).to_string();
+    let mut out = Vec::with_capacity(whole.len() + added.len() + 1);
+    out.extend_from_slice(head);
+    out.extend_from_slice(&added.as_bytes()[1..added.len() - 1]);
+    out.push(b',');
+    out.extend_from_slice(tail);
+    out.into()
+}
+
+/// Recorded definitions (in v3's form) and all that they refer to.
+pub fn definitions_with(names: &[&str]) -> BTreeMap<String, Value> {
+    let mut packages: BTreeMap<String, BTreeMap<String, Value>> = BTreeMap::new();
+    let mut found = BTreeMap::new();
+    let mut wanted: Vec<String> = names.iter().map(|n| (*n).to_owned()).collect();
+    while let Some(name) = wanted.pop() {
+        if found.contains_key(&name) {
+            continue;
+        }
+        let package = super::package(&name).to_owned();
+        let all = packages.entry(package).or_insert_with_key(|p| {
+            let text = DEFINITIONS.text(p).unwrap_or_default();
+            let lines = text.split('\n').filter_map(|line| line.split_once('\t'));
+            lines
+                .filter_map(|(n, d)| Some((n.to_owned(), serde_json::from_str(d).ok()?)))
+                .collect()
+        });
+        let Some(definition) = all.get(&name) else { continue };
+        references(definition, &mut wanted);
+        found.insert(name, definition.clone());
+    }
+    found
+}
+
+fn references(v: &Value, found: &mut Vec<String>) {
+    match v {
+        Value::Object(m) => {
+            if let Some(name) = m
+                .get("$ref")
+                .and_then(Value::as_str)
+                .and_then(|r| r.strip_prefix("#/components/schemas/"))
+            {
+                found.push(name.to_owned());
+            }
+            m.values().for_each(|v| references(v, found));
+        }
+        Value::Array(l) => l.iter().for_each(|v| references(v, found)),
+        _ => {}
+    }
 }
 
 /// Hash of the v2 document, for its ETag.
@@ -47,13 +104,14 @@ pub fn openapi_v2_hash() -> String {
 
 /// Puts a document together. Its chunk holds: names of shared definitions; the text before the definitions; the
 /// text after them; then, one per line, the definitions that only this document has.
-fn assemble(path: &str, convert: impl Fn(&str) -> String) -> Option<Bytes> {
+/// `more` are definitions that are not recorded.
+fn assemble(path: &str, convert: impl Fn(&str) -> String, more: BTreeMap<&str, String>) -> Option<Bytes> {
     let chunk = DOCUMENTS.text(path)?;
     let mut lines = chunk.split('\n');
     let names = lines.next().unwrap_or_default();
     let before = lines.next().unwrap_or_default();
     let after = lines.next().unwrap_or_default();
-    let mut definitions: BTreeMap<&str, String> = BTreeMap::new();
+    let mut definitions = more;
     for (name, definition) in lines.filter_map(|line| line.split_once('\t')) {
         definitions.insert(name, definition.to_owned());
     }
@@ -185,7 +243,7 @@ mod tests {
 
     #[test]
     fn v2_document_is_whole() {
-        let document: Value = serde_json::from_slice(&openapi_v2()).unwrap();
+        let document: Value = serde_json::from_slice(&openapi_v2(&BTreeMap::new(), &Map::new())).unwrap();
         assert_eq!(document["swagger"], "2.0");
         let spec = &document["definitions"]["io.k8s.api.apps.v1.DeploymentSpec"]["properties"];
         assert_eq!(

@@ -164,6 +164,49 @@ impl Store {
         Page { objects, revision }
     }
 
+    /// As [`Store::list`], as it was at `revision`; `None`: that is forgotten.
+    #[must_use]
+    pub fn list_at(
+        &self,
+        resource: &Gvr,
+        namespace: Option<&str>,
+        after: Option<&Key>,
+        revision: Revision,
+    ) -> Option<Page> {
+        let mut page = self.list(resource, namespace, after);
+        let state = self.state();
+        let Some(table) = state.tables.get(resource) else {
+            page.revision = revision.min(page.revision);
+            return Some(page);
+        };
+        if revision < table.forgotten {
+            return None;
+        }
+        if revision > state.revision {
+            return Some(page);
+        }
+        // Later events are undone, newest first. (The list above may be newer than the lock: that is undone, too.)
+        let mut objects: BTreeMap<Key, Arc<Object>> = page
+            .objects
+            .into_iter()
+            .map(|o| (Key::new(o.namespace(), o.name()), o))
+            .collect();
+        for e in table.history.iter().rev().take_while(|e| e.revision > revision) {
+            let key = Key::new(e.object.namespace(), e.object.name());
+            if namespace.is_some_and(|ns| ns != key.namespace) || after.is_some_and(|a| key <= *a) {
+                continue;
+            }
+            match &e.previous {
+                Some(p) => drop(objects.insert(key, p.clone())),
+                None => drop(objects.remove(&key)),
+            }
+        }
+        Some(Page {
+            objects: objects.into_values().collect(),
+            revision,
+        })
+    }
+
     /// Every resource that has an object now, in order.
     #[must_use]
     pub fn resources(&self) -> Vec<ResourceKey> {
@@ -394,6 +437,26 @@ mod tests {
             Err(StoreError::TooOld(..))
         ));
         assert!(store.watch_since(&r, last).is_ok());
+    }
+
+    #[test]
+    fn a_list_can_be_had_as_it_was() {
+        let store = Store::default();
+        let r: ResourceKey = Arc::new(Gvr::new("", "v1", "configmaps"));
+        let in_ns = |n: &str| json!({"metadata": {"namespace": "n", "name": n}});
+        let a = store.put(&r, Key::new("n", "a"), Expect::Absent, in_ns("a")).unwrap();
+        let b = store.put(&r, Key::new("n", "b"), Expect::Absent, in_ns("b")).unwrap();
+        store.remove(&r, &Key::new("n", "a"), a.revision, in_ns("a")).unwrap();
+        store.put(&r, Key::new("n", "c"), Expect::Absent, in_ns("c")).unwrap();
+        let names = |rev: u64| {
+            let page = store.list_at(&r, Some("n"), None, rev).unwrap();
+            page.objects.iter().map(|o| o.name().to_owned()).collect::<String>()
+        };
+        assert_eq!((names(a.revision), names(b.revision)), ("a".into(), "ab".into()));
+        assert_eq!(
+            (names(b.revision + 1), names(b.revision + 2)),
+            ("b".into(), "bc".into())
+        );
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::manager::{Action, Controller, Now, Plan};
 use super::object::{Object, set_condition};
@@ -14,6 +14,7 @@ use crate::local::{EventKind, WatchEvent};
 use crate::status::Status;
 
 mod filter;
+mod preempt;
 mod resources;
 mod score;
 
@@ -91,9 +92,36 @@ impl Controller for Scheduler {
             Err(why) => {
                 self.waiting.insert(key.clone());
                 let mut changed = (**pod).clone();
-                if set_condition(&mut changed, "PodScheduled", "False", "Unschedulable", &why, now.wall) {
+                let told = set_condition(&mut changed, "PodScheduled", "False", "Unschedulable", &why, now.wall);
+                let found = preempt::victims(pod, world, &self.used);
+                if let Some((node, _)) = &found {
+                    changed["status"]["nominatedNodeName"] = json!(node);
+                }
+                if told || found.is_some() {
                     plan.update_status(&gvr::PODS, changed);
+                }
+                if told {
                     plan.push(event(pod, true, "FailedScheduling", why));
+                }
+                for victim in found.into_iter().flat_map(|(_, v)| v) {
+                    let mut marked = (*victim).clone();
+                    let why = "default-scheduler: preempting to accommodate a higher priority pod";
+                    set_condition(
+                        &mut marked,
+                        "DisruptionTarget",
+                        "True",
+                        "PreemptionByScheduler",
+                        why,
+                        now.wall,
+                    );
+                    plan.update_status(&gvr::PODS, marked);
+                    let message = format!(
+                        "Preempted by pod {} on node {}",
+                        pod.uid(),
+                        victim.text("/spec/nodeName")
+                    );
+                    plan.push(event(&victim, false, "Preempted", message));
+                    plan.delete(&gvr::PODS, &victim);
                 }
             }
         }
@@ -180,7 +208,6 @@ fn choose(pod: &Value, world: &World, used: &BTreeMap<String, Usage>) -> Result<
 mod tests {
     use super::super::world::world_of;
     use super::*;
-    use serde_json::json;
 
     fn node(name: &str, cpu: &str, extra: Value) -> (&'static crate::local::Gvr, Value) {
         let mut v = json!({"metadata": {"name": name, "uid": name, "labels": {"kubernetes.io/hostname": name}}, "spec": {},

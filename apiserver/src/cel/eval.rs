@@ -1,0 +1,410 @@
+//! From a tree to its value.
+
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::parse::{Expr, MACROS, bound_names};
+use super::value::{Key, Value};
+use super::{CelError, Scope, functions, numbers};
+
+type Result<T = Value> = std::result::Result<T, CelError>;
+
+fn fail<T>(text: impl Into<String>) -> Result<T> {
+    Err(CelError::evaluation(text))
+}
+
+pub(super) fn no_overload<T>() -> Result<T> {
+    fail("no such overload")
+}
+
+/// One evaluation: names, and the steps left.
+pub(super) struct Evaluation<'a> {
+    scope: &'a Scope,
+    /// Names bound by macros, innermost last.
+    bound: Vec<(String, Value)>,
+    steps: u64,
+}
+
+impl<'a> Evaluation<'a> {
+    pub(super) fn new(scope: &'a Scope, budget: u64) -> Self {
+        Self {
+            scope,
+            bound: Vec::new(),
+            steps: budget,
+        }
+    }
+
+    fn spend(&mut self, n: u64) -> Result<()> {
+        match self.steps.checked_sub(n) {
+            Some(left) => {
+                self.steps = left;
+                Ok(())
+            }
+            None => fail("operation cancelled: actual cost limit exceeded"),
+        }
+    }
+
+    pub(super) fn value(&mut self, e: &Expr) -> Result {
+        self.spend(1)?;
+        match e {
+            Expr::Literal(v) => Ok(v.clone()),
+            Expr::Name(n) => self.name(n),
+            Expr::Select(of, field, optional) => {
+                let of = self.value(of)?;
+                select(&of, field, *optional)
+            }
+            Expr::Index(of, index, optional) => {
+                let (of, index) = (self.value(of)?, self.value(index)?);
+                index_of(&of, &index, *optional)
+            }
+            Expr::Unary(sign, e) => match (sign, self.value(e)?) {
+                ('!', Value::Bool(b)) => Ok(Value::Bool(!b)),
+                ('-', Value::Int(n)) => n
+                    .checked_neg()
+                    .map_or_else(|| fail("integer overflow"), |n| Ok(Value::Int(n))),
+                ('-', Value::Double(n)) => Ok(Value::Double(-n)),
+                ('-', Value::Span(d)) => Ok(Value::Span(-d)),
+                _ => no_overload(),
+            },
+            Expr::Binary("&&", a, b) => self.logic(a, b, false),
+            Expr::Binary("||", a, b) => self.logic(a, b, true),
+            Expr::Binary(o, a, b) => {
+                let (a, b) = (self.value(a)?, self.value(b)?);
+                self.spend(weight(&a) / 16 + weight(&b) / 16)?;
+                binary(o, &a, &b)
+            }
+            Expr::Condition(c, a, b) => match self.value(c)? {
+                Value::Bool(true) => self.value(a),
+                Value::Bool(false) => self.value(b),
+                _ => no_overload(),
+            },
+            Expr::List(items) => {
+                let mut list = Vec::with_capacity(items.len());
+                for (e, optional) in items {
+                    match (self.value(e)?, optional) {
+                        (Value::Optional(v), true) => list.extend(v.map(|v| *v)),
+                        (v, _) => list.push(v),
+                    }
+                }
+                Ok(Value::list(list))
+            }
+            Expr::Map(entries) => {
+                let mut map = BTreeMap::new();
+                for (k, v, optional) in entries {
+                    let Some(key) = self.value(k)?.key() else {
+                        return fail("unsupported key type");
+                    };
+                    let v = match (self.value(v)?, optional) {
+                        (Value::Optional(None), true) => continue,
+                        (Value::Optional(Some(v)), true) => *v,
+                        (v, _) => v,
+                    };
+                    if map.insert(key.clone(), v).is_some() {
+                        return fail(format!("Failed with repeated key: {}", key.to_text()));
+                    }
+                }
+                Ok(Value::Map(Arc::new(map)))
+            }
+            // Objects of admission policies: nothing but their fields matters, the type is known from where they go.
+            Expr::Struct(fields) => {
+                let mut map = BTreeMap::new();
+                for (name, e, optional) in fields {
+                    let v = match (self.value(e)?, optional) {
+                        (Value::Optional(None), true) => continue,
+                        (Value::Optional(Some(v)), true) => *v,
+                        (v, _) => v,
+                    };
+                    map.insert(Key::Text(name.as_str().into()), v);
+                }
+                Ok(Value::Map(Arc::new(map)))
+            }
+            Expr::Call(target, name, args) => self.call(target.as_deref(), name, args),
+        }
+    }
+
+    fn name(&self, n: &str) -> Result {
+        if let Some((_, v)) = self.bound.iter().rev().find(|(k, _)| k == n) {
+            return Ok(v.clone());
+        }
+        if let Some(v) = self.scope.get(n) {
+            return Ok(v.clone());
+        }
+        match functions::type_named(n) {
+            Some(t) => Ok(Value::Type(t)),
+            None => fail(format!("no such attribute(s): {n}")),
+        }
+    }
+
+    /// `&&` and `||`: an error on one side does not matter when the other side decides.
+    fn logic(&mut self, a: &Expr, b: &Expr, decides: bool) -> Result {
+        let left = self.value(a);
+        if let Ok(Value::Bool(x)) = left
+            && x == decides
+        {
+            return Ok(Value::Bool(decides));
+        }
+        match (left, self.value(b)?) {
+            (_, Value::Bool(y)) if y == decides => Ok(Value::Bool(decides)),
+            (Ok(Value::Bool(_)), Value::Bool(y)) => Ok(Value::Bool(y)),
+            (Err(e), _) => Err(e),
+            _ => no_overload(),
+        }
+    }
+
+    fn call(&mut self, target: Option<&Expr>, name: &str, args: &[Expr]) -> Result {
+        match (target, name) {
+            (None, "has") => {
+                let [Expr::Select(of, field, _)] = args else {
+                    return fail("invalid argument to has() macro");
+                };
+                let of = self.value(of)?;
+                return match select(&of, field, true)? {
+                    Value::Optional(v) => Ok(Value::Bool(v.is_some())),
+                    _ => Ok(Value::Bool(true)),
+                };
+            }
+            (Some(Expr::Name(home)), "bind") if home == "cel" => {
+                let [Expr::Name(n), init, body] = args else {
+                    return fail("cel.bind() takes a name, a value and an expression");
+                };
+                let v = self.value(init)?;
+                self.bound.push((n.clone(), v));
+                let r = self.value(body);
+                self.bound.pop();
+                return r;
+            }
+            (Some(Expr::Name(home)), "of") if home == "optional" => {
+                let [e] = args else { return no_overload() };
+                let v = self.value(e)?;
+                return Ok(Value::Optional(Some(Box::new(v))));
+            }
+            (Some(Expr::Name(home)), "none") if home == "optional" => return Ok(Value::Optional(None)),
+            (Some(Expr::Name(home)), "ofNonZeroValue") if home == "optional" => {
+                let [e] = args else { return no_overload() };
+                let v = self.value(e)?;
+                return Ok(Value::Optional((!functions::is_zero(&v)).then(|| Box::new(v))));
+            }
+            (Some(t), "or" | "orValue") if args.len() == 1 => {
+                let left = self.value(t)?;
+                return match (left, name) {
+                    (Value::Optional(None), _) => self.value(&args[0]),
+                    (Value::Optional(Some(v)), "orValue") => Ok(*v),
+                    (v @ Value::Optional(_), _) => Ok(v),
+                    _ => no_overload(),
+                };
+            }
+            (Some(t), "optMap" | "optFlatMap") => {
+                let [Expr::Name(n), body] = args else {
+                    return no_overload();
+                };
+                let Value::Optional(v) = self.value(t)? else {
+                    return no_overload();
+                };
+                let Some(v) = v else { return Ok(Value::Optional(None)) };
+                self.bound.push((n.clone(), *v));
+                let r = self.value(body);
+                self.bound.pop();
+                let r = r?;
+                return Ok(if name == "optMap" {
+                    Value::Optional(Some(Box::new(r)))
+                } else {
+                    r
+                });
+            }
+            (Some(t), m) if MACROS.contains(&m) => return self.comprehension(t, m, args),
+            _ => {}
+        }
+        // Functions that live in a home (`math.greatest`), then those of values.
+        if let Some(Expr::Name(home)) = target
+            && functions::HOMES.contains(&home.as_str())
+            && !self.scope.contains_key(home)
+        {
+            let args = self.values(args)?;
+            return functions::in_home(home, name, &args);
+        }
+        let mut all = Vec::with_capacity(args.len() + 1);
+        if let Some(t) = target {
+            all.push(self.value(t)?);
+        }
+        all.extend(self.values(args)?);
+        self.spend(all.iter().map(weight).sum::<u64>() / 16)?;
+        if target.is_some() {
+            functions::method(name, &all[0], &all[1..])
+        } else {
+            functions::global(name, &all)
+        }
+    }
+
+    fn values(&mut self, args: &[Expr]) -> Result<Vec<Value>> {
+        args.iter().map(|a| self.value(a)).collect()
+    }
+
+    fn comprehension(&mut self, over: &Expr, name: &str, args: &[Expr]) -> Result {
+        let over = self.value(over)?;
+        let names = bound_names(name, args);
+        let rest = args.get(names.len()..).unwrap_or_default();
+        if names.is_empty() || rest.is_empty() {
+            return no_overload();
+        }
+        let items: Vec<(Value, Value)> = match &over {
+            Value::List(l) => (0_i64..)
+                .zip(l.iter())
+                .map(|(i, v)| (Value::Int(i), v.clone()))
+                .collect(),
+            Value::Map(m) => m.iter().map(|(k, v)| (k.value(), v.clone())).collect(),
+            _ => return no_overload(),
+        };
+        let is_map = matches!(over, Value::Map(_));
+        let mut out = Vec::new();
+        let mut keyed: Vec<(Value, Value)> = Vec::new();
+        let mut mapped = BTreeMap::new();
+        let mut found = 0_usize;
+        let mut error = None;
+        for (k, v) in items {
+            let depth = self.bound.len();
+            if names.len() == 2 {
+                self.bound.push((names[0].clone(), k.clone()));
+                self.bound.push((names[1].clone(), v.clone()));
+            } else {
+                self.bound
+                    .push((names[0].clone(), if is_map { k.clone() } else { v.clone() }));
+            }
+            let item = if is_map { k.clone() } else { v.clone() };
+            let first = self.value(&rest[0]);
+            let second = match (rest.get(1), &first) {
+                (Some(e), Ok(Value::Bool(true))) => Some(self.value(e)),
+                _ => None,
+            };
+            self.bound.truncate(depth);
+            match (name, first) {
+                // An element that fails does not matter when another decides.
+                ("all", Ok(Value::Bool(false))) => return Ok(Value::Bool(false)),
+                ("exists", Ok(Value::Bool(true))) => return Ok(Value::Bool(true)),
+                ("all" | "exists", Ok(Value::Bool(_))) => {}
+                ("all" | "exists", Err(e)) => error = Some(e),
+                ("exists_one" | "existsOne", Ok(Value::Bool(b))) => found += usize::from(b),
+                ("filter", Ok(Value::Bool(b))) => {
+                    if b {
+                        out.push(item);
+                    }
+                }
+                ("map" | "transformList", first) if rest.len() == 1 => out.push(first?),
+                ("map" | "transformList", Ok(Value::Bool(b))) => {
+                    if let (true, Some(v)) = (b, second) {
+                        out.push(v?);
+                    }
+                }
+                ("transformMap", first) => {
+                    let v = match (rest.len(), first?) {
+                        (1, v) => v,
+                        (_, Value::Bool(true)) => match second {
+                            Some(v) => v?,
+                            None => continue,
+                        },
+                        _ => continue,
+                    };
+                    mapped.extend(k.key().map(|k| (k, v)));
+                }
+                ("sortBy", first) => keyed.push((first?, item)),
+                (_, Err(e)) => return Err(e),
+                _ => return no_overload(),
+            }
+        }
+        if let Some(e) = error {
+            return Err(e);
+        }
+        Ok(match name {
+            "all" => Value::Bool(true),
+            "exists" => Value::Bool(false),
+            "exists_one" | "existsOne" => Value::Bool(found == 1),
+            "transformMap" => Value::Map(Arc::new(mapped)),
+            "sortBy" => {
+                keyed.sort_by(|a, b| a.0.order(&b.0).unwrap_or(Ordering::Equal));
+                Value::list(keyed.into_iter().map(|(_, v)| v).collect())
+            }
+            _ => Value::list(out),
+        })
+    }
+}
+
+/// What handling a value costs, beside the step itself.
+fn weight(v: &Value) -> u64 {
+    let n = match v {
+        Value::Text(s) => s.len(),
+        Value::Bytes(b) => b.len(),
+        Value::List(l) => l.len(),
+        Value::Map(m) => m.len(),
+        _ => 0,
+    };
+    n as u64
+}
+
+fn select(of: &Value, field: &str, optional: bool) -> Result {
+    match of {
+        Value::Map(m) => match (m.get(&Key::Text(field.into())), optional) {
+            (Some(v), false) => Ok(v.clone()),
+            (v, true) => Ok(Value::Optional(v.cloned().map(Box::new))),
+            (None, false) => fail(format!("no such key: {field}")),
+        },
+        Value::Optional(None) => Ok(Value::Optional(None)),
+        Value::Optional(Some(v)) => select(v, field, true),
+        _ => no_overload(),
+    }
+}
+
+fn index_of(of: &Value, index: &Value, optional: bool) -> Result {
+    let found = match of {
+        Value::List(l) => {
+            let i = match index {
+                Value::Int(i) => usize::try_from(*i).ok(),
+                Value::Uint(i) => usize::try_from(*i).ok(),
+                Value::Double(d) if d.fract() == 0.0 && *d >= 0.0 => Some(*d as usize),
+                _ => return no_overload(),
+            };
+            i.and_then(|i| l.get(i)).cloned()
+        }
+        Value::Map(m) => index.key().and_then(|k| m.get(&k)).cloned(),
+        Value::Optional(None) => return Ok(Value::Optional(None)),
+        Value::Optional(Some(v)) => return index_of(v, index, true),
+        _ => return no_overload(),
+    };
+    match (found, optional) {
+        (v, true) => Ok(Value::Optional(v.map(Box::new))),
+        (Some(v), false) => Ok(v),
+        (None, false) => match (of, index) {
+            (Value::List(_), Value::Int(i)) => fail(format!("index out of bounds: {i}")),
+            (_, k) => fail(format!(
+                "no such key: {}",
+                k.key().map_or_else(String::new, |k| k.to_text())
+            )),
+        },
+    }
+}
+
+fn binary(o: &str, a: &Value, b: &Value) -> Result {
+    let compare = |f: fn(Ordering) -> bool| match a.order(b) {
+        Some(o) => Ok(Value::Bool(f(o))),
+        None if matches!((a, b), (Value::Double(_), _) | (_, Value::Double(_)))
+            && a.number().is_some()
+            && b.number().is_some() =>
+        {
+            Ok(Value::Bool(false))
+        }
+        None => no_overload(),
+    };
+    match o {
+        "==" => Ok(Value::Bool(a == b)),
+        "!=" => Ok(Value::Bool(a != b)),
+        "<" => compare(Ordering::is_lt),
+        "<=" => compare(Ordering::is_le),
+        ">" => compare(Ordering::is_gt),
+        ">=" => compare(Ordering::is_ge),
+        "in" => match b {
+            Value::List(l) => Ok(Value::Bool(l.contains(a))),
+            Value::Map(m) => Ok(Value::Bool(a.key().is_some_and(|k| m.contains_key(&k)))),
+            _ => no_overload(),
+        },
+        _ => numbers::arithmetic(o, a, b),
+    }
+}

@@ -1,0 +1,155 @@
+//! Arithmetic: checked, as CEL's; moments and spans of time.
+
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::CelError;
+use super::eval::no_overload;
+use super::value::Value;
+
+type Result<T = Value> = std::result::Result<T, CelError>;
+
+pub(super) fn arithmetic(o: &str, a: &Value, b: &Value) -> Result {
+    let overflow = || CelError::evaluation("integer overflow");
+    let zero = |what: &str| {
+        CelError::evaluation(if what == "/" {
+            "division by zero"
+        } else {
+            "modulus by zero"
+        })
+    };
+    Ok(match (a, b) {
+        (Value::Int(a), Value::Int(b)) => {
+            if *b == 0 && matches!(o, "/" | "%") {
+                return Err(zero(o));
+            }
+            let n = match o {
+                "+" => a.checked_add(*b),
+                "-" => a.checked_sub(*b),
+                "*" => a.checked_mul(*b),
+                "/" => a.checked_div(*b),
+                _ => a.checked_rem(*b),
+            };
+            Value::Int(n.ok_or_else(overflow)?)
+        }
+        (Value::Uint(a), Value::Uint(b)) => {
+            if *b == 0 && matches!(o, "/" | "%") {
+                return Err(zero(o));
+            }
+            let n = match o {
+                "+" => a.checked_add(*b),
+                "-" => a.checked_sub(*b),
+                "*" => a.checked_mul(*b),
+                "/" => a.checked_div(*b),
+                _ => a.checked_rem(*b),
+            };
+            Value::Uint(n.ok_or_else(overflow)?)
+        }
+        (Value::Double(a), Value::Double(b)) => Value::Double(match o {
+            "+" => a + b,
+            "-" => a - b,
+            "*" => a * b,
+            "/" => a / b,
+            _ => return no_overload(),
+        }),
+        (Value::Text(a), Value::Text(b)) if o == "+" => Value::text(&format!("{a}{b}")),
+        (Value::Bytes(a), Value::Bytes(b)) if o == "+" => Value::Bytes([&**a, &**b].concat().into()),
+        (Value::List(a), Value::List(b)) if o == "+" => {
+            let mut l = (**a).clone();
+            l.extend(b.iter().cloned());
+            Value::List(Arc::new(l))
+        }
+        (Value::Time(t), Value::Span(d)) | (Value::Span(d), Value::Time(t)) if o == "+" => {
+            Value::Time(t.checked_add(*d).map_err(|_| overflow())?)
+        }
+        (Value::Time(t), Value::Span(d)) if o == "-" => Value::Time(t.checked_sub(*d).map_err(|_| overflow())?),
+        (Value::Time(a), Value::Time(b)) if o == "-" => Value::Span(a.duration_since(*b)),
+        (Value::Span(a), Value::Span(b)) => {
+            let d = match o {
+                "+" => a.checked_add(*b),
+                "-" => a.checked_sub(*b),
+                _ => return no_overload(),
+            };
+            Value::Span(d.ok_or_else(overflow)?)
+        }
+        _ => return no_overload(),
+    })
+}
+
+/// A span as protobuf writes it in JSON: `1.5s`.
+pub(super) fn span_text(d: SignedDuration) -> String {
+    let (s, n) = (d.as_secs(), d.subsec_nanos().unsigned_abs());
+    let sign = if d.is_negative() && s == 0 { "-" } else { "" };
+    if n == 0 {
+        return format!("{s}s");
+    }
+    let fraction = format!("{n:09}");
+    format!("{sign}{s}.{}s", fraction.trim_end_matches('0'))
+}
+
+/// A span as Go writes it: `1h30m`, `500ms`, `-1.5s`.
+pub(super) fn parse_span(text: &str) -> Option<SignedDuration> {
+    let (negative, mut rest) = match text.strip_prefix('-') {
+        Some(r) => (true, r),
+        None => (false, text.strip_prefix('+').unwrap_or(text)),
+    };
+    if rest == "0" {
+        return Some(SignedDuration::ZERO);
+    }
+    if rest.is_empty() {
+        return None;
+    }
+    let mut nanos: f64 = 0.0;
+    while !rest.is_empty() {
+        let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let n: f64 = rest[..end].parse().ok()?;
+        rest = &rest[end..];
+        let units = [
+            ("ns", 1.0),
+            ("us", 1e3),
+            ("µs", 1e3),
+            ("ms", 1e6),
+            ("s", 1e9),
+            ("m", 60e9),
+            ("h", 3600e9),
+        ];
+        let (unit, factor) = units.iter().find(|(u, _)| rest.starts_with(u))?;
+        nanos += n * factor;
+        rest = &rest[unit.len()..];
+    }
+    if nanos > 9.2e18 {
+        return None;
+    }
+    let d = SignedDuration::from_nanos(nanos.round() as i64);
+    Some(if negative { -d } else { d })
+}
+
+/// What a moment says about itself in a zone (UTC without one).
+pub(super) fn part_of_time(name: &str, t: Timestamp, zone: &str) -> Option<i64> {
+    let zone = if zone.is_empty() { "UTC" } else { zone };
+    let tz = if zone == "UTC" {
+        jiff::tz::TimeZone::UTC
+    } else if let Some((h, m)) = zone.split_once(':') {
+        let hours: i32 = h.parse().ok()?;
+        let minutes: i32 = m.parse().ok()?;
+        let seconds = hours * 3600 + hours.signum().max(if h.starts_with('-') { -1 } else { 1 }) * minutes * 60;
+        jiff::tz::TimeZone::fixed(jiff::tz::Offset::from_seconds(seconds).ok()?)
+    } else {
+        jiff::tz::TimeZone::get(zone).ok()?
+    };
+    let z = t.to_zoned(tz);
+    Some(match name {
+        "getFullYear" => i64::from(z.year()),
+        "getMonth" => i64::from(z.month()) - 1,
+        "getDayOfYear" => i64::from(z.day_of_year()) - 1,
+        "getDayOfMonth" => i64::from(z.day()) - 1,
+        "getDate" => i64::from(z.day()),
+        "getDayOfWeek" => i64::from(z.weekday().to_sunday_zero_offset()),
+        "getHours" => i64::from(z.hour()),
+        "getMinutes" => i64::from(z.minute()),
+        "getSeconds" => i64::from(z.second()),
+        "getMilliseconds" => i64::from(z.millisecond()),
+        _ => return None,
+    })
+}

@@ -1,0 +1,106 @@
+use serde_json::json;
+
+use super::{CelError, Program, Scope, Value};
+
+fn scope() -> Scope {
+    let object = json!({"metadata": {"name": "x", "labels": {"app": "web"}}, "spec": {"replicas": 3, "ratio": 0.5,
+        "ports": [{"port": 80, "name": "http"}, {"port": 443}], "image": "r.example/app:1.2"}});
+    Scope::from([("object".to_owned(), Value::from_json(&object))])
+}
+
+fn run(text: &str) -> Result<Value, CelError> {
+    Program::compile(text, &["object"])?.evaluate(&scope())
+}
+
+#[test]
+fn expressions_and_their_values() {
+    for (text, value) in [
+        ("1 + 2 * 3 == 7 && !(1 > 2)", json!(true)),
+        ("object.spec.replicas > 1 ? 'many' : 'one'", json!("many")),
+        ("has(object.spec.replicas) && !has(object.spec.paused)", json!(true)),
+        ("object.spec.ports.all(p, p.port > 0)", json!(true)),
+        ("object.spec.ports.exists(p, p.port == 443)", json!(true)),
+        ("object.spec.ports.exists_one(p, has(p.name))", json!(true)),
+        ("object.spec.ports.map(p, p.port)", json!([80, 443])),
+        ("object.spec.ports.filter(p, p.port > 100).size()", json!(1)),
+        ("object.spec.ports.map(p, has(p.name), p.name)", json!(["http"])),
+        (
+            "object.spec.image.startsWith('r.example/') && object.spec.image.matches('[0-9.]+$')",
+            json!(true),
+        ),
+        ("'a,b'.split(',') + ['c']", json!(["a", "b", "c"])),
+        ("'app' in object.metadata.labels && 2 in [1, 2]", json!(true)),
+        ("object.metadata.labels['app'] + string(4)", json!("web4")),
+        ("object.?spec.?paused.orValue(false)", json!(false)),
+        ("object.spec[?'replicas'].hasValue()", json!(true)),
+        ("quantity('1Gi').isGreaterThan(quantity('512Mi'))", json!(true)),
+        ("[1, 2, 3].sum() == 6 && [3, 1].min() == 1", json!(true)),
+        (
+            "Object{spec: Object.spec{replicas: 5}}",
+            json!({"spec": {"replicas": 5}}),
+        ),
+        ("{'a': 1, 'b': [true, null]}", json!({"a": 1, "b": [true, null]})),
+        ("duration('1h30m') > duration('80m')", json!(true)),
+        ("timestamp('2024-01-02T03:04:05Z').getFullYear()", json!(2024)),
+        ("false && object.nothing == 1", json!(false)),
+        ("object.nothing == 1 || true", json!(true)),
+        ("cidr('10.0.0.0/8').containsIP('10.1.2.3')", json!(true)),
+        ("'%s has %d'.format(['x', 3])", json!("x has 3")),
+        ("type(1) == int && type('') == string", json!(true)),
+        ("1 == 1.0 && 1u < 2", json!(true)),
+        ("cel.bind(n, object.spec.replicas, n * n)", json!(9)),
+        ("r'\\d' + \"\\u00e9\"", json!("\\dé")),
+        ("-object.spec.replicas", json!(-3)),
+        ("[1, 2].all(i, v, v == i + 1)", json!(true)),
+        ("jsonpatch.escapeKey('a/b~c')", json!("a~1b~0c")),
+    ] {
+        let v = run(text).unwrap_or_else(|e| panic!("{text}: {e}"));
+        assert_eq!(v.to_json(), Some(value), "{text}");
+    }
+}
+
+#[test]
+fn what_has_no_value_says_why() {
+    for (text, why) in [
+        ("object.nothing", "no such key: nothing"),
+        ("1 / 0", "division by zero"),
+        ("9223372036854775807 + 1", "integer overflow"),
+        ("'a' + 1", "no such overload"),
+        ("[1][2]", "index out of bounds: 2"),
+        ("'x'.matches('(')", "error parsing regexp"),
+    ] {
+        let e = run(text).unwrap_err().to_string();
+        assert!(e.contains(why), "{text}: {e}");
+    }
+}
+
+#[test]
+fn what_is_no_expression_is_refused_when_it_is_read() {
+    for (text, why) in [
+        ("... [] bad expression", "compilation failed: ERROR: <input>:1:"),
+        ("1 +", "mismatched input '<EOF>'"),
+        ("nobody.spec", "undeclared reference to 'nobody'"),
+        ("nosuch(1)", "undeclared reference to 'nosuch'"),
+        ("'open", "unterminated string literal"),
+        ("[1, 2].map(x, y)", "undeclared reference to 'y'"),
+    ] {
+        let e = Program::compile(text, &["object"]).unwrap_err().to_string();
+        assert!(e.contains(why), "{text}: {e}");
+    }
+    let deep = "(".repeat(1000) + &")".repeat(1000);
+    assert!(Program::compile(&deep, &[]).is_err());
+}
+
+#[test]
+fn an_evaluation_ends() {
+    let long = "[0,1,2,3,4,5,6,7,8,9]";
+    let mut text = "true".to_owned();
+    for i in 0..8 {
+        text = format!("{long}.all(x{i}, {text})");
+    }
+    let e = Program::compile(&text, &[])
+        .unwrap()
+        .evaluate(&Scope::new())
+        .unwrap_err();
+    assert!(e.to_string().contains("cost limit"), "{e}");
+}
