@@ -82,9 +82,14 @@ pub(crate) fn revision(owner: &Value, kind: &str, revisions: &[Arc<Value>], plan
         None => {
             let mut t = template.clone();
             t["$patch"] = json!("replace");
+            let mut labels = template["metadata"]["labels"].clone();
+            if !labels.is_object() {
+                labels = json!({});
+            }
+            labels[REVISION_LABEL] = json!(hash);
             let object = json!({"apiVersion": "apps/v1", "kind": "ControllerRevision",
                 "metadata": {"name": format!("{}-{hash}", owner.name()), "namespace": owner.namespace(),
-                    "labels": {REVISION_LABEL: hash}, "ownerReferences": [owner_reference("apps/v1", kind, owner)]},
+                    "labels": labels, "ownerReferences": [owner_reference("apps/v1", kind, owner)]},
                 "data": {"spec": {"template": t}}, "revision": newest + 1});
             plan.create(&gvr::CONTROLLER_REVISIONS, owner.namespace(), object);
         }

@@ -3,6 +3,7 @@
 
 mod definition;
 mod openapi;
+pub(crate) mod rules;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -83,6 +84,8 @@ pub(crate) fn admit(server: &Server, old: Option<&Value>, v: &mut Value, now: &s
             );
             causes.push(Cause::new("FieldValueInvalid", at, detail));
         }
+        let at = format!("spec.versions[{i}].schema.openAPIV3Schema");
+        rules::unreadable(&version["schema"]["openAPIV3Schema"], &at, &mut causes);
     }
     if !causes.is_empty() {
         return Err(Status::invalid(

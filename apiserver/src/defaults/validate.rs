@@ -34,6 +34,30 @@ pub fn validate_builtin(group: &str, kind: &str, old: Option<&Value>, new: &Valu
         ("rbac.authorization.k8s.io", "ClusterRoleBinding") => role_binding(new, old, false, &mut errors),
         ("rbac.authorization.k8s.io", "Role") => role(new, true, &mut errors),
         ("rbac.authorization.k8s.io", "ClusterRole") => role(new, false, &mut errors),
+        ("scheduling.k8s.io", "PriorityClass") => fixed(
+            new,
+            old,
+            &[
+                ("value", "may not be changed in an update."),
+                ("preemptionPolicy", "may not be changed in an update."),
+            ],
+            &mut errors,
+        ),
+        ("storage.k8s.io", "StorageClass") => fixed(
+            new,
+            old,
+            &[
+                ("parameters", "updates to parameters are forbidden."),
+                ("provisioner", "updates to provisioner are forbidden."),
+                ("reclaimPolicy", "updates to reclaimPolicy are forbidden."),
+            ],
+            &mut errors,
+        ),
+        ("node.k8s.io", "RuntimeClass") => {
+            if let Some(old) = old {
+                immutable(&new["handler"], &old["handler"], "handler", &mut errors);
+            }
+        }
         ("coordination.k8s.io", "Lease") => lease(new, &mut errors),
         ("certificates.k8s.io", "CertificateSigningRequest") => signing_request(new, &mut errors),
         _ => {}
@@ -163,6 +187,15 @@ pub(super) fn labels(labels: &Value, path: &str, errors: &mut Vec<FieldError>) {
         let value = value.as_str().unwrap_or_default();
         if let Some(detail) = names::label_value(value) {
             errors.push(FieldError::invalid(path, value, detail));
+        }
+    }
+}
+
+/// Fields that may not change, with what is said about them.
+fn fixed(new: &Value, old: Option<&Value>, fields: &[(&str, &str)], errors: &mut Vec<FieldError>) {
+    for (field, detail) in fields {
+        if old.is_some_and(|old| old[*field] != new[*field]) {
+            errors.push(FieldError::forbidden(*field, *detail));
         }
     }
 }

@@ -225,6 +225,16 @@ impl Server {
         };
         if r.custom.is_some() {
             errors.extend(schema::validate(&r.schema(), value));
+            // Rules are asked only of objects that have the form they rely on.
+            if errors.is_empty()
+                && let Some(own) = r.custom.as_ref().and_then(|c| c.openapi.as_ref())
+            {
+                let mut causes = Vec::new();
+                crate::crd::rules::broken(own, value, old, "", &mut causes);
+                if !causes.is_empty() {
+                    return Err(Status::invalid(&r.group, &r.kind, name, causes));
+                }
+            }
         } else {
             errors.extend(defaults::validate_builtin(&r.group, &r.kind, old, value));
         }

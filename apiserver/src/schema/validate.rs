@@ -1,6 +1,6 @@
 //! Objects checked against schemas, with the texts of `k8s.io/kube-openapi/pkg/validation`.
 //!
-//! Not done: CEL rules (`x-kubernetes-validations`), and ratcheting (an update may not keep what was valid before).
+//! CEL rules are checked in `crate::crd::rules`. Not done: ratcheting (an update may not keep what was valid before).
 
 use super::error::{FieldError, FieldErrorKind};
 use super::node::{Checks, ListType, Node, Type};

@@ -19,6 +19,8 @@ pub enum NameRule {
     Label1035,
     /// Anything that can stand in a path: RBAC, signing requests.
     PathSegment,
+    /// An IP address in its canonical form.
+    Address,
 }
 
 impl NameRule {
@@ -34,6 +36,11 @@ impl NameRule {
             NameRule::Label => names::dns1123_label(&masked),
             NameRule::Label1035 => names::dns1035_label(&masked),
             NameRule::PathSegment => names::path_segment(&masked),
+            NameRule::Address => match name.parse::<std::net::IpAddr>() {
+                Ok(a) if a.to_string() == name => None,
+                Ok(_) => Some("must be in canonical form".to_owned()),
+                Err(_) => Some("must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)".to_owned()),
+            },
         }
     }
 }
@@ -47,6 +54,7 @@ pub fn name_rule(group: &str, kind: &str) -> NameRule {
         | ("certificates.k8s.io", _)
         | ("authorization.k8s.io", _)
         | ("authentication.k8s.io", _) => NameRule::PathSegment,
+        ("networking.k8s.io", "IPAddress") => NameRule::Address,
         _ => NameRule::Subdomain,
     }
 }
