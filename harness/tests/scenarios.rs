@@ -161,15 +161,31 @@ fn in_containers(trials: &mut Vec<Trial>) -> Option<Arc<Containers>> {
     all.sort();
     for (_, _, path) in all {
         let name = format!("docker::{path}");
-        trials.push(match &containers {
-            Ok(c) => {
+        trials.push(match (&containers, not_in(path, "docker")) {
+            (_, Some(why)) => ignored(&name, &why),
+            (Err(why), None) => ignored(&name, why),
+            (Ok(c), None) => {
                 let c = c.clone();
                 Trial::test(name, move || c.passes(path))
             }
-            Err(why) => Trial::test(format!("{name} ({why})"), || Ok(())).with_ignored_flag(true),
         });
     }
     containers.ok()
+}
+
+/// Why a scenario does not run in a lane, as its file says.
+fn not_in(path: &str, lane: &str) -> Option<String> {
+    read(path, &Overrides::default())
+        .ok()?
+        .file
+        .spec
+        .not_in
+        .get(lane)
+        .cloned()
+}
+
+fn ignored(name: &str, why: &str) -> Trial {
+    Trial::test(format!("{name} ({why})"), || Ok(())).with_ignored_flag(true)
 }
 
 fn scenarios() -> Vec<&'static str> {
@@ -202,9 +218,11 @@ fn main() {
             Some(l) => l == "local",
         };
         if local {
-            trials.push(Trial::test(format!("local::{path}"), move || {
-                passes(path, "local").map(|_| ())
-            }));
+            let name = format!("local::{path}");
+            trials.push(match not_in(path, "local") {
+                Some(why) => ignored(&name, &why),
+                None => Trial::test(name, move || passes(path, "local").map(drop)),
+            });
         }
     }
     if chosen.as_deref().is_none_or(|l| l == "sim") {
