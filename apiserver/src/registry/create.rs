@@ -267,6 +267,8 @@ fn first_status(r: &Resource) -> Option<Value> {
             zero(&["replicas"])
         } else if r.is("apps", "statefulsets") {
             zero(&["replicas", "availableReplicas"])
+        } else if r.is("autoscaling", "horizontalpodautoscalers") && r.version == "v2" {
+            serde_json::json!({"currentMetrics": null, "desiredReplicas": 0})
         } else if r.is("policy", "poddisruptionbudgets") {
             zero(&["currentHealthy", "desiredHealthy", "disruptionsAllowed", "expectedPods"])
         } else if r.is("apps", "daemonsets") {

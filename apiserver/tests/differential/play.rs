@@ -147,6 +147,7 @@ static MASKS: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
         (r"\b10\.96\.\d+\.\d+\b", "ADDRESS"),
         (r"hash=[0-9A-F]+", "hash=HASH"),
         (r"(ResourceVersion in (?:precondition|object meta)): \d+", "$1: N"),
+        (r"(ResourceVersion in record) \(\d+\)", "$1 (N)"),
         (r"(resource version: )\d+(, current: )\d+", "${1}N${2}N"),
     ]
     .into_iter()
@@ -165,6 +166,14 @@ fn mask(v: &mut Value) {
                     ("continue", Value::String(s)) if !s.is_empty() => *v = json!("TOKEN"),
                     ("nodePort" | "healthCheckNodePort", Value::Number(_)) => *v = json!("PORT"),
                     ("token", Value::String(_)) => *v = json!("TOKEN"),
+                    ("storageVersionHash", _) => *v = json!("HASH"),
+                    ("managedFields", Value::Array(_)) => {
+                        mask(v);
+                        // Those of one second have no order.
+                        if let Value::Array(l) = v {
+                            l.sort_by_key(|m| ["manager", "operation", "subresource"].map(|k| m[k].to_string()));
+                        }
+                    }
                     _ => mask(v),
                 }
             }
