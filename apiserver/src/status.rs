@@ -80,6 +80,9 @@ pub struct Status {
     pub more: String,
 }
 
+/// Marks what Go's mux answers rather than an API handler.
+const PAGE: &str = "PageNotFound";
+
 impl std::error::Error for Status {}
 
 impl fmt::Display for Status {
@@ -131,6 +134,18 @@ impl Status {
     #[must_use]
     pub fn no_such_path() -> Self {
         Self::new(404, "NotFound", "the server could not find the requested resource").about("", "", "")
+    }
+
+    /// 404 for a path that nothing serves: plain text, no Status ([`Status::is_page`]).
+    #[must_use]
+    pub fn page_not_found() -> Self {
+        Self::new(404, PAGE, "404 page not found")
+    }
+
+    /// Whether this is answered as plain text.
+    #[must_use]
+    pub fn is_page(&self) -> bool {
+        self.reason == PAGE
     }
 
     /// 409 on create: `pods "x" already exists`.
@@ -310,7 +325,9 @@ impl Status {
         m.insert("metadata".into(), meta);
         m.insert("status".into(), json!("Failure"));
         m.insert("message".into(), json!(self.message));
-        m.insert("reason".into(), json!(self.reason));
+        if !self.reason.is_empty() {
+            m.insert("reason".into(), json!(self.reason));
+        }
         if let Some(d) = &self.details {
             m.insert("details".into(), d.to_value());
         }

@@ -127,6 +127,34 @@ pub(super) fn endpoint_slice(object: &mut Object) {
         set(port, "name", "");
         set_empty(port, "protocol", "TCP");
     }
+    for endpoint in list_mut(object, "endpoints") {
+        set(endpoint, "conditions", serde_json::json!({}));
+    }
+}
+
+/// What containers get where a limit range says less: the most stands for the default, the default for the request
+/// (`SetDefaults_LimitRangeItem`).
+pub(super) fn limit_range(object: &mut Object) {
+    let Some(spec) = object.get_mut("spec").and_then(Value::as_object_mut) else {
+        return;
+    };
+    for limit in list_mut(spec, "limits").filter(|l| l.get("type").is_some_and(|t| t == "Container")) {
+        for (from, to) in [
+            ("max", "default"),
+            ("default", "defaultRequest"),
+            ("min", "defaultRequest"),
+        ] {
+            let known = limit.get(from).and_then(Value::as_object).cloned().unwrap_or_default();
+            if !known.is_empty() {
+                let slot = limit.entry(to).or_insert_with(|| serde_json::json!({}));
+                for (name, amount) in known {
+                    if slot.get(&name).is_none() {
+                        slot[name] = amount;
+                    }
+                }
+            }
+        }
+    }
 }
 
 pub(super) fn node(object: &mut Object) {
@@ -206,8 +234,19 @@ pub(super) fn priority_class(object: &mut Object) {
     set_empty(object, "preemptionPolicy", "PreemptLowerPriority");
 }
 
-pub(super) fn autoscaler(object: &mut Object) {
-    set(map_at(object, "spec"), "minReplicas", 1);
+pub(super) fn autoscaler(object: &mut Object, version: &str) {
+    let spec = map_at(object, "spec");
+    set(spec, "minReplicas", 1);
+    // autoscaling.DefaultCPUUtilization.
+    if version == "v2"
+        && spec
+            .get("metrics")
+            .is_none_or(|m| m.as_array().is_none_or(Vec::is_empty))
+    {
+        let target = json!({"type": "Utilization", "averageUtilization": 80});
+        let metric = json!([{"type": "Resource", "resource": {"name": "cpu", "target": target}}]);
+        spec.insert("metrics".to_owned(), metric);
+    }
 }
 
 pub(super) fn webhooks(object: &mut Object, mutating: bool) {

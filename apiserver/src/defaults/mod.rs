@@ -15,6 +15,9 @@ pub use validate::{NameRule, name_rule, validate_builtin, validate_metadata, val
 
 use serde_json::{Map, Value};
 
+/// Where a DaemonSet counts its templates.
+pub(crate) const TEMPLATE_GENERATION: &str = "deprecated.daemonset.template.generation";
+
 /// Numbers that admission uses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AdmissionOptions {
@@ -36,7 +39,7 @@ impl Default for AdmissionOptions {
 /// Sets the defaults of an object of a built-in kind; other kinds are left alone. Idempotent, and to be called on
 /// every write. Of `metadata` only what upstream's defaulting sets too: a namespace's name as its label, labels of
 /// jobs and replication controllers from their templates.
-pub fn default_builtin(group: &str, _version: &str, kind: &str, object: &mut Value) {
+pub fn default_builtin(group: &str, version: &str, kind: &str, object: &mut Value) {
     let Value::Object(object) = object else { return };
     match (group, kind) {
         ("", "Pod") => pod::default_pod(object),
@@ -49,6 +52,7 @@ pub fn default_builtin(group: &str, _version: &str, kind: &str, object: &mut Val
         ("", "PersistentVolumeClaim") => misc::persistent_volume_claim(object),
         ("", "Endpoints") => misc::endpoints(object),
         ("", "Node") => misc::node(object),
+        ("", "LimitRange") => misc::limit_range(object),
         ("apps", "Deployment") => workloads::deployment(object),
         ("apps", "ReplicaSet") => workloads::replica_set(object),
         ("apps", "DaemonSet") => workloads::daemon_set(object),
@@ -62,7 +66,7 @@ pub fn default_builtin(group: &str, _version: &str, kind: &str, object: &mut Val
         ("networking.k8s.io", "NetworkPolicy") => misc::network_policy(object),
         ("storage.k8s.io", "StorageClass") => misc::storage_class(object),
         ("scheduling.k8s.io", "PriorityClass") => misc::priority_class(object),
-        ("autoscaling", "HorizontalPodAutoscaler") => misc::autoscaler(object),
+        ("autoscaling", "HorizontalPodAutoscaler") => misc::autoscaler(object, version),
         ("admissionregistration.k8s.io", "MutatingWebhookConfiguration") => misc::webhooks(object, true),
         ("admissionregistration.k8s.io", "ValidatingWebhookConfiguration") => misc::webhooks(object, false),
         ("apiextensions.k8s.io", "CustomResourceDefinition") => misc::custom_resource_definition(object),
@@ -81,6 +85,19 @@ pub fn prepare_for_create(group: &str, kind: &str, object: &mut Value, options: 
         ("", "Service") => misc::service_families(object),
         ("", "Namespace") => misc::namespace_finalizer(object),
         ("batch", "Job") => workloads::job_selector(object),
+        // What Go writes always.
+        ("", "Event") => {
+            for (name, zero) in [
+                ("eventTime", Value::Null),
+                ("firstTimestamp", Value::Null),
+                ("lastTimestamp", Value::Null),
+                ("reportingComponent", "".into()),
+                ("reportingInstance", "".into()),
+                ("source", Value::Object(Map::new())),
+            ] {
+                object.entry(name).or_insert(zero);
+            }
+        }
         _ => {}
     }
 }

@@ -41,7 +41,7 @@ fn sysctls(context: &Value, path: &str, errors: &mut Vec<FieldError>) {
             errors.push(FieldError::required(at, ""));
         } else if name.len() > 253 || !name.split(['.', '/']).all(segment) {
             let detail = "must have at most 253 characters and match regex \
-                ([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\\./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?";
+                ^([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\\./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?$";
             errors.push(FieldError::invalid(at, name, detail));
         } else if seen.contains(&name) {
             errors.push(FieldError::duplicate(at, name));

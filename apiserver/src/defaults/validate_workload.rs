@@ -311,10 +311,8 @@ pub(super) fn cron_job(new: &Value, errors: &mut Vec<FieldError>) {
         errors.push(FieldError::required("spec.schedule", ""));
     } else if !schedule.starts_with('@') && schedule.split_ascii_whitespace().count() != 5 {
         let count = schedule.split_ascii_whitespace().count();
-        let fields = json!(schedule.split_ascii_whitespace().collect::<Vec<_>>())
-            .to_string()
-            .replace(['"', ','], " ");
-        let detail = format!("expected exactly 5 fields, found {count}: {}", fields.trim());
+        let fields: Vec<&str> = schedule.split_ascii_whitespace().collect();
+        let detail = format!("expected exactly 5 fields, found {count}: [{}]", fields.join(" "));
         errors.push(FieldError::invalid("spec.schedule", schedule, detail));
     }
     one_of(

@@ -50,6 +50,8 @@ pub(super) fn replication_controller(object: &mut Object) {
 }
 
 pub(super) fn daemon_set(object: &mut Object) {
+    let annotations = map_at(map_at(object, "metadata"), "annotations");
+    set(annotations, super::TEMPLATE_GENERATION, "1");
     let spec = map_at(object, "spec");
     template(spec);
     let strategy = map_at(spec, "updateStrategy");

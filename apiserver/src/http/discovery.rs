@@ -63,13 +63,14 @@ pub(super) fn serve(server: &Server, r: &Incoming, segments: &[&str]) -> Result<
             ))
         }
         ["apis", g] => {
-            let (name, versions) = groups.iter().find(|(n, _)| n == g).ok_or_else(Status::no_such_path)?;
+            let (name, versions) = groups.iter().find(|(n, _)| n == g).ok_or_else(Status::page_not_found)?;
             let mut v = group(name, versions);
             v["kind"] = json!("APIGroup");
             v["apiVersion"] = json!("v1");
             Ok(answer(&v))
         }
         ["api", v] => resources(&groups, "", v),
+        ["apis", g, _] if !groups.iter().any(|(n, _)| n == g) => Err(Status::page_not_found()),
         ["apis", g, v] => resources(&groups, g, v),
         _ => Err(Status::no_such_path()),
     }

@@ -138,7 +138,7 @@ fn route(server: &Arc<Server>, r: Incoming) -> Result<Answer, Status> {
             "/openapi/v2", "/openapi/v3", "/readyz", "/version"]}),
         )),
         ["api" | "apis", ..] => discovery::serve(server, &r, &segments),
-        _ => Err(Status::no_such_path()),
+        _ => Err(Status::page_not_found()),
     }
 }
 
@@ -201,6 +201,13 @@ fn json(v: &Value) -> Answer {
 }
 
 fn failure(s: &Status) -> Answer {
+    if s.is_page() {
+        return with_type(
+            s.code,
+            "text/plain; charset=utf-8",
+            Bytes::from(format!("{}\n", s.message)),
+        );
+    }
     let mut a = with_type(s.code, "application/json", Bytes::from(s.to_value().to_string()));
     if let Some(n) = s.details.as_ref().map(|d| d.retry_after_seconds).filter(|n| *n > 0) {
         a.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(n));

@@ -41,13 +41,16 @@ pub(super) fn accepted(headers: &HeaderMap) -> Result<Accepted, Status> {
     else {
         return Ok(plain);
     };
+    let mut known = false;
     for range in accept.split(',') {
         let mut parts = range.split(';').map(str::trim);
         let kind = parts.next().unwrap_or_default().to_ascii_lowercase();
         let yaml = kind == "application/yaml";
         if !yaml && !matches!(kind.as_str(), "application/json" | "*/*" | "application/*") {
+            known |= kind == "application/vnd.kubernetes.protobuf";
             continue;
         }
+        known = true;
         let (mut form, mut version, mut group) = ("", "", "");
         for p in parts {
             match p.split_once('=') {
@@ -67,7 +70,13 @@ pub(super) fn accepted(headers: &HeaderMap) -> Result<Accepted, Status> {
         };
         return Ok(Accepted { form, yaml });
     }
-    Err(Status::not_acceptable(SERVED))
+    if known {
+        return Err(Status::not_acceptable(SERVED));
+    }
+    // What is served upstream, protobuf among it.
+    let text = "406: Not Acceptable\n\nAvailable representations: application/json, application/yaml, \
+        application/vnd.kubernetes.protobuf, application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch";
+    Err(Status::new(406, "NotAcceptable", text).about("", "", ""))
 }
 
 #[cfg(test)]

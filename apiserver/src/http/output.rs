@@ -68,7 +68,9 @@ impl Output {
                     json!(r.list_kind()),
                     json!(r.api_version)
                 );
-                let parts: Vec<Bytes> = list.objects.iter().map(|o| o.bytes()).collect();
+                let bare = r.custom.is_none();
+                let part = |o: &Arc<Object>| if bare { o.bare_bytes() } else { o.bytes() };
+                let parts: Vec<Bytes> = list.objects.iter().map(part).collect();
                 let size = parts.iter().map(|p| p.len() + 1).sum::<usize>() + head.len() + 2;
                 let mut out = Vec::with_capacity(size);
                 out.extend_from_slice(head.as_bytes());

@@ -29,8 +29,18 @@ pub(super) fn serve(server: &Arc<Server>, r: Incoming, info: &RequestInfo) -> Re
     let resource = server
         .catalog
         .find(&info.group, &info.version, &info.resource)
-        .ok_or_else(Status::no_such_path)?;
-    if info.verb.is_empty() {
+        .ok_or_else(|| match info.group.as_str() {
+            "" => Status::no_such_path(),
+            g if server.catalog.has_group(g) => Status::no_such_path(),
+            _ => Status::page_not_found(),
+        })?;
+    let misplaced = match info.verb {
+        "" => true,
+        "create" => info.subresource.is_empty() && !info.name.is_empty(),
+        "update" | "patch" => info.name.is_empty(),
+        _ => false,
+    };
+    if misplaced {
         return Err(Status::method_not_allowed());
     }
     // The namespace itself stands where other paths have the namespace.
@@ -63,6 +73,10 @@ pub(super) fn serve(server: &Arc<Server>, r: Incoming, info: &RequestInfo) -> Re
         now: server.clock.now(),
     };
     let mut call = call_of(&r)?;
+    if resource.is("", "endpoints") {
+        let w = "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice";
+        call.warnings.push(w.to_owned());
+    }
     let request = Request {
         server,
         r: &r,
@@ -71,7 +85,8 @@ pub(super) fn serve(server: &Arc<Server>, r: Incoming, info: &RequestInfo) -> Re
         ns,
         output,
     };
-    let mut answer = request.answer(&mut call)?;
+    // A refusal carries its warnings, too.
+    let mut answer = request.answer(&mut call).unwrap_or_else(|s| super::failure(&s));
     for w in &call.warnings {
         // RFC 7234: 299 - "text", with quotes and backslashes escaped.
         let text = w.replace('\\', "\\\\").replace('"', "\\\"");
@@ -235,7 +250,7 @@ impl Request<'_> {
     fn which(&self) -> Result<ListOptions, Status> {
         let q = &self.r.query;
         let labels = q.get("labelSelector").map(LabelSelector::parse).transpose();
-        let labels = labels.map_err(|e| Status::bad_request(format!("unable to parse requirement: {e}")))?;
+        let labels = labels.map_err(|e| Status::bad_request(e.to_string()))?;
         let fields = q.get("fieldSelector").map(FieldSelector::parse).transpose();
         let fields = fields.map_err(|e| Status::bad_request(e.to_string()))?;
         if let Some(f) = &fields {
@@ -354,9 +369,7 @@ impl Request<'_> {
                     parse_yaml(body)?,
                 ))
             }
-            _ => Err(Status::unsupported_media_type(
-                "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json, application/apply-patch+yaml",
-            )),
+            _ => Err(Status::new(415, "UnsupportedMediaType", "415: Unsupported Media Type").about("", "", "")),
         }
     }
 

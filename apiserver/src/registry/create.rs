@@ -38,7 +38,9 @@ impl Server {
                 .and_then(Value::as_str)
                 .is_some_and(|v| !v.is_empty())
             {
-                return Err(Status::internal(
+                return Err(Status::new(
+                    500,
+                    "",
                     "resourceVersion should not be set on objects to be created",
                 ));
             }
@@ -54,6 +56,14 @@ impl Server {
             }
             if !made_by_apply {
                 m.remove("managedFields");
+            }
+            for k in ["finalizers", "ownerReferences", "labels", "annotations"] {
+                let empty = |v: &Value| {
+                    v.as_array().is_some_and(Vec::is_empty) || v.as_object().is_some_and(serde_json::Map::is_empty)
+                };
+                if m.get(k).is_some_and(empty) {
+                    m.remove(k);
+                }
             }
             m.insert("uid".into(), json!(self.uid()));
             m.insert("creationTimestamp".into(), json!(self.now()));
@@ -98,6 +108,19 @@ impl Server {
         if r.custom.is_none() {
             defaults::default_builtin(&r.group, &r.version, &r.kind, &mut value);
         }
+        // What admission adds is owned by nobody.
+        if !made_by_apply {
+            let (schema, now) = (r.schema(), self.now());
+            patch::track_update(
+                None,
+                &mut value,
+                &call.manager,
+                "",
+                &schema,
+                &now,
+                reset_fields(r, None),
+            );
+        }
         self.admit_create(call, r, ns, &mut value)?;
         if r.custom.is_none() {
             defaults::prepare_for_create(&r.group, &r.kind, &mut value, &self.settings.admission);
@@ -117,18 +140,6 @@ impl Server {
         self.check(r, &name, None, &value)?;
         self.check_policies(&review, Some(&value), &mut call.warnings)?;
         self.check_quotas(r, ns, None, &value)?;
-        if !made_by_apply {
-            let (schema, now) = (r.schema(), self.now());
-            patch::track_update(
-                None,
-                &mut value,
-                &call.manager,
-                "",
-                &schema,
-                &now,
-                reset_fields(r, None),
-            );
-        }
         let stored = r.stored(value);
         if call.dry_run {
             return Ok(r.present(&Arc::new(Object::new(stored, 0))));
@@ -256,6 +267,10 @@ fn first_status(r: &Resource) -> Option<Value> {
             zero(&["replicas"])
         } else if r.is("apps", "statefulsets") {
             zero(&["replicas", "availableReplicas"])
+        } else if r.is("autoscaling", "horizontalpodautoscalers") && r.version == "v2" {
+            serde_json::json!({"currentMetrics": null, "desiredReplicas": 0})
+        } else if r.is("policy", "poddisruptionbudgets") {
+            zero(&["currentHealthy", "desiredHealthy", "disruptionsAllowed", "expectedPods"])
         } else if r.is("apps", "daemonsets") {
             zero(&[
                 "currentNumberScheduled",

@@ -156,15 +156,17 @@ impl Server {
 
 fn preconditions(r: &Resource, name: &str, v: &Value, o: &DeleteOptions) -> Result<(), Status> {
     let (uid, rv) = (text(v, "/metadata/uid"), text(v, "/metadata/resourceVersion"));
+    let differs = |what: &str, want: &str, have: &str, then: &str| {
+        let why = format!(
+            "the {what} in the precondition ({want}) does not match the {what} in record ({have}). The object might have been {then}"
+        );
+        Err(Status::conflict(&r.group, &r.kind, name, &why))
+    };
     if let Some(want) = o.uid.as_deref().filter(|u| *u != uid) {
-        let why = format!("Precondition failed: UID in precondition: {want}, UID in object meta: {uid}");
-        return Err(Status::conflict(&r.group, &r.plural, name, &why));
+        return differs("UID", want, uid, "deleted and then recreated");
     }
     if let Some(want) = o.resource_version.as_deref().filter(|v| *v != rv) {
-        let why = format!(
-            "Precondition failed: ResourceVersion in precondition: {want}, ResourceVersion in object meta: {rv}"
-        );
-        return Err(Status::conflict(&r.group, &r.plural, name, &why));
+        return differs("ResourceVersion", want, rv, "modified");
     }
     Ok(())
 }

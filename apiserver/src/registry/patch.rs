@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::create::reset_fields;
 use super::update::Proposal;
-use super::{Call, Resource, Server, Target, Written, text};
+use super::{Call, Server, Target, Written, text};
 use crate::patch::{self, ApplyError, PatchError};
 use crate::status::{Cause, Status};
 
@@ -46,7 +46,7 @@ impl Server {
                 PatchKind::Merge => patch::merge_patch(&old.value, body),
                 _ => patch::strategic_merge_patch(&old.value, body, &schema),
             }
-            .map_err(|e| refused(r, t.name, e))?;
+            .map_err(refused)?;
             same_name(t, &value)?;
             super::server::check_type(r, &mut value)?;
             self.fit_schema(call, r, &mut value)?;
@@ -168,14 +168,16 @@ fn same_name(t: &Target<'_>, v: &Value) -> Result<(), Status> {
     Ok(())
 }
 
-fn refused(r: &Resource, name: &str, e: PatchError) -> Status {
+fn refused(e: PatchError) -> Status {
     match e {
         PatchError::Malformed(m) => Status::bad_request(m),
-        PatchError::DoesNotFit(m) => {
-            let mut s = Status::invalid(&r.group, &r.kind, name, Vec::new());
-            s.message = m;
-            s
-        }
+        // errors.NewGenericServerResponse: the text of the patch is told to nobody.
+        PatchError::DoesNotFit(_) => Status::new(
+            422,
+            "Invalid",
+            "the server rejected our request due to an error in our request",
+        )
+        .about("", "", ""),
     }
 }
 

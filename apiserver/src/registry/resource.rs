@@ -107,7 +107,6 @@ const GENERATED: &[&str] = &[
     "networking.k8s.io/ingressclasses",
     "networking.k8s.io/servicecidrs",
     "policy/poddisruptionbudgets",
-    "autoscaling/horizontalpodautoscalers",
     "apiextensions.k8s.io/customresourcedefinitions",
     "admissionregistration.k8s.io/mutatingwebhookconfigurations",
     "admissionregistration.k8s.io/validatingwebhookconfigurations",

@@ -171,6 +171,12 @@ pub(super) fn check_type(r: &Resource, v: &mut Value) -> Result<(), Status> {
     };
     let said = |k: &str| m.get(k).and_then(Value::as_str).unwrap_or_default().to_owned();
     let (version, kind) = (said("apiVersion"), said("kind"));
+    if !version.is_empty() && version != r.api_version && r.custom.is_none() {
+        return Err(Status::bad_request(format!(
+            "{kind} in version {version:?} cannot be handled as a {}: no kind {kind:?} is registered for version {version:?} in scheme \"pkg/runtime/scheme.go:111\"",
+            r.kind
+        )));
+    }
     if !version.is_empty() && version != r.api_version {
         return Err(Status::bad_request(format!(
             "the API version in the data ({version}) does not match the expected API version ({})",

@@ -201,6 +201,22 @@ impl Server {
         } else if p.tracked {
             schema::apply_defaults(&r.schema(), &mut new);
         }
+        if r.is("apps", "daemonsets") {
+            template_generation(old, &mut new);
+        }
+        if !p.tracked {
+            let (own, now) = (r.schema(), self.now());
+            let sub = t.subresource.unwrap_or_default();
+            patch::track_update(
+                Some(old),
+                &mut new,
+                &call.manager,
+                sub,
+                &own,
+                &now,
+                reset_fields(r, t.subresource),
+            );
+        }
         self.admit_update(call, r, t.subresource, old, &mut new)?;
         let who = call.clone();
         let review = Review {
@@ -219,21 +235,11 @@ impl Server {
             let ignore_status = r.has_status();
             let g = old["metadata"]["generation"].as_i64().unwrap_or(1);
             // Binding writes past the strategy that counts (pkg/registry/core/pod/storage).
-            let changed = t.subresource != Some("binding") && !same_spec(old, &new, ignore_status);
+            let labels = |v: &Value| v["metadata"]["labels"].clone();
+            // Slices count their labels (pkg/registry/discovery/endpointslice).
+            let relabelled = r.is("discovery.k8s.io", "endpointslices") && labels(old) != labels(&new);
+            let changed = t.subresource != Some("binding") && (relabelled || !same_spec(old, &new, ignore_status));
             metadata(&mut new).insert("generation".into(), json!(g + i64::from(changed)));
-        }
-        if !p.tracked {
-            let (own, now) = (r.schema(), self.now());
-            let sub = t.subresource.unwrap_or_default();
-            patch::track_update(
-                Some(old),
-                &mut new,
-                &call.manager,
-                sub,
-                &own,
-                &now,
-                reset_fields(r, t.subresource),
-            );
         }
         if same_but_for_times(old, &new) {
             return Ok(old.clone());
@@ -252,6 +258,15 @@ impl Server {
         }
         Ok(new)
     }
+}
+
+/// A DaemonSet's count of templates, which was a field before apps/v1.
+fn template_generation(old: &Value, new: &mut Value) {
+    let before = text(old, "/metadata/annotations/deprecated.daemonset.template.generation");
+    let n: i64 = before.parse().unwrap_or(1);
+    let n = n + i64::from(old["spec"]["template"] != new["spec"]["template"]);
+    let all = metadata(new).entry("annotations").or_insert_with(|| json!({}));
+    all[crate::defaults::TEMPLATE_GENERATION] = json!(n.to_string());
 }
 
 /// Whether only `managedFields` tell the two apart, and they only by their times.

@@ -159,7 +159,12 @@ impl SchemaRef {
 
     /// Whether an object is merged as one value.
     pub fn is_atomic_map(&self) -> bool {
-        self.outer.atomic_map.or(self.target.atomic_map).unwrap_or(false)
+        // What is kept as it came has no fields that anybody could own.
+        let raw = || {
+            self.definition_name()
+                .is_some_and(|d| d.ends_with("runtime.RawExtension"))
+        };
+        self.outer.atomic_map.or(self.target.atomic_map).unwrap_or_else(raw)
     }
 
     /// Whether strategic merge patches have this strategy here (`merge`, `replace`, `retainKeys`).

@@ -16,6 +16,19 @@ pub struct Object {
     /// The write that made this state.
     pub revision: Revision,
     bytes: OnceLock<Bytes>,
+    bare: OnceLock<Bytes>,
+}
+
+/// An object without its apiVersion and kind.
+struct Bare<'a>(&'a Value);
+
+impl serde::Serialize for Bare<'_> {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Value::Object(m) => s.collect_map(m.iter().filter(|(k, _)| *k != "apiVersion" && *k != "kind")),
+            v => v.serialize(s),
+        }
+    }
 }
 
 impl Object {
@@ -26,6 +39,7 @@ impl Object {
             value: Arc::new(value),
             revision,
             bytes: OnceLock::new(),
+            bare: OnceLock::new(),
         }
     }
 
@@ -33,6 +47,13 @@ impl Object {
     pub fn bytes(&self) -> Bytes {
         self.bytes
             .get_or_init(|| Bytes::from(serde_json::to_vec(&*self.value).unwrap_or_default()))
+            .clone()
+    }
+
+    /// As [`Object::bytes`] without apiVersion and kind: how lists of built-in kinds have their items.
+    pub fn bare_bytes(&self) -> Bytes {
+        self.bare
+            .get_or_init(|| Bytes::from(serde_json::to_vec(&Bare(&self.value)).unwrap_or_default()))
             .clone()
     }
 

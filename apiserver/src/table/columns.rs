@@ -8,12 +8,10 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
-/// What OpenAPI says of `metadata.name`, shortened.
-const NAME_DESCRIPTION: &str = "Name must be unique within a namespace. Is required when creating resources, although \
-    some resources may allow a client to request the generation of an appropriate name automatically. Cannot be updated.";
-/// What OpenAPI says of `metadata.creationTimestamp`, shortened.
-pub(super) const AGE_DESCRIPTION: &str = "CreationTimestamp is a timestamp representing the server time when this \
-    object was created. Clients may not set this value. It is represented in RFC3339 form and is in UTC.";
+/// What OpenAPI says of `metadata.name`.
+const NAME_DESCRIPTION: &str = "Name must be unique within a namespace. Is required when creating resources, although some resources may allow a client to request the generation of an appropriate name automatically. Name is primarily intended for creation idempotence and configuration definition. Cannot be updated. More info: https://kubernetes.io/docs/concepts/overview/working-with-objects/names#names";
+/// What OpenAPI says of `metadata.creationTimestamp`.
+pub(super) const AGE_DESCRIPTION: &str = "CreationTimestamp is a timestamp representing the server time when this object was created. It is not guaranteed to be set in happens-before order across separate operations. Clients may not set this value. It is represented in RFC3339 form and is in UTC.\n\nPopulated by the system. Read-only. Null for lists. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#metadata";
 
 /// A column as the file has it.
 #[derive(Debug, Deserialize)]
