@@ -403,6 +403,7 @@ async fn edge_autonomy(bed: &Testbed, dir: &std::path::Path) -> Result<(), Faile
 }
 
 /// `cfn up` twice at once, one of them killed; the next start removes what it left, and not the living one.
+#[allow(clippy::disallowed_methods, reason = "other processes are waited for, in real time")]
 fn two_at_once() -> Result<(), Failed> {
     let dir = tempfile::tempdir()?;
     let file = dir.path().join("breakable.yaml");

@@ -4,7 +4,7 @@ use super::validate::{immutable, nonnegative, one_of};
 use super::validate_pod;
 use crate::schema::FieldError;
 use crate::select::LabelSelector;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 fn text<'v>(value: &'v Value, name: &str) -> &'v str {
     value[name].as_str().unwrap_or_default()
