@@ -9,7 +9,7 @@ use cfn_api::karmada::work::{APPLIED, ManifestStatus, ResourceIdentifier, Work, 
 use cfn_api::names;
 use futures::stream::{FuturesUnordered, SelectAll};
 use futures::{Stream, StreamExt};
-use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams};
+use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, TypeMeta};
 use kube::discovery::ApiResource;
 use kube::runtime::watcher;
 use kube::{Api, ResourceExt};
@@ -196,7 +196,13 @@ fn seen(state: &mut State, gvk: &Gvk, event: watcher::Result<watcher::Event<Dyna
                 .filter(|(k, _)| k.0 == *gvk && !state.objects.contains_key(*k));
             works.map(|(_, w)| w.clone()).collect()
         }
-        Ok(watcher::Event::Apply(o) | watcher::Event::InitApply(o)) => {
+        Ok(watcher::Event::Apply(mut o) | watcher::Event::InitApply(mut o)) => {
+            // Items of a list of built-in kinds do not say what they are.
+            let full = gvk.for_kube();
+            o.types.get_or_insert_with(|| TypeMeta {
+                api_version: full.api_version(),
+                kind: full.kind,
+            });
             let k = key(&o);
             let work = owner(&o);
             if let Some(w) = &work {

@@ -5,13 +5,19 @@ use std::sync::Arc;
 use cfn_api::names;
 use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::api::DynamicObject;
+use kube::api::{DynamicObject, TypeMeta};
 
 use crate::controllers::hub::{Detect, Gvk, Hub, Key};
 use crate::controllers::watches::stale;
 
 impl Hub {
-    pub(in crate::controllers) fn saw_template(&self, gvk: &Gvk, o: DynamicObject) {
+    pub(in crate::controllers) fn saw_template(&self, gvk: &Gvk, mut o: DynamicObject) {
+        // Items of a list of built-in kinds do not say what they are.
+        let full = gvk.full();
+        o.types.get_or_insert_with(|| TypeMeta {
+            api_version: full.api_version(),
+            kind: full.kind,
+        });
         let key = Key::of(&o.metadata);
         let mut state = self.state();
         let templates = state.templates.entry(gvk.clone()).or_default();
