@@ -35,12 +35,11 @@ pub(crate) fn usage(gvr: &Gvr, v: &Value) -> Amounts {
         return used;
     }
     match &*gvr.resource {
+        // Ended pods count as objects only.
+        "pods" if matches!(text(v, "/status/phase"), "Succeeded" | "Failed") => {}
         "pods" => {
-            // Ended pods count as objects only.
-            if !matches!(text(v, "/status/phase"), "Succeeded" | "Failed") {
-                used.insert("pods".into(), one);
-                used.extend(pod_usage(&v["spec"]));
-            }
+            used.insert("pods".into(), one);
+            used.extend(pod_usage(&v["spec"]));
         }
         "services" => {
             used.insert("services".into(), one);

@@ -16,6 +16,9 @@ fn priority(pod: &Value) -> i64 {
     pod.int("/spec/priority").unwrap_or(0)
 }
 
+/// A node and who would go there, by what nodes are compared by: the most important of them, their sum, how many.
+type Choice = ((i64, i64, usize), String, Vec<Arc<Value>>);
+
 /// The node and its pods that have to go; `None`: there is no such node, or its pods are going already.
 pub(super) fn victims(pod: &Value, world: &World, used: &BTreeMap<String, Usage>) -> Option<(String, Vec<Arc<Value>>)> {
     let mine = priority(pod);
@@ -29,7 +32,7 @@ pub(super) fn victims(pod: &Value, world: &World, used: &BTreeMap<String, Usage>
     let share = Usage::of(pod);
     let nodes: Vec<&Arc<Value>> = world.list(&gvr::NODES).filter(|n| !n.deleting()).collect();
     let topology = filter::Topology::of(pod, &nodes, world, used);
-    let mut best: Option<((i64, i64, usize), String, Vec<Arc<Value>>)> = None;
+    let mut best: Option<Choice> = None;
     for n in &nodes {
         let mut lower: Vec<_> = world
             .pods_on(n.name())
