@@ -2,17 +2,18 @@
 //! leaves. Needs Docker and the images (`ci/images`); without them the tests are reported as ignored, with the reason.
 #![allow(clippy::unwrap_used, reason = "a test panics")]
 
+mod common;
+
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use cfn::Testbed;
 use cfn::input::At;
-use cfn::lane::docker;
 use cfn::scenario::Fault;
 use k8s_openapi::api::core::v1::Node;
 use kube::Api;
 use kube::api::ListParams;
-use libtest_mimic::{Arguments, Failed, Trial};
+use libtest_mimic::{Arguments, Failed};
 use tokio::time::Instant;
 
 /// A member with a node that has a disk of its own, one hop away from its hub.
@@ -45,18 +46,11 @@ fn main() {
     let mut args = Arguments::from_args();
     // Each has clusters of its own: one after the other.
     args.test_threads = Some(1);
-    let why = tokio::runtime::Runtime::new()
-        .unwrap()
-        .block_on(docker::Docker::default().available())
-        .err()
-        .map(|e| e.to_string());
-    let trial = |name: &str, test: fn() -> Result<(), Failed>| match &why {
-        None => Trial::test(name, test),
-        Some(why) => Trial::test(format!("{name} ({why})"), || Ok(())).with_ignored_flag(true),
-    };
+    let why = common::no_docker();
+    let why = why.as_deref();
     let trials = vec![
-        trial("every fault is real, and mended", || block_on(faults())),
-        trial("two at once, and a killed one's remains", two_at_once),
+        common::trial("every fault is real, and mended", why, || block_on(faults())),
+        common::trial("two at once, and a killed one's remains", why, two_at_once),
     ];
     libtest_mimic::run(&args, trials).exit();
 }

@@ -2,6 +2,8 @@
 //! with iproute2 and iptables by CFN_SHAPER_IMAGE, into which the cfn of this build is mounted. Without them the tests
 //! are reported as ignored, with the reason.
 
+mod common;
+
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
@@ -221,10 +223,7 @@ fn main() {
                     Trial::test(name, move || f(&rt, &docker))
                 })
                 .collect(),
-            Err(why) => tests
-                .into_iter()
-                .map(|(name, _)| Trial::test(format!("{name} ({why})"), || Ok(())).with_ignored_flag(true))
-                .collect(),
+            Err(why) => tests.into_iter().map(|(name, _)| common::ignored(name, &why)).collect(),
         },
     };
     // One after the other: they measure time, and each makes a network of the same name.

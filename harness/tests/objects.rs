@@ -4,6 +4,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+mod common;
+
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::PathBuf;
@@ -422,19 +424,16 @@ fn cases() -> Option<Vec<Value>> {
 fn main() {
     let args = Arguments::from_args();
     let trials = match cases() {
-        None => vec![
-            Trial::test(
-                "same objects as Karmada (no oracle/objects/karmada-objects.jsonl.gz; set CFN_SHARED)",
-                || Ok(()),
-            )
-            .with_ignored_flag(true),
-        ],
+        None => vec![common::ignored(
+            "same objects as Karmada",
+            "no oracle/objects/karmada-objects.jsonl.gz; set CFN_SHARED",
+        )],
         Some(cases) => cases
             .into_iter()
             .map(|case| {
                 let name = case["case"].as_str().unwrap_or_default().to_owned();
                 match DIFFERENT.iter().find(|(n, _)| *n == name) {
-                    Some((_, why)) => Trial::test(format!("{name} ({why})"), || Ok(())).with_ignored_flag(true),
+                    Some((_, why)) => common::ignored(&name, why),
                     None => Trial::test(name, move || same(&case)),
                 }
             })

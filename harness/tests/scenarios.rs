@@ -2,6 +2,8 @@
 //! too. `CFN_LANE=local`, `sim` or `docker` selects one lane; a lane named there runs all
 //! scenarios.
 
+mod common;
+
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -162,8 +164,8 @@ fn in_containers(trials: &mut Vec<Trial>) -> Option<Arc<Containers>> {
     for (_, _, path) in all {
         let name = format!("docker::{path}");
         trials.push(match (&containers, not_in(path, "docker")) {
-            (_, Some(why)) => ignored(&name, &why),
-            (Err(why), None) => ignored(&name, why),
+            (_, Some(why)) => common::ignored(&name, &why),
+            (Err(why), None) => common::ignored(&name, why),
             (Ok(c), None) => {
                 let c = c.clone();
                 Trial::test(name, move || c.passes(path))
@@ -182,10 +184,6 @@ fn not_in(path: &str, lane: &str) -> Option<String> {
         .not_in
         .get(lane)
         .cloned()
-}
-
-fn ignored(name: &str, why: &str) -> Trial {
-    Trial::test(format!("{name} ({why})"), || Ok(())).with_ignored_flag(true)
 }
 
 fn scenarios() -> Vec<&'static str> {
@@ -220,7 +218,7 @@ fn main() {
         if local {
             let name = format!("local::{path}");
             trials.push(match not_in(path, "local") {
-                Some(why) => ignored(&name, &why),
+                Some(why) => common::ignored(&name, &why),
                 None => Trial::test(name, move || passes(path, "local").map(drop)),
             });
         }

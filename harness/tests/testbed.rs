@@ -1,10 +1,11 @@
 //! The testbed as a library, as another project's tests use it.
 #![allow(clippy::unwrap_used, reason = "a test panics")]
 
+mod common;
+
 use std::time::Duration;
 
 use cfn::Testbed;
-use cfn::lane::docker::Docker;
 use cfn::testbed::StartError;
 use k8s_openapi::api::core::v1::Node;
 use kube::Api;
@@ -23,20 +24,8 @@ fn main() {
         Trial::test("given up while it comes up", || block_on(given_up())),
     ];
     let name = "docker::up, broken, mended and gone";
-    trials.push(match no_docker() {
-        None => Trial::test(name, on("docker")),
-        Some(why) => Trial::test(format!("{name} ({why})"), || Ok(())).with_ignored_flag(true),
-    });
+    trials.push(common::trial(name, common::no_docker().as_deref(), on("docker")));
     libtest_mimic::run(&args, trials).exit();
-}
-
-/// Why the docker lane cannot be used here.
-fn no_docker() -> Option<String> {
-    let rt = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .ok()?;
-    rt.block_on(Docker::default().available()).err().map(|e| e.to_string())
 }
 
 /// As `#[tokio::test]` does: one thread.

@@ -10,42 +10,29 @@ use super::value::Value;
 
 type Result<T = Value> = std::result::Result<T, CelError>;
 
-pub(super) fn arithmetic(o: &str, a: &Value, b: &Value) -> Result {
-    let overflow = || CelError::evaluation("integer overflow");
-    let zero = |what: &str| {
-        CelError::evaluation(if what == "/" {
-            "division by zero"
-        } else {
-            "modulus by zero"
-        })
+fn overflow() -> CelError {
+    CelError::evaluation("integer overflow")
+}
+
+/// An operator on two integers of one type.
+macro_rules! whole {
+    ($o:expr, $a:expr, $b:expr) => {
+        match $o {
+            "/" if *$b == 0 => Err(CelError::evaluation("division by zero")),
+            "%" if *$b == 0 => Err(CelError::evaluation("modulus by zero")),
+            "+" => $a.checked_add(*$b).ok_or_else(overflow),
+            "-" => $a.checked_sub(*$b).ok_or_else(overflow),
+            "*" => $a.checked_mul(*$b).ok_or_else(overflow),
+            "/" => $a.checked_div(*$b).ok_or_else(overflow),
+            _ => $a.checked_rem(*$b).ok_or_else(overflow),
+        }
     };
+}
+
+pub(super) fn arithmetic(o: &str, a: &Value, b: &Value) -> Result {
     Ok(match (a, b) {
-        (Value::Int(a), Value::Int(b)) => {
-            if *b == 0 && matches!(o, "/" | "%") {
-                return Err(zero(o));
-            }
-            let n = match o {
-                "+" => a.checked_add(*b),
-                "-" => a.checked_sub(*b),
-                "*" => a.checked_mul(*b),
-                "/" => a.checked_div(*b),
-                _ => a.checked_rem(*b),
-            };
-            Value::Int(n.ok_or_else(overflow)?)
-        }
-        (Value::Uint(a), Value::Uint(b)) => {
-            if *b == 0 && matches!(o, "/" | "%") {
-                return Err(zero(o));
-            }
-            let n = match o {
-                "+" => a.checked_add(*b),
-                "-" => a.checked_sub(*b),
-                "*" => a.checked_mul(*b),
-                "/" => a.checked_div(*b),
-                _ => a.checked_rem(*b),
-            };
-            Value::Uint(n.ok_or_else(overflow)?)
-        }
+        (Value::Int(a), Value::Int(b)) => Value::Int(whole!(o, a, b)?),
+        (Value::Uint(a), Value::Uint(b)) => Value::Uint(whole!(o, a, b)?),
         (Value::Double(a), Value::Double(b)) => Value::Double(match o {
             "+" => a + b,
             "-" => a - b,

@@ -159,11 +159,16 @@ pub trait Lane: Send + Sync {
         None
     }
 
-    /// The runtime that one testbed lives in: with a virtual clock or a real one.
+    /// The runtime that one testbed lives in: of the real clock, unless the lane has another.
     ///
     /// # Errors
     /// When the operating system has no threads or descriptors left.
-    fn runtime(&self) -> std::io::Result<tokio::runtime::Runtime>;
+    fn runtime(&self) -> std::io::Result<tokio::runtime::Runtime> {
+        tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+    }
 
     /// Brings a topology up, in the lane's runtime.
     ///

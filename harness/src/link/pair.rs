@@ -12,7 +12,8 @@ use bollard::query_parameters::{CreateContainerOptionsBuilder, RemoveContainerOp
 use super::shape::Seen;
 use super::{ShapeConfig, probe};
 use crate::lane::LaneError;
-use crate::lane::docker::daemon::{Output, exec};
+use crate::lane::docker::engine::Engine;
+use crate::lane::docker::exec::Output;
 
 /// What the containers are made of.
 #[derive(Debug, Clone)]
@@ -152,14 +153,18 @@ impl Pair {
             .ok_or_else(|| LaneError::Failed("a container got no address".into()))
     }
 
+    fn engine(&self) -> Engine {
+        Engine::new(self.docker.clone())
+    }
+
     /// Waits until the shaper answers, or has ended.
     async fn ready(&self, host: Host) -> Result<(), LaneError> {
         let id = self.sidecar(host);
         let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(20);
         loop {
-            let seen = exec(&self.docker, id, &["cfn", "link", "show"]).await;
+            let seen = self.engine().exec(id, &["cfn", "link", "show"]).await;
             match seen {
-                Ok(o) if o.status == 0 => return Ok(()),
+                Ok(o) if o.code == 0 => return Ok(()),
                 _ if tokio::time::Instant::now() > deadline => {
                     let why = seen.map_or_else(|e| e.to_string(), |o| o.stderr);
                     return Err(LaneError::Failed(format!(
@@ -221,7 +226,11 @@ impl Pair {
     /// It could not do so.
     pub async fn set(&self, host: Host, config: &ShapeConfig) -> Result<Seen, LaneError> {
         let text = serde_json::to_string(config).map_err(|e| LaneError::Failed(e.to_string()))?;
-        parse(exec(&self.docker, self.sidecar(host), &["cfn", "link", "set", &text]).await?)
+        parse(
+            self.engine()
+                .exec(self.sidecar(host), &["cfn", "link", "set", &text])
+                .await?,
+        )
     }
 
     /// What a host's shaper did.
@@ -229,7 +238,7 @@ impl Pair {
     /// # Errors
     /// It does not answer.
     pub async fn show(&self, host: Host) -> Result<Seen, LaneError> {
-        parse(exec(&self.docker, self.sidecar(host), &["cfn", "link", "show"]).await?)
+        parse(self.engine().exec(self.sidecar(host), &["cfn", "link", "show"]).await?)
     }
 
     /// What the near host measures.
@@ -239,14 +248,8 @@ impl Pair {
     pub async fn measure(&self, amount: probe::Amount) -> Result<probe::Seen, LaneError> {
         let text = serde_json::to_string(&amount).map_err(|e| LaneError::Failed(e.to_string()))?;
         let to = self.address_of(Host::Far).to_string();
-        parse(
-            exec(
-                &self.docker,
-                self.host(Host::Near),
-                &["cfn", "link", "probe", &to, &text],
-            )
-            .await?,
-        )
+        let command = ["cfn", "link", "probe", &to, &text];
+        parse(self.engine().exec(self.host(Host::Near), &command).await?)
     }
 
     /// Removes everything that was made.
@@ -277,10 +280,11 @@ impl Pair {
 }
 
 fn parse<T: serde::de::DeserializeOwned>(o: Output) -> Result<T, LaneError> {
-    if o.status != 0 {
+    if o.code != 0 {
         return Err(LaneError::Failed(o.stderr.trim().to_owned()));
     }
-    serde_json::from_str(&o.stdout).map_err(|e| LaneError::Failed(format!("{e} in {:?}", o.stdout)))
+    let said = || String::from_utf8_lossy(&o.stdout).into_owned();
+    serde_json::from_slice(&o.stdout).map_err(|e| LaneError::Failed(format!("{e} in {:?}", said())))
 }
 
 /// The addresses of both, by site name, as a [`super::Links`] wants them.

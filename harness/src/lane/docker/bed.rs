@@ -1,16 +1,10 @@
-//! A testbed in containers: what it consists of, and bringing it up.
+//! A testbed in containers: what it consists of, and its end.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError, Weak};
 use std::time::Duration;
 
 use cfn_net::{Seed, SharedClock, SystemClock};
-use futures::StreamExt;
-use futures::stream::FuturesUnordered;
-use k8s_openapi::api::core::v1::Node;
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
-use kube::{Api, ResourceExt};
-use serde_json::json;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -28,7 +22,7 @@ use crate::lane::{Defects, LaneError, Plan, Testbed};
 use crate::link::Links;
 use crate::scenario::Fault;
 use crate::timers::Timers;
-use crate::topology::{ClusterRole, Topology};
+use crate::topology::Topology;
 
 /// How long a control plane may take to answer, and nodes to register: a slow machine's time, not a timer's.
 pub(super) const PATIENCE: Duration = Duration::from_secs(180);
@@ -265,154 +259,6 @@ impl Bed {
         ));
     }
 
-    /// Starts everything.
-    pub(super) async fn up(self: &Arc<Self>) -> Result<(), LaneError> {
-        let hosts: Vec<&Container> = self.plan.containers.iter().filter(|c| c.role != Role::Shaper).collect();
-        let starting = async {
-            let mut started: FuturesUnordered<_> = FuturesUnordered::new();
-            for c in &hosts {
-                started.push(self.start_host(c));
-            }
-            let mut count = 0;
-            while let Some(done) = started.next().await {
-                done?;
-                count += 1;
-            }
-            self.tell(&format!("{count} hosts started"));
-            Ok::<_, LaneError>(())
-        };
-        let clusters = async {
-            let mut preparing: FuturesUnordered<_> = FuturesUnordered::new();
-            for c in &self.topology.spec.clusters {
-                preparing.push(self.prepare_cluster(c));
-            }
-            let mut made = BTreeMap::new();
-            while let Some(done) = preparing.next().await {
-                let (name, client, kubeconfig) = done?;
-                made.insert(name, (client, kubeconfig));
-            }
-            self.tell(&format!("{} control planes answer", made.len()));
-            Ok::<_, LaneError>(made)
-        };
-        let ((), made) = futures::try_join!(starting, clusters)?;
-        let _ = self.made.set(Made {
-            clients: made.iter().map(|(n, (c, _))| (n.clone(), c.clone())).collect(),
-            kubeconfigs: made.into_iter().map(|(n, (_, k))| (n, k)).collect(),
-        });
-        let dressing = self.topology.spec.clusters.iter().map(|c| self.dress(c.name.as_str()));
-        futures::future::try_join_all(dressing).await?;
-        self.tell("all nodes are registered");
-        futures::try_join!(self.shape(), self.route())?;
-        self.components().await?;
-        self.tell("scheduler and agents are deployed");
-        Ok(())
-    }
-
-    /// What every container knows by name.
-    fn known_hosts(&self) -> Vec<String> {
-        self.plan.layout.hosts.iter().map(|(h, a)| format!("{h}:{a}")).collect()
-    }
-
-    /// Whether its hosts were made by another program.
-    pub(super) fn is_adopted(&self) -> bool {
-        self.flavour.flavour.driver == Driver::Kind
-    }
-
-    /// Makes and starts a host, and its shaper.
-    async fn start_host(&self, c: &Container) -> Result<(), LaneError> {
-        if self.is_adopted() && c.role != Role::Clients {
-            if let (Some(inside), Some(cluster)) = (c.publish, &c.cluster) {
-                let port = self.engine.published(&c.name, inside).await?;
-                let port =
-                    port.ok_or_else(|| LaneError::Failed(format!("{} does not publish port {inside}", c.name)))?;
-                self.state.lock().await.ports.insert(cluster.clone(), port);
-            }
-            return self.shapers.start(&c.host).await;
-        }
-        let known = self.known_hosts();
-        let mut tries = 0;
-        loop {
-            let port = match c.publish {
-                Some(_) => Some(free_port().map_err(|e| LaneError::io("looking for a free port", &e))?),
-                None => None,
-            };
-            self.engine.create(c, &self.plan.name, port, &known).await?;
-            match self.engine.start(&c.name).await {
-                Ok(()) => {
-                    if let (Some(p), Some(cluster)) = (port, &c.cluster) {
-                        self.state.lock().await.ports.insert(cluster.clone(), p);
-                    }
-                    break;
-                }
-                // Somebody took the port in between.
-                Err(e) if tries < 5 && e.message().contains("already") => {
-                    tries += 1;
-                    self.engine.remove(&c.name).await?;
-                }
-                Err(e) => return Err(e.into()),
-            }
-        }
-        if c.role != Role::Clients {
-            self.shapers.start(&c.host).await?;
-        }
-        self.import(c).await
-    }
-
-    /// Waits until a cluster's control plane answers, and gives it what every cluster of a testbed has.
-    async fn prepare_cluster(&self, c: &crate::topology::Cluster) -> Result<(String, kube::Client, String), LaneError> {
-        let name = c.name.value.clone();
-        let container = self.container_name(&name);
-        let until = Instant::now() + PATIENCE;
-        let text = loop {
-            match self.engine.get(&container, &self.flavour.flavour.kubeconfig).await {
-                Ok(Some(t)) if !t.is_empty() => break t,
-                Ok(_) => {}
-                // Not made yet.
-                Err(e) if e.code() == Some(404) => {}
-                Err(e) => return Err(e.into()),
-            }
-            self.alive(&container, until).await?;
-            tokio::time::sleep(LOOK).await;
-        };
-        let port = loop {
-            if let Some(p) = self.state.lock().await.ports.get(&name) {
-                break *p;
-            }
-            tokio::time::sleep(LOOK).await;
-        };
-        let kubeconfig = outside(&String::from_utf8_lossy(&text), &name, port)?;
-        let client = client(&kubeconfig).await?;
-        let ready = || http::Request::get("/readyz").body(Vec::new());
-        while let Some(said) = match ready() {
-            Ok(r) => client.request_text(r).await.err().map(|e| e.to_string()),
-            Err(e) => Some(e.to_string()),
-        } {
-            tracing::debug!("{name}: {said}");
-            self.alive(&container, until).await?;
-            tokio::time::sleep(LOOK).await;
-        }
-        crate::lane::prepare::cluster(&client, c.role, &self.probe_targets(), self.town().as_ref()).await?;
-        Ok((name, client, kubeconfig))
-    }
-
-    /// Fails when a container has ended, or the time has passed.
-    pub(super) async fn alive(&self, container: &str, until: Instant) -> Result<(), LaneError> {
-        if let Ok(Some(code)) = self.engine.exited(container).await
-            && code != 0
-        {
-            let words = self.engine.last_words(container).await;
-            return Err(LaneError::Failed(format!("{container} ended with {code}: {words}")));
-        }
-        if Instant::now() >= until {
-            let words = self.engine.last_words(container).await;
-            return Err(LaneError::Failed(format!(
-                "{container} did not answer within {} s; it said last: {words}",
-                PATIENCE.as_secs()
-            )));
-        }
-        Ok(())
-    }
-
     /// Where each site answers probes.
     pub(super) fn probe_targets(&self) -> BTreeMap<String, String> {
         let sites = self.topology.spec.sites.iter();
@@ -469,124 +315,6 @@ impl Bed {
         let made = self.made.get();
         made.and_then(|m| m.clients.get(cluster))
             .ok_or_else(|| LaneError::Failed(format!("there is no client of {cluster} yet")))
-    }
-
-    /// Waits for a cluster's nodes and gives them what their kubelets do not say.
-    pub(super) async fn dress(&self, cluster: &str) -> Result<(), LaneError> {
-        let api: Api<Node> = Api::all(self.client(cluster)?.clone());
-        let failed = |e: kube::Error| LaneError::Failed(format!("nodes of {cluster}: {e}"));
-        let mut missing: BTreeSet<&str> = self
-            .plan
-            .nodes
-            .iter()
-            .filter(|(_, d)| d.cluster == cluster)
-            .map(|(n, _)| n.as_str())
-            .collect();
-        let until = Instant::now() + PATIENCE;
-        while !missing.is_empty() {
-            // An API server that has just started may refuse for a moment.
-            let found = api
-                .list(&ListParams::default())
-                .await
-                .map(|l| l.items)
-                .unwrap_or_default();
-            for n in found {
-                let name = n.name_any();
-                let block = n.spec.as_ref().and_then(|s| s.pod_cidr.as_ref()?.parse::<Cidr>().ok());
-                if let (true, Some(block)) = (missing.contains(name.as_str()), block) {
-                    self.dress_node(&api, &n).await.map_err(failed)?;
-                    self.state.lock().await.pods.insert(name.clone(), block);
-                    missing.remove(name.as_str());
-                }
-            }
-            if let Some(first) = missing.iter().next() {
-                self.alive(&self.container_name(first), until).await?;
-                tokio::time::sleep(LOOK).await;
-            }
-        }
-        self.forget_control_plane(cluster).await
-    }
-
-    /// kind's control planes are nodes that a topology does not have: it is deleted, and its kubelet does not register
-    /// again before it starts again. A cluster without nodes keeps it, as in other flavours. Other hosts have none.
-    pub(super) async fn forget_control_plane(&self, host: &str) -> Result<(), LaneError> {
-        let beside = self.plan.nodes.values().any(|d| d.cluster == host);
-        if !self.is_adopted() || !beside {
-            return Ok(());
-        }
-        let api: Api<Node> = Api::all(self.client(host)?.clone());
-        let until = Instant::now() + PATIENCE;
-        while let Err(e) = api.delete(host, &DeleteParams::default()).await {
-            // It has not registered yet, or the API does not answer yet.
-            tracing::debug!("the control plane's node of {host}: {e}");
-            self.alive(&self.container_name(host), until).await?;
-            tokio::time::sleep(LOOK).await;
-        }
-        Ok(())
-    }
-
-    /// Labels and annotations that a node lacks, and its accelerators.
-    async fn dress_node(&self, api: &Api<Node>, node: &Node) -> kube::Result<()> {
-        let name = node.name_any();
-        let Some(d) = self.plan.nodes.get(&name) else {
-            return Ok(());
-        };
-        let lacks = d.labels.iter().any(|(k, v)| node.labels().get(k) != Some(v))
-            || d.annotations.iter().any(|(k, v)| node.annotations().get(k) != Some(v));
-        if lacks {
-            let patch = json!({"metadata": {"labels": d.labels, "annotations": d.annotations}});
-            api.patch(&name, &PatchParams::default(), &Patch::Merge(patch)).await?;
-        }
-        self.accelerate(api, &name).await
-    }
-
-    /// What a device plugin would tell.
-    pub(super) async fn accelerate(&self, api: &Api<Node>, name: &str) -> kube::Result<()> {
-        let Some(d) = self.plan.nodes.get(name).filter(|d| !d.accelerators.is_empty()) else {
-            return Ok(());
-        };
-        let amounts: BTreeMap<&String, String> = d.accelerators.iter().map(|(k, n)| (k, n.to_string())).collect();
-        let patch = json!({"status": {"capacity": amounts, "allocatable": amounts}});
-        api.patch_status(name, &PatchParams::default(), &Patch::Merge(patch))
-            .await
-            .map(drop)
-    }
-
-    /// Starts what runs in clusters, and what answers probes.
-    async fn components(self: &Arc<Self>) -> Result<(), LaneError> {
-        let hub = self.topology.hub().name.value.clone();
-        if self.topology.spec.auto_accept {
-            let mut a = self.accepted.lock().unwrap_or_else(PoisonError::into_inner);
-            a.extend(self.topology.members().map(|m| m.name.value.clone()));
-        }
-        let administrator = crate::lane::administrator::accept(
-            self.client(&hub)?.clone(),
-            self.accepted.clone(),
-            self.changed.subscribe(),
-        );
-        let cancel = self.cancel.clone();
-        tokio::spawn(async move {
-            tokio::select! {
-                biased;
-                () = cancel.cancelled() => {}
-                () = administrator => {}
-            }
-        });
-        let responders = self.respond();
-        let members: Vec<_> = self
-            .topology
-            .spec
-            .clusters
-            .iter()
-            .filter(|c| c.role == ClusterRole::Member)
-            .map(|c| self.deploy_agent(c))
-            .collect();
-        let ((), (), _) = futures::try_join!(
-            responders,
-            self.deploy_scheduler(),
-            futures::future::try_join_all(members)
-        )?;
-        Ok(())
     }
 
     /// As scenarios see it.
@@ -647,13 +375,6 @@ fn join_token(secret: &str) -> String {
     format!("{}.{}", &secret[..6], &secret[6..22])
 }
 
-/// A port of the machine's loopback that nobody has now.
-fn free_port() -> std::io::Result<u16> {
-    Ok(std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0))?
-        .local_addr()?
-        .port())
-}
-
 /// The blocks that a Linux machine has routes to (`/proc/net/route`), the default route left out.
 fn routes(text: &str) -> Vec<Cidr> {
     let hex = |s: &str| u32::from_str_radix(s, 16).ok().map(u32::swap_bytes);
@@ -668,29 +389,6 @@ fn routes(text: &str) -> Vec<Cidr> {
         .collect()
 }
 
-/// A cluster's kubeconfig as programs outside of its container need it.
-fn outside(text: &str, cluster: &str, port: u16) -> Result<String, LaneError> {
-    let wrong = |e: String| LaneError::Failed(format!("the kubeconfig of {cluster}: {e}"));
-    let mut k = kube::config::Kubeconfig::from_yaml(text).map_err(|e| wrong(e.to_string()))?;
-    for c in &mut k.clusters {
-        if let Some(c) = &mut c.cluster {
-            c.server = Some(format!("https://127.0.0.1:{port}"));
-        }
-    }
-    serde_yaml::to_string(&k).map_err(|e| wrong(e.to_string()))
-}
-
-/// A client from a kubeconfig's text.
-pub(super) async fn client(kubeconfig: &str) -> Result<kube::Client, LaneError> {
-    let wrong = |e: String| LaneError::Failed(format!("a cluster's client: {e}"));
-    let k = kube::config::Kubeconfig::from_yaml(kubeconfig).map_err(|e| wrong(e.to_string()))?;
-    let options = kube::config::KubeConfigOptions::default();
-    let config = kube::Config::from_custom_kubeconfig(k, &options)
-        .await
-        .map_err(|e| wrong(e.to_string()))?;
-    kube::Client::try_from(config).map_err(|e| wrong(e.to_string()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -703,15 +401,5 @@ mod tests {
                     tun0\t0000650A\t00000000\t0001\t0\t0\t0\t0000FFFF\t0\t0\t0\n";
         let seen: Vec<String> = routes(text).iter().map(ToString::to_string).collect();
         assert_eq!(seen, ["172.17.0.0/16", "10.101.0.0/16"]);
-    }
-
-    #[test]
-    fn kubeconfigs_lead_to_the_published_port() {
-        let text = "apiVersion: v1\nkind: Config\nclusters:\n- name: default\n  cluster: {server: 'https://10.101.1.10:6443'}\n";
-        let out = outside(text, "hub", 4711).unwrap();
-        assert!(
-            out.contains("https://127.0.0.1:4711") && !out.contains("10.101"),
-            "{out}"
-        );
     }
 }

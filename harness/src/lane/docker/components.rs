@@ -1,6 +1,6 @@
 //! What runs in the clusters: the scheduler on the hub and an agent in each member, as Deployments.
 
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Pod, Secret};
@@ -20,7 +20,7 @@ use super::manifests::{
 use super::plan::Role;
 use crate::lane::LaneError;
 use crate::lane::prepare::MANAGER;
-use crate::topology::Cluster;
+use crate::topology::{Cluster, ClusterRole};
 
 /// How long a hub may take to let go of a member that leaves, beyond its timer.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -32,6 +32,43 @@ fn failed(what: &str) -> impl Fn(kube::Error) -> LaneError + '_ {
 }
 
 impl Bed {
+    /// Starts what runs in clusters, and what answers probes.
+    pub(super) async fn components(self: &Arc<Self>) -> Result<(), LaneError> {
+        let hub = self.topology.hub().name.value.clone();
+        if self.topology.spec.auto_accept {
+            let mut a = self.accepted.lock().unwrap_or_else(PoisonError::into_inner);
+            a.extend(self.topology.members().map(|m| m.name.value.clone()));
+        }
+        let administrator = crate::lane::administrator::accept(
+            self.client(&hub)?.clone(),
+            self.accepted.clone(),
+            self.changed.subscribe(),
+        );
+        let cancel = self.cancel.clone();
+        tokio::spawn(async move {
+            tokio::select! {
+                biased;
+                () = cancel.cancelled() => {}
+                () = administrator => {}
+            }
+        });
+        let responders = self.respond();
+        let members: Vec<_> = self
+            .topology
+            .spec
+            .clusters
+            .iter()
+            .filter(|c| c.role == ClusterRole::Member)
+            .map(|c| self.deploy_agent(c))
+            .collect();
+        let ((), (), _) = futures::try_join!(
+            responders,
+            self.deploy_scheduler(),
+            futures::future::try_join_all(members)
+        )?;
+        Ok(())
+    }
+
     /// The hub as members reach it, with the token by which an agent asks to join.
     fn hub_access(&self) -> Result<HubAccess, LaneError> {
         let hub = &self.topology.hub().name;

@@ -3,9 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use bollard::exec::{CreateExecOptions, StartExecOptions, StartExecResults};
 use bollard::{API_DEFAULT_VERSION, ClientVersion, Docker};
-use futures::StreamExt;
 use sha2::{Digest, Sha256};
 
 use crate::lane::LaneError;
@@ -272,51 +270,6 @@ fn io_kind(x: &bollard::errors::Error) -> Option<std::io::ErrorKind> {
         source = s.source();
     }
     found
-}
-
-/// What a command in a container said.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Output {
-    /// Its exit status.
-    pub status: i64,
-    /// Standard output.
-    pub stdout: String,
-    /// Standard error.
-    pub stderr: String,
-}
-
-/// Runs a command in a container, as its root, and waits for its end.
-///
-/// # Errors
-/// [`LaneError::Failed`] when the daemon refuses; a command that fails is no error here.
-pub async fn exec(docker: &Docker, container: &str, command: &[&str]) -> Result<Output, LaneError> {
-    let failed = |e: bollard::errors::Error| {
-        LaneError::Failed(format!("running `{}` in container {container}: {e}", command.join(" ")))
-    };
-    let options = CreateExecOptions {
-        cmd: Some(command.iter().map(|s| (*s).to_owned()).collect()),
-        attach_stdout: Some(true),
-        attach_stderr: Some(true),
-        ..CreateExecOptions::default()
-    };
-    let id = docker.create_exec(container, options).await.map_err(failed)?.id;
-    let (mut out, mut err) = (Vec::new(), Vec::new());
-    if let StartExecResults::Attached { mut output, .. } =
-        docker.start_exec(&id, None::<StartExecOptions>).await.map_err(failed)?
-    {
-        while let Some(chunk) = output.next().await {
-            match chunk.map_err(failed)? {
-                bollard::container::LogOutput::StdErr { message } => err.extend_from_slice(&message),
-                other => out.extend_from_slice(&other.into_bytes()),
-            }
-        }
-    }
-    let seen = docker.inspect_exec(&id).await.map_err(failed)?;
-    Ok(Output {
-        status: seen.exit_code.unwrap_or(-1),
-        stdout: String::from_utf8_lossy(&out).into_owned(),
-        stderr: String::from_utf8_lossy(&err).into_owned(),
-    })
 }
 
 #[cfg(test)]

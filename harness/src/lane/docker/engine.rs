@@ -8,8 +8,6 @@ use std::time::Duration;
 
 use bollard::Docker;
 use bollard::body_full;
-use bollard::container::LogOutput;
-use bollard::exec::{CreateExecOptions, StartExecOptions, StartExecResults};
 use bollard::models::{
     ContainerCreateBody, ContainerSummary, DeviceMapping, EndpointIpamConfig, EndpointSettings, HostConfig,
     HostConfigCgroupnsModeEnum, Ipam, IpamConfig, NetworkConnectRequest, NetworkCreateRequest,
@@ -95,17 +93,6 @@ pub(super) type Result<T> = std::result::Result<T, EngineError>;
 pub(super) fn doing(what: impl Into<String>) -> impl FnOnce(bollard::errors::Error) -> EngineError {
     let doing = what.into();
     move |source| EngineError::Refused { doing, source }
-}
-
-/// What a command inside a container said.
-#[derive(Debug, Clone, Default)]
-pub struct Output {
-    /// Its exit code.
-    pub code: i64,
-    /// Its output.
-    pub stdout: Vec<u8>,
-    /// Its complaints.
-    pub stderr: String,
 }
 
 /// A client of Docker's engine.
@@ -385,104 +372,6 @@ impl Engine {
             endpoint_config: Some(at(address)),
         };
         self.0.connect_network(network, again).await.map_err(doing(what()))
-    }
-
-    /// Runs a command in a container to its end.
-    ///
-    /// # Errors
-    /// When the engine refuses; a command that fails is an [`Output`] like another.
-    pub async fn exec(&self, name: &str, command: &[&str]) -> Result<Output> {
-        let what = || format!("running `{}` in {name}", command.join(" "));
-        let config = CreateExecOptions {
-            attach_stdout: Some(true),
-            attach_stderr: Some(true),
-            cmd: Some(command.to_vec()),
-            ..CreateExecOptions::default()
-        };
-        let id = self.0.create_exec(name, config).await.map_err(doing(what()))?.id;
-        let started = self.0.start_exec(&id, None::<StartExecOptions>).await;
-        let mut out = Output::default();
-        if let StartExecResults::Attached { mut output, .. } = started.map_err(doing(what()))? {
-            while let Some(part) = output.next().await {
-                match part.map_err(doing(what()))? {
-                    LogOutput::StdErr { message } => out.stderr.push_str(&String::from_utf8_lossy(&message)),
-                    o => out.stdout.extend_from_slice(&o.into_bytes()),
-                }
-            }
-        }
-        let ended = self.0.inspect_exec(&id).await.map_err(doing(what()))?;
-        out.code = ended.exit_code.unwrap_or_default();
-        Ok(out)
-    }
-
-    /// As [`Engine::exec`]; a command that fails is an error.
-    ///
-    /// # Errors
-    /// When the engine refuses or the command fails.
-    pub async fn run(&self, name: &str, command: &[&str]) -> Result<Output> {
-        let out = self.exec(name, command).await?;
-        if out.code == 0 {
-            return Ok(out);
-        }
-        let said = format!("{} {}", out.stderr, String::from_utf8_lossy(&out.stdout));
-        Err(EngineError::Command {
-            container: name.to_owned(),
-            command: command.join(" "),
-            code: out.code,
-            said: said.trim().chars().take(400).collect(),
-        })
-    }
-
-    /// Starts a command in a container and leaves it running.
-    ///
-    /// # Errors
-    /// When the engine refuses.
-    pub async fn spawn(&self, name: &str, command: &[&str]) -> Result<()> {
-        let what = || format!("starting `{}` in {name}", command.join(" "));
-        let config = CreateExecOptions {
-            cmd: Some(command.to_vec()),
-            ..CreateExecOptions::default()
-        };
-        let id = self.0.create_exec(name, config).await.map_err(doing(what()))?.id;
-        let options = StartExecOptions {
-            detach: true,
-            ..StartExecOptions::default()
-        };
-        let done = self.0.start_exec(&id, Some(options)).await;
-        done.map(drop).map_err(doing(what()))
-    }
-
-    /// Starts a command in a container, waits until it has said `word`, and leaves it running.
-    ///
-    /// # Errors
-    /// When the engine refuses, or the command ends before: with what it said.
-    pub async fn begin(&self, name: &str, command: &[&str], word: &str) -> Result<()> {
-        let what = || format!("starting `{}` in {name}", command.join(" "));
-        let config = CreateExecOptions {
-            attach_stdout: Some(true),
-            attach_stderr: Some(true),
-            cmd: Some(command.to_vec()),
-            ..CreateExecOptions::default()
-        };
-        let id = self.0.create_exec(name, config).await.map_err(doing(what()))?.id;
-        let started = self.0.start_exec(&id, None::<StartExecOptions>).await;
-        let mut said = String::new();
-        if let StartExecResults::Attached { mut output, .. } = started.map_err(doing(what()))? {
-            while let Some(part) = output.next().await {
-                let part = part.map_err(doing(what()))?;
-                said.push_str(&String::from_utf8_lossy(&part.into_bytes()));
-                if said.lines().any(|l| l == word) {
-                    return Ok(());
-                }
-            }
-        }
-        let ended = self.0.inspect_exec(&id).await.map_err(doing(what()))?;
-        Err(EngineError::Command {
-            container: name.to_owned(),
-            command: command.join(" "),
-            code: ended.exit_code.unwrap_or_default(),
-            said: said.trim().chars().take(400).collect(),
-        })
     }
 
     /// Puts files into a container, running or not: path and content.

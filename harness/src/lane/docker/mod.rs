@@ -6,18 +6,21 @@ mod bed;
 mod clean;
 mod components;
 pub mod daemon;
-mod engine;
+pub(crate) mod engine;
+pub(crate) mod exec;
 mod faults;
 pub mod flavour;
 mod images;
 pub mod kind;
 mod links;
 pub mod manifests;
+mod nodes;
 pub mod plan;
 pub mod reap;
 mod running;
 mod shaper;
 pub mod snapshot;
+mod start;
 mod store;
 mod traffic;
 
@@ -134,13 +137,6 @@ impl Lane for Docker {
     /// Queues of real kernels and a shaper in user space; measured, see `docs/links.md`.
     fn tolerance(&self) -> Duration {
         Duration::from_millis(3)
-    }
-
-    fn runtime(&self) -> std::io::Result<tokio::runtime::Runtime> {
-        tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .enable_all()
-            .build()
     }
 
     fn keeps(&self) -> bool {

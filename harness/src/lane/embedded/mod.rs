@@ -78,13 +78,6 @@ impl Lane for Local {
         Duration::from_millis(3)
     }
 
-    fn runtime(&self) -> std::io::Result<tokio::runtime::Runtime> {
-        tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .enable_all()
-            .build()
-    }
-
     async fn up(&self, plan: &Plan) -> Result<Testbed, LaneError> {
         bring_up(self, plan, Transport::Tcp, Arc::new(SystemClock)).await
     }

@@ -88,13 +88,6 @@ impl Lane for External {
         Duration::from_millis(10)
     }
 
-    fn runtime(&self) -> std::io::Result<tokio::runtime::Runtime> {
-        tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .enable_all()
-            .build()
-    }
-
     async fn lacks(&self, scenario: &Scenario) -> Option<String> {
         if let Some(what) = lacks(scenario) {
             return Some(what);

@@ -51,15 +51,8 @@ pub(in crate::controllers) fn start(hub: &Arc<Hub>) {
         Hub::saw_computing,
         Hub::lost_computing,
     );
-    let saw = |h: &Hub, p: PropagationPolicy| h.saw_policy(p.into());
-    base(hub, Api::<PropagationPolicy>::all(client()), saw, Hub::lost_policy);
-    let saw = |h: &Hub, p: ClusterPropagationPolicy| h.saw_policy(p.into());
-    base(
-        hub,
-        Api::<ClusterPropagationPolicy>::all(client()),
-        saw,
-        Hub::lost_policy,
-    );
+    converted::<PropagationPolicy, _>(hub, Hub::saw_policy, Hub::lost_policy);
+    converted::<ClusterPropagationPolicy, _>(hub, Hub::saw_policy, Hub::lost_policy);
     for resource in [
         ApiResource::erase::<ResourceBinding>(&()),
         ApiResource::erase::<ClusterResourceBinding>(&()),
@@ -69,15 +62,8 @@ pub(in crate::controllers) fn start(hub: &Arc<Hub>) {
     base(hub, Api::<Work>::all(client()), Hub::saw_work, Hub::lost_work);
     let leases: Api<Lease> = Api::namespaced(client(), names::LEASE_NAMESPACE);
     base(hub, leases, Hub::saw_lease, Hub::lost_lease);
-    let saw = |h: &Hub, p: OverridePolicy| h.saw_override(p.into());
-    base(hub, Api::<OverridePolicy>::all(client()), saw, Hub::lost_override);
-    let saw = |h: &Hub, p: ClusterOverridePolicy| h.saw_override(p.into());
-    base(
-        hub,
-        Api::<ClusterOverridePolicy>::all(client()),
-        saw,
-        Hub::lost_override,
-    );
+    converted::<OverridePolicy, _>(hub, Hub::saw_override, Hub::lost_override);
+    converted::<ClusterOverridePolicy, _>(hub, Hub::saw_override, Hub::lost_override);
     let saw = |h: &Hub, r: WorkloadRebalancer| {
         let name = r.metadata.name.clone().unwrap_or_default();
         h.state().rebalancers.insert(name.clone(), Arc::new(r));
@@ -159,6 +145,17 @@ fn base<K>(
 {
     let needed = !hub.options.only_scheduling || K::kind(&()) == Cluster::kind(&());
     base_with(hub, api, needed, saw, lost);
+}
+
+/// As [`base`], of a kind that the controllers know in another form: of policies there are two kinds, of a namespace and
+/// of the whole hub.
+fn converted<K, T>(hub: &Arc<Hub>, saw: fn(&Hub, T), lost: fn(&Hub, &Key))
+where
+    K: kube::Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Into<T> + 'static,
+    T: 'static,
+{
+    let api: Api<K> = Api::all(hub.options.client.clone());
+    base(hub, api, move |h, k| saw(h, k.into()), lost);
 }
 
 fn base_with<K>(
