@@ -324,8 +324,8 @@ impl Kubelet {
             };
             status["phase"] = json!(phase);
             pod.finished = true;
+            // What it wrote can be read for as long as the pod can: `gone` forgets it, when the API server has.
             self.writer.put(uid, report(&pod.object, status, true));
-            self.runtime.remove(uid);
             *next = None;
         }
     }
