@@ -6,24 +6,32 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::Api;
 use kube::api::{ObjectMeta, Patch, PatchParams, PostParams};
 use serde_json::json;
-use tokio::time::{Instant, MissedTickBehavior, interval_at};
+use tokio::time::{Duration, Instant, MissedTickBehavior, interval_at, timeout};
 
 use super::member::{Context, is_not_found};
 
-/// Renews the lease for ever. A renewal that fails is tried again at the next beat.
+/// A renewal may take at least so long, however short the beat: a first connection has several round trips.
+const LEAST_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Renews the lease for ever. A renewal that fails is tried again at the next beat; one that a cut link has swallowed is
+/// given up by then and sent anew, on a connection of its own: the old one's retransmissions have backed off
+/// (RFC 6298, 5.5), and would keep a member that is back silent for longer than the cut lasted.
 pub async fn renew(ctx: &Context) {
     let o = &ctx.options;
     let api: Api<Lease> = Api::namespaced(ctx.hub.clone(), LEASE_NAMESPACE);
     let mut beat = interval_at(Instant::now(), o.timers.lease_renew_interval());
     beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let patience = o.timers.lease_renew_interval().max(LEAST_PATIENCE);
     loop {
         beat.tick().await;
         let now = MicroTime(o.clock.now());
         let patch = json!({"spec": {"renewTime": now}});
-        match api
-            .patch(&o.cluster, &PatchParams::default(), &Patch::Merge(patch))
-            .await
-        {
+        let (params, patch) = (PatchParams::default(), Patch::Merge(patch));
+        let Ok(renewed) = timeout(patience, api.patch(&o.cluster, &params, &patch)).await else {
+            tracing::debug!("renewing the lease of {}: no answer in {patience:?}", o.cluster);
+            continue;
+        };
+        match renewed {
             Ok(_) => {}
             Err(e) if is_not_found(&e) => {
                 let seconds = i32::try_from(o.timers.cluster_lease_duration.as_secs().max(1)).unwrap_or(i32::MAX);

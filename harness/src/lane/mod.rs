@@ -159,6 +159,11 @@ pub trait Lane: Send + Sync {
         None
     }
 
+    /// Why this lane cannot give a scenario on this topology what it, or a step of it, needs.
+    async fn without(&self, _: crate::scenario::Need, _: &crate::topology::Topology) -> Option<String> {
+        None
+    }
+
     /// The runtime that one testbed lives in: of the real clock, unless the lane has another.
     ///
     /// # Errors

@@ -15,8 +15,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use step::{
-    Accept, Aggregate, Apply, Check, Delete, Drain, Drive, Fault, FaultKind, Heal, Load, Measure, Member, ObjectRef,
-    Patch, PatchKind, Query, Running, RunningValue, Scale, Snapshot, Step, Verb,
+    Accept, Aggregate, Apply, Check, Delete, Drain, Drive, Fault, FaultKind, Heal, Load, Measure, Member, Need,
+    ObjectRef, Patch, PatchKind, Query, Running, RunningValue, Scale, Snapshot, Step, Verb,
 };
 
 use crate::evidence::{Level, Source as Authority};
@@ -69,6 +69,9 @@ pub struct ScenarioSpec {
     /// Lanes it cannot run in, with the reason: it is skipped there.
     #[serde(default, skip_serializing_if = "std::collections::BTreeMap::is_empty")]
     pub not_in: std::collections::BTreeMap<String, String>,
+    /// What it needs that not every lane has: it is skipped where that is missing.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub needs: BTreeSet<Need>,
     /// What it shares with other scenarios where a lane keeps testbeds: `namespace`, or without it nothing.
     #[serde(default)]
     pub isolation: crate::lane::Isolation,

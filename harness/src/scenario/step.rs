@@ -1,6 +1,6 @@
 //! The steps of a scenario.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -16,6 +16,9 @@ use crate::topology::Link;
 pub struct Step {
     /// What it is for, in a few words; other steps refer to it by this.
     pub name: At<String>,
+    /// What it needs that not every lane has: where that is missing the step is left out, its verdict skipped.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub needs: BTreeSet<Need>,
     /// Creates or changes objects, as `kubectl apply --server-side`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub apply: Option<Apply>,
@@ -67,6 +70,16 @@ pub struct Step {
     /// Keeps objects in the evidence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub snapshot: Option<Snapshot>,
+}
+
+/// What not every lane, and not every flavour of clusters, has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Need {
+    /// Nodes have the topology's processors and memory, whatever the machine has.
+    NodeCapacity,
+    /// An edge agent stands between an edge node's kubelet and its cluster.
+    EdgeAgent,
 }
 
 /// What a step does.

@@ -322,6 +322,7 @@ mod tests {
         for (name, lane, profile) in [
             ("fast", "docker", "fast-docker"),
             ("fast", "sim", "fast"),
+            ("fast-gates", "docker", "fast-gates-docker"),
             ("karmada-1.4", "docker", "karmada-1.4"),
         ] {
             assert_eq!(Timers::find_in(name, lane).unwrap().profile, profile);

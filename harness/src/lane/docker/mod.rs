@@ -34,6 +34,8 @@ use engine::Engine;
 use flavour::{Driver, Named};
 
 use super::{Isolation, Lane, LaneError, Plan, Testbed};
+use crate::scenario::Need;
+use crate::topology::Topology;
 
 /// How long pulling an image may take before another flavour is tried.
 const PULL: Duration = Duration::from_secs(120);
@@ -141,6 +143,19 @@ impl Lane for Docker {
 
     fn keeps(&self) -> bool {
         true
+    }
+
+    async fn without(&self, need: Need, _: &Topology) -> Option<String> {
+        let (_, Named { name, flavour }) = self.look().await.ok()?;
+        match need {
+            Need::NodeCapacity if flavour.flags.capacity.is_none() => Some(format!(
+                "nodes of flavour {name} have the machine's processors and memory, not the topology's"
+            )),
+            Need::EdgeAgent if flavour.flags.edge.is_none() => {
+                Some(format!("flavour {name} has no edge agent in front of its kubelets"))
+            }
+            _ => None,
+        }
     }
 
     async fn up(&self, plan: &Plan) -> Result<Testbed, LaneError> {

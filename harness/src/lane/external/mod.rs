@@ -6,6 +6,7 @@
 mod controls;
 mod inventory;
 mod kubelets;
+mod sizes;
 mod sweep;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Defects, Lane, LaneError, Plan, Testbed, timing};
 use crate::access::{self, Target};
-use crate::scenario::{FaultKind, Scenario, Verb};
+use crate::scenario::{FaultKind, Need, Scenario, Verb};
 use crate::timers::Timers;
 use crate::topology::{Cluster, ClusterRole, Topology};
 
@@ -93,6 +94,25 @@ impl Lane for External {
             return Some(what);
         }
         self.silent(scenario).await
+    }
+
+    async fn without(&self, need: Need, topology: &Topology) -> Option<String> {
+        match need {
+            Need::NodeCapacity => {
+                // What is wrong with the clusters is told when the testbed comes up.
+                let clusters = connect(&self.kubeconfigs, topology).await.ok()?;
+                for c in &topology.spec.clusters {
+                    let have = sizes::of(&clusters.get(c.name.as_str())?.client).await.ok()?;
+                    if let Some(what) = sizes::differs(&sizes::wanted(c), &have) {
+                        return Some(format!("clusters that exist: {} has {what}", c.name));
+                    }
+                }
+                None
+            }
+            Need::EdgeAgent => {
+                Some("clusters that exist: no means for edge agents in front of their kubelets".to_owned())
+            }
+        }
     }
 
     async fn up(&self, plan: &Plan) -> Result<Testbed, LaneError> {

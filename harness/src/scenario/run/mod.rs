@@ -17,8 +17,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::Scenario;
 use super::check::slug;
+use super::{Need, Scenario, Step};
 use crate::evidence::{Event, EventKind, ScenarioResult, Status, StepOutcome, StepResult, Verdict};
 use crate::lane::{Defects, Lane, LaneError, Plan, Testbed};
 use objects::Objects;
@@ -84,6 +84,8 @@ pub struct Bench {
     objects: Arc<Objects>,
     wakeups: Arc<Wakeups>,
     scenario: Arc<Scenario>,
+    /// What its steps need and the lane has not, with the reason.
+    missing: BTreeMap<Need, String>,
     started: Instant,
     result: Mutex<ScenarioResult>,
     scalars: Mutex<BTreeSet<String>>,
@@ -155,6 +157,11 @@ pub async fn run(lane: &dyn Lane, scenario: Arc<Scenario>, options: Options) -> 
         skip_from(&scenario, &mut result, 0, &reason);
         return Ok(finish(result, wall.elapsed()));
     }
+    let missing = missing(lane, &scenario).await;
+    if let Some(reason) = spec.needs.iter().find_map(|n| missing.get(n)) {
+        skip_from(&scenario, &mut result, 0, reason);
+        return Ok(finish(result, wall.elapsed()));
+    }
     let plan = Plan {
         topology: scenario.topology.clone(),
         timers: scenario.timers.clone(),
@@ -188,6 +195,7 @@ pub async fn run(lane: &dyn Lane, scenario: Arc<Scenario>, options: Options) -> 
         objects,
         testbed: testbed.clone(),
         scenario: scenario.clone(),
+        missing,
         started,
         result: Mutex::new(result),
         scalars: Mutex::default(),
@@ -207,39 +215,67 @@ pub async fn run(lane: &dyn Lane, scenario: Arc<Scenario>, options: Options) -> 
 }
 
 /// What an assertion is called in the report.
-fn verdict_id(step: &super::Step, check: &super::Check) -> String {
+fn verdict_id(step: &Step, check: &super::Check) -> String {
     check.id.as_ref().map_or_else(|| slug(&step.name), |i| i.value.clone())
+}
+
+/// What the scenario and its steps need and the lane has not, each with the reason.
+async fn missing(lane: &dyn Lane, scenario: &Scenario) -> BTreeMap<Need, String> {
+    let spec = &scenario.file.spec;
+    let needs: BTreeSet<Need> = spec
+        .steps
+        .iter()
+        .flat_map(|s| &s.needs)
+        .chain(&spec.needs)
+        .copied()
+        .collect();
+    let mut missing = BTreeMap::new();
+    for need in needs {
+        if let Some(reason) = lane.without(need, &scenario.topology).await {
+            missing.insert(need, reason);
+        }
+    }
+    missing
 }
 
 /// Marks the steps from `first` on as not reached, their assertions as skipped.
 fn skip_from(scenario: &Scenario, result: &mut ScenarioResult, first: usize, reason: &str) {
     let at = result.duration;
     for step in scenario.file.spec.steps.iter().skip(first) {
-        let Some(verb) = step.verbs().first().copied() else {
-            continue;
-        };
-        result.steps.push(StepResult {
-            verb: verb.name().to_owned(),
-            title: step.name.value.clone(),
-            began: at,
-            ended: at,
-            outcome: StepOutcome::NotReached,
-        });
-        if let Some(c) = &step.assert {
-            result.verdicts.push(Verdict {
-                id: verdict_id(step, c),
-                source: c.source.unwrap_or(scenario.file.spec.source),
-                clause: c.clause.clone().unwrap_or_else(|| scenario.file.spec.reference.clone()),
-                expected: steps::expectation(step, c),
-                seen: "not reached".into(),
-                bound: None,
-                samples: None,
-                status: Status::Skipped {
-                    reason: reason.to_owned(),
-                },
-            });
-        }
+        skip_step(scenario, step, result, at, reason);
     }
+}
+
+/// Marks one step as not reached, its assertion as skipped.
+fn skip_step(scenario: &Scenario, step: &Step, result: &mut ScenarioResult, at: Duration, reason: &str) {
+    let Some(verb) = step.verbs().first().copied() else {
+        return;
+    };
+    result.steps.push(StepResult {
+        verb: verb.name().to_owned(),
+        title: step.name.value.clone(),
+        began: at,
+        ended: at,
+        outcome: StepOutcome::NotReached,
+    });
+    skip_verdict(scenario, step, result, reason);
+}
+
+/// A step's assertion, if it has one, is skipped.
+fn skip_verdict(scenario: &Scenario, step: &Step, result: &mut ScenarioResult, reason: &str) {
+    let Some(c) = &step.assert else { return };
+    result.verdicts.push(Verdict {
+        id: verdict_id(step, c),
+        source: c.source.unwrap_or(scenario.file.spec.source),
+        clause: c.clause.clone().unwrap_or_else(|| scenario.file.spec.reference.clone()),
+        expected: steps::expectation(step, c),
+        seen: "not reached".into(),
+        bound: None,
+        samples: None,
+        status: Status::Skipped {
+            reason: reason.to_owned(),
+        },
+    });
 }
 
 impl Bench {
@@ -265,6 +301,11 @@ impl Bench {
             let Some(verb) = step.verbs().first().copied() else {
                 continue;
             };
+            if let Some(why) = step.needs.iter().find_map(|n| self.missing.get(n)) {
+                let at = self.at();
+                skip_step(&scenario, step, &mut self.result(), at, why);
+                continue;
+            }
             (options.progress)(Progress::Step {
                 id: scenario.id().to_owned(),
                 number,
@@ -291,7 +332,7 @@ impl Bench {
                             .last()
                             .is_some_and(|v| Some(&v.id) == step.assert.as_ref().map(|c| verdict_id(step, c)).as_ref());
                         if !reached {
-                            skip_one(&scenario, step, &mut result, &error);
+                            skip_verdict(&scenario, step, &mut result, &error);
                         }
                     }
                     (StepOutcome::Failed { error: error.clone() }, error)
@@ -315,20 +356,4 @@ impl Bench {
             self.result().error = Some(why);
         }
     }
-}
-
-fn skip_one(scenario: &Scenario, step: &super::Step, result: &mut ScenarioResult, reason: &str) {
-    let steps = result.steps.len();
-    let only = Scenario {
-        file: super::ScenarioFile {
-            spec: super::ScenarioSpec {
-                steps: vec![step.clone()],
-                ..scenario.file.spec.clone()
-            },
-            ..scenario.file.clone()
-        },
-        ..scenario.clone()
-    };
-    skip_from(&only, result, 0, reason);
-    result.steps.truncate(steps);
 }

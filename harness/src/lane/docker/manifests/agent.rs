@@ -47,6 +47,9 @@ pub fn agent_args(c: &Cluster, timers: &Timers) -> Vec<String> {
         ],
     ));
     let t = crate::lane::timing::agent(timers);
+    if t.scheduler_estimator {
+        args.push("--scheduler-estimator=true".to_owned());
+    }
     let fraction = t.cluster_lease_renew_interval_fraction;
     args.push(format!("--cluster-lease-renew-interval-fraction={fraction}"));
     let shown = crate::input::show_duration(t.probe_timeout);

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{Component, Placement, SCHEDULER, timer_args};
 use crate::lane::SchedulerDefect;
-use crate::timers::Timers;
+use crate::timers::{Gates, Timers};
 
 /// Port of its health endpoints: karmada-scheduler's.
 const HEALTH_PORT: u16 = 10351;
@@ -38,6 +38,20 @@ pub fn scheduler_args(timers: &Timers, defect: Option<SchedulerDefect>) -> Vec<S
     let seconds = timers.seconds("defaultNotReadyToleration");
     args.push(format!("--default-not-ready-toleration-seconds={seconds}"));
     args.push(format!("--default-unreachable-toleration-seconds={seconds}"));
+    // What a profile does not set stays as the scheduler has it.
+    let (gates, usual) = (timers.gates, Gates::default());
+    if gates.failover != usual.failover {
+        args.push(format!("--failover={}", gates.failover));
+    }
+    if gates.policy_preemption != usual.policy_preemption {
+        args.push(format!("--policy-preemption={}", gates.policy_preemption));
+    }
+    if let Some(waited) = gates.descheduler {
+        args.push(format!(
+            "--unschedulable-threshold={}",
+            crate::input::show_duration(waited.0)
+        ));
+    }
     match defect {
         None => {}
         Some(SchedulerDefect::IgnoreWeights) => args.push("--defect=IgnoreWeights".into()),
@@ -51,7 +65,8 @@ pub fn scheduler_args(timers: &Timers, defect: Option<SchedulerDefect>) -> Vec<S
 fn rules() -> Value {
     json!([
         {"apiGroups": ["*"], "resources": ["*"], "verbs": ["get", "list", "watch", "update", "patch"]},
-        {"apiGroups": ["cluster.karmada.io", "policy.karmada.io", "work.karmada.io", "cfn.akraino.org"],
+        {"apiGroups": ["cluster.karmada.io", "policy.karmada.io", "work.karmada.io", "cluster.open-cluster-management.io",
+                "cfn.akraino.org"],
             "resources": ["*"], "verbs": ["create", "delete", "deletecollection"]},
         {"apiGroups": [""], "resources": ["namespaces"], "verbs": ["create", "delete"]},
         {"apiGroups": ["", "events.k8s.io"], "resources": ["events"], "verbs": ["create"]},
