@@ -8,7 +8,6 @@ pub mod conditions;
 pub mod karmada;
 pub mod names;
 pub mod ocm;
-pub mod quantity;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceDefinition, CustomResourceSubresourceScale, JSONSchemaProps,

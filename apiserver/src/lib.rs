@@ -4,7 +4,6 @@
 //! ([`registry`]), over HTTP and in process ([`local::Local`]). It is never presented as Kubernetes itself.
 
 pub mod auth;
-pub mod cel;
 pub mod cluster;
 pub mod controllers;
 pub mod crd;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use cfn_api::cfn::Accelerator;
 use cfn_api::karmada::cluster::{FreeNodes, NodeSummary, ResourceSummary, UnschedulableReplicas};
-use cfn_api::quantity::Amount;
+use cfn_cel::quantity::Quantity as Amount;
 use k8s_openapi::api::core::v1::{Node, Pod, Taint};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
@@ -51,9 +51,9 @@ pub fn resources<'a>(nodes: impl Iterator<Item = &'a Node>, pods: impl Iterator<
             .is_some_and(|s| s.node_name.as_deref().is_some_and(|n| !n.is_empty()));
         let sum = if on_node { &mut allocated } else { &mut allocating };
         for (k, v) in requests(p) {
-            sum.entry(k).or_default().add(v);
+            *sum.entry(k).or_default() += v;
         }
-        sum.entry("pods".to_owned()).or_default().add(Amount::whole(1));
+        *sum.entry("pods".to_owned()).or_default() += Amount::from_units(1);
     }
     ResourceSummary {
         allocatable: print(&allocatable),
@@ -77,9 +77,9 @@ pub fn free_nodes<'a>(nodes: impl Iterator<Item = &'a Node>, pods: impl Iterator
         };
         let sum = used.entry(node).or_default();
         for (k, v) in requests(p) {
-            sum.entry(k).or_default().add(v);
+            *sum.entry(k).or_default() += v;
         }
-        sum.entry("pods".to_owned()).or_default().add(Amount::whole(1));
+        *sum.entry("pods".to_owned()).or_default() += Amount::from_units(1);
     }
     let mut each: Vec<(FreeNodes, Amounts)> = Vec::new();
     for n in nodes.filter(|n| is_ready(n) && !unschedulable(n)) {
@@ -200,7 +200,7 @@ fn unschedulable(node: &Node) -> bool {
 fn add(sum: &mut Amounts, amounts: &BTreeMap<String, Quantity>) {
     for (k, v) in amounts {
         if let Ok(v) = v.0.parse() {
-            sum.entry(k.clone()).or_default().add(v);
+            *sum.entry(k.clone()).or_default() += v;
         }
     }
 }
@@ -269,7 +269,7 @@ pub fn accelerators<'a>(nodes: impl Iterator<Item = &'a Node>) -> Vec<Accelerato
     for node in nodes.filter(|n| is_ready(n)) {
         for (resource, q) in node.status.iter().filter_map(|s| s.allocatable.as_ref()).flatten() {
             let extended = resource.contains('/') && !resource.starts_with("kubernetes.io/");
-            let count = q.0.parse::<Amount>().map_or(0, Amount::value);
+            let count = q.0.parse::<Amount>().map_or(0, |n| n.value());
             if extended && count > 0 {
                 let model = node
                     .metadata

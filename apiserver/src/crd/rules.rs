@@ -6,9 +6,9 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use serde_json::{Value, json};
 
-use crate::cel::{self, CelError, Key, Program, Scope};
 use crate::registry::text;
 use crate::status::Cause;
+use cfn_cel::{self as cel, CelError, Key, Program, Scope};
 
 /// Rules compiled before.
 fn program(text: &str) -> Result<Arc<Program>, CelError> {

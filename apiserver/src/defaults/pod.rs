@@ -1,7 +1,7 @@
 //! Defaults of pods and pod templates (`pkg/apis/core/v1/defaults.go` in Kubernetes).
 
 use super::{AdmissionOptions, map_at, set, set_empty};
-use crate::schema::quantity::Quantity;
+use cfn_cel::quantity::Quantity;
 use serde_json::{Map, Value, json};
 
 /// Priority and name of the two classes every cluster has.

@@ -4,7 +4,9 @@
 
 use super::names;
 use super::validate::{immutable, labels, one_of, port_number};
-use crate::schema::{FieldError, quantity::Quantity};
+use cfn_cel::quantity::Quantity;
+
+use crate::schema::FieldError;
 use serde_json::Value;
 
 /// Fields of a pod that may change, as the message lists them.

@@ -7,9 +7,9 @@ use super::meta::{child, metadata};
 use super::quota::pod_amounts;
 use super::{Server, text};
 use crate::local::Gvr;
-use crate::schema::quantity::Quantity;
 use crate::status::Status;
 use crate::store::{Key, Object};
+use cfn_cel::quantity::Quantity;
 use std::sync::Arc;
 
 const PRIORITY_CLASSES: Gvr = Gvr::new("scheduling.k8s.io", "v1", "priorityclasses");

@@ -7,12 +7,12 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use serde_json::{Value, json};
 
 use super::{Call, Resource, Server, text};
-use crate::cel::{self, CelError, Program, Scope};
 use crate::local::Gvr;
 use crate::patch;
 use crate::select::LabelSelector;
 use crate::status::{Cause, Status};
 use crate::store::{Key, Object};
+use cfn_cel::{self as cel, CelError, Program, Scope};
 
 const GROUP: &str = "admissionregistration.k8s.io";
 const VALIDATING: Gvr = Gvr::new(GROUP, "v1", "validatingadmissionpolicies");

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use super::{Resource, Server, text};
 use crate::local::Gvr;
-use crate::schema::quantity::Quantity;
 use crate::status::{Status, qualified};
+use cfn_cel::quantity::Quantity;
 
 /// Amounts by the name that quotas know them by.
 pub(crate) type Amounts = BTreeMap<String, Quantity>;

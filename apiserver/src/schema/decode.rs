@@ -18,7 +18,7 @@ fn find<'v>(schema: &SchemaRef, value: &'v Value, path: &mut Vec<&'v str>, owner
     }
     if schema.kind() == Type::Quantity && fits(Type::Quantity, value) {
         let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-        return super::quantity::Quantity::parse(&text)
+        return cfn_cel::quantity::Quantity::parse(&text)
             .err()
             .map(|error| error.to_string());
     }

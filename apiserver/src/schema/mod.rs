@@ -10,7 +10,6 @@ mod error;
 mod node;
 mod openapi;
 mod prune;
-pub mod quantity;
 mod reference;
 #[cfg(test)]
 mod tests;

@@ -7,7 +7,6 @@
 mod accurate;
 pub mod affinity;
 pub mod bound;
-pub mod cel;
 mod components;
 mod divide;
 mod estimate;

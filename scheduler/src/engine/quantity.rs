@@ -1,4 +1,5 @@
-//! Kubernetes quantities (`apimachinery/pkg/api/resource`) as exact integers of 10^-9.
+//! Kubernetes quantities (`apimachinery/pkg/api/resource`) as bare integers of 10^-9: a fleet holds many of them, and
+//! how each was written is not needed.
 
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
@@ -13,39 +14,16 @@ const MOST: i128 = i64::MAX as i128 * NANO;
 pub struct Amount(i128);
 
 impl Amount {
-    /// Reads a quantity (`2`, `500m`, `1.5Gi`, `12e3`); what does not parse is nothing. Finer than 10^-9 is rounded
-    /// up, as apimachinery does.
+    /// Reads a quantity (`2`, `500m`, `1.5Gi`, `12e3`); what does not parse is nothing. What is larger than an int64
+    /// counts as the largest, as in apimachinery.
     #[must_use]
     pub fn parse(q: &Quantity) -> Option<Self> {
         Self::parse_str(&q.0)
     }
 
     fn parse_str(s: &str) -> Option<Self> {
-        let s = s.trim();
-        let end = s
-            .find(|c: char| !(c.is_ascii_digit() || matches!(c, '.' | '+' | '-')))
-            .unwrap_or(s.len());
-        let (number, suffix) = s.split_at(end);
-        let (num, den) = scale(suffix)?;
-        let negative = number.starts_with('-');
-        let digits = number.strip_prefix(['+', '-']).unwrap_or(number);
-        let (int, frac) = digits.split_once('.').unwrap_or((digits, ""));
-        let all_digits = |t: &str| t.bytes().all(|b| b.is_ascii_digit());
-        if int.is_empty() && frac.is_empty() || !all_digits(int) || !all_digits(frac) {
-            return None;
-        }
-        // Digits beyond what a nano can hold only round up.
-        let (frac, rest) = frac.split_at(frac.len().min(18));
-        let sticky = i128::from(rest.bytes().any(|b| b != b'0'));
-        let below = den.checked_mul(10_i128.checked_pow(u32::try_from(frac.len()).ok()?)?)?;
-        let above = format!("{int}{frac}")
-            .parse::<i128>()
-            .ok()
-            .and_then(|m| m.checked_add(sticky)?.checked_mul(num)?.checked_mul(NANO));
-        // What is larger than an int64 counts as the largest, as in apimachinery.
-        let value = above.map_or(MOST, |a| a.div_euclid(below) + i128::from(a.rem_euclid(below) != 0));
-        let value = value.min(MOST);
-        Some(Self(if negative { -value } else { value }))
+        let exact = cfn_cel::quantity::Quantity::parse(s.trim()).ok()?;
+        Some(Self(exact.nano().clamp(-MOST, MOST)))
     }
 
     /// A whole number.
@@ -154,33 +132,6 @@ pub fn approximate(q: &Quantity) -> Option<f64> {
         digits as f64
     } else {
         digits as f64 * 10_f64.powi(scale)
-    })
-}
-
-/// The factor a suffix stands for, as numerator and denominator.
-fn scale(suffix: &str) -> Option<(i128, i128)> {
-    Some(match suffix {
-        "" => (1, 1),
-        "n" => (1, 1_000_000_000),
-        "u" => (1, 1_000_000),
-        "m" => (1, 1000),
-        "k" => (1000, 1),
-        "M" => (1_000_000, 1),
-        "G" => (1_000_000_000, 1),
-        "T" => (1_000_000_000_000, 1),
-        "P" => (1_000_000_000_000_000, 1),
-        "E" => (1_000_000_000_000_000_000, 1),
-        "Ki" => (1 << 10, 1),
-        "Mi" => (1 << 20, 1),
-        "Gi" => (1 << 30, 1),
-        "Ti" => (1 << 40, 1),
-        "Pi" => (1 << 50, 1),
-        "Ei" => (1 << 60, 1),
-        _ => {
-            let exponent: i32 = suffix.strip_prefix(['e', 'E'])?.parse().ok()?;
-            let power = 10_i128.checked_pow(exponent.unsigned_abs())?;
-            if exponent < 0 { (1, power) } else { (power, 1) }
-        }
     })
 }
 

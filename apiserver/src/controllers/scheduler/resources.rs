@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use super::super::object::Object;
-use crate::schema::quantity::Quantity;
+use cfn_cel::quantity::Quantity;
 
 /// Requests: cpu in thousandths, everything else in whole units.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

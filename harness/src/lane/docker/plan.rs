@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
-use cfn_api::quantity::Amount;
+use cfn_cel::quantity::Quantity;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -363,7 +363,7 @@ impl Planner<'_> {
         }
         let site = n.site.as_ref().unwrap_or(&c.site).value.clone();
         let mut host = self.host(c, Role::Node, &name, &site, &f.agent, more);
-        if let Some(size) = n.ephemeral_storage.as_ref().and_then(|s| s.parse::<Amount>().ok()) {
+        if let Some(size) = n.ephemeral_storage.as_ref().and_then(|s| s.parse::<Quantity>().ok()) {
             host.rights.volumes.retain(|v| v != KUBELET);
             host.rights
                 .tmpfs

@@ -1,6 +1,6 @@
 //! Whether clusters that exist have nodes as large as a topology's.
 
-use cfn_api::quantity::Amount;
+use cfn_cel::quantity::Quantity;
 use k8s_openapi::api::core::v1::Node;
 use kube::api::ListParams;
 use kube::{Api, Client};
@@ -18,12 +18,13 @@ pub async fn of(client: &Client) -> kube::Result<Vec<i64>> {
 fn processors(node: &Node) -> i64 {
     let capacity = node.status.as_ref().and_then(|s| s.capacity.as_ref());
     let cpu = capacity.and_then(|c| c.get("cpu"));
-    cpu.and_then(|c| c.0.parse::<Amount>().ok()).map_or(0, Amount::milli)
+    cpu.and_then(|c| c.0.parse::<Quantity>().ok())
+        .map_or(0, |q| q.milli_value())
 }
 
 /// The same of a topology's cluster.
 pub fn wanted(cluster: &Cluster) -> Vec<i64> {
-    let cpu = |n: &crate::topology::Node| n.cpu.value.parse::<Amount>().map_or(0, Amount::milli);
+    let cpu = |n: &crate::topology::Node| n.cpu.value.parse::<Quantity>().map_or(0, |q| q.milli_value());
     let mut all: Vec<i64> = cluster
         .nodes
         .iter()

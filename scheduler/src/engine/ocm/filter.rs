@@ -7,9 +7,9 @@ use cfn_api::ocm::placement::{ClusterClaimSelector, ClusterSelector, PlacementSp
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
+use super::expression::{Expression, Scores};
 use super::{Status, View, name};
 use crate::engine::affinity::{check_selector, labels_match};
-use crate::engine::cel::{self, Program};
 
 pub(super) const PREDICATE: &str = "Predicate";
 pub(super) const TAINT_TOLERATION: &str = "TaintToleration";
@@ -18,14 +18,14 @@ pub(super) const TAINT_TOLERATION: &str = "TaintToleration";
 pub(super) struct Selector<'a> {
     labels: &'a LabelSelector,
     claims: LabelSelector,
-    cel: Vec<Program>,
+    cel: Vec<Expression>,
 }
 
 impl<'a> Selector<'a> {
     pub(super) fn new(selector: &'a ClusterSelector) -> Result<Self, String> {
         let mut s = Self::of(&selector.label_selector, &selector.claim_selector)?;
         for (i, text) in selector.cel_selector.cel_expressions.iter().enumerate() {
-            let program = Program::compile(text, &["managedCluster"]);
+            let program = Expression::compile(text);
             s.cel
                 .push(program.map_err(|e| format!("celSelector.celExpressions[{i}]: {e}"))?);
         }
@@ -62,14 +62,13 @@ impl<'a> Selector<'a> {
             return true;
         }
         let object = serde_json::to_value(cluster).unwrap_or_default();
-        let scope = cel::Scope::managed_cluster(&object, |resource| {
+        let scores = |resource: &str| -> Scores {
             let scores = view.scores.get(&(name(cluster), resource));
             scores.and_then(|s| s.status.as_ref()).map_or_else(Vec::new, |s| {
                 s.scores.iter().map(|s| (s.name.clone(), i64::from(s.value))).collect()
             })
-        });
-        // What does not evaluate does not match.
-        self.cel.iter().all(|p| p.holds(&scope))
+        };
+        self.cel.iter().all(|e| e.holds(&object, &scores))
     }
 }
 

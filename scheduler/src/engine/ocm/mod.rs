@@ -4,6 +4,7 @@
 //! It chooses clusters and never divides replicas; a Karmada division inside an OCM choice is one decision with
 //! [`crate::engine::Request::within`].
 
+mod expression;
 mod filter;
 mod groups;
 mod managed;

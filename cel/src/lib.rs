@@ -1,5 +1,5 @@
-//! The Common Expression Language as Kubernetes speaks it: rules of CustomResourceDefinitions, admission policies,
-//! match conditions. Parsed once, evaluated many times; an evaluation has a budget of steps, so that no expression can
+//! The Common Expression Language as Kubernetes and Open Cluster Management speak it: rules of
+//! CustomResourceDefinitions, admission policies, match conditions, selectors of clusters. Parsed once, evaluated many times; an evaluation has a budget of steps, so that no expression can
 //! hold a write up.
 //!
 //! Written after the language definition (github.com/google/cel-spec) and the list of Kubernetes' additions
@@ -11,12 +11,15 @@ mod functions;
 mod lex;
 mod numbers;
 mod parse;
+pub mod quantity;
+mod semver;
 #[cfg(test)]
 mod tests;
 mod value;
 
 use std::collections::BTreeMap;
 
+pub use semver::Version;
 pub use value::{Key, Value};
 
 /// Why an expression is none, or has no value.
@@ -42,13 +45,16 @@ pub enum CelError {
 
 impl CelError {
     /// An error of an evaluation.
-    pub(crate) fn evaluation(text: impl Into<String>) -> Self {
+    pub fn evaluation(text: impl Into<String>) -> Self {
         Self::Evaluation(text.into())
     }
 }
 
 /// What the names of an expression stand for.
 pub type Scope = BTreeMap<String, Value>;
+
+/// Methods that values have here and not everywhere: a method's name, the value, its arguments. `None`: no such method.
+pub type Methods<'a> = dyn Fn(&str, &Value, &[Value]) -> Option<Result<Value, CelError>> + 'a;
 
 /// An expression that was read.
 #[derive(Debug, Clone)]
@@ -66,9 +72,17 @@ impl Program {
     /// # Errors
     /// [`CelError::Syntax`], [`CelError::Undeclared`].
     pub fn compile(text: &str, declared: &[&str]) -> Result<Self, CelError> {
+        Self::compile_with(text, declared, &[])
+    }
+
+    /// As [`Program::compile`], where values also have `methods`: see [`Program::evaluate_with`].
+    ///
+    /// # Errors
+    /// As [`Program::compile`].
+    pub fn compile_with(text: &str, declared: &[&str], methods: &[&str]) -> Result<Self, CelError> {
         let root = parse::parse(text)?;
         let mut bound: Vec<String> = declared.iter().map(|s| (*s).to_owned()).collect();
-        match root.undeclared(&mut bound) {
+        match root.undeclared(&mut bound, methods) {
             Some(name) => Err(CelError::Undeclared(name, text.to_owned())),
             None => Ok(Self {
                 root,
@@ -88,7 +102,15 @@ impl Program {
     /// # Errors
     /// [`CelError::Evaluation`]: a missing key, operands that do not fit, a division by zero, too many steps.
     pub fn evaluate(&self, scope: &Scope) -> Result<Value, CelError> {
-        eval::Evaluation::new(scope, BUDGET).value(&self.root)
+        self.evaluate_with(scope, &|_, _, _| None)
+    }
+
+    /// Its value, where values also have these methods, which come before the language's own.
+    ///
+    /// # Errors
+    /// As [`Program::evaluate`], and what a method says.
+    pub fn evaluate_with(&self, scope: &Scope, methods: &Methods<'_>) -> Result<Value, CelError> {
+        eval::Evaluation::new(scope, methods, BUDGET).value(&self.root)
     }
 
     /// Its value as a truth value.

@@ -360,36 +360,42 @@ const KNOWN: [&str; 20] = [
 ];
 
 impl Expr {
-    /// The first name that is not in `bound` and stands for nothing.
-    pub(super) fn undeclared(&self, bound: &mut Vec<String>) -> Option<String> {
+    /// The first name that is not in `bound` and stands for nothing, or the first method that no value has, with `methods`.
+    pub(super) fn undeclared(&self, bound: &mut Vec<String>, methods: &[&str]) -> Option<String> {
         match self {
             Self::Literal(_) => None,
             Self::Name(n) => (!bound.contains(n) && !KNOWN.contains(&n.as_str())).then(|| n.clone()),
-            Self::Select(e, ..) | Self::Unary(_, e) => e.undeclared(bound),
-            Self::Index(a, b, _) | Self::Binary(_, a, b) => a.undeclared(bound).or_else(|| b.undeclared(bound)),
+            Self::Select(e, ..) | Self::Unary(_, e) => e.undeclared(bound, methods),
+            Self::Index(a, b, _) | Self::Binary(_, a, b) => {
+                a.undeclared(bound, methods).or_else(|| b.undeclared(bound, methods))
+            }
             Self::Condition(a, b, c) => a
-                .undeclared(bound)
-                .or_else(|| b.undeclared(bound))
-                .or_else(|| c.undeclared(bound)),
-            Self::List(l) => l.iter().find_map(|(e, _)| e.undeclared(bound)),
+                .undeclared(bound, methods)
+                .or_else(|| b.undeclared(bound, methods))
+                .or_else(|| c.undeclared(bound, methods)),
+            Self::List(l) => l.iter().find_map(|(e, _)| e.undeclared(bound, methods)),
             Self::Map(l) => l
                 .iter()
-                .find_map(|(k, v, _)| k.undeclared(bound).or_else(|| v.undeclared(bound))),
-            Self::Struct(l) => l.iter().find_map(|(_, e, _)| e.undeclared(bound)),
+                .find_map(|(k, v, _)| k.undeclared(bound, methods).or_else(|| v.undeclared(bound, methods))),
+            Self::Struct(l) => l.iter().find_map(|(_, e, _)| e.undeclared(bound, methods)),
             Self::Call(target, name, args) => {
-                if let Some(found) = target.as_ref().and_then(|t| t.undeclared(bound)) {
+                if let Some(found) = target.as_ref().and_then(|t| t.undeclared(bound, methods)) {
                     return Some(found);
                 }
                 let names: Vec<String> = match (target, name.as_str()) {
                     (Some(_), m) if MACROS.contains(&m) => bound_names(m, args),
                     (Some(t), "bind") if matches!(&**t, Self::Name(n) if n == "cel") => bound_names("filter", args),
+                    (Some(_), "optMap" | "optFlatMap") => bound_names("filter", args),
+                    (Some(_), m) if !super::functions::is_method(m) && !methods.contains(&m) => {
+                        return Some(m.to_owned());
+                    }
                     (None, f) if !super::functions::GLOBAL.contains(&f) => return Some(f.to_owned()),
                     _ => Vec::new(),
                 };
                 let before = bound.len();
                 let skip = names.len();
                 bound.extend(names);
-                let found = args.iter().skip(skip).find_map(|a| a.undeclared(bound));
+                let found = args.iter().skip(skip).find_map(|a| a.undeclared(bound, methods));
                 bound.truncate(before);
                 found
             }

@@ -11,8 +11,9 @@ use regex::Regex;
 use super::CelError;
 use super::eval::no_overload;
 use super::numbers;
+use super::quantity::Quantity;
+use super::semver::Version;
 use super::value::Value;
-use crate::schema::quantity::Quantity;
 
 type Result<T = Value> = std::result::Result<T, CelError>;
 
@@ -46,6 +47,119 @@ pub(super) const GLOBAL: [&str; 24] = [
 
 /// Names before a dot that are no values.
 pub(super) const HOMES: [&str; 5] = ["math", "sets", "strings", "jsonpatch", "ip"];
+
+/// Methods of values, and of what stands in the homes; beside the macros.
+const METHODS: [&str; 104] = [
+    "size",
+    "contains",
+    "startsWith",
+    "endsWith",
+    "matches",
+    "find",
+    "findAll",
+    "lowerAscii",
+    "upperAscii",
+    "trim",
+    "reverse",
+    "charAt",
+    "substring",
+    "indexOf",
+    "lastIndexOf",
+    "replace",
+    "split",
+    "format",
+    "family",
+    "isUnspecified",
+    "isLoopback",
+    "isLinkLocalMulticast",
+    "isLinkLocalUnicast",
+    "isGlobalUnicast",
+    "containsIP",
+    "containsCIDR",
+    "prefixLength",
+    "masked",
+    "ip",
+    "getScheme",
+    "getHost",
+    "getHostname",
+    "getPort",
+    "getEscapedPath",
+    "getQuery",
+    "isSorted",
+    "min",
+    "max",
+    "sum",
+    "join",
+    "distinct",
+    "sort",
+    "slice",
+    "flatten",
+    "first",
+    "last",
+    "includes",
+    "add",
+    "sub",
+    "isGreaterThan",
+    "isLessThan",
+    "compareTo",
+    "sign",
+    "isInteger",
+    "asInteger",
+    "asApproximateFloat",
+    "major",
+    "minor",
+    "patch",
+    "hasValue",
+    "value",
+    "getFullYear",
+    "getMonth",
+    "getDayOfYear",
+    "getDayOfMonth",
+    "getDate",
+    "getDayOfWeek",
+    "getHours",
+    "getMinutes",
+    "getSeconds",
+    "getMilliseconds",
+    "or",
+    "orValue",
+    "optMap",
+    "optFlatMap",
+    "greatest",
+    "least",
+    "abs",
+    "ceil",
+    "floor",
+    "round",
+    "equivalent",
+    "intersects",
+    "quote",
+    "escapeKey",
+    "isCanonical",
+    "of",
+    "none",
+    "ofNonZeroValue",
+    "bind",
+    "group",
+    "serviceAccount",
+    "path",
+    "resource",
+    "subresource",
+    "namespace",
+    "name",
+    "fieldSelector",
+    "labelSelector",
+    "check",
+    "allowed",
+    "reason",
+    "errored",
+    "error",
+];
+
+/// Whether some value has a method of this name.
+pub(super) fn is_method(name: &str) -> bool {
+    METHODS.contains(&name)
+}
 
 /// The type a name stands for.
 pub(super) fn type_named(n: &str) -> Option<&'static str> {
@@ -135,6 +249,11 @@ pub(super) fn global(name: &str, args: &[Value]) -> Result {
             Quantity::parse(s).map_or_else(|e| fail(e.to_string()), |q| Ok(Value::Quantity(q)))
         }
         ("isQuantity", [Value::Text(s)]) => truth(Quantity::parse(s).is_ok()),
+        ("semver", [Value::Text(s), rest @ ..]) => Version::parse(s, matches!(rest, [Value::Bool(true)]))
+            .map_or_else(|e| fail(e.to_string()), |v| Ok(Value::Semver(Arc::new(v)))),
+        ("isSemver", [Value::Text(s), rest @ ..]) => {
+            truth(Version::parse(s, matches!(rest, [Value::Bool(true)])).is_ok())
+        }
         ("isURL", [Value::Text(s)]) => truth(is_url(s)),
         ("url", [Value::Text(s)]) if is_url(s) => Ok(Value::Text(s.clone())),
         ("isIP", [Value::Text(s)]) => truth(s.parse::<IpAddr>().is_ok()),
@@ -241,6 +360,7 @@ pub(super) fn method(name: &str, on: &Value, args: &[Value]) -> Result {
         Value::List(l) => list_method(name, l, args),
         Value::Map(_) | Value::Bytes(_) if name == "size" => size(on),
         Value::Quantity(q) => quantity_method(name, *q, args),
+        Value::Semver(v) => semver_method(name, v, args),
         Value::Optional(v) => match (name, v) {
             ("hasValue", v) => truth(v.is_some()),
             ("value", Some(v)) => Ok((**v).clone()),
@@ -473,6 +593,23 @@ fn quantity_method(name: &str, q: Quantity, args: &[Value]) -> Result {
             .map_or_else(|_| fail("cannot convert value to integer"), |n| Ok(Value::Int(n))),
         ("asInteger", None) => fail("cannot convert value to integer"),
         ("asApproximateFloat", None) => Ok(Value::Double(q.nano() as f64 / 1e9)),
+        _ => no_overload(),
+    }
+}
+
+fn semver_method(name: &str, v: &Version, args: &[Value]) -> Result {
+    let number = |n: u64| Ok(Value::Int(i64::try_from(n).unwrap_or(i64::MAX)));
+    let other = match args {
+        [Value::Semver(o)] => Some(o),
+        _ => None,
+    };
+    match (name, other) {
+        ("major", None) => number(v.major),
+        ("minor", None) => number(v.minor),
+        ("patch", None) => number(v.patch),
+        ("isGreaterThan", Some(o)) => truth(v > &**o),
+        ("isLessThan", Some(o)) => truth(v < &**o),
+        ("compareTo", Some(o)) => Ok(Value::Int(v.cmp(o) as i64)),
         _ => no_overload(),
     }
 }

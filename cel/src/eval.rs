@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::parse::{Expr, MACROS, bound_names};
 use super::value::{Key, Value};
-use super::{CelError, Scope, functions, numbers};
+use super::{CelError, Methods, Scope, functions, numbers};
 
 type Result<T = Value> = std::result::Result<T, CelError>;
 
@@ -21,15 +21,17 @@ pub(super) fn no_overload<T>() -> Result<T> {
 /// One evaluation: names, and the steps left.
 pub(super) struct Evaluation<'a> {
     scope: &'a Scope,
+    methods: &'a Methods<'a>,
     /// Names bound by macros, innermost last.
     bound: Vec<(String, Value)>,
     steps: u64,
 }
 
 impl<'a> Evaluation<'a> {
-    pub(super) fn new(scope: &'a Scope, budget: u64) -> Self {
+    pub(super) fn new(scope: &'a Scope, methods: &'a Methods<'a>, budget: u64) -> Self {
         Self {
             scope,
+            methods,
             bound: Vec::new(),
             steps: budget,
         }
@@ -230,6 +232,9 @@ impl<'a> Evaluation<'a> {
         all.extend(self.values(args)?);
         self.spend(all.iter().map(weight).sum::<u64>() / 16)?;
         if target.is_some() {
+            if let Some(value) = (self.methods)(name, &all[0], &all[1..]) {
+                return value;
+            }
             functions::method(name, &all[0], &all[1..])
         } else {
             functions::global(name, &all)

@@ -2,7 +2,8 @@
 
 use std::cmp::Ordering;
 use std::fmt;
-use std::ops::{Add, Neg, Sub};
+use std::ops::{Add, AddAssign, Neg, Sub};
+use std::str::FromStr;
 
 /// Nano units in one.
 const NANO: i128 = 1_000_000_000;
@@ -165,6 +166,32 @@ impl Quantity {
         self.nano < 0
     }
 
+    /// As a floating-point number of units.
+    pub fn as_f64(&self) -> f64 {
+        self.nano as f64 / NANO as f64
+    }
+
+    /// Less another one, not below zero.
+    #[must_use]
+    pub fn minus(self, other: Self) -> Self {
+        Quantity {
+            nano: self.nano.saturating_sub(other.nano).max(0),
+            ..self
+        }
+    }
+
+    /// Rounded down to a multiple of the n-th part of `whole`.
+    #[must_use]
+    pub fn rounded_down(self, whole: Self, n: i64) -> Self {
+        let part = whole.nano / i128::from(n.max(1));
+        let nano = if part > 0 {
+            self.nano.div_euclid(part) * part
+        } else {
+            self.nano
+        };
+        Quantity { nano, ..self }
+    }
+
     /// Whether it has no fraction.
     pub fn is_whole(&self) -> bool {
         self.nano % NANO == 0
@@ -263,6 +290,26 @@ impl PartialOrd for Quantity {
 impl Ord for Quantity {
     fn cmp(&self, other: &Self) -> Ordering {
         self.nano.cmp(&other.nano)
+    }
+}
+
+impl Default for Quantity {
+    fn default() -> Self {
+        Self::ZERO
+    }
+}
+
+impl FromStr for Quantity {
+    type Err = QuantityError;
+
+    fn from_str(text: &str) -> Result<Self, QuantityError> {
+        Self::parse(text)
+    }
+}
+
+impl AddAssign for Quantity {
+    fn add_assign(&mut self, other: Quantity) {
+        *self = *self + other;
     }
 }
 

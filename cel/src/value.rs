@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::schema::quantity::Quantity;
+use super::quantity::Quantity;
+use super::semver::Version;
 
 /// A value of an expression.
 #[derive(Debug, Clone)]
@@ -35,6 +36,8 @@ pub enum Value {
     Span(SignedDuration),
     /// A Kubernetes quantity.
     Quantity(Quantity),
+    /// A semantic version.
+    Semver(Arc<Version>),
     /// A type.
     Type(&'static str),
     /// Something that may be absent.
@@ -112,6 +115,7 @@ impl Value {
             Self::Span(d) => json!(super::numbers::span_text(*d)),
             Self::Quantity(q) => json!(q.to_string()),
             Self::Optional(Some(v)) => v.to_json()?,
+            Self::Semver(v) => json!(v.to_string()),
             Self::Type(_) | Self::Optional(None) => return None,
         })
     }
@@ -132,6 +136,7 @@ impl Value {
             Self::Time(_) => "google.protobuf.Timestamp",
             Self::Span(_) => "google.protobuf.Duration",
             Self::Quantity(_) => "kubernetes.Quantity",
+            Self::Semver(_) => "kubernetes.Semver",
             Self::Type(_) => "type",
             Self::Optional(_) => "optional_type",
         }
@@ -164,6 +169,7 @@ impl Value {
             (Self::Time(a), Self::Time(b)) => Some(a.cmp(b)),
             (Self::Span(a), Self::Span(b)) => Some(a.cmp(b)),
             (Self::Quantity(a), Self::Quantity(b)) => Some(a.cmp(b)),
+            (Self::Semver(a), Self::Semver(b)) => Some(a.cmp(b)),
             _ => None,
         }
     }
