@@ -43,6 +43,8 @@ async fn main() {
             controllers: true,
             allow_anonymous_health: true,
             bootstrap_token: "abcdef.0123456789abcdef".to_owned(),
+            data_dir: None,
+            audit_log: None,
         })
         .await
         .unwrap();

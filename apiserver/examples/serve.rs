@@ -29,6 +29,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         controllers: true,
         allow_anonymous_health: true,
         bootstrap_token: "abcdef.0123456789abcdef".into(),
+        data_dir: None,
+        audit_log: None,
     })
     .await?;
     println!("ready after {:?} at {:?}", started.elapsed(), cluster.socket());

@@ -1,23 +1,30 @@
 //! One embedded cluster: certificate authority, API server, controllers, nodes.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use cfn_net::pki::{Ca, KeyCert, PkiError};
+use cfn_net::pki::{self, Ca, KeyCert, PkiError};
 use cfn_net::server::{serve, tls_server_config};
 use cfn_net::{ClientConfig, Identity, Net, Seed, SharedClock, Transport};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::audit::Audit;
+use crate::auth::Auth;
 use crate::controllers::{self, Timers};
+use crate::data_dir::{DataDir, DataDirError};
 use crate::defaults::AdmissionOptions;
 use crate::http::{InProcess, handle};
 use crate::local::Local;
 use crate::node;
 use crate::registry::{Server, Settings, User};
+use crate::store::Store;
+use crate::store::log::{LogError, Recovery};
+use crate::webhook::Caller;
 
 /// The version this server says it has: what it follows, and that it is not Kubernetes itself.
 pub const VERSION: &str = "v1.36.3+cfn";
@@ -54,6 +61,10 @@ pub struct ClusterOptions {
     pub allow_anonymous_health: bool,
     /// The bearer token of those that join (`id.secret`, group system:bootstrappers); empty: none.
     pub bootstrap_token: String,
+    /// Where its state and keys outlive it (not on the memory transport); `None`: in memory alone.
+    pub data_dir: Option<PathBuf>,
+    /// Where requests are written down ([`crate::audit`]); `None`: nowhere.
+    pub audit_log: Option<PathBuf>,
 }
 
 /// Why a cluster did not start.
@@ -67,6 +78,17 @@ pub enum ClusterError {
         /// Port there.
         port: u16,
         /// What the network or the operating system says.
+        source: std::io::Error,
+    },
+    /// The data directory could not be used.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    /// The audit log could not be opened.
+    #[error("audit log {path}: {source}")]
+    Audit {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system says.
         source: std::io::Error,
     },
     /// A certificate could not be made.
@@ -85,6 +107,7 @@ pub struct Cluster {
     admin: KeyCert,
     server: Arc<Server>,
     running: Mutex<Option<Running>>,
+    recovery: Option<Recovery>,
     /// The real socket, kept when serving stops and starts again.
     socket: Mutex<Option<SocketAddr>>,
 }
@@ -109,11 +132,28 @@ impl Cluster {
     pub async fn start(o: ClusterOptions) -> Result<Self, ClusterError> {
         let now = o.clock.now();
         let ca_name = format!("{} CA", o.name);
-        let ca = Arc::new(match o.net.transport() {
-            Transport::Tcp | Transport::Host => Ca::new(&ca_name, now)?,
+        let seed = o.seed.child(&o.name);
+        let mut recovery = None;
+        let mut remembered = None;
+        let (ca, account_key, store) = match (o.net.transport(), &o.data_dir) {
+            (Transport::Tcp | Transport::Host, Some(path)) => {
+                let kept = DataDir::open(path, &ca_name, now)?;
+                recovery = Some(kept.recovery);
+                // Any free port is wished for: then the one that clients know, if it is free.
+                let any = o.socket.is_none_or(|s| s.port() == 0);
+                let same = |known: &SocketAddr| o.socket.is_none_or(|s| s.ip() == known.ip());
+                remembered = kept.address.filter(|known| any && same(known));
+                (kept.ca, kept.service_account_key, kept.store)
+            }
+            (Transport::Tcp | Transport::Host, None) => (Ca::new(&ca_name, now)?, pki::secret()?, Store::default()),
             // A simulated run draws its keys from its seed too: what goes over a link is then the same, byte for byte.
-            Transport::Memory => Ca::seeded(&ca_name, now, o.seed.child("pki"))?,
-        });
+            (Transport::Memory, _) => (
+                Ca::seeded(&ca_name, now, o.seed.child("pki"))?,
+                Auth::seeded_key(seed),
+                Store::default(),
+            ),
+        };
+        let ca = Arc::new(ca);
         let mut sans: Vec<String> = vec![
             o.host.clone(),
             "localhost".into(),
@@ -140,8 +180,15 @@ impl Cluster {
             bootstrap_token: o.bootstrap_token.clone(),
             allow_anonymous_health: o.allow_anonymous_health,
         };
-        let server = Server::new(settings, o.clock.clone(), o.seed.child(&o.name));
-        let socket = Mutex::new(o.socket);
+        let server = Server::with_store(settings, o.clock.clone(), seed, store, account_key);
+        server.set_caller(Caller::new(o.net.clone(), &o.host));
+        if let Some(path) = &o.audit_log {
+            server.set_audit(Audit::open(path).map_err(|source| ClusterError::Audit {
+                path: path.clone(),
+                source,
+            })?);
+        }
+        let socket = Mutex::new(remembered.or(o.socket));
         let cluster = Self {
             options: o,
             ca,
@@ -149,9 +196,19 @@ impl Cluster {
             admin,
             server,
             running: Mutex::new(None),
+            recovery,
             socket,
         };
-        cluster.start_serving().await?;
+        match cluster.start_serving().await {
+            Err(ClusterError::Listen { .. }) if remembered.is_some() => {
+                *cluster.socket.lock().unwrap_or_else(PoisonError::into_inner) = cluster.options.socket;
+                cluster.start_serving().await?;
+            }
+            served => served?,
+        }
+        if let (Some(dir), Some(at)) = (&cluster.options.data_dir, cluster.socket()) {
+            DataDir::keep_address(dir, at)?;
+        }
         Ok(cluster)
     }
 
@@ -237,6 +294,17 @@ impl Cluster {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.options.name
+    }
+
+    /// What was found in the data directory.
+    #[must_use]
+    pub fn recovery(&self) -> Option<&Recovery> {
+        self.recovery.as_ref()
+    }
+
+    /// Waits until state cannot be kept any more (a full disk): for ever while it can.
+    pub async fn failed(&self) -> LogError {
+        self.server.store.failed().await
     }
 
     /// Its certificate authority.

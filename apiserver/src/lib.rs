@@ -3,10 +3,12 @@
 //! Resources are described by data ([`schema::discovery`] and CustomResourceDefinitions); one path serves them all
 //! ([`registry`]), over HTTP and in process ([`local::Local`]). It is never presented as Kubernetes itself.
 
+pub mod audit;
 pub mod auth;
 pub mod cluster;
 pub mod controllers;
 pub mod crd;
+pub mod data_dir;
 pub mod defaults;
 pub mod http;
 pub mod local;
@@ -18,3 +20,4 @@ pub mod select;
 pub mod status;
 pub mod store;
 pub mod table;
+pub mod webhook;

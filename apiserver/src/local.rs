@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use cfn_net::SharedClock;
 use serde_json::{Value, json};
@@ -11,7 +11,8 @@ use tokio::sync::mpsc;
 
 use crate::registry::{Call, DeleteOptions, ListOptions, Propagation, Resource, Server, Target};
 use crate::status::Status;
-use crate::store::{Event, Sink};
+use crate::store::{Event, Object, Sink};
+use crate::webhook::{self, Hooks};
 
 pub use crate::store::EventKind;
 
@@ -89,24 +90,64 @@ pub trait NodeHook: Send + Sync {
     }
 }
 
+/// Who the controllers are.
+const MANAGER: &str = "kube-controller-manager";
+
 /// In-process access to one cluster. Cheap to clone.
 #[derive(Clone)]
 pub struct Local {
     server: Arc<Server>,
+    /// What webhooks said; `None`: they are not asked.
+    hooks: Option<Arc<Mutex<Hooks>>>,
 }
 
 impl Local {
     pub(crate) fn new(server: Arc<Server>) -> Self {
-        Self { server }
+        Self { server, hooks: None }
+    }
+
+    /// The same, with writes that webhooks are asked about: see [`Local::act`].
+    fn asking(&self) -> Self {
+        Self {
+            server: self.server.clone(),
+            hooks: Some(Arc::default()),
+        }
+    }
+
+    /// Does something that is one write, with the webhooks that are about it; without such, at once.
+    ///
+    /// # Errors
+    /// As the write.
+    pub(crate) async fn act<T>(&self, write: impl Fn(&Self) -> Result<T, Status>) -> Result<T, Status> {
+        let asking = self.asking();
+        for _ in 0..webhook::ROUNDS {
+            let done = write(&asking);
+            let Some(hooks) = &asking.hooks else { return done };
+            let mut told = std::mem::take(&mut *hooks.lock().unwrap_or_else(PoisonError::into_inner));
+            if !told.wants() {
+                return done;
+            }
+            self.server.answer(&mut told).await;
+            *hooks.lock().unwrap_or_else(PoisonError::into_inner) = told;
+        }
+        Err(webhook::asked_too_often())
+    }
+
+    /// One write, with what is known of webhooks.
+    fn write<T>(&self, manager: &str, f: impl FnOnce(&mut Call) -> Result<T, Status>) -> Result<T, Status> {
+        let mut call = Call::internal(manager);
+        let Some(hooks) = &self.hooks else { return f(&mut call) };
+        call.hooks = Some(std::mem::take(
+            &mut *hooks.lock().unwrap_or_else(PoisonError::into_inner),
+        ));
+        let done = f(&mut call);
+        *hooks.lock().unwrap_or_else(PoisonError::into_inner) = call.hooks.take().unwrap_or_default();
+        done
     }
 
     /// The server behind.
     pub(crate) fn server(&self) -> &Arc<Server> {
         &self.server
-    }
-
-    fn call(&self) -> Call {
-        Call::internal("kube-controller-manager")
     }
 
     fn resource(&self, gvr: &Gvr) -> Result<Arc<Resource>, Status> {
@@ -174,7 +215,8 @@ impl Local {
     /// 409 when it is there, 404 or 403 when its namespace is not there or goes, 422 when it is wrong.
     pub fn create(&self, gvr: &Gvr, ns: &str, obj: Value) -> Result<Arc<Value>, Status> {
         let r = self.resource(gvr)?;
-        Ok(self.server.create(&mut self.call(), &r, ns, None, obj)?.value.clone())
+        let made = self.write(MANAGER, |call| self.server.create(call, &r, ns, None, obj))?;
+        Ok(made.value.clone())
     }
 
     /// Replaces an object.
@@ -202,7 +244,8 @@ impl Local {
             name: &name,
             subresource: sub,
         };
-        Ok(self.server.update(&mut self.call(), &target, obj)?.object.value.clone())
+        let done = self.write(MANAGER, |call| self.server.update(call, &target, obj))?;
+        Ok(done.object.value.clone())
     }
 
     /// Deletes with background propagation; finalizers and a pod's grace hold it.
@@ -216,7 +259,8 @@ impl Local {
             ..DeleteOptions::default()
         };
         let r = self.resource(gvr)?;
-        self.server.delete(&mut self.call(), &r, ns, name, &o).map(drop)
+        self.write(MANAGER, |call| self.server.delete(call, &r, ns, name, &o))
+            .map(drop)
     }
 
     /// Deletes without grace (finalizers hold it still).
@@ -230,7 +274,8 @@ impl Local {
             ..DeleteOptions::default()
         };
         let r = self.resource(gvr)?;
-        self.server.delete(&mut self.call(), &r, ns, name, &o).map(drop)
+        self.write(MANAGER, |call| self.server.delete(call, &r, ns, name, &o))
+            .map(drop)
     }
 
     /// Binds a pod to a node (`pods/binding`).
@@ -241,8 +286,7 @@ impl Local {
         let r = self.resource(&Gvr::new("", "v1", "pods"))?;
         let body = json!({"apiVersion": "v1", "kind": "Binding", "metadata": {"name": pod, "namespace": ns, "uid": uid},
             "target": {"kind": "Node", "name": node}});
-        self.server
-            .bind(&mut Call::internal("kube-scheduler"), &r, ns, pod, &body)
+        self.write("kube-scheduler", |call| self.server.bind(call, &r, ns, pod, &body))
     }
 
     /// Takes the finalizer `kubernetes` off a namespace (`namespaces/finalize`): it goes once nothing else holds it.
@@ -259,7 +303,8 @@ impl Local {
             name,
             subresource: Some("finalize"),
         };
-        self.server.update(&mut self.call(), &target, ns).map(drop)
+        self.write(MANAGER, |call| self.server.update(call, &target, ns))
+            .map(drop)
     }
 
     /// The resource of a kind (as owner references name it) and whether it is namespaced.
@@ -286,6 +331,11 @@ impl Local {
     }
 }
 
+/// An object in the version watched; as it is stored where only a webhook could say (controllers watch built-in kinds).
+fn shown(r: &Resource, o: &Arc<Object>) -> Arc<Value> {
+    r.present(o).map_or_else(|_| o.value.clone(), |o| o.value.clone())
+}
+
 /// Turns the store's events into [`WatchEvent`]s.
 struct Mapped {
     /// The resource in the version asked for; `None`: as stored.
@@ -306,8 +356,8 @@ impl Sink for Mapped {
             Some(r) => WatchEvent {
                 kind: e.kind,
                 gvr: r.gvr(),
-                object: r.present(&e.object).value.clone(),
-                previous: e.previous.as_ref().map(|p| r.present(p).value.clone()),
+                object: shown(r, &e.object),
+                previous: e.previous.as_ref().map(|p| shown(r, p)),
                 revision: e.revision,
             },
         };

@@ -142,6 +142,12 @@ impl Status {
         Self::new(404, PAGE, "404 page not found")
     }
 
+    /// Any answer of Go's `http.Error`: plain text, no Status.
+    #[must_use]
+    pub fn page(code: u16, text: impl Into<String>) -> Self {
+        Self::new(code, PAGE, text)
+    }
+
     /// Whether this is answered as plain text.
     #[must_use]
     pub fn is_page(&self) -> bool {

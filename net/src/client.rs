@@ -134,10 +134,24 @@ impl ClientConfig {
     /// # Errors
     /// As [`ClientConfig::client`].
     pub fn http(&self, net: &Net, from: &str) -> Result<HttpClient, ClientError> {
+        self.http_via(net, from, None)
+    }
+
+    /// As [`ClientConfig::http`], connected to `host:port`, where somebody answers whose certificate is for the name that
+    /// [`ClientConfig::server`] has: an endpoint of a service.
+    ///
+    /// # Errors
+    /// As [`ClientConfig::client`].
+    pub fn http_at(&self, net: &Net, from: &str, host: &str, port: u16) -> Result<HttpClient, ClientError> {
+        self.http_via(net, from, Some((host.to_owned(), port)))
+    }
+
+    fn http_via(&self, net: &Net, from: &str, at: Option<(String, u16)>) -> Result<HttpClient, ClientError> {
         let bad = || ClientError::Server(self.server.clone());
         let uri: Uri = self.server.parse().map_err(|_| bad())?;
         // An IPv6 address stands in brackets.
-        let host = uri.host().ok_or_else(bad)?.trim_matches(['[', ']']).to_owned();
+        let name = uri.host().ok_or_else(bad)?.trim_matches(['[', ']']).to_owned();
+        let (host, port) = at.unwrap_or_else(|| (name.clone(), uri.port_u16().unwrap_or(443)));
         let memory = net.transport() == Transport::Memory;
         let auth = match &self.identity {
             Identity::Anonymous => Auth::None,
@@ -169,8 +183,9 @@ impl ClientConfig {
         let connector = Connector {
             net: net.clone(),
             from: from.to_owned(),
+            name,
             host,
-            port: uri.port_u16().unwrap_or(443),
+            port,
             tls,
         };
         let hyper = hyper_util::client::legacy::Client::builder(TokioExecutor::new())
@@ -275,6 +290,8 @@ impl tower::Service<Request<Body>> for HttpClient {
 struct Connector {
     net: Net,
     from: String,
+    /// Whom the certificate must name.
+    name: String,
     host: String,
     port: u16,
     tls: Option<Arc<rustls::ClientConfig>>,
@@ -296,7 +313,7 @@ impl tower::Service<Uri> for Connector {
             let conn = match this.tls {
                 None => Conn::Plain(stream),
                 Some(tls) => {
-                    let name = ServerName::try_from(this.host.clone()).map_err(io::Error::other)?;
+                    let name = ServerName::try_from(this.name.clone()).map_err(io::Error::other)?;
                     Conn::Tls(Box::new(TlsConnector::from(tls).connect(name, stream).await?))
                 }
             };

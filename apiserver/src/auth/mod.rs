@@ -1,5 +1,6 @@
 //! Who asks (certificates, tokens, impersonation) and what they may do (RBAC).
 
+mod impersonate;
 mod rbac;
 mod review;
 mod token;
@@ -34,11 +35,16 @@ pub struct Auth {
 const SEEN: usize = 1024;
 
 impl Auth {
-    pub(crate) fn new(settings: &Settings, seed: Seed) -> Self {
+    /// The key of a run that must be repeatable: no secret.
+    pub(crate) fn seeded_key(seed: Seed) -> [u8; 32] {
+        seed.rng("service account key").random()
+    }
+
+    pub(crate) fn new(settings: &Settings, key: [u8; 32]) -> Self {
         Self {
             ca: x509::ClientCa::new(&settings.ca_pem),
             seen: Mutex::default(),
-            key: seed.rng("service account key").random(),
+            key,
             bootstrap_token: settings.bootstrap_token.clone(),
             rules: Mutex::default(),
         }
@@ -70,13 +76,8 @@ impl Server {
     /// Who sends a request with these headers, over a connection with this client certificate (DER).
     ///
     /// # Errors
-    /// 401 when credentials are given and wrong, 403 when the impersonation is not allowed.
+    /// 401 when credentials are given and wrong.
     pub fn authenticate(&self, headers: &HeaderMap, certificate: Option<&[u8]>) -> Result<User, Status> {
-        let user = self.who(headers, certificate)?;
-        self.impersonate(headers, user)
-    }
-
-    fn who(&self, headers: &HeaderMap, certificate: Option<&[u8]>) -> Result<User, Status> {
         if let Some(user) = certificate.and_then(|der| self.auth.by_certificate(der, self.clock.now())) {
             return Ok(authenticated(user));
         }
@@ -105,43 +106,5 @@ impl Server {
             return Some(User::new(format!("system:bootstrap:{id}"), ["system:bootstrappers"]));
         }
         self.service_account(token)
-    }
-
-    fn impersonate(&self, headers: &HeaderMap, user: User) -> Result<User, Status> {
-        let all = |name: &str| -> Vec<String> {
-            headers
-                .get_all(name)
-                .iter()
-                .filter_map(|v| v.to_str().ok())
-                .map(str::to_owned)
-                .collect()
-        };
-        let Some(name) = all("impersonate-user").into_iter().next().filter(|n| !n.is_empty()) else {
-            return Ok(user);
-        };
-        let groups = all("impersonate-group");
-        let check = |resource: &str, name: &str| {
-            let a = Attributes::resource("impersonate", "", resource, "").named("", name);
-            self.authorize(&user, &a)
-        };
-        let mut new = User::new(name.clone(), groups.clone());
-        if let Some(rest) = name.strip_prefix("system:serviceaccount:") {
-            let (ns, account) = rest.split_once(':').unwrap_or((rest, ""));
-            let a = Attributes::resource("impersonate", "", "serviceaccounts", "").named(ns, account);
-            self.authorize(&user, &a)?;
-            if groups.is_empty() {
-                new.groups = vec![
-                    "system:serviceaccounts".to_owned(),
-                    format!("system:serviceaccounts:{ns}"),
-                ];
-            }
-        } else {
-            check("users", &name)?;
-        }
-        for g in &groups {
-            check("groups", g)?;
-        }
-        new.uid = all("impersonate-uid").into_iter().next().unwrap_or_default();
-        Ok(authenticated(new))
     }
 }

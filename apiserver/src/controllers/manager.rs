@@ -197,7 +197,7 @@ impl Manager {
                 std::mem::swap(&mut self.round, &mut self.ready);
             }
             if let Some(item) = self.round.pop_first() {
-                self.work(item, &mut changes);
+                self.work(item, &mut changes).await;
                 turn += 1;
                 // Servers and nodes share this thread in the simulated lane: let them have a turn.
                 if turn.is_multiple_of(8) {
@@ -263,13 +263,13 @@ impl Manager {
         self.timers.insert((at, item));
     }
 
-    fn work(&mut self, item: Item, changes: &mut UnboundedReceiver<WatchEvent>) {
+    async fn work(&mut self, item: Item, changes: &mut UnboundedReceiver<WatchEvent>) {
         let now = self.now();
         let mut plan = self.controllers[item.0].reconcile(&item.1, &self.world, now);
         let again = plan.again;
         // A refusal may be answered by another plan, once.
         for attempt in 0..2 {
-            match self.execute(plan) {
+            match self.execute(plan).await {
                 Ok(()) => {
                     self.failures.remove(&item);
                     if let Some(d) = again {
@@ -301,37 +301,28 @@ impl Manager {
         }
     }
 
-    fn execute(&mut self, plan: Plan) -> Result<(), Box<(Action, Status)>> {
+    async fn execute(&mut self, plan: Plan) -> Result<(), Box<(Action, Status)>> {
         for a in plan.actions {
-            self.act(&a).map_err(|e| Box::new((a, e)))?;
+            self.act(&a).await.map_err(|e| Box::new((a, e)))?;
         }
         Ok(())
     }
 
-    fn act(&mut self, a: &Action) -> Result<(), Status> {
-        let l = &self.local;
-        match a {
-            Action::Create { gvr, ns, object } => l.create(gvr, ns, object.clone()).map(drop),
-            Action::Update { gvr, object } => l.update(gvr, object.namespace(), object.clone()).map(drop),
-            Action::UpdateStatus { gvr, object } => l.update_status(gvr, object.namespace(), object.clone()).map(drop),
-            Action::Delete { gvr, key, uid } => gone_is_fine(l.delete(gvr, &key.ns, &key.name, Some(uid))),
-            Action::DeleteForeground { gvr, key, uid } => gone_is_fine(delete_foreground(l, gvr, key, uid)),
-            Action::DeleteNow { gvr, key } => gone_is_fine(l.delete_now(gvr, &key.ns, &key.name)),
-            Action::Bind { pod, uid, node } => l.bind(&pod.ns, &pod.name, uid, node),
-            Action::Approve { object } => approve(l, object.clone()),
-            Action::Finalize { namespace } => gone_is_fine(l.finalize_namespace(namespace)),
-            Action::Event {
-                about,
-                kind,
-                component,
-                warning,
-                reason,
-                message,
-            } => {
-                self.event(about, kind, component, *warning, reason, message);
-                Ok(())
-            }
+    async fn act(&mut self, a: &Action) -> Result<(), Status> {
+        if let Action::Event {
+            about,
+            kind,
+            component,
+            warning,
+            reason,
+            message,
+        } = a
+        {
+            self.event(about, kind, component, *warning, reason, message);
+            return Ok(());
         }
+        // Webhooks are waited for, as long as they may take: a worker of kube-controller-manager waits, too.
+        self.local.act(|l| write(l, a)).await
     }
 
     /// Records an Event; a repeated one is counted (as client-go's recorder does). Never fails a plan.
@@ -372,6 +363,23 @@ impl Manager {
         if self.local.create(&gvr::EVENTS, ns, object).is_ok() {
             self.events.insert(same, Key::new(ns, &name));
         }
+    }
+}
+
+/// The write that an action is.
+fn write(l: &Local, a: &Action) -> Result<(), Status> {
+    match a {
+        Action::Create { gvr, ns, object } => l.create(gvr, ns, object.clone()).map(drop),
+        Action::Update { gvr, object } => l.update(gvr, object.namespace(), object.clone()).map(drop),
+        Action::UpdateStatus { gvr, object } => l.update_status(gvr, object.namespace(), object.clone()).map(drop),
+        Action::Delete { gvr, key, uid } => gone_is_fine(l.delete(gvr, &key.ns, &key.name, Some(uid))),
+        Action::DeleteForeground { gvr, key, uid } => gone_is_fine(delete_foreground(l, gvr, key, uid)),
+        Action::DeleteNow { gvr, key } => gone_is_fine(l.delete_now(gvr, &key.ns, &key.name)),
+        Action::Bind { pod, uid, node } => l.bind(&pod.ns, &pod.name, uid, node),
+        Action::Approve { object } => approve(l, object.clone()),
+        Action::Finalize { namespace } => gone_is_fine(l.finalize_namespace(namespace)),
+        // Recorded by the manager, which counts them.
+        Action::Event { .. } => Ok(()),
     }
 }
 

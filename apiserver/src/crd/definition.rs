@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::local::Gvr;
-use crate::registry::{Custom, Resource, ScalePaths, Subresource, text};
+use crate::registry::{Conversion, Custom, Resource, ScalePaths, Subresource, text};
 use crate::schema::{SchemaError, SchemaRef};
 use crate::store::ResourceKey;
 use crate::table::Column;
@@ -53,6 +53,7 @@ pub(super) fn resources(crd: &Value, key: Option<ResourceKey>) -> Vec<Arc<Resour
             .map(str::to_owned)
             .collect::<Vec<_>>()
     };
+    let conversion = Conversion::of(crd).map(Arc::new);
     let mut list: Vec<_> = versions
         .iter()
         .filter(|v| v["served"] == true)
@@ -94,6 +95,7 @@ pub(super) fn resources(crd: &Value, key: Option<ResourceKey>) -> Vec<Arc<Resour
                     "" => format!("{kind}List"),
                     l => l.to_owned(),
                 },
+                conversion: conversion.clone(),
                 deprecation: (v["deprecated"] == true).then(|| match text(v, "/deprecationWarning") {
                     "" => format!("{group}/{version} {kind} is deprecated"),
                     w => w.to_owned(),

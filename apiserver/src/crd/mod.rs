@@ -175,6 +175,10 @@ pub(crate) fn changed(server: &Server) {
                 old => {
                     // The key that objects are stored under outlives a change of the storage version.
                     let key = old.and_then(|(_, l)| l.first().map(|r| r.storage.clone()));
+                    let key = key.or_else(|| {
+                        let (group, plural) = (text(&o.value, "/spec/group"), text(&o.value, "/spec/names/plural"));
+                        server.store.stored_as(group, plural)
+                    });
                     (version, definition::resources(&o.value, key))
                 }
             };

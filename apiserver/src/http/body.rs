@@ -10,7 +10,22 @@ use http_body::{Body, Frame, SizeHint};
 use super::watch::Watch;
 
 /// The body of a response.
-pub struct ResponseBody(Kind);
+pub struct ResponseBody {
+    kind: Kind,
+    end: OnEnd,
+}
+
+/// What is done when the body was sent, or is given up.
+#[derive(Default)]
+struct OnEnd(Option<Box<dyn FnOnce() + Send>>);
+
+impl Drop for OnEnd {
+    fn drop(&mut self) {
+        if let Some(f) = self.0.take() {
+            f();
+        }
+    }
+}
 
 enum Kind {
     Full(Option<Bytes>),
@@ -21,11 +36,30 @@ impl ResponseBody {
     /// These bytes.
     #[must_use]
     pub fn full(bytes: Bytes) -> Self {
-        Self(Kind::Full(Some(bytes).filter(|b| !b.is_empty())))
+        Kind::Full(Some(bytes).filter(|b| !b.is_empty())).into()
     }
 
     pub(super) fn watch(w: Watch) -> Self {
-        Self(Kind::Watch(Box::new(w)))
+        Kind::Watch(Box::new(w)).into()
+    }
+
+    /// Whether this goes on for long.
+    pub(super) fn is_watch(&self) -> bool {
+        matches!(self.kind, Kind::Watch(_))
+    }
+
+    /// Does `f` when the body is sent, or given up.
+    pub(super) fn on_end(&mut self, f: impl FnOnce() + Send + 'static) {
+        self.end = OnEnd(Some(Box::new(f)));
+    }
+}
+
+impl From<Kind> for ResponseBody {
+    fn from(kind: Kind) -> Self {
+        Self {
+            kind,
+            end: OnEnd::default(),
+        }
     }
 }
 
@@ -34,18 +68,18 @@ impl Body for ResponseBody {
     type Error = Infallible;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        match &mut self.0 {
+        match &mut self.kind {
             Kind::Full(b) => Poll::Ready(b.take().map(|b| Ok(Frame::data(b)))),
             Kind::Watch(w) => w.poll(cx).map(|b| b.map(|b| Ok(Frame::data(b)))),
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        matches!(self.0, Kind::Full(None))
+        matches!(self.kind, Kind::Full(None))
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.0 {
+        match &self.kind {
             Kind::Full(b) => SizeHint::with_exact(b.as_ref().map_or(0, Bytes::len) as u64),
             Kind::Watch(_) => SizeHint::default(),
         }

@@ -1,6 +1,7 @@
 //! What a request's path means (`apiserver/pkg/endpoints/request/requestinfo.go`).
 
 use http::Method;
+use serde_json::{Value, json};
 
 use super::Incoming;
 use super::query::decode;
@@ -19,6 +20,24 @@ pub(super) struct RequestInfo {
 }
 
 impl RequestInfo {
+    /// What it is about, as the audit log says it.
+    pub(super) fn reference(&self) -> Value {
+        let mut v = json!({});
+        for (k, x) in [
+            ("resource", &self.resource),
+            ("namespace", &self.namespace),
+            ("name", &self.name),
+            ("apiGroup", &self.group),
+            ("apiVersion", &self.version),
+            ("subresource", &self.subresource),
+        ] {
+            if !x.is_empty() {
+                v[k] = json!(x);
+            }
+        }
+        v
+    }
+
     /// `None`: the path names no resource.
     pub(super) fn parse(r: &Incoming) -> Option<Self> {
         let segments: Vec<String> = r

@@ -13,6 +13,7 @@ mod resource;
 mod strict;
 mod watch;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -21,12 +22,14 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header
 use http_body_util::BodyExt;
 use serde_json::Value;
 
+use crate::audit::{self, Stage};
 use crate::auth::Attributes;
 use crate::registry::{Server, User};
 use crate::status::Status;
 
 pub use body::ResponseBody;
 pub use in_process::InProcess;
+pub(crate) use query::decode;
 
 /// Largest request body (`MaxRequestBodyBytes` of kube-apiserver).
 const MAX_BODY: usize = 3 * 1024 * 1024;
@@ -54,6 +57,16 @@ pub(crate) struct Incoming {
     pub(crate) user: User,
 }
 
+/// What is noted of a request for the audit log.
+pub(crate) type Annotations = BTreeMap<String, String>;
+
+/// A refusal, beside its answer: for the audit log.
+#[derive(Debug, Clone)]
+struct Refused {
+    reason: String,
+    message: String,
+}
+
 /// Answers a request of whoever its certificate ([`PeerCert`] in the extensions), token or a [`User`] in the extensions
 /// (callers in process) says.
 pub async fn handle<B>(server: Arc<Server>, request: Request<B>) -> Answer
@@ -63,49 +76,130 @@ where
 {
     let (parts, body) = request.into_parts();
     let certificate = parts.extensions.get::<PeerCert>();
-    let user = match parts.extensions.get::<User>() {
+    let asker = match parts.extensions.get::<User>() {
         Some(u) => Ok(u.clone()),
         None => server.authenticate(&parts.headers, certificate.map(|c| c.0.as_slice())),
     };
-    let user = match user {
-        Ok(u) => u,
-        Err(s) => return failure(&s),
-    };
-    let body = match http_body_util::Limited::new(body, MAX_BODY).collect().await {
-        Ok(b) => b.to_bytes(),
-        Err(_) => {
-            return failure(&Status::new(
-                413,
-                "RequestEntityTooLarge",
-                "Request entity too large: limit is 3145728",
-            ));
-        }
-    };
-    let incoming = Incoming {
+    let uri = parts.uri.path_and_query().map_or("/", |p| p.as_str()).to_owned();
+    let mut incoming = Incoming {
         method: parts.method,
         path: parts.uri.path().to_owned(),
         query: query::Query::parse(parts.uri.query().unwrap_or_default()),
         headers: parts.headers,
-        body,
-        user,
+        body: Bytes::new(),
+        user: asker.as_ref().cloned().unwrap_or_default(),
     };
-    let head = incoming.method == Method::HEAD;
-    let mut answer = route(&server, incoming).unwrap_or_else(|s| failure(&s));
-    if head {
+    let info = info::RequestInfo::parse(&incoming);
+    let mut record = server
+        .audit
+        .get()
+        .map(|_| record(&server, &incoming, info.as_ref(), uri.clone()));
+    let mut annotations = Annotations::new();
+    let answer = async {
+        let asker = asker?;
+        if let Some(user) = server
+            .impersonate(&incoming.headers, &asker, &uri)
+            .inspect_err(|_| forbid(&mut annotations))?
+        {
+            if let Some(r) = &mut record {
+                r.impersonated = Some(user.clone());
+            }
+            incoming.user = user;
+        }
+        incoming.body = match http_body_util::Limited::new(body, MAX_BODY).collect().await {
+            Ok(b) => b.to_bytes(),
+            Err(_) => {
+                return Err(Status::new(
+                    413,
+                    "RequestEntityTooLarge",
+                    "Request entity too large: limit is 3145728",
+                ));
+            }
+        };
+        route(&server, &incoming, info.as_ref(), &mut annotations).await
+    }
+    .await;
+    let mut answer = answer.unwrap_or_else(|s| failure(&s));
+    // Nobody is told of what a crash could take back: not who wrote it, and not who reads it.
+    if let Err(e) = server.store.durable().await {
+        answer = failure(&Status::internal(e));
+    }
+    if let Some(r) = record {
+        write_down(&server, r, annotations, &mut answer);
+    }
+    if incoming.method == Method::HEAD {
         *answer.body_mut() = ResponseBody::full(Bytes::new());
     }
     answer
 }
 
-fn route(server: &Arc<Server>, r: Incoming) -> Result<Answer, Status> {
-    if let Some(info) = info::RequestInfo::parse(&r) {
-        let answer = resource::serve(server, r, &info);
+/// What the audit log says of a request.
+fn record(server: &Server, r: &Incoming, info: Option<&info::RequestInfo>, uri: String) -> audit::Request {
+    audit::Request {
+        id: server.uid(),
+        uri,
+        verb: match info {
+            Some(i) => i.verb.to_owned(),
+            None => r.method.as_str().to_ascii_lowercase(),
+        },
+        user: r.user.clone(),
+        impersonated: None,
+        sources: audit::sources(&r.headers),
+        agent: audit::agent(&r.headers),
+        object: info.map(info::RequestInfo::reference),
+        received: server.clock.now(),
+    }
+}
+
+/// Writes the line of a request; of a watch the first one now, the other when it ends.
+fn write_down(server: &Arc<Server>, r: audit::Request, annotations: Annotations, answer: &mut Answer) {
+    let Some(audit) = server.audit.get() else { return };
+    let code = answer.status().as_u16();
+    let refused = answer.extensions().get::<Refused>().cloned();
+    let why = refused.as_ref().map(|s| (s.reason.as_str(), s.message.as_str()));
+    if !answer.body().is_watch() {
+        return audit.write(&r.event(Stage::Complete, code, why, &annotations, server.clock.now()));
+    }
+    audit.write(&r.event(Stage::Started, code, why, &annotations, server.clock.now()));
+    let server = server.clone();
+    answer.body_mut().on_end(move || {
+        if let Some(audit) = server.audit.get() {
+            audit.write(&r.event(Stage::Complete, code, None, &annotations, server.clock.now()));
+        }
+    });
+}
+
+fn forbid(annotations: &mut Annotations) {
+    annotations.insert("authorization.k8s.io/decision".into(), "forbid".into());
+    annotations.insert("authorization.k8s.io/reason".into(), String::new());
+}
+
+/// As [`Server::authorize`], noted.
+fn authorize(server: &Server, user: &User, a: &Attributes<'_>, annotations: &mut Annotations) -> Result<(), Status> {
+    let done = server.authorize(user, a);
+    if done.is_err() {
+        forbid(annotations);
+    } else if server.audit.get().is_some() {
+        annotations.insert("authorization.k8s.io/decision".into(), "allow".into());
+        annotations.insert("authorization.k8s.io/reason".into(), String::new());
+    }
+    done
+}
+
+async fn route(
+    server: &Arc<Server>,
+    r: &Incoming,
+    info: Option<&info::RequestInfo>,
+    annotations: &mut Annotations,
+) -> Result<Answer, Status> {
+    if let Some(info) = info {
+        let answer = resource::serve(server, r, info, annotations).await;
         let code = answer.as_ref().map_or_else(|s| s.code, |a| a.status().as_u16());
         let what = Answered {
             verb: info.verb,
-            group: info.group,
-            resource: info.resource,
-            subresource: info.subresource,
+            group: info.group.clone(),
+            resource: info.resource.clone(),
+            subresource: info.subresource.clone(),
             code,
         };
         let mut answered = server
@@ -121,12 +215,12 @@ fn route(server: &Arc<Server>, r: Incoming) -> Result<Answer, Status> {
         &r.path
     };
     let verb = r.method.as_str().to_ascii_lowercase();
-    server.authorize(&r.user, &Attributes::path(&verb, path))?;
+    authorize(server, &r.user, &Attributes::path(&verb, path), annotations)?;
     if r.method != Method::GET && r.method != Method::HEAD {
         return Err(Status::method_not_allowed());
     }
     if let Some(rest) = path.strip_prefix("/openapi/") {
-        return openapi::serve(server, &r, rest);
+        return openapi::serve(server, r, rest);
     }
     let segments: Vec<&str> = path.split('/').skip(1).collect();
     match segments.as_slice() {
@@ -137,7 +231,7 @@ fn route(server: &Arc<Server>, r: Incoming) -> Result<Answer, Status> {
             &serde_json::json!({"paths": ["/api", "/api/v1", "/apis", "/healthz", "/livez", "/metrics",
             "/openapi/v2", "/openapi/v3", "/readyz", "/version"]}),
         )),
-        ["api" | "apis", ..] => discovery::serve(server, &r, &segments),
+        ["api" | "apis", ..] => discovery::serve(server, r, &segments),
         _ => Err(Status::page_not_found()),
     }
 }
@@ -209,6 +303,10 @@ fn failure(s: &Status) -> Answer {
         );
     }
     let mut a = with_type(s.code, "application/json", Bytes::from(s.to_value().to_string()));
+    a.extensions_mut().insert(Refused {
+        reason: s.reason.to_string(),
+        message: s.message.clone(),
+    });
     if let Some(n) = s.details.as_ref().map(|d| d.retry_after_seconds).filter(|n| *n > 0) {
         a.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(n));
     }

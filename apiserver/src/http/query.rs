@@ -35,7 +35,7 @@ impl Query {
 }
 
 /// Percent-decoding; `plus`: a plus is a space, as in forms.
-pub(super) fn decode(s: &str, plus: bool) -> String {
+pub(crate) fn decode(s: &str, plus: bool) -> String {
     let b = s.as_bytes();
     let mut out = Vec::with_capacity(b.len());
     let mut i = 0;

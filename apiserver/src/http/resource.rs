@@ -12,7 +12,7 @@ use super::negotiate::{Form, accepted};
 use super::output::Output;
 use super::strict;
 use super::watch::{Watch, WatchOptions};
-use super::{Answer, Incoming, ResponseBody, plain, with_type};
+use super::{Annotations, Answer, Incoming, ResponseBody, plain, with_type};
 use crate::auth::{Attributes, review};
 use crate::registry::{
     Call, DeleteOptions, Deleted, FieldValidation, ListOptions, PatchKind, Resource, Server, Target, Written,
@@ -21,11 +21,17 @@ use crate::registry::{
 use crate::select::{FieldSelector, LabelSelector};
 use crate::status::{Cause, Status};
 use crate::table::IncludeObject;
+use crate::webhook::Hooks;
 
-pub(super) fn serve(server: &Arc<Server>, r: Incoming, info: &RequestInfo) -> Result<Answer, Status> {
+pub(super) async fn serve(
+    server: &Arc<Server>,
+    r: &Incoming,
+    info: &RequestInfo,
+    annotations: &mut Annotations,
+) -> Result<Answer, Status> {
     let attributes = Attributes::resource(info.verb, &info.group, &info.resource, &info.subresource)
         .named(&info.namespace, &info.name);
-    server.authorize(&r.user, &attributes)?;
+    super::authorize(server, &r.user, &attributes, annotations)?;
     let resource = server
         .catalog
         .find(&info.group, &info.version, &info.resource)
@@ -72,21 +78,31 @@ pub(super) fn serve(server: &Arc<Server>, r: Incoming, info: &RequestInfo) -> Re
         include,
         now: server.clock.now(),
     };
-    let mut call = call_of(&r)?;
+    let mut call = call_of(r)?;
     if resource.is("", "endpoints") {
         let w = "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice";
         call.warnings.push(w.to_owned());
     }
     let request = Request {
         server,
-        r: &r,
+        r,
         info,
         resource: &resource,
         ns,
         output,
     };
     // A refusal carries its warnings, too.
-    let mut answer = request.answer(&mut call).unwrap_or_else(|s| super::failure(&s));
+    let answer = match (info.verb, info.subresource.as_str()) {
+        ("deletecollection", "") => request.delete_collection(&mut call).await,
+        ("watch", "") => request.watch(),
+        _ => {
+            server
+                .with_hooks(&mut call, &resource, |call| request.answer(call))
+                .await
+        }
+    };
+    let mut answer = answer.unwrap_or_else(|s| super::failure(&s));
+    annotations.append(&mut call.annotations);
     for w in &call.warnings {
         // RFC 7234: 299 - "text", with quotes and backslashes escaped.
         let text = w.replace('\\', "\\\\").replace('"', "\\\"");
@@ -138,6 +154,8 @@ fn call_of(r: &Incoming) -> Result<Call, Status> {
         validation: Some(validation),
         duplicates: Vec::new(),
         warnings: Vec::new(),
+        annotations: Annotations::new(),
+        hooks: Some(Hooks::default()),
     })
 }
 
@@ -165,7 +183,6 @@ impl Request<'_> {
                 let namespace = Some(self.info.namespace.as_str()).filter(|n| !n.is_empty());
                 self.output.list(r, &server.list(r, namespace, &self.which()?)?)
             }
-            ("watch", "") => self.watch(),
             ("create", "") => self.create(call),
             ("create", "binding") => {
                 server.bind(call, r, ns, name, &self.body()?)?;
@@ -199,14 +216,27 @@ impl Request<'_> {
                 let done = server.delete(call, r, ns, name, &options)?;
                 self.deleted(&done)
             }
-            ("deletecollection", "") => {
-                let namespace = Some(self.info.namespace.as_str()).filter(|n| !n.is_empty());
-                let options = self.delete_options(call)?;
-                let list = server.delete_collection(call, r, namespace, &self.which()?, &options)?;
-                self.output.list(r, &list)
-            }
             _ => Err(Status::method_not_allowed()),
         }
+    }
+
+    /// One object after the other, each with the webhooks that are about it.
+    async fn delete_collection(&self, call: &mut Call) -> Result<Answer, Status> {
+        let (server, r) = (self.server, &**self.resource);
+        let namespace = Some(self.info.namespace.as_str()).filter(|n| !n.is_empty());
+        let options = self.delete_options(call)?;
+        let which = self.which()?;
+        let list = server
+            .with_hooks(call, r, |_| server.list(r, namespace, &which))
+            .await?;
+        for o in &list.objects {
+            let delete = |call: &mut Call| server.delete(call, r, o.namespace(), o.name(), &options);
+            match server.with_hooks(call, r, delete).await {
+                Err(s) if !s.is_not_found() => return Err(s),
+                _ => {}
+            }
+        }
+        self.output.list(r, &list)
     }
 
     fn create(&self, call: &mut Call) -> Result<Answer, Status> {

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use tokio::time::{Instant, Sleep};
 use super::output::Output;
 use crate::registry::{ListOptions, Resource, Server};
 use crate::status::Status;
-use crate::store::{Event, EventKind, Object, Source, StoreError};
+use crate::store::{Event, EventKind, Object, Page, Source, StoreError};
 
 /// How often a client that allows bookmarks gets one (kube-apiserver: about once a minute).
 const BOOKMARK: Duration = Duration::from_secs(60);
@@ -47,7 +47,16 @@ pub(super) struct Watch {
     first: VecDeque<Bytes>,
     end: Pin<Box<Sleep>>,
     bookmark: Option<Pin<Box<Sleep>>>,
+    /// An event that is not on disk yet, and the wait for it to be.
+    held: Option<Held>,
+    /// What is there at the start, while it is converted.
+    page: Option<Page>,
+    /// Why something could not be converted.
+    failure: Arc<OnceLock<Status>>,
 }
+
+/// Something that may be told when the wait is over.
+type Held = (Option<Arc<Event>>, Pin<Box<dyn Future<Output = ()> + Send>>);
 
 impl Watch {
     pub(super) fn new(server: &Arc<Server>, resource: Arc<Resource>, options: WatchOptions, output: Output) -> Self {
@@ -62,8 +71,16 @@ impl Watch {
             resource,
             options,
             output,
+            held: None,
+            page: None,
+            failure: Arc::default(),
         };
         w.start();
+        // What is there at the start may be as new.
+        let revision = server.store.revision();
+        if revision > server.store.durable_revision() {
+            w.held = Some(w.hold(None, revision));
+        }
         w
     }
 
@@ -74,16 +91,11 @@ impl Watch {
         if initial {
             let (page, source) = self.server.store.list_and_watch(&key, self.namespace());
             self.source = Some(source);
-            for o in &page.objects {
-                let o = self.resource.present(o);
-                if self.options.which.matches(&o.value) {
-                    let line = self.line("ADDED", &o);
-                    self.first.push_back(line);
-                }
-            }
-            if self.options.initial == Some(true) && self.options.bookmarks {
-                let mark = self.mark(page.revision, true);
-                self.first.push_back(mark);
+            if page.objects.iter().all(|o| self.resource.present(o).is_ok()) {
+                self.begin(&page);
+            } else {
+                self.page = Some(page);
+                self.held = Some(self.hold(None, 0));
             }
             return;
         }
@@ -97,6 +109,44 @@ impl Watch {
             Err(e @ StoreError::TooOld(..)) => self.first.push_back(error(&Status::expired(e.to_string()))),
             Err(e) => self.first.push_back(error(&Status::internal(e))),
         }
+    }
+
+    /// What is there already.
+    fn begin(&mut self, page: &Page) {
+        for o in &page.objects {
+            match self.resource.present(o) {
+                Ok(o) if self.options.which.matches(&o.value) => {
+                    let line = self.line("ADDED", &o);
+                    self.first.push_back(line);
+                }
+                Ok(_) => {}
+                Err(_) => return self.give_up(),
+            }
+        }
+        if self.options.initial == Some(true) && self.options.bookmarks {
+            let mark = self.mark(page.revision, true);
+            self.first.push_back(mark);
+        }
+    }
+
+    /// A wait until `revision` is on disk and all that is noted is converted.
+    fn hold(&self, event: Option<Arc<Event>>, revision: u64) -> Held {
+        let (server, resource, failure) = (self.server.clone(), self.resource.clone(), self.failure.clone());
+        let wait = async move {
+            server.store.until_durable(revision).await;
+            if let Err(s) = server.convert_missing(&resource).await {
+                let _ = failure.set(s);
+            }
+        };
+        (event, Box::pin(wait))
+    }
+
+    /// Nobody can say what an object is in this version: the watch ends, and says why.
+    fn give_up(&mut self) {
+        let why = self.failure.get().cloned();
+        let why = why.unwrap_or_else(|| Status::internal("an object could not be converted"));
+        self.first.push_back(error(&why));
+        self.source = None;
     }
 
     fn namespace(&self) -> Option<&str> {
@@ -129,13 +179,16 @@ impl Watch {
     }
 
     /// What the client sees of an event: with selectors an object may enter or leave by a change.
-    fn translate(&self, e: &Event) -> Option<Bytes> {
+    ///
+    /// # Errors
+    /// When a webhook has to convert it first.
+    fn translate(&self, e: &Event) -> Result<Option<Bytes>, Status> {
         if let Some(ns) = self.namespace()
             && e.object.namespace() != ns
         {
-            return None;
+            return Ok(None);
         }
-        let o = self.resource.present(&e.object);
+        let o = self.resource.present(&e.object)?;
         let which = &self.options.which;
         if which.is_everything() {
             let kind = match e.kind {
@@ -143,29 +196,48 @@ impl Watch {
                 EventKind::Modified => "MODIFIED",
                 EventKind::Deleted => "DELETED",
             };
-            return Some(self.line(kind, &o));
+            return Ok(Some(self.line(kind, &o)));
         }
-        let before = e
-            .previous
-            .as_ref()
-            .is_some_and(|p| which.matches(&self.resource.present(p).value));
+        let previous = e.previous.as_ref().map(|p| self.resource.present(p)).transpose()?;
+        let before = previous.as_ref().is_some_and(|p| which.matches(&p.value));
         let after = e.kind != EventKind::Deleted && which.matches(&o.value);
-        match (before, after) {
+        Ok(match (before, after) {
             (false, false) => None,
             (false, true) => Some(self.line("ADDED", &o)),
             (true, true) => Some(self.line("MODIFIED", &o)),
             (true, false) if e.kind == EventKind::Deleted => Some(self.line("DELETED", &o)),
             (true, false) => {
                 // The last state that was selected, at the revision of the change.
-                let mut last: Value = (*self.resource.present(e.previous.as_ref()?).value).clone();
+                let mut last: Value = previous.map_or(Value::Null, |p| (*p.value).clone());
                 last["metadata"]["resourceVersion"] = json!(e.revision.to_string());
                 Some(self.line("DELETED", &Object::new(last, e.revision)))
             }
-        }
+        })
     }
 
     /// The next bytes; `None`: the watch is over.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        if let Some((event, wait)) = &mut self.held {
+            if wait.as_mut().poll(cx).is_pending() {
+                // A watch ends in time, whatever the disk does.
+                return self.end.as_mut().poll(cx).map(|()| None);
+            }
+            let event = event.take();
+            self.held = None;
+            if let Some(page) = self.page.take() {
+                self.begin(&page);
+            }
+            match event.map(|e| (self.translate(&e), e)) {
+                Some((Ok(Some(line)), _)) => return Poll::Ready(Some(line)),
+                Some((Err(_), _)) if self.failure.get().is_some() => self.give_up(),
+                Some((Err(_), e)) => {
+                    self.held = Some(self.hold(Some(e), 0));
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                Some((Ok(None), _)) | None => {}
+            }
+        }
         if !self.first.is_empty() {
             let mut b = BytesMut::new();
             while let Some(x) = self.first.pop_front() {
@@ -177,7 +249,8 @@ impl Watch {
             return Poll::Ready(Some(b.freeze()));
         }
         // Read before the channel is found empty: all up to here has been told then.
-        let revision = self.server.store.revision();
+        let durable = self.server.store.durable_revision();
+        let revision = self.server.store.revision().min(durable);
         let Some(mut source) = self.source.take() else {
             return Poll::Ready(None);
         };
@@ -185,11 +258,21 @@ impl Watch {
         let mut open = true;
         for _ in 0..BATCH {
             match source.poll_recv(cx) {
-                Poll::Ready(Some(e)) => {
-                    if let Some(line) = self.translate(&e) {
-                        out.put_slice(&line);
-                    }
+                Poll::Ready(Some(e)) if e.revision > durable => {
+                    let revision = e.revision;
+                    self.held = Some(self.hold(Some(e), revision));
+                    cx.waker().wake_by_ref();
+                    break;
                 }
+                Poll::Ready(Some(e)) => match self.translate(&e) {
+                    Ok(Some(line)) => out.put_slice(&line),
+                    Ok(None) => {}
+                    Err(_) => {
+                        self.held = Some(self.hold(Some(e), 0));
+                        cx.waker().wake_by_ref();
+                        break;
+                    }
+                },
                 Poll::Ready(None) => {
                     open = false;
                     break;

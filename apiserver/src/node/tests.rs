@@ -49,6 +49,8 @@ async fn bed(seed: u64, workloads: Workloads) -> Bed {
         controllers: true,
         allow_anonymous_health: true,
         bootstrap_token: "abcdef.0123456789abcdef".into(),
+        data_dir: None,
+        audit_log: None,
     })
     .await
     .unwrap();

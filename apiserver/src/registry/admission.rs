@@ -24,7 +24,7 @@ impl Server {
         needed.then(|| self.exclusive.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    pub(super) fn admit_create(&self, call: &Call, r: &Resource, ns: &str, v: &mut Value) -> Result<(), Status> {
+    pub(super) fn admit_create(&self, call: &mut Call, r: &Resource, ns: &str, v: &mut Value) -> Result<(), Status> {
         if r.custom.is_some() {
             return Ok(());
         }
@@ -33,8 +33,8 @@ impl Server {
                 v["spec"]["finalizers"] = json!(["kubernetes"]);
                 v["status"]["phase"] = json!("Active");
             }
-            ("", "services") => self.allocate(r, None, v)?,
-            ("", "pods") => self.admit_new_pod(ns, v)?,
+            ("", "services") => self.allocate(call, r, None, v)?,
+            ("", "pods") => self.admit_new_pod(call, ns, v)?,
             ("", "persistentvolumeclaims") => self.check_claim_limits(ns, v)?,
             ("certificates.k8s.io", "certificatesigningrequests") => {
                 // pkg/registry/certificates: who asks is not the asker's to say.
@@ -59,7 +59,7 @@ impl Server {
 
     pub(super) fn admit_update(
         &self,
-        call: &Call,
+        call: &mut Call,
         r: &Resource,
         sub: Option<&str>,
         old: &Value,
@@ -71,7 +71,7 @@ impl Server {
         match (&*r.group, &*r.plural, sub) {
             ("", "namespaces", None) => v["spec"]["finalizers"] = old["spec"]["finalizers"].clone(),
             ("", "services", None) => {
-                self.allocate(r, Some(old), v)?;
+                self.allocate(call, r, Some(old), v)?;
                 crate::defaults::prepare_for_create("", "Service", v, &self.settings.admission);
             }
             ("certificates.k8s.io", "certificatesigningrequests", None) => v["spec"] = old["spec"].clone(),
@@ -88,7 +88,6 @@ impl Server {
             ("apiextensions.k8s.io", "customresourcedefinitions", None) => crd::admit(self, Some(old), v, &self.now())?,
             _ => {}
         }
-        let _ = call;
         Ok(())
     }
 
@@ -115,7 +114,7 @@ impl Server {
     }
 
     /// The cluster address and node ports of a service.
-    fn allocate(&self, r: &Resource, old: Option<&Value>, v: &mut Value) -> Result<(), Status> {
+    fn allocate(&self, call: &mut Call, r: &Resource, old: Option<&Value>, v: &mut Value) -> Result<(), Status> {
         let name = text(v, "/metadata/name").to_owned();
         let kind = text(v, "/spec/type").to_owned();
         let invalid = |field: &str, value: &Value, why: &str| {
@@ -165,7 +164,7 @@ impl Server {
             }
             ("", None) => {
                 // A random start spreads addresses, as upstream's allocator does; then the next free one.
-                let start = self.random_below(65_000);
+                let start = call.once("cluster address", || self.random_below(65_000));
                 let free = (0..65_000)
                     .map(|i| 10 + (start + i) % 65_000)
                     .map(|n| Ipv4Addr::from(SERVICE_NET + n).to_string());
@@ -189,7 +188,7 @@ impl Server {
         spec.insert("clusterIP".into(), json!(address));
         if kind == "NodePort" || kind == "LoadBalancer" {
             let had = old.map(|o| o["spec"]["ports"].clone()).unwrap_or_default();
-            let mut start = self.random_below(NODE_PORTS.1 - NODE_PORTS.0);
+            let mut start = call.once("node port", || self.random_below(NODE_PORTS.1 - NODE_PORTS.0));
             for (i, p) in spec
                 .get_mut("ports")
                 .and_then(Value::as_array_mut)

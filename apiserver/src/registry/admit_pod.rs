@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::meta::{child, metadata};
 use super::quota::pod_amounts;
-use super::{Server, text};
+use super::{Call, Server, text};
 use crate::local::Gvr;
 use crate::status::Status;
 use crate::store::{Key, Object};
@@ -29,10 +29,10 @@ fn forbidden(v: &Value, why: &str) -> Status {
 
 impl Server {
     /// Before the pod's defaults of creation.
-    pub(super) fn admit_new_pod(&self, ns: &str, v: &mut Value) -> Result<(), Status> {
+    pub(super) fn admit_new_pod(&self, call: &mut Call, ns: &str, v: &mut Value) -> Result<(), Status> {
         self.set_priority(v)?;
         self.set_runtime_class(v)?;
-        self.mount_token(ns, v);
+        self.mount_token(call, ns, v);
         self.apply_limit_ranges(ns, v)
     }
 
@@ -121,7 +121,7 @@ impl Server {
     }
 
     /// The volume with the service account's token, unless pod or account say no.
-    fn mount_token(&self, ns: &str, v: &mut Value) {
+    fn mount_token(&self, call: &mut Call, ns: &str, v: &mut Value) {
         let name = match text(v, "/spec/serviceAccountName") {
             "" => "default",
             n => n,
@@ -152,7 +152,16 @@ impl Server {
         if all(v) {
             return;
         }
-        let volume = self.generated_name("kube-api-access-");
+        // One that is there already gets the containers that webhooks added.
+        let volumes = v["spec"]["volumes"].as_array().into_iter().flatten();
+        let there = volumes
+            .map(|x| text(x, "/name"))
+            .find(|n| n.starts_with("kube-api-access-"))
+            .map(str::to_owned);
+        let volume = match &there {
+            Some(n) => n.clone(),
+            None => call.once("token volume", || self.generated_name("kube-api-access-")),
+        };
         for k in lists {
             for c in v["spec"][k].as_array_mut().into_iter().flatten() {
                 if mounted(c) {
@@ -170,6 +179,9 @@ impl Server {
             if v["spec"][k].is_null() {
                 child(v, "spec").remove(k);
             }
+        }
+        if there.is_some() {
+            return;
         }
         let source = json!({"name": volume, "projected": {"defaultMode": 420, "sources": [
             {"serviceAccountToken": {"expirationSeconds": 3607, "path": "token"}},

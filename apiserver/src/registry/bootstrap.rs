@@ -18,8 +18,11 @@ pub(super) fn fill(server: &Arc<Server>) {
         let Some(r) = server.catalog.find(group, version, plural) else {
             return;
         };
-        if let Err(e) = server.create(&mut call, &r, ns, None, v) {
-            tracing::error!(error = %e, "bootstrap of {plural}");
+        match server.create(&mut call, &r, ns, None, v) {
+            // A store that was kept.
+            Err(e) if e.is_already_exists() => {}
+            Err(e) => tracing::error!(error = %e, "bootstrap of {plural}"),
+            Ok(_) => {}
         }
     };
     for n in ["default", "kube-node-lease", "kube-public", "kube-system"] {

@@ -65,8 +65,13 @@ impl Server {
                     m.remove(k);
                 }
             }
-            m.insert("uid".into(), json!(self.uid()));
-            m.insert("creationTimestamp".into(), json!(self.now()));
+            let born = || (self.uid(), self.now());
+            let (uid, now) = match &mut call.hooks {
+                Some(h) => h.born(born),
+                None => born(),
+            };
+            m.insert("uid".into(), json!(uid));
+            m.insert("creationTimestamp".into(), json!(now));
             if r.has_generation() {
                 m.insert("generation".into(), json!(1));
             }
@@ -81,9 +86,14 @@ impl Server {
         // Twenty tries stand for generateName's collisions, as in Kubernetes 1.32 and later (8 there).
         for attempt in 0.. {
             if let Some(base) = &generate {
-                metadata(&mut value).insert("name".into(), json!(self.generated_name(base)));
+                let name = || self.generated_name(base);
+                let name = match &mut call.hooks {
+                    Some(h) => h.name(attempt, name),
+                    None => name(),
+                };
+                metadata(&mut value).insert("name".into(), json!(name));
             }
-            match self.create_named(call, r, ns, value.clone(), made_by_apply) {
+            match self.create_named(call, r, ns, value.clone(), made_by_apply, generate.is_some()) {
                 Err(s) if s.is_already_exists() && generate.is_some() && attempt < 8 => {}
                 other => return other,
             }
@@ -98,6 +108,7 @@ impl Server {
         ns: &str,
         mut value: Value,
         made_by_apply: bool,
+        generated: bool,
     ) -> Result<Arc<Object>, Status> {
         let name = text(&value, "/metadata/name").to_owned();
         let key = Key::new(if r.namespaced { ns } else { "" }, name.as_str());
@@ -127,7 +138,7 @@ impl Server {
             // Some of what admission filled in brings defaults of its own.
             defaults::default_builtin(&r.group, &r.version, &r.kind, &mut value);
         }
-        let who = call.clone();
+        let who = call.circumstances();
         let review = Review {
             call: &who,
             resource: r,
@@ -137,12 +148,17 @@ impl Server {
             old: None,
         };
         self.mutate(&review, &mut value)?;
+        if call.hooks.is_some() {
+            self.mutate_new(call, &review, &mut value, generated)?;
+        }
         self.check(r, &name, None, &value)?;
         self.check_policies(&review, Some(&value), &mut call.warnings)?;
+        self.validate_by_webhooks(call, &review, Some(&value))?;
         self.check_quotas(r, ns, None, &value)?;
-        let stored = r.stored(value);
+        let shown = r.is_converted_by_webhook().then(|| value.clone());
+        let stored = self.to_stored(call, r, value)?;
         if call.dry_run {
-            return Ok(r.present(&Arc::new(Object::new(stored, 0))));
+            return Ok(r.present_written(&Arc::new(Object::new(stored, 0)), shown.unwrap_or_default()));
         }
         let object = self
             .store
@@ -152,7 +168,56 @@ impl Server {
                 e => Status::internal(e),
             })?;
         self.written(r, Some(&object));
-        Ok(r.present(&object))
+        Ok(r.present_written(&object, shown.unwrap_or_default()))
+    }
+
+    /// Mutating webhooks see a new object before it gets its uid, time and generated name; what they leave out is
+    /// filled in again.
+    fn mutate_new(
+        &self,
+        call: &mut Call,
+        review: &Review<'_>,
+        value: &mut Value,
+        generated: bool,
+    ) -> Result<(), Status> {
+        let r = review.resource;
+        let own = ["uid", "creationTimestamp", "name"];
+        let own = if generated { &own[..] } else { &own[..2] };
+        let mut shown = value.clone();
+        own.iter().for_each(|k| drop(metadata(&mut shown).remove(*k)));
+        if !self.mutate_by_webhooks(call, review, Some(&mut shown))? {
+            return Ok(());
+        }
+        for k in own.iter().chain(&["namespace"]) {
+            if let Some(v) = value["metadata"].get(*k).cloned() {
+                metadata(&mut shown).insert((*k).to_owned(), v);
+            }
+        }
+        if let Some(name) = value["metadata"].get("name").cloned() {
+            metadata(&mut shown).insert("name".into(), name);
+        }
+        *value = shown;
+        self.after_webhooks(r, value);
+        if r.is("", "pods") {
+            // The plugins of this server are asked again, too: a container that was added gets the token.
+            let ns = review.namespace;
+            self.admit_new_pod(call, ns, value)?;
+        }
+        Ok(())
+    }
+
+    /// What a webhook changed gets defaults as what a client sends does.
+    pub(super) fn after_webhooks(&self, r: &Resource, value: &mut Value) {
+        if r.custom.is_some() {
+            let schema = r.schema();
+            schema::prune(&schema, value);
+            schema::apply_defaults(&schema, value);
+        } else {
+            drop_nulls(value);
+            defaults::default_builtin(&r.group, &r.version, &r.kind, value);
+            defaults::prepare_for_create(&r.group, &r.kind, value, &self.settings.admission);
+            defaults::default_builtin(&r.group, &r.version, &r.kind, value);
+        }
     }
 
     /// 404 when the namespace is not there, 403 when it goes.

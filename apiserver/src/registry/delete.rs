@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::meta::{finalizers, metadata, rfc3339, set_finalizers};
+use super::policy::Review;
 use super::update::gone;
 use super::{Call, ListOptions, Resource, Server, text};
 use crate::status::Status;
@@ -99,10 +100,12 @@ impl Server {
             let stored = self.stored(r, ns, name)?;
             preconditions(r, name, &stored.value, o)?;
             self.admit_delete(r, name)?;
+            let shown = r.present(&stored)?;
+            self.review_delete(call, r, ns, &shown)?;
             let (new, goes) = mark(r, &stored.value, o, self.clock.now());
             if call.dry_run {
                 return Ok(Deleted {
-                    object: r.present(&stored),
+                    object: shown,
                     now: goes,
                 });
             }
@@ -111,7 +114,7 @@ impl Server {
                 self.store.remove(&r.storage, &key, stored.revision, new)
             } else if new == *stored.value {
                 return Ok(Deleted {
-                    object: r.present(&stored),
+                    object: shown,
                     now: false,
                 });
             } else {
@@ -121,7 +124,7 @@ impl Server {
                 Ok(object) => {
                     self.written(r, (!goes).then_some(&object));
                     return Ok(Deleted {
-                        object: r.present(&object),
+                        object: r.present_written(&object, (*shown.value).clone()),
                         now: goes,
                     });
                 }
@@ -129,6 +132,28 @@ impl Server {
                 Err(_) => {}
             }
         }
+    }
+
+    /// Policies and webhooks that are about deleting.
+    fn review_delete(&self, call: &mut Call, r: &Resource, ns: &str, old: &Object) -> Result<(), Status> {
+        // The cluster's own parts are let through by policies, as with their other writes.
+        if call.validation.is_none() && call.hooks.is_none() {
+            return Ok(());
+        }
+        let who = call.circumstances();
+        let review = Review {
+            call: &who,
+            resource: r,
+            namespace: if r.namespaced { ns } else { "" },
+            subresource: "",
+            operation: "DELETE",
+            old: Some(&old.value),
+        };
+        self.mutate_by_webhooks(call, &review, None)?;
+        if call.validation.is_some() {
+            self.check_policies(&review, None, &mut call.warnings)?;
+        }
+        self.validate_by_webhooks(call, &review, None)
     }
 
     /// Deletes everything a list finds; answers what it found.

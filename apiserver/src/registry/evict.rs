@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::meta::metadata;
+use super::policy::Review;
 use super::update::Proposal;
 use super::{Call, DeleteOptions, Resource, Server, Target, text};
 use crate::local::Gvr;
@@ -26,6 +27,7 @@ impl Server {
                 vec![Cause::required("target.name", "")],
             ));
         }
+        self.review_about(call, pods, ns, "binding", binding)?;
         let uid = text(binding, "/metadata/uid").to_owned();
         let now = self.now();
         let t = Target {
@@ -70,6 +72,20 @@ impl Server {
         .map(drop)
     }
 
+    /// Lets webhooks see what a subresource is sent.
+    fn review_about(&self, call: &mut Call, r: &Resource, ns: &str, sub: &str, sent: &Value) -> Result<(), Status> {
+        let who = call.circumstances();
+        let review = Review {
+            call: &who,
+            resource: r,
+            namespace: ns,
+            subresource: sub,
+            operation: "CREATE",
+            old: None,
+        };
+        self.validate_by_webhooks(call, &review, Some(sent))
+    }
+
     /// Deletes a pod if its disruption budget lets it (`EvictionREST.Create`).
     ///
     /// # Errors
@@ -83,6 +99,7 @@ impl Server {
         eviction: &Value,
     ) -> Result<(), Status> {
         let pod = self.get(pods, ns, name)?;
+        self.review_about(call, pods, ns, "eviction", eviction)?;
         let options = DeleteOptions::from_body(&eviction["deleteOptions"])?;
         let phase = text(&pod.value, "/status/phase");
         let free = matches!(phase, "Succeeded" | "Failed" | "Pending")

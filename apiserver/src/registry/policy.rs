@@ -14,7 +14,7 @@ use crate::status::{Cause, Status};
 use crate::store::{Key, Object};
 use cfn_cel::{self as cel, CelError, Program, Scope};
 
-const GROUP: &str = "admissionregistration.k8s.io";
+pub(super) const GROUP: &str = "admissionregistration.k8s.io";
 const VALIDATING: Gvr = Gvr::new(GROUP, "v1", "validatingadmissionpolicies");
 const VALIDATING_BINDINGS: Gvr = Gvr::new(GROUP, "v1", "validatingadmissionpolicybindings");
 const MUTATING: Gvr = Gvr::new(GROUP, "v1", "mutatingadmissionpolicies");
@@ -33,6 +33,7 @@ const NAMES: [&str; 8] = [
 ];
 
 /// One request as policies see it.
+#[derive(Clone, Copy)]
 pub(super) struct Review<'a> {
     pub(super) call: &'a Call,
     pub(super) resource: &'a Resource,
@@ -44,7 +45,7 @@ pub(super) struct Review<'a> {
 }
 
 /// An expression that was compiled before is not compiled again.
-fn program(text: &str) -> Result<Arc<Program>, CelError> {
+pub(super) fn program(text: &str) -> Result<Arc<Program>, CelError> {
     static KNOWN: LazyLock<Mutex<BTreeMap<String, Arc<Program>>>> = LazyLock::new(Mutex::default);
     let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(p) = known.get(text) {
@@ -59,7 +60,7 @@ fn program(text: &str) -> Result<Arc<Program>, CelError> {
 }
 
 impl Review<'_> {
-    fn scope(&self, server: &Server, object: Option<&Value>, params: &Value) -> Scope {
+    pub(super) fn scope(&self, server: &Server, object: Option<&Value>, params: &Value) -> Scope {
         let r = self.resource;
         let any = object.or(self.old);
         let name = any.map(|o| text(o, "/metadata/name")).unwrap_or_default();
@@ -84,7 +85,7 @@ impl Review<'_> {
     }
 
     /// Whether rules and selectors of `spec` (`matchConstraints`, `matchResources`) are about this request.
-    fn matches(&self, server: &Server, spec: &Value, object: Option<&Value>) -> bool {
+    pub(super) fn matches(&self, server: &Server, spec: &Value, object: Option<&Value>) -> bool {
         let rules = |k: &str| spec[k].as_array().map(Vec::as_slice).unwrap_or_default();
         let any = object.or(self.old);
         let name = any.map(|o| text(o, "/metadata/name")).unwrap_or_default();
@@ -119,7 +120,7 @@ impl Review<'_> {
         own(object) || own(self.old)
     }
 
-    fn in_rule(&self, rule: &Value, name: &str) -> bool {
+    pub(super) fn in_rule(&self, rule: &Value, name: &str) -> bool {
         let r = self.resource;
         let among = |k: &str, wanted: &[&str]| {
             let list = rule[k].as_array().into_iter().flatten().filter_map(Value::as_str);
@@ -222,7 +223,7 @@ impl Server {
                         .as_ref()
                         .is_ok_and(|s| s.matches(&o.value["metadata"]["labels"]))
                 })
-                .map(|o| (*r.present(&o).value).clone())
+                .filter_map(|o| Some((*r.present(&o).ok()?.value).clone()))
                 .collect()
         } else {
             let found = self.get(&r, ns, name);

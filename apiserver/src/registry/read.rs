@@ -74,7 +74,7 @@ impl Server {
     /// # Errors
     /// 404.
     pub fn get(&self, r: &Resource, ns: &str, name: &str) -> Result<Arc<Object>, Status> {
-        self.stored(r, ns, name).map(|o| r.present(&o))
+        r.present(&self.stored(r, ns, name)?)
     }
 
     /// One object as it is stored.
@@ -147,8 +147,16 @@ impl Server {
             ..List::default()
         };
         let total = page.objects.len();
+        let mut first = None;
         for (i, stored) in page.objects.iter().enumerate() {
-            let object = r.present(stored);
+            let object = match r.present(stored) {
+                Ok(o) => o,
+                // All that has to be converted is noted in one go.
+                Err(e) => {
+                    first = Some(e);
+                    continue;
+                }
+            };
             if !everything && !o.matches(&object.value) {
                 continue;
             }
@@ -165,7 +173,10 @@ impl Server {
             }
             list.objects.push(object);
         }
-        Ok(list)
+        match first {
+            Some(e) => Err(e),
+            None => Ok(list),
+        }
     }
 }
 

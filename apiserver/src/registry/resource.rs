@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::convert;
+use super::Conversion;
 use crate::local::Gvr;
 use crate::schema::{ResourceDef, SchemaRef};
-use crate::store::{Object, ResourceKey};
+use crate::store::ResourceKey;
 use crate::table::Column;
 
 /// A subresource.
@@ -56,6 +56,8 @@ pub struct Custom {
     pub list_kind: String,
     /// A warning for every request in this version (`deprecated`).
     pub deprecation: Option<String>,
+    /// The webhook that converts between versions.
+    pub conversion: Option<Arc<Conversion>>,
 }
 
 /// A resource in one version.
@@ -203,27 +205,6 @@ impl Resource {
             Some(c) => c.list_kind.clone(),
             None => format!("{}List", self.kind),
         }
-    }
-
-    /// A stored object in this version: itself where the versions are the same.
-    #[must_use]
-    pub fn present(&self, o: &Arc<Object>) -> Arc<Object> {
-        if o.value["apiVersion"] == self.api_version.as_str() {
-            return o.clone();
-        }
-        Arc::new(Object::new(
-            convert::convert((*o.value).clone(), &self.api_version, self.custom.is_some()),
-            o.revision,
-        ))
-    }
-
-    /// An object of this version as it is to be stored.
-    #[must_use]
-    pub fn stored(&self, value: Value) -> Value {
-        if self.api_version == self.storage_version {
-            return value;
-        }
-        convert::convert(value, &self.storage_version, self.custom.is_some())
     }
 }
 

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::policy::Review;
 use super::update::Proposal;
 use super::{Call, PatchKind, Resource, Server, Target, text};
 use crate::patch;
@@ -93,13 +94,24 @@ impl Server {
             subresource: Some("scale"),
             ..*t
         };
-        let done = self.modify(call, &t, false, &mut |_, old| {
+        let done = self.modify(call, &t, false, &mut |call, old| {
             let scale = wanted(&scale_of(r, old))?;
             let n = scale["spec"]["replicas"].as_i64().unwrap_or(0);
             if n < 0 {
                 let cause = Cause::invalid("spec.replicas", &json!(n), "must be greater than or equal to 0");
                 return Err(Status::invalid("autoscaling", "Scale", t.name, vec![cause]));
             }
+            let before = scale_of(r, old);
+            let who = call.circumstances();
+            let review = Review {
+                call: &who,
+                resource: r,
+                namespace: if r.namespaced { t.namespace } else { "" },
+                subresource: "scale",
+                operation: "UPDATE",
+                old: Some(&before),
+            };
+            self.validate_by_webhooks(call, &review, Some(&scale))?;
             let mut v = (*old.value).clone();
             let rv = text(&scale, "/metadata/resourceVersion");
             if !rv.is_empty() {

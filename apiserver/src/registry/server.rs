@@ -1,7 +1,7 @@
 //! The state of one API server.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use cfn_net::{Seed, SharedClock};
 use rand::RngExt;
@@ -9,12 +9,14 @@ use rand_chacha::ChaCha8Rng;
 use serde_json::Value;
 
 use super::{Catalog, Resource, rfc3339};
+use crate::audit::Audit;
 use crate::auth::Auth;
 use crate::defaults::AdmissionOptions;
 use crate::local::NodeHook;
 use crate::schema::FieldError;
 use crate::status::{Cause, Status};
 use crate::store::Store;
+use crate::webhook::Caller;
 
 /// What a server is given.
 #[derive(Debug, Clone)]
@@ -46,6 +48,10 @@ pub struct Server {
     /// What it was given.
     pub settings: Settings,
     rng: Mutex<ChaCha8Rng>,
+    /// Who asks webhooks.
+    caller: OnceLock<Caller>,
+    /// Who did what.
+    pub(crate) audit: OnceLock<Audit>,
     /// Revisions by time, so that lists end as etcd's compaction ends them.
     marks: Mutex<VecDeque<(jiff::Timestamp, u64)>>,
     hooks: Mutex<BTreeMap<String, Arc<dyn NodeHook>>>,
@@ -62,26 +68,62 @@ impl Server {
     /// A server with an empty store but for what every cluster starts with.
     #[must_use]
     pub fn new(settings: Settings, clock: SharedClock, seed: Seed) -> Arc<Self> {
-        let auth = Auth::new(&settings, seed);
+        let key = Auth::seeded_key(seed);
+        Self::with_store(settings, clock, seed, Store::default(), key)
+    }
+
+    /// A server with what is in `store`, and what every cluster starts with where that is not there.
+    /// `service_account_key` signs the tokens of service accounts.
+    #[must_use]
+    pub fn with_store(
+        settings: Settings,
+        clock: SharedClock,
+        seed: Seed,
+        store: Store,
+        service_account_key: [u8; 32],
+    ) -> Arc<Self> {
+        let auth = Auth::new(&settings, service_account_key);
+        // A server that goes on must not draw the uids of its last life again.
+        let rng = match store.revision() {
+            1 => seed.rng("apiserver"),
+            r => seed.child(&r.to_string()).rng("apiserver"),
+        };
         let server = Arc::new(Self {
-            store: Store::default(),
+            store,
             catalog: Catalog::default(),
             definitions: crate::crd::Definitions::default(),
             auth,
             clock,
-            rng: Mutex::new(seed.rng("apiserver")),
+            rng: Mutex::new(rng),
+            caller: OnceLock::new(),
+            audit: OnceLock::new(),
             settings,
             marks: Mutex::default(),
             hooks: Mutex::default(),
             exclusive: Mutex::new(()),
             answered: Mutex::default(),
         });
+        crate::crd::changed(&server);
         super::bootstrap::fill(&server);
         server
     }
 
     fn with_rng<T>(&self, f: impl FnOnce(&mut ChaCha8Rng) -> T) -> T {
         f(&mut self.rng.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// How webhooks are asked; once.
+    pub fn set_caller(&self, caller: Caller) {
+        let _ = self.caller.set(caller);
+    }
+
+    pub(crate) fn caller(&self) -> Option<&Caller> {
+        self.caller.get()
+    }
+
+    /// Where requests are written down; once.
+    pub fn set_audit(&self, audit: Audit) {
+        let _ = self.audit.set(audit);
     }
 
     /// A uid in the form of a version 4 UUID.

@@ -109,7 +109,7 @@ impl Server {
         let _exclusive = self.exclusive_for(r, t.namespace);
         for _ in 0..=RETRIES {
             let stored = self.stored(r, t.namespace, t.name)?;
-            let old = r.present(&stored);
+            let old = r.present(&stored)?;
             let p = change(call, &old)?;
             let proposed = text(&p.value, "/metadata/resourceVersion");
             if !proposed.is_empty() && proposed != text(&old.value, "/metadata/resourceVersion") {
@@ -132,10 +132,15 @@ impl Server {
             }
             let key = Key::new(if r.namespaced { t.namespace } else { "" }, t.name);
             let goes = gone(&new);
-            let new = r.stored(new);
+            let shown = if r.is_converted_by_webhook() {
+                new.clone()
+            } else {
+                Value::Null
+            };
+            let new = self.to_stored(call, r, new)?;
             if call.dry_run {
                 return Ok(Written {
-                    object: r.present(&Arc::new(Object::new(new, stored.revision))),
+                    object: r.present_written(&Arc::new(Object::new(new, stored.revision)), shown),
                     created: false,
                 });
             }
@@ -148,7 +153,7 @@ impl Server {
                 Ok(object) => {
                     self.written(r, (!goes).then_some(&object));
                     return Ok(Written {
-                        object: r.present(&object),
+                        object: r.present_written(&object, shown),
                         created: false,
                     });
                 }
@@ -218,7 +223,7 @@ impl Server {
             );
         }
         self.admit_update(call, r, t.subresource, old, &mut new)?;
-        let who = call.clone();
+        let who = call.circumstances();
         let review = Review {
             call: &who,
             resource: r,
@@ -230,6 +235,17 @@ impl Server {
         // The cluster's own parts write objects that were admitted when they were made.
         if call.validation.is_some() {
             self.mutate(&review, &mut new)?;
+        }
+        // Binding and scale are asked about as what they are, not as the object they change.
+        let whole = !matches!(t.subresource, Some("binding" | "scale"));
+        if whole && self.mutate_by_webhooks(call, &review, Some(&mut new))? {
+            keep_metadata(old, &mut new);
+            if r.custom.is_some() {
+                schema::prune(&r.schema(), &mut new);
+                schema::apply_defaults(&r.schema(), &mut new);
+            } else {
+                defaults::default_builtin(&r.group, &r.version, &r.kind, &mut new);
+            }
         }
         if r.has_generation() {
             let ignore_status = r.has_status();
@@ -252,6 +268,9 @@ impl Server {
         }
         if call.validation.is_some() {
             self.check_policies(&review, Some(&new), &mut call.warnings)?;
+        }
+        if whole {
+            self.validate_by_webhooks(call, &review, Some(&new))?;
         }
         if t.subresource.is_none() {
             self.check_quotas(r, t.namespace, Some(old), &new)?;

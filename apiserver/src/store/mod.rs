@@ -3,16 +3,22 @@
 //!
 //! Synchronous: no lock is held across an await. Watchers are unbounded channels filled inside the write's
 //! critical section, so that what a watcher sees is in revision order.
+//!
+//! With a data directory ([`Store::open`]) every write goes to a [`log`] as well, in the same order. The write's
+//! caller goes on at once; whoever tells somebody outside what is stored waits for [`Store::durable`] first.
 
+pub mod log;
 mod object;
 mod watch;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use serde_json::Value;
 
+use log::{Image, Log, LogError, LogOptions, Recovery, TableImage};
 pub use object::{Object, Revision};
 pub use watch::{Event, EventKind, Sink, Source};
 
@@ -99,6 +105,8 @@ struct State {
 /// The store of one cluster.
 pub struct Store {
     state: Mutex<State>,
+    /// Where writes are kept; `None`: in memory alone.
+    log: Option<Log>,
 }
 
 impl Default for Store {
@@ -110,11 +118,97 @@ impl Default for Store {
                 tables: BTreeMap::new(),
                 watchers_of_all: Vec::new(),
             }),
+            log: None,
         }
     }
 }
 
 impl Store {
+    /// The store that `dir` keeps (an empty one where there is none yet), and what was found.
+    ///
+    /// A watch may go on from the last write to its resource; from before that it is [`StoreError::TooOld`], as with
+    /// a kube-apiserver that was restarted: events of the past are not kept for a process that is no more.
+    ///
+    /// # Errors
+    /// [`LogError`] when the directory cannot be used or what is in it is broken.
+    pub fn open(dir: &Path, options: &LogOptions) -> Result<(Self, Recovery), LogError> {
+        let (log, restored) = Log::open(dir, options)?;
+        let mut state = State {
+            revision: restored.image.revision,
+            tables: BTreeMap::new(),
+            watchers_of_all: Vec::new(),
+        };
+        for t in restored.image.tables {
+            let table = Table {
+                objects: t.objects.into_iter().collect(),
+                forgotten: t.changed,
+                changed: t.changed,
+                ..Table::default()
+            };
+            state.tables.insert(t.resource, table);
+        }
+        let store = Self {
+            state: Mutex::new(state),
+            log: Some(log),
+        };
+        Ok((store, restored.recovery))
+    }
+
+    /// The newest revision that outlives this process (in memory alone: the newest).
+    #[must_use]
+    pub fn durable_revision(&self) -> Revision {
+        match &self.log {
+            None => Revision::MAX,
+            Some(l) => l.durable(),
+        }
+    }
+
+    /// Waits until all that was written up to now outlives this process. At once for a store in memory.
+    ///
+    /// # Errors
+    /// When the log cannot be written any more.
+    pub async fn durable(&self) -> Result<(), LogError> {
+        match &self.log {
+            None => Ok(()),
+            Some(l) => {
+                let revision = self.revision();
+                if l.durable() >= revision {
+                    return Ok(());
+                }
+                l.wait(revision).await
+            }
+        }
+    }
+
+    /// A future that is done when `revision` outlives this process, or never will.
+    pub(crate) fn until_durable(&self, revision: Revision) -> impl Future<Output = ()> + Send + 'static {
+        let wait = self.log.as_ref().map(|l| l.wait(revision));
+        async move {
+            if let Some(w) = wait
+                && w.await.is_err()
+            {
+                // What is not on disk is told to nobody.
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    /// Waits until the log cannot be written any more: for ever while it can, and for a store in memory.
+    pub async fn failed(&self) -> LogError {
+        match &self.log {
+            None => std::future::pending().await,
+            Some(l) => l.failed().await,
+        }
+    }
+
+    /// The key under which objects of a resource are stored, whatever its version.
+    #[must_use]
+    pub fn stored_as(&self, group: &str, plural: &str) -> Option<ResourceKey> {
+        let state = self.state();
+        let same = |k: &&ResourceKey| k.group == group && k.resource == plural;
+        state.tables.keys().find(same).cloned()
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
@@ -243,6 +337,7 @@ impl Store {
         let revision = state.revision;
         object::set_revision(&mut value, revision);
         let object = Arc::new(Object::new(value, revision));
+        let logged = self.log.is_some().then(|| key.clone());
         table.objects.insert(key, object.clone());
         let kind = if previous.is_some() {
             EventKind::Modified
@@ -256,7 +351,8 @@ impl Store {
             previous,
             revision,
         };
-        Self::publish(table, &mut state.watchers_of_all, event);
+        let event = Self::publish(table, &mut state.watchers_of_all, event);
+        self.keep(state, logged, event);
         Ok(object)
     }
 
@@ -291,11 +387,23 @@ impl Store {
             previous,
             revision,
         };
-        Self::publish(table, &mut state.watchers_of_all, event);
+        let event = Self::publish(table, &mut state.watchers_of_all, event);
+        self.keep(state, self.log.is_some().then(|| key.clone()), event);
         Ok(object)
     }
 
-    fn publish(table: &mut Table, all: &mut Vec<Box<dyn Sink>>, event: Event) {
+    /// Gives a write to the log, and a picture of everything when the log asks for one: within the critical section,
+    /// so that both are in the order of revisions.
+    fn keep(&self, state: &State, key: Option<Key>, event: Arc<Event>) {
+        if let (Some(log), Some(key)) = (&self.log, key) {
+            log.write(key, event);
+            if log.wants_snapshot() {
+                log.snapshot(state.image());
+            }
+        }
+    }
+
+    fn publish(table: &mut Table, all: &mut Vec<Box<dyn Sink>>, event: Event) -> Arc<Event> {
         let event = Arc::new(event);
         table.changed = event.revision;
         if table.history.len() >= HISTORY
@@ -307,6 +415,7 @@ impl Store {
         // A watcher that went away is found here, at the next event.
         table.watchers.retain(|w| w.send(&event));
         all.retain(|w| w.send(&event));
+        event
     }
 
     /// Events of `resource` after `since`, then all that come.
@@ -366,7 +475,25 @@ impl Store {
 
     /// Forgets `resource` (a custom resource that is no longer defined); its watchers' channels close.
     pub fn drop_resource(&self, resource: &Gvr) {
-        self.state().tables.remove(resource);
+        let mut state = self.state();
+        let dropped = state.tables.remove_entry(resource);
+        if let (Some((key, _)), Some(log)) = (dropped, &self.log) {
+            log.drop_resource(key, state.revision);
+        }
+    }
+}
+
+impl State {
+    fn image(&self) -> Image {
+        let tables = self.tables.iter().map(|(resource, t)| TableImage {
+            resource: resource.clone(),
+            changed: t.changed,
+            objects: t.objects.iter().map(|(k, o)| (k.clone(), o.clone())).collect(),
+        });
+        Image {
+            revision: self.revision,
+            tables: tables.collect(),
+        }
     }
 }
 

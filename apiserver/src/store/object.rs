@@ -1,6 +1,7 @@
 //! A stored object: its value, its bytes once somebody asked for them, its revision.
 
-use std::sync::{Arc, OnceLock};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bytes::Bytes;
 use serde_json::Value;
@@ -17,6 +18,8 @@ pub struct Object {
     pub revision: Revision,
     bytes: OnceLock<Bytes>,
     bare: OnceLock<Bytes>,
+    /// What it is in other versions, where only a webhook can say.
+    converted: OnceLock<Mutex<BTreeMap<String, Arc<Object>>>>,
 }
 
 /// An object without its apiVersion and kind.
@@ -40,7 +43,20 @@ impl Object {
             revision,
             bytes: OnceLock::new(),
             bare: OnceLock::new(),
+            converted: OnceLock::new(),
         }
+    }
+
+    /// What it was converted to, by a name of the conversion.
+    pub(crate) fn converted(&self, id: &str) -> Option<Arc<Self>> {
+        let known = self.converted.get()?.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(id).cloned()
+    }
+
+    /// Keeps what it was converted to.
+    pub(crate) fn set_converted(&self, id: String, object: Arc<Self>) {
+        let known = self.converted.get_or_init(Mutex::default);
+        known.lock().unwrap_or_else(PoisonError::into_inner).insert(id, object);
     }
 
     /// The object as JSON, serialised once for all who read it.

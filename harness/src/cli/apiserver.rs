@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cfn_apiserver::cluster::{Cluster, ClusterError, ClusterOptions};
+use cfn_apiserver::data_dir::DataDirError;
 use cfn_apiserver::node::{NodeOptions, Stages};
+use cfn_apiserver::store::log::LogError;
 use cfn_net::{ClientConfig, Identity, Net, Seed, SystemClock, Transport};
 use tokio_util::sync::CancellationToken;
 
@@ -21,6 +23,12 @@ pub struct Args {
     /// Where state is kept across restarts (not kept without)
     #[arg(long)]
     data_dir: Option<PathBuf>,
+    /// Where requests are written down, as JSON lines of audit.k8s.io/v1 Events at level Metadata
+    #[arg(long)]
+    audit_log: Option<PathBuf>,
+    /// Which controllers run: all, or none where kube-controller-manager and kube-scheduler do their work
+    #[arg(long, value_enum, default_value = "all", conflicts_with = "hub")]
+    controllers: Controllers,
     /// Serve a hub: workloads are templates there, not run by the cluster's own controllers
     #[arg(long)]
     hub: bool,
@@ -47,13 +55,13 @@ pub struct Args {
     seed: u64,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Controllers {
+    All,
+    None,
+}
+
 pub fn main(args: Args) -> Result<(), CliError> {
-    if let Some(d) = &args.data_dir {
-        return Err(CliError::Environment {
-            what: format!("--data-dir {}: this version keeps state in memory only", d.display()),
-            cure: "leave --data-dir out".into(),
-        });
-    }
     let rt = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -83,15 +91,30 @@ async fn serve(args: &Args, cancel: &CancellationToken) -> Result<(), CliError> 
         extra_sans: args.san.clone(),
         timers: timers.clone(),
         workloads: workloads.clone(),
-        controllers: !args.hub,
+        controllers: !args.hub && args.controllers == Controllers::All,
         allow_anonymous_health: true,
         bootstrap_token: format!("cfnapi.{:016x}", seed.child("token").0),
+        data_dir: args.data_dir.clone(),
+        audit_log: args.audit_log.clone(),
     })
     .await
     .map_err(|e| match e {
         ClusterError::Listen { source, .. } => CliError::io(&format!("listening at {}", args.listen), &source),
+        ClusterError::DataDir(e) => data_dir_error(&e),
+        ClusterError::Audit { path, source } => CliError::io(&format!("writing {}", path.display()), &source),
         e => CliError::Failed(e.to_string()),
     })?;
+    if let Some(found) = cluster.recovery() {
+        if let Some(cut) = &found.cut {
+            eprintln!("warning: {cut}");
+        }
+        if found.revision > 1 {
+            out::line(&format!(
+                "{} objects at resourceVersion {} were kept",
+                found.objects, found.revision
+            ));
+        }
+    }
     let mut tasks = tokio::task::JoinSet::new();
     if args.hub {
         let (local, ca) = (cluster.local(), cluster.ca().clone());
@@ -153,10 +176,37 @@ async fn serve(args: &Args, cancel: &CancellationToken) -> Result<(), CliError> 
         "serving at https://{at}; kubectl --kubeconfig {} get nodes",
         path.display()
     ));
-    cancel.cancelled().await;
+    let ended = tokio::select! {
+        () = cancel.cancelled() => Ok(()),
+        // Nothing is acknowledged any more: as etcd, it ends rather than to serve what it cannot keep.
+        e = cluster.failed() => Err(CliError::Environment {
+            what: format!("keeping state: {e}"),
+            cure: "see to the disk and start again: all that was acknowledged is kept".into(),
+        }),
+    };
     for n in nodes {
         n.crash().await;
     }
     cluster.stop().await;
-    Ok(())
+    ended
+}
+
+/// What is wrong with the data directory, and what helps.
+fn data_dir_error(e: &DataDirError) -> CliError {
+    let cure = match e {
+        DataDirError::Log(LogError::Locked { .. }) => "end the other one, or give another --data-dir",
+        DataDirError::Log(LogError::Corrupt { .. }) | DataDirError::Key { .. } => {
+            "bring the directory back from a copy, or give another --data-dir"
+        }
+        DataDirError::Log(LogError::Version { .. }) => {
+            "use the version of cfn that wrote it, or give another --data-dir"
+        }
+        DataDirError::Io { .. } | DataDirError::Log(LogError::Io { .. }) => {
+            "see to the directory, or give another --data-dir"
+        }
+    };
+    CliError::Environment {
+        what: format!("--data-dir: {e}"),
+        cure: cure.into(),
+    }
 }

@@ -88,6 +88,8 @@ impl World {
             controllers: false,
             allow_anonymous_health: true,
             bootstrap_token: String::new(),
+            data_dir: None,
+            audit_log: None,
         })
         .await
         .unwrap();

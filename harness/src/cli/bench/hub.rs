@@ -104,7 +104,7 @@ pub fn main(args: Args) -> Result<(), CliError> {
     result
 }
 
-async fn outside(path: &std::path::Path) -> Result<kube::Client, CliError> {
+pub(super) async fn outside(path: &std::path::Path) -> Result<kube::Client, CliError> {
     let wrong = |e: String| CliError::from(Problem::of_file(path.display().to_string(), e).expected("a kubeconfig"));
     let k = kube::config::Kubeconfig::read_from(path).map_err(|e| wrong(e.to_string()))?;
     let config = kube::Config::from_custom_kubeconfig(k, &kube::config::KubeConfigOptions::default())
@@ -113,7 +113,7 @@ async fn outside(path: &std::path::Path) -> Result<kube::Client, CliError> {
     kube::Client::try_from(config).map_err(|e| wrong(e.to_string()))
 }
 
-fn milliseconds(d: Duration) -> String {
+pub(super) fn milliseconds(d: Duration) -> String {
     format!("{:.1} ms", d.as_secs_f64() * 1e3)
 }
 

@@ -1,5 +1,6 @@
 //! `cfn bench`: figures to compare with other systems' (shared/ANCHORS.md has Karmada's).
 
+mod apiserver;
 mod hub;
 mod measure;
 
@@ -15,10 +16,13 @@ pub struct Args {
 enum What {
     /// A hub and its members, end to end: latency, throughput, requests, a lost member, joining
     Hub(hub::Args),
+    /// API servers in turn, by their kubeconfigs: creates, lists, watches, a pod
+    Apiserver(apiserver::Args),
 }
 
 pub fn main(args: Args) -> Result<(), CliError> {
     match args.what {
         What::Hub(a) => hub::main(a),
+        What::Apiserver(a) => apiserver::main(a),
     }
 }

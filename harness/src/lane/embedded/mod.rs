@@ -286,6 +286,8 @@ impl Embedded {
             controllers: c.role == ClusterRole::Member,
             allow_anonymous_health: true,
             bootstrap_token: format!("cfnage.{:016x}", self.seed.child(&format!("token/{}", c.name)).0),
+            data_dir: None,
+            audit_log: None,
         })
         .await
         .map_err(|e| failed(&format!("starting cluster {}", c.name))(e.to_string()))

@@ -1,0 +1,182 @@
+//! What a cluster keeps in its data directory beside the store's log ([`crate::store::log`], in `store/`): the keys that
+//! make clients' credentials outlive a restart, and the address it was reached at.
+//!
+//! `pki/ca.crt`, `pki/ca.key` and `pki/sa.key` are named as kubeadm names them; `address` is the real socket.
+
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use cfn_net::pki::{self, Ca, PkiError};
+use jiff::Timestamp;
+
+use crate::store::Store;
+use crate::store::log::{LogError, LogOptions, Recovery};
+
+/// Why a data directory cannot be used.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum DataDirError {
+    /// The operating system refused.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system says.
+        source: Arc<io::Error>,
+    },
+    /// A key or certificate in it is none, or one of a pair is missing.
+    #[error("{path}: {what}")]
+    Key {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// The store's log.
+    #[error(transparent)]
+    Log(#[from] LogError),
+}
+
+/// What was kept, or made for the first time.
+pub(crate) struct DataDir {
+    pub(crate) ca: Ca,
+    pub(crate) service_account_key: [u8; 32],
+    pub(crate) store: Store,
+    pub(crate) recovery: Recovery,
+    /// Where the API server was reached.
+    pub(crate) address: Option<SocketAddr>,
+}
+
+fn io_error(path: &Path, source: io::Error) -> DataDirError {
+    DataDirError::Io {
+        path: path.to_owned(),
+        source: Arc::new(source),
+    }
+}
+
+impl DataDir {
+    /// Opens `path`, made where it is not there. `name`: of a CA that is made.
+    pub(crate) fn open(path: &Path, name: &str, now: Timestamp) -> Result<Self, DataDirError> {
+        let dir = path.join("pki");
+        std::fs::create_dir_all(&dir).map_err(|e| io_error(&dir, e))?;
+        // First of all: it says when another process is here.
+        let (store, recovery) = Store::open(&path.join("store"), &LogOptions::default())?;
+        Ok(Self {
+            ca: authority(&dir, name, now)?,
+            service_account_key: account_key(&dir)?,
+            store,
+            recovery,
+            address: read(&path.join("address"))?.and_then(|t| t.trim().parse().ok()),
+        })
+    }
+
+    /// Remembers where the API server is reached.
+    pub(crate) fn keep_address(path: &Path, at: SocketAddr) -> Result<(), DataDirError> {
+        write(&path.join("address"), &format!("{at}\n"))
+    }
+}
+
+fn authority(dir: &Path, name: &str, now: Timestamp) -> Result<Ca, DataDirError> {
+    let (cert, key) = (dir.join("ca.crt"), dir.join("ca.key"));
+    let bad = |path: &Path, e: PkiError| DataDirError::Key {
+        path: path.to_owned(),
+        what: e.to_string(),
+    };
+    match (read(&cert)?, read(&key)?) {
+        (Some(c), Some(k)) => Ca::from_pem(&c, &k).map_err(|e| bad(&cert, e)),
+        // The certificate is written last: a key alone was not used yet.
+        (None, _) => {
+            let ca = Ca::new(name, now).map_err(|e| bad(&cert, e))?;
+            write(&key, ca.key_pem())?;
+            write(&cert, ca.cert_pem())?;
+            Ok(ca)
+        }
+        (Some(_), None) => Err(DataDirError::Key {
+            path: key,
+            what: "missing, but ca.crt is there".into(),
+        }),
+    }
+}
+
+fn account_key(dir: &Path) -> Result<[u8; 32], DataDirError> {
+    let path = dir.join("sa.key");
+    let bad = |what: &str| DataDirError::Key {
+        path: path.clone(),
+        what: what.to_owned(),
+    };
+    if let Some(t) = read(&path)? {
+        let bytes = STANDARD.decode(t.trim()).map_err(|_| bad("not base64"))?;
+        return bytes.try_into().map_err(|_| bad("not 32 bytes"));
+    }
+    let key = pki::secret().map_err(|e| bad(&e.to_string()))?;
+    write(&path, &STANDARD.encode(key))?;
+    Ok(key)
+}
+
+fn read(path: &Path) -> Result<Option<String>, DataDirError> {
+    match std::fs::read_to_string(path) {
+        Ok(t) => Ok(Some(t)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(io_error(path, e)),
+    }
+}
+
+/// A file of the owner's alone, whole or not there at all.
+fn write(path: &Path, text: &str) -> Result<(), DataDirError> {
+    let part = path.with_extension("part");
+    let mut options = std::fs::OpenOptions::new();
+    options.create(true).write(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut f = options.open(&part).map_err(|e| io_error(&part, e))?;
+    f.write_all(text.as_bytes())
+        .and_then(|()| f.sync_all())
+        .map_err(|e| io_error(&part, e))?;
+    std::fs::rename(&part, path).map_err(|e| io_error(path, e))?;
+    let dir = path.parent().unwrap_or(Path::new("."));
+    std::fs::File::open(dir)
+        .and_then(|d| d.sync_all())
+        .map_err(|e| io_error(dir, e))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_made_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let now: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+        let open = || DataDir::open(dir.path(), "c CA", now).unwrap();
+        let first = open();
+        let was = (first.ca.cert_pem().to_owned(), first.service_account_key);
+        assert_eq!(first.address, None);
+        let at = "127.0.0.1:7".parse().unwrap();
+        DataDir::keep_address(dir.path(), at).unwrap();
+        drop(first);
+        let second = open();
+        assert_eq!((second.ca.cert_pem().to_owned(), second.service_account_key), was);
+        assert_eq!(second.address, Some(at));
+        drop(second);
+        std::fs::remove_file(dir.path().join("pki/ca.key")).unwrap();
+        assert!(matches!(
+            DataDir::open(dir.path(), "c CA", now),
+            Err(DataDirError::Key { .. })
+        ));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn keys_are_the_owners() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        drop(DataDir::open(dir.path(), "c", "2026-01-01T00:00:00Z".parse().unwrap()).unwrap());
+        for f in ["pki/ca.key", "pki/sa.key"] {
+            let mode = std::fs::metadata(dir.path().join(f)).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o600, "{f}");
+        }
+    }
+}

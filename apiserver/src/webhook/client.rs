@@ -1,0 +1,168 @@
+//! Asking a webhook over HTTPS, and Go's words for what goes wrong.
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use cfn_net::client::HttpClient;
+use cfn_net::{ClientConfig, Identity, Net, Transport};
+use http::{Method, Request, header};
+use http_body_util::BodyExt;
+use kube::client::Body;
+use serde_json::Value;
+use tower::ServiceExt;
+
+use super::Ask;
+use super::target::Target;
+use crate::registry::Server;
+
+/// Largest answer (`MaxRequestBodyBytes` of kube-apiserver).
+const MAX_ANSWER: usize = 3 * 1024 * 1024;
+/// Clients kept for the next question.
+const KEPT: usize = 64;
+
+/// What webhooks are asked through.
+pub struct Caller {
+    /// The network of the testbed.
+    net: Net,
+    /// The network that this machine is in, for names that the testbed does not have; none of a simulated run.
+    outside: Option<Net>,
+    /// The API server's host.
+    host: String,
+    clients: Mutex<BTreeMap<String, HttpClient>>,
+}
+
+impl Caller {
+    /// Connections are made from `host` of `net`, and to what is not in it from this machine, where `net` is real.
+    #[must_use]
+    pub fn new(net: Net, host: &str) -> Self {
+        let outside = match net.transport() {
+            Transport::Tcp => Some(Net::new(Transport::Host, cfn_net::Seed(0))),
+            Transport::Host | Transport::Memory => None,
+        };
+        Self {
+            net,
+            outside,
+            host: host.to_owned(),
+            clients: Mutex::default(),
+        }
+    }
+
+    fn client(&self, t: &Target) -> Result<HttpClient, String> {
+        let key = format!("{} {:?} {}", t.server, t.connect, t.ca_pem);
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(c) = clients.get(&key) {
+            return Ok(c.clone());
+        }
+        let net = match &self.outside {
+            Some(o) if self.net.site_of(&t.connect.0).is_none() => o,
+            _ => &self.net,
+        };
+        let config = ClientConfig {
+            server: t.server.clone(),
+            ca_pem: t.ca_pem.clone(),
+            identity: Identity::Anonymous,
+            // Each question has its own, which is shorter.
+            timeout: Duration::from_secs(60),
+        };
+        let client = config
+            .http_at(net, &self.host, &t.connect.0, t.connect.1)
+            .map_err(|e| e.to_string())?;
+        if clients.len() >= KEPT {
+            clients.clear();
+        }
+        clients.insert(key, client.clone());
+        Ok(client)
+    }
+}
+
+impl Server {
+    /// Asks; the answer's JSON, or why there is none.
+    pub(super) async fn call_webhook(&self, a: &Ask) -> Result<Value, String> {
+        let with_url = |url: &str, why: &str| format!("Post {url:?}: {why}");
+        let target = self
+            .webhook_target(&a.config, a.timeout)
+            .map_err(|(url, why)| url.map_or(why.clone(), |u| with_url(&u, &why)))?;
+        let url = target.url();
+        let Some(caller) = self.caller() else {
+            return Err(with_url(&url, "this server has no network"));
+        };
+        let client = caller.client(&target).map_err(|e| with_url(&url, &e))?;
+        let request = Request::builder()
+            .method(Method::POST)
+            .uri(target.path.as_str())
+            .header(header::CONTENT_TYPE, "application/json")
+            .header(header::ACCEPT, "application/json")
+            .header(header::USER_AGENT, "kube-apiserver-admission")
+            .body(Body::from(a.body.to_string().into_bytes()))
+            .map_err(|e| with_url(&url, &e.to_string()))?;
+        let exchange = async {
+            let answer = client.oneshot(request).await.map_err(|e| in_words(&*e, &target))?;
+            let code = answer.status().as_u16();
+            let body = http_body_util::Limited::new(answer.into_body(), MAX_ANSWER);
+            let body = body.collect().await.map_err(|e| in_words(&*e, &target))?;
+            Ok::<_, String>((code, body.to_bytes()))
+        };
+        let (code, body) = match tokio::time::timeout(a.timeout, exchange).await {
+            Err(_) => return Err(with_url(&url, "context deadline exceeded")),
+            Ok(Err(why)) => return Err(with_url(&url, &why)),
+            Ok(Ok(a)) => a,
+        };
+        if !(200..300).contains(&code) {
+            return Err(of_status(code, &body));
+        }
+        serde_json::from_slice(&body).map_err(|e| format!("couldn't get version/kind; json parse error: {e}"))
+    }
+}
+
+/// An answer that is no success, as client-go tells it (`errors.NewGenericServerResponse`).
+fn of_status(code: u16, body: &[u8]) -> String {
+    let text = String::from_utf8_lossy(body);
+    match code {
+        401 => "the server has asked for the client to provide credentials".into(),
+        403 => "forbidden".into(),
+        404 => "the server could not find the requested resource".into(),
+        405 => "the server does not allow this method on the requested resource".into(),
+        503 => "the server is currently unable to handle the request".into(),
+        500.. => format!(
+            "an error on the server ({:?}) has prevented the request from succeeding",
+            text.trim()
+        ),
+        400 => "the server rejected our request for an unknown reason".into(),
+        c => format!("the server responded with the status code {c} but did not return more details"),
+    }
+}
+
+/// A transport's error in the words of Go's net and crypto/tls.
+fn in_words(e: &(dyn Error + 'static), t: &Target) -> String {
+    let (host, port) = &t.connect;
+    let mut at = Some(e);
+    let mut last = e.to_string();
+    while let Some(e) = at {
+        last = e.to_string();
+        if let Some(io) = e.downcast_ref::<std::io::Error>() {
+            match io.kind() {
+                std::io::ErrorKind::ConnectionRefused => {
+                    return format!("dial tcp {host}:{port}: connect: connection refused");
+                }
+                std::io::ErrorKind::NotFound => return format!("dial tcp: lookup {host}: no such host"),
+                std::io::ErrorKind::UnexpectedEof => return "EOF".into(),
+                _ => {}
+            }
+        }
+        at = e.source();
+    }
+    if last.contains("UnknownIssuer") || last.contains("BadSignature") {
+        return "tls: failed to verify certificate: x509: certificate signed by unknown authority".into();
+    }
+    if last.contains("not valid for name") || last.contains("NotValidForName") {
+        let name = t.server.trim_start_matches("https://");
+        let name = name.rsplit_once(':').map_or(name, |(n, _)| n);
+        return format!("tls: failed to verify certificate: x509: certificate is not valid for {name}");
+    }
+    if last.contains("expired") || last.contains("Expired") {
+        return "tls: failed to verify certificate: x509: certificate has expired or is not yet valid".into();
+    }
+    last
+}

@@ -1,0 +1,664 @@
+//! Admission and conversion webhooks, answered by a real HTTPS server in the test.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod common;
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use cfn_apiserver::cluster::Cluster;
+use cfn_net::pki::Ca;
+use cfn_net::server::{serve, tls_server_config};
+use cfn_net::{Net, Seed, Transport};
+use common::{cluster, cluster_with};
+use futures::StreamExt;
+use http_body_util::{BodyExt, Full};
+use kube::api::{
+    Api, ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams, WatchEvent, WatchParams,
+};
+use kube::{Client, ResourceExt};
+use serde_json::{Value, json};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+/// Answers a review of its path.
+type Logic = fn(path: &str, request: &Value) -> Value;
+
+/// An HTTPS server with webhooks.
+struct Hooks {
+    port: u16,
+    ca: String,
+    asked: Arc<Mutex<Vec<(String, Value)>>>,
+    _stop: DropGuard,
+}
+
+impl Hooks {
+    async fn start(logic: Logic) -> Self {
+        let net = Net::new(Transport::Host, Seed(3));
+        let listener = net.listen_on("hooks", 0, "127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let now = "2026-01-01T00:00:00Z".parse().unwrap();
+        let now = std::cmp::max(now, cfn_net::Clock::now(&cfn_net::SystemClock));
+        let ca = Ca::new("hooks CA", now).unwrap();
+        let sans = ["localhost", "127.0.0.1", "hook.default.svc"].map(str::to_owned);
+        let tls = tls_server_config(&ca.server("hooks", &sans, now).unwrap(), None).unwrap();
+        let port = listener.port();
+        let asked: Arc<Mutex<Vec<(String, Value)>>> = Arc::default();
+        let seen = asked.clone();
+        let stop = CancellationToken::new();
+        let handler = move |r: http::Request<_>| {
+            let seen = seen.clone();
+            async move { Ok::<_, std::convert::Infallible>(answer(logic, &seen, r).await) }
+        };
+        tokio::spawn(serve(listener, Some(tls), handler, stop.clone()));
+        Self {
+            port,
+            ca: STANDARD.encode(ca.cert_pem()),
+            asked,
+            _stop: stop.drop_guard(),
+        }
+    }
+
+    fn at(&self, path: &str) -> Value {
+        json!({"url": format!("https://localhost:{}{path}", self.port), "caBundle": self.ca})
+    }
+
+    fn asked(&self, path: &str) -> Vec<Value> {
+        let all = self.asked.lock().unwrap();
+        all.iter().filter(|(p, _)| p == path).map(|(_, v)| v.clone()).collect()
+    }
+}
+
+async fn answer<B: http_body::Body>(
+    logic: Logic,
+    seen: &Mutex<Vec<(String, Value)>>,
+    r: http::Request<B>,
+) -> http::Response<Full<Bytes>>
+where
+    B::Error: std::fmt::Debug,
+{
+    let path = r.uri().path().to_owned();
+    let body = r.into_body().collect().await.unwrap().to_bytes();
+    let review: Value = serde_json::from_slice(&body).unwrap();
+    let request = &review["request"];
+    seen.lock().unwrap().push((path.clone(), request.clone()));
+    match path.as_str() {
+        "/never" => std::future::pending().await,
+        "/broken" => http::Response::builder()
+            .status(500)
+            .body(Full::new(Bytes::from_static(b"oh no\n")))
+            .unwrap(),
+        _ => {
+            let mut response = logic(&path, request);
+            response["uid"] = request["uid"].clone();
+            let answer = json!({"apiVersion": review["apiVersion"], "kind": review["kind"], "response": response});
+            http::Response::new(Full::new(Bytes::from(answer.to_string())))
+        }
+    }
+}
+
+fn patch(steps: Value) -> Value {
+    json!({"allowed": true, "patchType": "JSONPatch", "patch": STANDARD.encode(steps.to_string())})
+}
+
+fn admission(path: &str, request: &Value) -> Value {
+    let data = &request["object"]["data"];
+    match path {
+        "/stamp" => {
+            let mut a = patch(json!([{"op": "add", "path": "/data/stamped", "value": "yes"}]));
+            a["warnings"] = json!(["stamped"]);
+            a["auditAnnotations"] = json!({"note": "n"});
+            a
+        }
+        // Counts how often it was asked about the object.
+        "/count" => {
+            let n: u32 = data["count"].as_str().unwrap_or("0").parse().unwrap();
+            patch(json!([{"op": "add", "path": "/data/count", "value": (n + 1).to_string()}]))
+        }
+        "/sidecar" => {
+            patch(json!([{"op": "add", "path": "/spec/containers/-", "value": {"name": "sidecar", "image": "s"}}]))
+        }
+        "/deny" if data["bad"] == "yes" || request["operation"] == "DELETE" => {
+            json!({"allowed": false, "status": {"message": "not so", "code": 418, "reason": "Teapot"}})
+        }
+        _ => json!({"allowed": true}),
+    }
+}
+
+fn rules(resource: &str, operations: &[&str]) -> Value {
+    let (group, resource) = resource.split_once('/').unwrap_or(("", resource));
+    let (group, version) = group.split_once('@').unwrap_or((group, "v1"));
+    json!([{"apiGroups": [group], "apiVersions": [version], "operations": operations, "resources": [resource]}])
+}
+
+fn hook(name: &str, config: &Value, more: Value) -> Value {
+    let mut v = json!({"name": name, "clientConfig": config, "rules": rules("configmaps", &["CREATE", "UPDATE"]), "sideEffects": "None",
+        "admissionReviewVersions": ["v1"]});
+    for (k, x) in more.as_object().unwrap() {
+        v[k] = x.clone();
+    }
+    v
+}
+
+fn kind(group: &str, version: &str, kind: &str, plural: &str) -> ApiResource {
+    ApiResource {
+        group: group.into(),
+        version: version.into(),
+        api_version: if group.is_empty() {
+            version.into()
+        } else {
+            format!("{group}/{version}")
+        },
+        kind: kind.into(),
+        plural: plural.into(),
+    }
+}
+
+fn maps() -> ApiResource {
+    kind("", "v1", "ConfigMap", "configmaps")
+}
+
+async fn register(client: &Client, mutating: bool, name: &str, hooks: Vec<Value>) {
+    let (k, plural) = match mutating {
+        true => ("MutatingWebhookConfiguration", "mutatingwebhookconfigurations"),
+        false => ("ValidatingWebhookConfiguration", "validatingwebhookconfigurations"),
+    };
+    let r = kind("admissionregistration.k8s.io", "v1", k, plural);
+    let v = json!({"apiVersion": r.api_version, "kind": k, "metadata": {"name": name}, "webhooks": hooks});
+    let api: Api<DynamicObject> = Api::all_with(client.clone(), &r);
+    api.create(&PostParams::default(), &from(v)).await.unwrap();
+}
+
+fn from<T: serde::de::DeserializeOwned>(v: Value) -> T {
+    serde_json::from_value(v).unwrap()
+}
+
+fn map(name: &str, data: Value) -> DynamicObject {
+    from(json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": data}))
+}
+
+fn refusal<T: std::fmt::Debug>(r: Result<T, kube::Error>) -> (u16, String, String) {
+    match r {
+        Err(kube::Error::Api(s)) => (s.code, s.reason.clone(), s.message.clone()),
+        other => panic!("a refusal was expected, not {other:?}"),
+    }
+}
+
+async fn with_hooks() -> (Cluster, Hooks, Client, Api<DynamicObject>) {
+    let (c, _) = cluster(Transport::Tcp, false).await;
+    let client = c.client();
+    let api = Api::default_namespaced_with(client.clone(), &maps());
+    (c, Hooks::start(admission).await, client, api)
+}
+
+#[tokio::test]
+async fn webhooks_change_and_refuse() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("audit");
+    let (c, _) = cluster_with(Transport::Tcp, false, |o| o.audit_log = Some(log.clone())).await;
+    let (client, hooks) = (c.client(), Hooks::start(admission).await);
+    let api: Api<DynamicObject> = Api::default_namespaced_with(client.clone(), &maps());
+    register(
+        &client,
+        true,
+        "m",
+        vec![hook("stamp.x.io", &hooks.at("/stamp"), json!({}))],
+    )
+    .await;
+    let all = json!({"rules": rules("configmaps", &["*"])});
+    register(&client, false, "v", vec![hook("deny.x.io", &hooks.at("/deny"), all)]).await;
+    let made = api
+        .create(&PostParams::default(), &map("a", json!({"k": "v"})))
+        .await
+        .unwrap();
+    assert_eq!(made.data["data"], json!({"k": "v", "stamped": "yes"}));
+    let asked = &hooks.asked("/stamp")[0];
+    assert_eq!(
+        (
+            &asked["operation"],
+            &asked["name"],
+            &asked["namespace"],
+            &asked["dryRun"],
+            &asked["oldObject"]
+        ),
+        (
+            &json!("CREATE"),
+            &json!("a"),
+            &json!("default"),
+            &json!(false),
+            &Value::Null
+        )
+    );
+    assert_eq!(
+        asked["kind"],
+        json!({"group": "", "version": "v1", "kind": "ConfigMap"})
+    );
+    assert_eq!(asked["userInfo"]["username"], "kubernetes-admin");
+    assert_eq!(asked["options"]["kind"], "CreateOptions");
+    assert!(asked["object"]["metadata"]["uid"].is_null(), "before it has one");
+    let seen = &hooks.asked("/deny")[0];
+    assert_eq!(seen["object"]["data"]["stamped"], "yes", "after the changes");
+    assert_eq!(seen["object"]["metadata"]["uid"], made.uid().unwrap());
+    // Generated names are the same for all who are asked.
+    let mut generated = map("", json!({}));
+    generated.metadata.name = None;
+    generated.metadata.generate_name = Some("g-".into());
+    let g = api.create(&PostParams::default(), &generated).await.unwrap();
+    assert_eq!(hooks.asked("/deny")[1]["object"]["metadata"]["name"], g.name_any());
+    assert_eq!(hooks.asked("/deny").len(), 2, "each is asked once");
+    let no = (
+        418,
+        "Teapot".to_owned(),
+        "admission webhook \"deny.x.io\" denied the request: not so".to_owned(),
+    );
+    assert_eq!(
+        refusal(
+            api.create(&PostParams::default(), &map("b", json!({"bad": "yes"})))
+                .await
+        ),
+        no
+    );
+    let change = Patch::Merge(json!({"data": {"bad": "yes"}}));
+    assert_eq!(refusal(api.patch("a", &PatchParams::default(), &change).await), no);
+    assert_eq!(hooks.asked("/deny").last().unwrap()["oldObject"]["data"]["k"], "v");
+    assert_eq!(refusal(api.delete("a", &DeleteParams::default()).await), no);
+    assert_eq!(
+        refusal(
+            api.delete_collection(&DeleteParams::default(), &ListParams::default())
+                .await
+        ),
+        no
+    );
+    assert_eq!(api.list(&ListParams::default()).await.unwrap().items.len(), 2);
+    // Warnings reach the client, and the audit log has what webhooks note.
+    let request = http::Request::post("/api/v1/namespaces/default/configmaps")
+        .body(serde_json::to_vec(&map("w", json!({}))).unwrap().into())
+        .unwrap();
+    let answer = client.send(request).await.unwrap();
+    assert_eq!(answer.headers()["warning"], "299 - \"stamped\"");
+    let text = std::fs::read_to_string(&log).unwrap();
+    let events: Vec<Value> = text.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    let of = |name: &str| {
+        events.iter().find(|e| {
+            e["verb"] == "create" && e["objectRef"]["resource"] == "configmaps" && e["annotations"].get(name).is_some()
+        })
+    };
+    assert_eq!(of("stamp.x.io/note").unwrap()["annotations"]["stamp.x.io/note"], "n");
+    let noted = of("mutation.webhook.admission.k8s.io/round_0_index_0").unwrap();
+    assert_eq!(
+        (&noted["level"], &noted["stage"]),
+        (&json!("Metadata"), &json!("ResponseComplete"))
+    );
+}
+
+#[tokio::test]
+async fn a_dry_run_asks_only_what_has_no_side_effects() {
+    let (_c, hooks, client, api) = with_hooks().await;
+    let none = hook(
+        "stamp.x.io",
+        &hooks.at("/stamp"),
+        json!({"sideEffects": "NoneOnDryRun"}),
+    );
+    register(&client, true, "m", vec![none]).await;
+    let dry = PostParams {
+        dry_run: true,
+        ..PostParams::default()
+    };
+    let made = api.create(&dry, &map("a", json!({}))).await.unwrap();
+    assert_eq!(made.data["data"]["stamped"], "yes");
+    assert_eq!(hooks.asked("/stamp")[0]["dryRun"], true);
+    // v1 registers none with other side effects; those of before are refused when they are asked.
+    assert!(api.get("a").await.is_err());
+}
+
+#[tokio::test]
+async fn what_cannot_be_asked_fails_or_is_ignored() {
+    let (_c, hooks, client, api) = with_hooks().await;
+    let port = {
+        // A port that nobody listens on: bound and closed again.
+        let net = Net::new(Transport::Host, Seed(1));
+        net.listen_on("x", 0, "127.0.0.1:0".parse().unwrap())
+            .await
+            .unwrap()
+            .port()
+    };
+    let only = |name: &str| json!({"objectSelector": {"matchLabels": {"for": name}}, "timeoutSeconds": 1});
+    let other = Ca::new("another", cfn_net::Clock::now(&cfn_net::SystemClock)).unwrap();
+    let mut stranger = hooks.at("/stamp");
+    stranger["caBundle"] = json!(STANDARD.encode(other.cert_pem()));
+    let nowhere = json!({"url": format!("https://127.0.0.1:{port}/x"), "caBundle": hooks.ca});
+    let service = json!({"service": {"namespace": "default", "name": "hook", "path": "/stamp"}, "caBundle": hooks.ca});
+    let list = vec![
+        hook("gone.x.io", &nowhere, only("gone")),
+        hook("stranger.x.io", &stranger, only("stranger")),
+        hook("never.x.io", &hooks.at("/never"), only("never")),
+        hook("broken.x.io", &hooks.at("/broken"), only("broken")),
+        hook("service.x.io", &service, only("service")),
+    ];
+    register(&client, true, "m", list).await;
+    let mut lenient = hook("lenient.x.io", &nowhere, only("lenient"));
+    lenient["failurePolicy"] = json!("Ignore");
+    register(&client, false, "v", vec![lenient]).await;
+    let labelled = |l: &str| {
+        let mut o = map(l, json!({}));
+        o.labels_mut().insert("for".into(), l.into());
+        o
+    };
+    let url = format!("https://localhost:{}", hooks.port);
+    for (label, why) in [
+        (
+            "gone",
+            format!(
+                "Post \"https://127.0.0.1:{port}/x?timeout=1s\": dial tcp 127.0.0.1:{port}: connect: connection refused"
+            ),
+        ),
+        (
+            "stranger",
+            format!(
+                "Post \"{url}/stamp?timeout=1s\": tls: failed to verify certificate: x509: certificate signed by unknown authority"
+            ),
+        ),
+        (
+            "never",
+            format!("Post \"{url}/never?timeout=1s\": context deadline exceeded"),
+        ),
+        (
+            "broken",
+            "an error on the server (\"oh no\") has prevented the request from succeeding".to_owned(),
+        ),
+        (
+            "service",
+            "Post \"https://hook.default.svc:443/stamp?timeout=1s\": service \"hook\" not found".to_owned(),
+        ),
+    ] {
+        let text =
+            format!("Internal error occurred: failed calling webhook \"{label}.x.io\": failed to call webhook: {why}");
+        assert_eq!(
+            refusal(api.create(&PostParams::default(), &labelled(label)).await),
+            (500, "InternalError".to_owned(), text)
+        );
+    }
+    api.create(&PostParams::default(), &labelled("lenient")).await.unwrap();
+    // The service is there now, by another name of this machine; its certificate is for the service.
+    let spec = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "hook"},
+        "spec": {"type": "ExternalName", "externalName": "localhost"}});
+    let services: Api<DynamicObject> =
+        Api::default_namespaced_with(client.clone(), &kind("", "v1", "Service", "services"));
+    services.create(&PostParams::default(), &from(spec)).await.unwrap();
+    let r = kind(
+        "admissionregistration.k8s.io",
+        "v1",
+        "MutatingWebhookConfiguration",
+        "mutatingwebhookconfigurations",
+    );
+    let configurations: Api<DynamicObject> = Api::all_with(client, &r);
+    let port = Patch::Json::<()>(from(
+        json!([{"op": "replace", "path": "/webhooks/4/clientConfig/service/port", "value": hooks.port}]),
+    ));
+    configurations.patch("m", &PatchParams::default(), &port).await.unwrap();
+    let made = api.create(&PostParams::default(), &labelled("service")).await.unwrap();
+    assert_eq!(made.data["data"]["stamped"], "yes");
+}
+
+#[tokio::test]
+async fn webhooks_are_asked_about_what_they_select() {
+    let (_c, hooks, client, api) = with_hooks().await;
+    let condition = |e: &str| json!({"matchConditions": [{"name": "c", "expression": e}]});
+    let list = vec![
+        hook("no.x.io", &hooks.at("/no"), condition("object.metadata.name != 'a'")),
+        hook("yes.x.io", &hooks.at("/yes"), condition("object.metadata.name == 'a'")),
+        hook(
+            "ns.x.io",
+            &hooks.at("/ns"),
+            json!({"namespaceSelector": {"matchLabels": {"nothing": "has"}}}),
+        ),
+        hook(
+            "update.x.io",
+            &hooks.at("/update"),
+            json!({"rules": rules("configmaps", &["UPDATE"])}),
+        ),
+        hook(
+            "secrets.x.io",
+            &hooks.at("/secrets"),
+            json!({"rules": rules("secrets", &["CREATE"])}),
+        ),
+    ];
+    register(&client, false, "v", list).await;
+    api.create(&PostParams::default(), &map("a", json!({}))).await.unwrap();
+    let asked = |p: &str| hooks.asked(p).len();
+    assert_eq!(
+        (
+            asked("/no"),
+            asked("/yes"),
+            asked("/ns"),
+            asked("/update"),
+            asked("/secrets")
+        ),
+        (0, 1, 0, 0, 0)
+    );
+    // A condition without a value closes or opens as the failure policy says.
+    register(
+        &client,
+        false,
+        "w",
+        vec![hook(
+            "broken.x.io",
+            &hooks.at("/c"),
+            condition("object.data.none == 'x'"),
+        )],
+    )
+    .await;
+    let (code, _, text) = refusal(api.create(&PostParams::default(), &map("b", json!({}))).await);
+    assert_eq!(code, 403);
+    assert!(text.starts_with("configmaps \"b\" is forbidden: "), "{text}");
+}
+
+#[tokio::test]
+async fn a_webhook_is_asked_again_about_changes_of_others() {
+    let (_c, hooks, client, api) = with_hooks().await;
+    let again = |p: &str| json!({"reinvocationPolicy": p});
+    let list = vec![
+        hook("a.x.io", &hooks.at("/count"), again("IfNeeded")),
+        hook("b.x.io", &hooks.at("/stamp"), again("Never")),
+    ];
+    register(&client, true, "m", list).await;
+    let made = api.create(&PostParams::default(), &map("a", json!({}))).await.unwrap();
+    assert_eq!(made.data["data"], json!({"count": "2", "stamped": "yes"}));
+}
+
+#[tokio::test]
+async fn a_rule_for_another_version_is_told_the_object_in_it() {
+    let (_c, hooks, client, _) = with_hooks().await;
+    let of = |policy: &str| json!({"matchPolicy": policy, "rules": rules("autoscaling@v2/horizontalpodautoscalers", &["CREATE"])});
+    let list = vec![
+        hook("exact.x.io", &hooks.at("/exact"), of("Exact")),
+        hook("equivalent.x.io", &hooks.at("/equivalent"), of("Equivalent")),
+    ];
+    register(&client, false, "v", list).await;
+    let r = kind(
+        "autoscaling",
+        "v1",
+        "HorizontalPodAutoscaler",
+        "horizontalpodautoscalers",
+    );
+    let api: Api<DynamicObject> = Api::default_namespaced_with(client, &r);
+    let v = json!({"apiVersion": "autoscaling/v1", "kind": r.kind, "metadata": {"name": "h"},
+        "spec": {"maxReplicas": 3, "targetCPUUtilizationPercentage": 70, "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "d"}}});
+    api.create(&PostParams::default(), &from(v)).await.unwrap();
+    assert_eq!(hooks.asked("/exact").len(), 0);
+    let asked = &hooks.asked("/equivalent")[0];
+    assert_eq!(
+        (&asked["kind"]["version"], &asked["requestKind"]["version"]),
+        (&json!("v2"), &json!("v1"))
+    );
+    assert_eq!(
+        asked["object"]["spec"]["metrics"][0]["resource"]["target"]["averageUtilization"],
+        70
+    );
+}
+
+#[tokio::test]
+async fn what_controllers_make_goes_through_webhooks() {
+    let (c, _) = cluster(Transport::Tcp, true).await;
+    let (client, hooks) = (c.client(), Hooks::start(admission).await);
+    let pods = json!({"rules": rules("pods", &["CREATE"]), "failurePolicy": "Fail"});
+    register(
+        &client,
+        true,
+        "m",
+        vec![hook("sidecar.x.io", &hooks.at("/sidecar"), pods)],
+    )
+    .await;
+    let services = json!({"rules": rules("services", &["CREATE"])});
+    register(
+        &client,
+        false,
+        "v",
+        vec![hook("services.x.io", &hooks.at("/services"), services)],
+    )
+    .await;
+    let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "s"}, "spec": {"type": "NodePort", "ports": [{"port": 80}]}});
+    let services: Api<DynamicObject> =
+        Api::default_namespaced_with(client.clone(), &kind("", "v1", "Service", "services"));
+    let made = services.create(&PostParams::default(), &from(service)).await.unwrap();
+    let asked = hooks.asked("/services");
+    assert_eq!(asked.len(), 1, "what is drawn at random is drawn once");
+    assert_eq!(asked[0]["object"]["spec"]["clusterIP"], made.data["spec"]["clusterIP"]);
+    let v = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "d"}, "spec": {"replicas": 3,
+        "selector": {"matchLabels": {"a": "b"}}, "template": {"metadata": {"labels": {"a": "b"}},
+            "spec": {"containers": [{"name": "c", "image": "i"}]}}}});
+    let api: Api<DynamicObject> =
+        Api::default_namespaced_with(client.clone(), &kind("apps", "v1", "Deployment", "deployments"));
+    let pods: Api<DynamicObject> = Api::default_namespaced_with(client, &kind("", "v1", "Pod", "pods"));
+    let mut events = Box::pin(pods.watch(&WatchParams::default(), "0").await.unwrap());
+    api.create(&PostParams::default(), &from(v)).await.unwrap();
+    for _ in 0..3 {
+        let made = async {
+            loop {
+                if let WatchEvent::Added(p) = events.next().await.unwrap().unwrap() {
+                    return p;
+                }
+            }
+        };
+        let p = tokio::time::timeout(Duration::from_secs(60), made).await.unwrap();
+        assert_eq!(p.data["spec"]["containers"][1]["name"], "sidecar");
+        assert_eq!(
+            p.data["spec"]["containers"][1]["imagePullPolicy"], "Always",
+            "defaults come after"
+        );
+        assert_eq!(
+            p.data["spec"]["containers"][1]["volumeMounts"], p.data["spec"]["containers"][0]["volumeMounts"],
+            "and the token"
+        );
+    }
+    assert_eq!(hooks.asked("/sidecar").len(), 3, "each is asked about once");
+}
+
+/// v1 has `hostPort: "h:1"`, v2 has `host` and `port`.
+fn conversion(path: &str, request: &Value) -> Value {
+    if path == "/refuse" {
+        return json!({"result": {"status": "Failed", "message": "cannot"}});
+    }
+    let desired = request["desiredAPIVersion"].as_str().unwrap();
+    let convert = |o: &Value| {
+        let mut o = o.clone();
+        let spec = o["spec"].clone();
+        o["spec"] = if desired.ends_with("v2") {
+            let (h, p) = spec["hostPort"].as_str().unwrap().split_once(':').unwrap();
+            json!({"host": h, "port": p})
+        } else {
+            json!({"hostPort": format!("{}:{}", spec["host"].as_str().unwrap(), spec["port"].as_str().unwrap())})
+        };
+        o["apiVersion"] = json!(desired);
+        o
+    };
+    let objects: Vec<Value> = request["objects"].as_array().unwrap().iter().map(convert).collect();
+    json!({"result": {"status": "Success"}, "convertedObjects": objects})
+}
+
+fn definition(config: &Value) -> Value {
+    let open = json!({"openAPIV3Schema": {"type": "object", "properties": {"spec": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}}}});
+    json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": {"name": "ends.x.io"},
+        "spec": {"group": "x.io", "scope": "Namespaced", "names": {"plural": "ends", "kind": "End"},
+            "versions": [{"name": "v1", "served": true, "storage": true, "schema": open}, {"name": "v2", "served": true, "storage": false, "schema": open}],
+            "conversion": {"strategy": "Webhook", "webhook": {"clientConfig": config, "conversionReviewVersions": ["v1"]}}}})
+}
+
+#[tokio::test]
+async fn custom_resources_are_converted_by_a_webhook() {
+    let (c, _) = cluster(Transport::Tcp, false).await;
+    let (client, hooks) = (c.client(), Hooks::start(conversion).await);
+    let crd = kind(
+        "apiextensions.k8s.io",
+        "v1",
+        "CustomResourceDefinition",
+        "customresourcedefinitions",
+    );
+    let definitions: Api<DynamicObject> = Api::all_with(client.clone(), &crd);
+    definitions
+        .create(&PostParams::default(), &from(definition(&hooks.at("/convert"))))
+        .await
+        .unwrap();
+    let api = |v: &str| -> Api<DynamicObject> {
+        Api::default_namespaced_with(client.clone(), &kind("x.io", v, "End", "ends"))
+    };
+    let (v1, v2) = (api("v1"), api("v2"));
+    let end = |v: &str, name: &str, spec: Value| -> DynamicObject {
+        from(json!({"apiVersion": format!("x.io/{v}"), "kind": "End", "metadata": {"name": name}, "spec": spec}))
+    };
+    let p = PostParams::default();
+    let a = v1
+        .create(&p, &end("v1", "a", json!({"hostPort": "h:1"})))
+        .await
+        .unwrap();
+    let mut events = Box::pin(v2.watch(&WatchParams::default(), "0").await.unwrap());
+    let seen = v2.get("a").await.unwrap();
+    assert_eq!(seen.data["spec"], json!({"host": "h", "port": "1"}));
+    assert_eq!((seen.uid(), seen.resource_version()), (a.uid(), a.resource_version()));
+    // Written in the other version: stored in the one that is stored.
+    let b = v2
+        .create(&p, &end("v2", "b", json!({"host": "k", "port": "2"})))
+        .await
+        .unwrap();
+    assert_eq!(b.data["spec"], json!({"host": "k", "port": "2"}));
+    assert_eq!(v1.get("b").await.unwrap().data["spec"], json!({"hostPort": "k:2"}));
+    let patched = v2
+        .patch(
+            "b",
+            &PatchParams::default(),
+            &Patch::Merge(json!({"spec": {"port": "3"}})),
+        )
+        .await
+        .unwrap();
+    assert_eq!(patched.data["spec"], json!({"host": "k", "port": "3"}));
+    let list = v2.list(&ListParams::default()).await.unwrap();
+    let ports: Vec<&Value> = list.items.iter().map(|o| &o.data["spec"]["port"]).collect();
+    assert_eq!(ports, ["1", "3"]);
+    v2.delete("b", &DeleteParams::default()).await.unwrap();
+    let mut told = Vec::new();
+    while told.len() < 4 {
+        let e = tokio::time::timeout(Duration::from_secs(60), events.next())
+            .await
+            .unwrap();
+        told.push(match e.unwrap().unwrap() {
+            WatchEvent::Added(o) => format!("added {}", o.data["spec"]["port"]),
+            WatchEvent::Modified(o) => format!("modified {}", o.data["spec"]["port"]),
+            WatchEvent::Deleted(o) => format!("deleted {}", o.data["spec"]["port"]),
+            e => panic!("{e:?}"),
+        });
+    }
+    assert_eq!(told, ["added \"1\"", "added \"2\"", "modified \"3\"", "deleted \"3\""]);
+    // A webhook that refuses is told to the client.
+    let change = json!({"spec": {"conversion": {"webhook": {"clientConfig": hooks.at("/refuse")}}}});
+    definitions
+        .patch("ends.x.io", &PatchParams::default(), &Patch::Merge(change))
+        .await
+        .unwrap();
+    let (code, _, text) = refusal(v2.get("a").await);
+    assert_eq!(
+        (code, text.as_str()),
+        (500, "conversion webhook for x.io/v1, Kind=End failed: cannot")
+    );
+    assert_eq!(v1.get("a").await.unwrap().data["spec"]["hostPort"], "h:1");
+}
