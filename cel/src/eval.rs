@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::parse::{Expr, MACROS, bound_names};
 use super::value::{Key, Value};
-use super::{CelError, Methods, Scope, functions, numbers};
+use super::{CelError, Methods, Scope, functions, methods, numbers};
 
 type Result<T = Value> = std::result::Result<T, CelError>;
 
@@ -235,7 +235,7 @@ impl<'a> Evaluation<'a> {
             if let Some(value) = (self.methods)(name, &all[0], &all[1..]) {
                 return value;
             }
-            functions::method(name, &all[0], &all[1..])
+            methods::method(name, &all[0], &all[1..])
         } else {
             functions::global(name, &all)
         }

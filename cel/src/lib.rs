@@ -6,9 +6,11 @@
 //! (kubernetes.io/docs/reference/using-api/cel). Types are those of the values met, not inferred from schemas: what
 //! upstream refuses when it type-checks is refused here when it is evaluated. Names nobody declared are refused at once.
 
+mod address;
 mod eval;
 mod functions;
 mod lex;
+mod methods;
 mod numbers;
 mod parse;
 pub mod quantity;

@@ -386,7 +386,7 @@ impl Expr {
                     (Some(_), m) if MACROS.contains(&m) => bound_names(m, args),
                     (Some(t), "bind") if matches!(&**t, Self::Name(n) if n == "cel") => bound_names("filter", args),
                     (Some(_), "optMap" | "optFlatMap") => bound_names("filter", args),
-                    (Some(_), m) if !super::functions::is_method(m) && !methods.contains(&m) => {
+                    (Some(_), m) if !super::methods::is_method(m) && !methods.contains(&m) => {
                         return Some(m.to_owned());
                     }
                     (None, f) if !super::functions::GLOBAL.contains(&f) => return Some(f.to_owned()),

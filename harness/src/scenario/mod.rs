@@ -4,6 +4,7 @@ pub mod check;
 pub mod component;
 pub mod expr;
 pub mod matching;
+mod need;
 pub mod path;
 pub mod run;
 mod step;
@@ -14,9 +15,10 @@ use std::path::{Path, PathBuf};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use need::Need;
 pub use step::{
-    Accept, Aggregate, Apply, Check, Delete, Drain, Drive, Fault, FaultKind, Heal, Load, Measure, Member, Need,
-    ObjectRef, Patch, PatchKind, Query, Running, RunningValue, Scale, Snapshot, Step, Verb,
+    Accept, Aggregate, Apply, Check, Delete, Drain, Drive, Fault, FaultKind, Heal, Load, Measure, Member, ObjectRef,
+    Patch, PatchKind, Query, Running, RunningValue, Scale, Snapshot, Step, Verb,
 };
 
 use crate::evidence::{Level, Source as Authority};

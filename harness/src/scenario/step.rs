@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::need::Need;
 use crate::evidence::Source as Authority;
 use crate::input::{At, Delay, Percent};
 use crate::topology::Link;
@@ -70,16 +71,6 @@ pub struct Step {
     /// Keeps objects in the evidence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub snapshot: Option<Snapshot>,
-}
-
-/// What not every lane, and not every flavour of clusters, has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Need {
-    /// Nodes have the topology's processors and memory, whatever the machine has.
-    NodeCapacity,
-    /// An edge agent stands between an edge node's kubelet and its cluster.
-    EdgeAgent,
 }
 
 /// What a step does.

@@ -1,0 +1,58 @@
+//! Addresses, networks and URLs, which are kept as their text.
+
+use std::net::IpAddr;
+
+pub(super) fn is_url(s: &str) -> bool {
+    match s.split_once("://") {
+        Some((scheme, rest)) => {
+            !scheme.is_empty()
+                && scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c))
+                && !rest.is_empty()
+                && !rest.contains(' ')
+        }
+        None => s.starts_with('/'),
+    }
+}
+
+pub(super) fn part_of_url(what: &str, s: &str) -> String {
+    let (scheme, rest) = s.split_once("://").unwrap_or(("", s));
+    let (host, path) = match rest.find('/') {
+        Some(i) if !scheme.is_empty() => rest.split_at(i),
+        _ if scheme.is_empty() => ("", rest),
+        _ => (rest, ""),
+    };
+    let path = path.split(['?', '#']).next().unwrap_or_default();
+    let (hostname, port) = match host.rfind(':') {
+        Some(i) if !host.ends_with(']') => (&host[..i], &host[i + 1..]),
+        _ => (host, ""),
+    };
+    match what {
+        "getScheme" => scheme,
+        "getHost" => host,
+        "getHostname" => hostname.trim_matches(['[', ']']),
+        "getPort" => port,
+        _ => path,
+    }
+    .to_owned()
+}
+
+/// `address/bits`.
+pub(super) fn network(s: &str) -> Option<(IpAddr, u8)> {
+    let (a, bits) = s.split_once('/')?;
+    let (a, bits): (IpAddr, u8) = (a.parse().ok()?, bits.parse().ok()?);
+    (bits <= if a.is_ipv4() { 32 } else { 128 }).then_some((a, bits))
+}
+
+pub(super) fn within(net: IpAddr, bits: u8, a: IpAddr) -> bool {
+    let wide = |a: IpAddr| match a {
+        IpAddr::V4(a) => (u128::from(u32::from(a)) << 96, true),
+        IpAddr::V6(a) => (u128::from(a), false),
+    };
+    let ((n, four), (a, also)) = (wide(net), wide(a));
+    let mask = if bits == 0 {
+        0
+    } else {
+        u128::MAX << (128 - u32::from(bits))
+    };
+    four == also && n & mask == a & mask
+}
