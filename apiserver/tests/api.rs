@@ -551,3 +551,16 @@ async fn custom_resources_get_defaults_when_they_are_read() {
         e => panic!("{e:?}"),
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn controllers_of_others_have_their_roles() {
+    let (c, _) = cluster(Transport::Memory, false).await;
+    let nodes = |c: &cfn_apiserver::cluster::Cluster| -> Api<k8s_openapi::api::core::v1::Node> {
+        Api::all(c.client_as("system:serviceaccount:kube-system:node-controller", &[]))
+    };
+    assert_eq!(code(nodes(&c).list(&ListParams::default()).await).0, 403);
+    c.admit_external_controllers();
+    nodes(&c).list(&ListParams::default()).await.unwrap();
+    let maps: Api<ConfigMap> = Api::namespaced(c.client(), "kube-system");
+    maps.get("extension-apiserver-authentication").await.unwrap();
+}
