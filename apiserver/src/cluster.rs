@@ -307,6 +307,11 @@ impl Cluster {
         self.server.store.failed().await
     }
 
+    /// Makes what controllers need that are not this process's own: kube-controller-manager, kube-scheduler.
+    pub fn admit_external_controllers(&self) {
+        crate::registry::for_external_controllers(&self.server);
+    }
+
     /// Its certificate authority.
     #[must_use]
     pub fn ca(&self) -> &Arc<Ca> {

@@ -513,3 +513,54 @@ async fn any_https_client_is_served() {
     assert_eq!(version["minor"], "36");
     assert_eq!(get("/api/v1/pods").await.unwrap().status(), 403);
 }
+
+#[tokio::test(start_paused = true)]
+async fn custom_resources_get_defaults_when_they_are_read() {
+    let (c, _) = cluster(Transport::Memory, false).await;
+    let definitions: Api<CustomResourceDefinition> = Api::all(c.client());
+    let crd = |schema: Value| {
+        json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": {"name": "ds.x.io"},
+            "spec": {"group": "x.io", "scope": "Namespaced", "names": {"plural": "ds", "kind": "D"}, "versions": [
+                {"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": schema}}]}})
+    };
+    let plain = json!({"type": "object", "properties": {"a": {"type": "string"}}});
+    definitions
+        .create(&PostParams::default(), &from(crd(plain)))
+        .await
+        .unwrap();
+    let r = ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk("x.io", "v1", "D"), "ds");
+    let api: Api<DynamicObject> = Api::default_namespaced_with(c.client(), &r);
+    let made = DynamicObject::new("d", &r);
+    let made = api.create(&PostParams::default(), &made).await.unwrap();
+    assert!(made.data.get("a").is_none());
+    let with = json!({"type": "object", "properties": {"a": {"type": "string", "default": "A"}}});
+    let change = Patch::Merge(crd(with));
+    definitions
+        .patch("ds.x.io", &PatchParams::default(), &change)
+        .await
+        .unwrap();
+    let read = api.get("d").await.unwrap();
+    assert_eq!(
+        (&read.data["a"], read.resource_version()),
+        (&json!("A"), made.resource_version())
+    );
+    assert_eq!(api.list(&ListParams::default()).await.unwrap().items[0].data["a"], "A");
+    let mut events = api.watch(&WatchParams::default(), "0").await.unwrap().boxed();
+    match events.next().await.unwrap().unwrap() {
+        WatchEvent::Added(o) => assert_eq!(o.data["a"], "A"),
+        e => panic!("{e:?}"),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn controllers_of_others_have_their_roles() {
+    let (c, _) = cluster(Transport::Memory, false).await;
+    let nodes = |c: &cfn_apiserver::cluster::Cluster| -> Api<k8s_openapi::api::core::v1::Node> {
+        Api::all(c.client_as("system:serviceaccount:kube-system:node-controller", &[]))
+    };
+    assert_eq!(code(nodes(&c).list(&ListParams::default()).await).0, 403);
+    c.admit_external_controllers();
+    nodes(&c).list(&ListParams::default()).await.unwrap();
+    let maps: Api<ConfigMap> = Api::namespaced(c.client(), "kube-system");
+    maps.get("extension-apiserver-authentication").await.unwrap();
+}

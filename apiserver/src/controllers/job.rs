@@ -116,7 +116,17 @@ fn reconcile(job: &Arc<Value>, owned: &[Arc<Value>], counted: &mut BTreeSet<Stri
     let mut changed = (**job).clone();
     super::object::child(&mut changed, "status");
     let mut end = None;
-    if complete {
+    let matched = success_rule(job, &done).map(|i| format!("Matched rules at index {i}"));
+    if let Some(m) = matched.as_deref().filter(|_| !late && !broken) {
+        end = Some((
+            "Complete",
+            "SuccessCriteriaMet",
+            "SuccessPolicy",
+            m,
+            "Completed",
+            "Job completed",
+        ));
+    } else if complete {
         let m = "Reached expected number of succeeded pods";
         end = Some((
             "Complete",
@@ -198,6 +208,23 @@ fn reconcile(job: &Arc<Value>, owned: &[Arc<Value>], counted: &mut BTreeSet<Stri
         );
     }
     plan
+}
+
+/// The first rule of an indexed job's success policy that its succeeded indexes fulfil (`success_policy.go`).
+fn success_rule(job: &Value, done: &BTreeSet<i64>) -> Option<usize> {
+    let rules = job.pointer("/spec/successPolicy/rules")?.as_array()?;
+    let completions = job.int("/spec/completions").unwrap_or(0);
+    rules.iter().position(|rule| {
+        let count = rule.int("/succeededCount").and_then(|n| usize::try_from(n).ok());
+        match (rule.text("/succeededIndexes"), count) {
+            ("", count) => count.is_some_and(|n| done.len() >= n),
+            (indexes, count) => {
+                let mut wanted = parse_indexes(indexes);
+                wanted.retain(|i| *i < completions);
+                done.intersection(&wanted).count() >= count.unwrap_or(wanted.len())
+            }
+        }
+    })
 }
 
 /// Creates or deletes pods towards the wanted parallelism.
@@ -305,6 +332,23 @@ mod tests {
         let set = BTreeSet::from([1, 3, 4, 5, 7, 8]);
         assert_eq!(format_indexes(&set), "1,3-5,7,8");
         assert_eq!(parse_indexes("1,3-5,7,8"), set);
+    }
+
+    #[test]
+    fn rules_of_success() {
+        let done = BTreeSet::from([0, 2]);
+        for (rule, met) in [
+            (json!({"succeededCount": 2}), true),
+            (json!({"succeededCount": 3}), false),
+            (json!({"succeededIndexes": "0,2"}), true),
+            (json!({"succeededIndexes": "0-2"}), false),
+            (json!({"succeededIndexes": "0-2", "succeededCount": 2}), true),
+            (json!({"succeededIndexes": "1,2", "succeededCount": 2}), false),
+        ] {
+            let job = json!({"spec": {"completions": 5, "successPolicy": {"rules": [{"succeededCount": 5}, rule]}}});
+            assert_eq!(success_rule(&job, &done), met.then_some(1), "{rule}");
+        }
+        assert_eq!(success_rule(&json!({"spec": {}}), &done), None);
     }
 
     #[tokio::test]

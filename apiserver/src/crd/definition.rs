@@ -95,6 +95,10 @@ pub(super) fn resources(crd: &Value, key: Option<ResourceKey>) -> Vec<Arc<Resour
                     "" => format!("{kind}List"),
                     l => l.to_owned(),
                 },
+                defaults_id: has_defaults(schema).then(|| {
+                    let (uid, generation) = (text(crd, "/metadata/uid"), &crd["metadata"]["generation"]);
+                    format!("defaults {version} {uid}/{generation}")
+                }),
                 conversion: conversion.clone(),
                 deprecation: (v["deprecated"] == true).then(|| match text(v, "/deprecationWarning") {
                     "" => format!("{group}/{version} {kind} is deprecated"),
@@ -125,6 +129,15 @@ pub(super) fn resources(crd: &Value, key: Option<ResourceKey>) -> Vec<Arc<Resour
         .collect();
     list.sort_by_key(|r| priority(&r.version));
     list
+}
+
+/// Whether a schema has a default anywhere (or a property of that name, which costs a look and no more).
+fn has_defaults(schema: &Value) -> bool {
+    match schema {
+        Value::Object(m) => m.contains_key("default") || m.values().any(has_defaults),
+        Value::Array(a) => a.iter().any(has_defaults),
+        _ => false,
+    }
 }
 
 /// `.spec.replicas` as a JSON pointer.

@@ -102,6 +102,13 @@ pub fn prepare_for_create(group: &str, kind: &str, object: &mut Value, options: 
     }
 }
 
+/// What a pod tolerates for some time (DefaultTolerationSeconds).
+pub fn tolerate(object: &mut Value, options: &AdmissionOptions) {
+    if let Some(spec) = object.get_mut("spec").and_then(Value::as_object_mut) {
+        pod::tolerate(spec, options);
+    }
+}
+
 /// The object at a field; an empty one is put there if there is none.
 fn map_at<'m>(object: &'m mut Map<String, Value>, name: &str) -> &'m mut Map<String, Value> {
     let value = object.entry(name).or_insert(Value::Null);

@@ -35,7 +35,7 @@ pub(super) fn default_pod_spec(spec: &mut Map<String, Value>) {
     }
     for list in ["containers", "initContainers", "ephemeralContainers"] {
         for container in super::list_mut(spec, list) {
-            default_container(container, list != "ephemeralContainers");
+            default_container(container);
         }
     }
     if spec.get("hostNetwork") == Some(&Value::Bool(true)) {
@@ -74,7 +74,7 @@ pub(super) fn default_pod(pod: &mut Map<String, Value>) {
     set(spec, "enableServiceLinks", true);
 }
 
-fn default_container(container: &mut Map<String, Value>, has_resources: bool) {
+fn default_container(container: &mut Map<String, Value>) {
     container.retain(|_, v| v.as_array().is_none_or(|a| !a.is_empty()));
     let image = container.get("image").and_then(Value::as_str).unwrap_or_default();
     set_empty(
@@ -84,11 +84,9 @@ fn default_container(container: &mut Map<String, Value>, has_resources: bool) {
     );
     set_empty(container, "terminationMessagePath", "/dev/termination-log");
     set_empty(container, "terminationMessagePolicy", "File");
-    if has_resources {
-        let resources = map_at(container, "resources");
-        for list in ["limits", "requests"] {
-            canonical_quantities(resources, list);
-        }
+    let resources = map_at(container, "resources");
+    for list in ["limits", "requests"] {
+        canonical_quantities(resources, list);
     }
     for port in super::list_mut(container, "ports") {
         set_empty(port, "protocol", "TCP");
@@ -227,6 +225,13 @@ pub(super) fn admit_pod(pod: &mut Map<String, Value>, options: &AdmissionOptions
         .map_or(0, |(_, value)| *value);
     set(spec, "priority", priority);
     set_empty(spec, "preemptionPolicy", "PreemptLowerPriority");
+    tolerate(spec, options);
+    let class = qos_class(&Value::Object(spec.clone()));
+    pod.insert("status".to_owned(), json!({"phase": "Pending", "qosClass": class}));
+}
+
+/// The tolerations of DefaultTolerationSeconds.
+pub(super) fn tolerate(spec: &mut Map<String, Value>, options: &AdmissionOptions) {
     let taints = [
         ("node.kubernetes.io/not-ready", options.not_ready_toleration_seconds),
         ("node.kubernetes.io/unreachable", options.unreachable_toleration_seconds),
@@ -245,8 +250,6 @@ pub(super) fn admit_pod(pod: &mut Map<String, Value>, options: &AdmissionOptions
             }
         }
     }
-    let class = qos_class(&Value::Object(spec.clone()));
-    pod.insert("status".to_owned(), json!({"phase": "Pending", "qosClass": class}));
 }
 
 /// QoS class of a pod (`pkg/apis/core/v1/helper/qos`): `BestEffort`, `Burstable` or `Guaranteed`.

@@ -50,14 +50,14 @@ fn document(server: &Server, path: &str) -> Result<Answer, Status> {
     if let Some(b) = schema::openapi_v3(path) {
         return Ok(with_type(200, "application/json", b));
     }
-    let (g, v) = path
-        .strip_prefix("apis/")
-        .and_then(|p| p.split_once('/'))
-        .ok_or_else(Status::no_such_path)?;
     let all = custom(server);
-    let list = all
-        .get(&(g.to_owned(), v.to_owned()))
-        .ok_or_else(Status::no_such_path)?;
+    let named = path.strip_prefix("apis/").and_then(|p| p.split_once('/'));
+    let Some((g, v, list)) = named.and_then(|(g, v)| Some((g, v, all.get(&(g.to_owned(), v.to_owned()))?))) else {
+        // kube-openapi's handler writes the code alone.
+        let mut a = http::Response::new(super::ResponseBody::full(bytes::Bytes::new()));
+        *a.status_mut() = http::StatusCode::NOT_FOUND;
+        return Ok(a);
+    };
     let v: Value = openapi_document(g, v, list);
     Ok(answer(&v))
 }

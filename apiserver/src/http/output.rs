@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::negotiate::{Accepted, Form};
 use super::{Answer, with_type};
+use crate::defaults::TEMPLATE_GENERATION;
 use crate::registry::{List, Resource};
 use crate::status::Status;
 use crate::store::Object;
@@ -118,5 +119,15 @@ fn table_of(out: &Output, r: &Resource, objects: &[Arc<Value>], meta: Option<&Va
 }
 
 fn partial(v: &Value) -> Value {
-    json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": v["metadata"]})
+    let mut metadata = v["metadata"].clone();
+    // A field before apps/v1, which is an annotation only in what is encoded as a DaemonSet.
+    if v["kind"] == "DaemonSet"
+        && let Some(all) = metadata.get_mut("annotations").and_then(Value::as_object_mut)
+    {
+        all.remove(TEMPLATE_GENERATION);
+        if all.is_empty() {
+            metadata.as_object_mut().map(|m| m.remove("annotations"));
+        }
+    }
+    json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata})
 }

@@ -413,8 +413,9 @@ impl Request<'_> {
         if v["dryRun"] == json!(["All"]) {
             call.dry_run = true;
         }
-        if let Some(g) = q.number::<i64>("gracePeriodSeconds") {
-            v["gracePeriodSeconds"] = json!(g);
+        if let Some(t) = q.get("gracePeriodSeconds") {
+            let wrong = || Status::bad_request(format!("strconv.ParseInt: parsing {t:?}: invalid syntax"));
+            v["gracePeriodSeconds"] = json!(t.parse::<i64>().map_err(|_| wrong())?);
         }
         if let Some(p) = q.get("propagationPolicy") {
             v["propagationPolicy"] = json!(p);

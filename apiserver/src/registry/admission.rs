@@ -74,6 +74,12 @@ impl Server {
                 self.allocate(call, r, Some(old), v)?;
                 crate::defaults::prepare_for_create("", "Service", v, &self.settings.admission);
             }
+            // What Go writes always.
+            ("", "events", None) => {
+                crate::defaults::prepare_for_create("", "Event", v, &self.settings.admission);
+            }
+            // The plugin DefaultTolerationSeconds is about updates, too.
+            ("", "pods", None) => crate::defaults::tolerate(v, &self.settings.admission),
             ("certificates.k8s.io", "certificatesigningrequests", None) => v["spec"] = old["spec"].clone(),
             ("certificates.k8s.io", "certificatesigningrequests", Some(_)) => {
                 let now = self.now();

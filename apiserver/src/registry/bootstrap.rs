@@ -72,6 +72,36 @@ pub(super) fn fill(server: &Arc<Server>) {
     create("networking.k8s.io", "v1", "servicecidrs", "", range);
 }
 
+/// What kube-controller-manager and kube-scheduler find in a real cluster, and this server's own controllers need not: the
+/// roles of each controller's service account with their bindings, and where extension servers look up who may ask.
+pub(crate) fn for_external_controllers(server: &Arc<Server>) {
+    let mut text = String::new();
+    let recorded = &include_bytes!("../../data/controllers.json.gz")[..];
+    if let Err(e) = std::io::Read::read_to_string(&mut flate2::read::GzDecoder::new(recorded), &mut text) {
+        return tracing::error!(error = %e, "recorded roles");
+    }
+    let mut objects: Vec<Value> = serde_json::from_str(&text).unwrap_or_default();
+    objects.push(json!({"kind": "ConfigMap", "apiVersion": "v1",
+        "metadata": {"name": "extension-apiserver-authentication", "namespace": "kube-system"},
+        "data": {"client-ca-file": server.settings.ca_pem}}));
+    let mut call = Call::internal("kube-apiserver");
+    for o in objects {
+        let (version, kind) = (
+            o["apiVersion"].as_str().unwrap_or_default(),
+            o["kind"].as_str().unwrap_or_default(),
+        );
+        let Some(r) = server.catalog.of_kind(version, kind) else {
+            continue;
+        };
+        let ns = o["metadata"]["namespace"].as_str().unwrap_or_default().to_owned();
+        match server.create(&mut call, &r, &ns, None, o) {
+            Err(e) if e.is_already_exists() => {}
+            Err(e) => tracing::error!(error = %e, "roles of controllers"),
+            Ok(_) => {}
+        }
+    }
+}
+
 fn rule(groups: &[&str], resources: &[&str], verbs: &[&str]) -> Value {
     json!({"apiGroups": groups, "resources": resources, "verbs": verbs})
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::{Call, Resource, Server, convert, text};
+use crate::schema;
 use crate::status::Status;
 use crate::store::{Object, Revision};
 use crate::webhook::{Hooks, ask_first};
@@ -61,7 +62,7 @@ impl Conversion {
 
     /// An object in `api_version`, if that was asked for already; it is noted otherwise.
     fn known(&self, o: &Arc<Object>, api_version: &str) -> Option<Arc<Object>> {
-        let found = o.converted(&self.id(api_version));
+        let found = o.shown(&self.id(api_version));
         if found.is_none() {
             let key = (
                 api_version.to_owned(),
@@ -175,16 +176,40 @@ impl Resource {
     /// # Errors
     /// When a webhook has to convert it first.
     pub fn present(&self, o: &Arc<Object>) -> Result<Arc<Object>, Status> {
-        if o.value["apiVersion"] == self.api_version.as_str() {
-            return Ok(o.clone());
-        }
-        match self.conversion() {
-            Some(c) => c.known(o, &self.api_version).ok_or_else(ask_first),
-            None => {
-                let v = convert::convert((*o.value).clone(), &self.api_version, self.custom.is_some());
+        let same = o.value["apiVersion"] == self.api_version.as_str();
+        match &self.custom {
+            _ if same && self.custom.as_ref().is_none_or(|c| c.defaults_id.is_none()) => Ok(o.clone()),
+            Some(c) if !same && c.conversion.is_some() => {
+                let hook = c.conversion.as_ref().and_then(|h| h.known(o, &self.api_version));
+                hook.ok_or_else(ask_first)
+            }
+            Some(c) if c.defaults_id.is_some() => {
+                Ok(self.with_defaults(o, c.defaults_id.as_deref().unwrap_or_default()))
+            }
+            custom => {
+                let v = convert::convert((*o.value).clone(), &self.api_version, custom.is_some());
                 Ok(Arc::new(Object::new(v, o.revision)))
             }
         }
+    }
+
+    /// A custom resource with the defaults that its definition has today: it may have been stored before.
+    fn with_defaults(&self, o: &Arc<Object>, id: &str) -> Arc<Object> {
+        if let Some(known) = o.shown(id) {
+            return known;
+        }
+        let mut v = (*o.value).clone();
+        if v["apiVersion"] != *self.api_version {
+            v = convert::convert(v, &self.api_version, true);
+        }
+        schema::apply_defaults(&self.schema(), &mut v);
+        let shown = if v == *o.value {
+            o.clone()
+        } else {
+            Arc::new(Object::new(v, o.revision))
+        };
+        o.set_shown(id.to_owned(), &shown);
+        shown
     }
 
     /// What was just written, in this version, where `shown` is what it was before the write: with its new metadata.
@@ -196,7 +221,7 @@ impl Resource {
         let mut v = shown;
         v["metadata"] = o.value["metadata"].clone();
         let shown = Arc::new(Object::new(v, o.revision));
-        o.set_converted(c.id(&self.api_version), shown.clone());
+        o.set_shown(c.id(&self.api_version), &shown);
         shown
     }
 }
@@ -257,8 +282,11 @@ impl Server {
             let said = said.unwrap_or_else(|| Err("not asked".into()));
             let new = said.and_then(|a| c.read(&a, &uid, &version, &values));
             let new = new.map_err(|e| failed(values.first().unwrap_or(&&Value::Null), &e))?;
-            for (o, v) in objects.iter().zip(new) {
-                o.set_converted(c.id(&version), Arc::new(Object::new(v, o.revision)));
+            for (o, mut v) in objects.iter().zip(new) {
+                if version == r.api_version {
+                    schema::apply_defaults(&r.schema(), &mut v);
+                }
+                o.set_shown(c.id(&version), &Arc::new(Object::new(v, o.revision)));
             }
         }
         Ok(())

@@ -61,7 +61,7 @@ impl DeleteOptions {
                         "Unsupported value: {other:?}: supported values: \"Foreground\", \"Background\", \"Orphan\", \"nil\""
                     ),
                 );
-                return Err(Status::invalid("", "DeleteOptions", "", vec![cause]));
+                return Err(Status::invalid("meta.k8s.io", "DeleteOptions", "", vec![cause]));
             }
         };
         let said = |p: &str| Some(text(v, p).to_owned()).filter(|s| !s.is_empty());

@@ -56,6 +56,8 @@ pub struct Custom {
     pub list_kind: String,
     /// A warning for every request in this version (`deprecated`).
     pub deprecation: Option<String>,
+    /// Names the defaults of its schema; `None`: it has none.
+    pub defaults_id: Option<String>,
     /// The webhook that converts between versions.
     pub conversion: Option<Arc<Conversion>>,
 }

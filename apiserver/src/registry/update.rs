@@ -117,8 +117,10 @@ impl Server {
             }
             let uid = text(&p.value, "/metadata/uid");
             if !uid.is_empty() && uid != text(&old.value, "/metadata/uid") {
+                // What etcd3's storage says, keys and all.
                 let why = format!(
-                    "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
+                    "StorageError: invalid object, Code: 4, Key: {}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
+                    storage_key(r, t),
                     text(&old.value, "/metadata/uid")
                 );
                 return Err(Status::conflict(&r.group, &r.plural, t.name, &why));
@@ -276,6 +278,24 @@ impl Server {
             self.check_quotas(r, t.namespace, Some(old), &new)?;
         }
         Ok(new)
+    }
+}
+
+/// Where kube-apiserver keeps an object in etcd.
+fn storage_key(r: &Resource, t: &Target<'_>) -> String {
+    // pkg/kubeapiserver/default_storage_factory_builder.go: SpecialDefaultResourcePrefixes.
+    let prefix = match (&*r.group, &*r.plural) {
+        ("", "replicationcontrollers") => "controllers".to_owned(),
+        ("", "endpoints") => "services/endpoints".to_owned(),
+        ("", "services") => "services/specs".to_owned(),
+        ("", "nodes") => "minions".to_owned(),
+        ("networking.k8s.io", "ingresses") => "ingress".to_owned(),
+        (g, p) if r.custom.is_some() || g == "apiextensions.k8s.io" => format!("{g}/{p}"),
+        (_, p) => p.to_owned(),
+    };
+    match t.namespace {
+        ns if r.namespaced => format!("/registry/{prefix}/{ns}/{}", t.name),
+        _ => format!("/registry/{prefix}/{}", t.name),
     }
 }
 

@@ -158,7 +158,11 @@ fn selectable(group: &str, kind: &str) -> &'static [&'static str] {
 fn field_text(object: &Value, field: &str) -> String {
     let path: Vec<&str> = match field {
         "status.successful" => vec!["status", "succeeded"],
-        "source" => vec!["source", "component"],
+        // pkg/registry/core/event: ToSelectableFields.
+        "source" => match object["source"]["component"].as_str() {
+            None | Some("") => vec!["reportingComponent"],
+            Some(_) => vec!["source", "component"],
+        },
         "status.podIPs" => vec!["status", "podIP"],
         _ => field.split('.').collect(),
     };
@@ -257,6 +261,18 @@ mod tests {
             (Some("x"), None)
         );
         assert_eq!(selector.to_string(), "metadata.name=x,status.phase!=y");
+    }
+
+    #[test]
+    fn the_source_of_an_event_may_be_its_controller() {
+        let selects = |e: Value| FieldSelector::parse("source=c").unwrap().matches(&e);
+        assert!(selects(
+            json!({"source": {"component": "c"}, "reportingComponent": "d"})
+        ));
+        assert!(selects(json!({"source": {}, "reportingComponent": "c"})));
+        assert!(!selects(
+            json!({"source": {"component": "d"}, "reportingComponent": "c"})
+        ));
     }
 
     #[test]

@@ -18,8 +18,8 @@ pub struct Object {
     pub revision: Revision,
     bytes: OnceLock<Bytes>,
     bare: OnceLock<Bytes>,
-    /// What it is in other versions, where only a webhook can say.
-    converted: OnceLock<Mutex<BTreeMap<String, Arc<Object>>>>,
+    /// What custom resources are shown as: in other versions, with the defaults of today. `None`: as they are stored.
+    shown: OnceLock<Mutex<BTreeMap<String, Option<Arc<Object>>>>>,
 }
 
 /// An object without its apiVersion and kind.
@@ -43,20 +43,22 @@ impl Object {
             revision,
             bytes: OnceLock::new(),
             bare: OnceLock::new(),
-            converted: OnceLock::new(),
+            shown: OnceLock::new(),
         }
     }
 
-    /// What it was converted to, by a name of the conversion.
-    pub(crate) fn converted(&self, id: &str) -> Option<Arc<Self>> {
-        let known = self.converted.get()?.lock().unwrap_or_else(PoisonError::into_inner);
-        known.get(id).cloned()
+    /// What it is shown as, by a name of the way it is shown.
+    pub(crate) fn shown(self: &Arc<Self>, id: &str) -> Option<Arc<Self>> {
+        let known = self.shown.get()?.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(id).map(|o| o.as_ref().unwrap_or(self).clone())
     }
 
-    /// Keeps what it was converted to.
-    pub(crate) fn set_converted(&self, id: String, object: Arc<Self>) {
-        let known = self.converted.get_or_init(Mutex::default);
-        known.lock().unwrap_or_else(PoisonError::into_inner).insert(id, object);
+    /// Keeps what it is shown as.
+    pub(crate) fn set_shown(self: &Arc<Self>, id: String, object: &Arc<Self>) {
+        // Never itself: it would be kept for ever.
+        let other = (!Arc::ptr_eq(self, object)).then(|| object.clone());
+        let known = self.shown.get_or_init(Mutex::default);
+        known.lock().unwrap_or_else(PoisonError::into_inner).insert(id, other);
     }
 
     /// The object as JSON, serialised once for all who read it.

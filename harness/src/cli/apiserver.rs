@@ -104,6 +104,9 @@ async fn serve(args: &Args, cancel: &CancellationToken) -> Result<(), CliError> 
         ClusterError::Audit { path, source } => CliError::io(&format!("writing {}", path.display()), &source),
         e => CliError::Failed(e.to_string()),
     })?;
+    if args.controllers == Controllers::None {
+        cluster.admit_external_controllers();
+    }
     if let Some(found) = cluster.recovery() {
         if let Some(cut) = &found.cut {
             eprintln!("warning: {cut}");
