@@ -2,6 +2,7 @@
 
 mod hub;
 mod measure;
+mod memory;
 
 use super::CliError;
 
@@ -13,7 +14,7 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum What {
-    /// A hub and its members, end to end: latency, throughput, requests, a lost member, joining
+    /// A hub and its members, end to end: latency, throughput, requests, a lost member, joining, many registrations, memory
     Hub(hub::Args),
 }
 
