@@ -3,6 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
 
 use cfn_api::conditions;
 use cfn_api::karmada::work::{APPLIED, ManifestStatus, ResourceIdentifier, Work, WorkStatus};
@@ -23,6 +25,11 @@ use super::register::MANAGER;
 
 /// Works carried out at the same time.
 const CONCURRENCY: usize = 16;
+/// Changes within this time are one report.
+const COALESCE: Duration = Duration::from_millis(5);
+/// So long a report waits while what was applied is still on its way: the states in between are of no use to anybody,
+/// and the hub is told each thing that lasts.
+const ON_ITS_WAY: Duration = Duration::from_millis(100);
 
 /// A kind.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -50,10 +57,12 @@ struct Outcome {
     kinds: Vec<(Gvk, ApiResource)>,
     /// What was applied.
     applied: Vec<(ObjectKey, Value)>,
+    /// The Work as the hub answered when its status was written.
+    written: Option<Work>,
 }
 
 struct State {
-    works: BTreeMap<String, Work>,
+    works: BTreeMap<String, Arc<Work>>,
     /// Objects of ours in the member, as last seen.
     objects: BTreeMap<ObjectKey, Value>,
     /// Which Work an object belongs to.
@@ -73,7 +82,7 @@ pub async fn run(ctx: &Context) {
     let mut watched: BTreeMap<Gvk, ApiResource> = BTreeMap::new();
     let mut running = FuturesUnordered::new();
     let mut queue = Queue::<String>::default();
-    let mut relist: Option<BTreeMap<String, Work>> = None;
+    let mut relist: Option<BTreeMap<String, Arc<Work>>> = None;
     let mut state = State {
         works: BTreeMap::new(),
         objects: BTreeMap::new(),
@@ -98,7 +107,15 @@ pub async fn run(ctx: &Context) {
                 .collect();
             let kinds = watched.clone();
             let listed = state.listed.clone();
-            running.push(carry_out(ctx, works.clone(), work.clone(), seen, last, kinds, listed));
+            running.push(carry_out(
+                ctx,
+                works.clone(),
+                Arc::clone(work),
+                seen,
+                last,
+                kinds,
+                listed,
+            ));
         }
         let due = queue.next_due();
         tokio::select! {
@@ -115,12 +132,18 @@ pub async fn run(ctx: &Context) {
                     });
                 }
                 queue.done(outcome.name, outcome.ok);
+                // The next report is compared with what the hub has now, though the watch may not have told yet.
+                if let Some(w) = outcome.written
+                    && state.works.get(&w.name_any()).is_some_and(|old| old.metadata.uid == w.metadata.uid)
+                {
+                    take(&mut state, &mut queue, w);
+                }
             }
             Some(event) = hub.next() => match event {
                 Ok(watcher::Event::Init) => relist = Some(BTreeMap::new()),
                 Ok(watcher::Event::InitApply(w)) => {
                     if let Some(list) = relist.as_mut() {
-                        list.insert(w.name_any(), w);
+                        list.insert(w.name_any(), Arc::new(w));
                     }
                 }
                 Ok(watcher::Event::InitDone) => {
@@ -129,14 +152,7 @@ pub async fn run(ctx: &Context) {
                         queue.add(name.clone());
                     }
                 }
-                Ok(watcher::Event::Apply(w)) => {
-                    let name = w.name_any();
-                    let same = state.works.get(&name).is_some_and(|old| same_order(old, &w));
-                    state.works.insert(name.clone(), w);
-                    if !same {
-                        queue.add(name);
-                    }
-                }
+                Ok(watcher::Event::Apply(w)) => take(&mut state, &mut queue, w),
                 Ok(watcher::Event::Delete(w)) => {
                     let gone = w.name_any();
                     state.works.remove(&gone);
@@ -151,18 +167,40 @@ pub async fn run(ctx: &Context) {
             },
             Some((gvk, event)) = member.next(), if !member.is_empty() => {
                 for name in seen(&mut state, &gvk, event) {
-                    // A report can wait for what is still to be applied, and is one report then.
-                    let applied = state.works.get(&name).is_some_and(|w| keys(w).iter().all(|k| state.applied.contains_key(k)));
-                    if applied {
-                        queue.add_last(name);
-                    } else {
-                        queue.add(name);
+                    match report_within(&state, &name, &ctx.rules) {
+                        Some(delay) => queue.add_within(name, delay),
+                        None => queue.add(name),
                     }
                 }
             }
             () = async { match due { Some(t) => sleep_until(t).await, None => std::future::pending().await } } => queue.wake(),
         }
     }
+}
+
+/// Takes in a Work as the hub has it, unless it is older than what is known.
+fn take(state: &mut State, queue: &mut Queue<String>, work: Work) {
+    let name = work.name_any();
+    let old = state.works.get(&name);
+    let revision = |w: &Work| w.resource_version().and_then(|r| r.parse::<u64>().ok());
+    if old.is_some_and(|o| o.metadata.uid == work.metadata.uid && revision(o) > revision(&work)) {
+        return;
+    }
+    let same = old.is_some_and(|o| same_order(o, &work));
+    state.works.insert(name.clone(), Arc::new(work));
+    if !same {
+        queue.add(name);
+    }
+}
+
+/// How long the report of a change in the member can wait; `None`: there is something to be applied.
+fn report_within(state: &State, name: &str, rules: &Rules) -> Option<Duration> {
+    let keys = keys(state.works.get(name)?);
+    if !keys.iter().all(|k| state.applied.contains_key(k)) {
+        return None;
+    }
+    let settled = |k: &ObjectKey| state.objects.get(k).is_some_and(|o| rules.health(o) != "Unhealthy");
+    Some(if keys.iter().all(settled) { COALESCE } else { ON_ITS_WAY })
 }
 
 /// Whether a change of a Work (usually of its status, by us) leaves nothing to do.
@@ -246,7 +284,7 @@ fn keys(work: &Work) -> Vec<ObjectKey> {
 async fn carry_out(
     ctx: &Context,
     works: Api<Work>,
-    work: Work,
+    work: Arc<Work>,
     seen: BTreeMap<ObjectKey, Value>,
     last: BTreeMap<ObjectKey, Value>,
     mut kinds: BTreeMap<Gvk, ApiResource>,
@@ -258,6 +296,7 @@ async fn carry_out(
         ok: true,
         kinds: Vec::new(),
         applied: Vec::new(),
+        written: None,
     };
     for manifest in &work.spec.workload.manifests {
         let gvk = gvk(manifest);
@@ -287,7 +326,7 @@ async fn carry_out(
             message,
             now,
         );
-        outcome.ok = write(&works, &work, &status).await.is_ok();
+        outcome.report(&works, &work, &status).await;
         return outcome;
     }
     if !work.finalizers().iter().any(|f| f == names::WORK_FINALIZER) {
@@ -349,9 +388,22 @@ async fn carry_out(
         conditions::set(&mut status.conditions, APPLIED, "False", "AppliedFailed", &message, now);
     }
     status.manifest_statuses = statuses;
-    let written = work.status.as_ref() == Some(&status) || write(&works, &work, &status).await.is_ok();
-    outcome.ok = written && errors.is_empty();
+    outcome.report(&works, &work, &status).await;
+    outcome.ok &= errors.is_empty();
     outcome
+}
+
+impl Outcome {
+    /// Writes the Work's status, if it is another than the hub has.
+    async fn report(&mut self, works: &Api<Work>, work: &Work, status: &WorkStatus) {
+        if work.status.as_ref() == Some(status) {
+            return;
+        }
+        match write(works, work, status).await {
+            Ok(written) => self.written = written,
+            Err(_) => self.ok = false,
+        }
+    }
 }
 
 /// The newer of what the watch has seen and what the API server answered.
@@ -469,7 +521,8 @@ async fn remove(ctx: &Context, works: &Api<Work>, work: &Work, kinds: &BTreeMap<
     }
 }
 
-async fn write(works: &Api<Work>, work: &Work, status: &WorkStatus) -> kube::Result<()> {
+/// Writes a status; the Work after it, `None` when it is gone.
+async fn write(works: &Api<Work>, work: &Work, status: &WorkStatus) -> kube::Result<Option<Work>> {
     let mut status = json!(status);
     super::report::forget(&json!(work.status), &mut status);
     let patch = json!({"status": status});
@@ -477,7 +530,8 @@ async fn write(works: &Api<Work>, work: &Work, status: &WorkStatus) -> kube::Res
         .patch_status(&work.name_any(), &PatchParams::default(), &Patch::Merge(patch))
         .await
     {
-        Err(e) if !is_not_found(&e) => Err(e),
-        _ => Ok(()),
+        Ok(written) => Ok(Some(written)),
+        Err(e) if is_not_found(&e) => Ok(None),
+        Err(e) => Err(e),
     }
 }

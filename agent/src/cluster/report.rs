@@ -21,6 +21,9 @@ use super::member::Context;
 
 /// Changes of nodes and pods within this time go into one write.
 const COALESCE: Duration = Duration::from_millis(10);
+/// While they go on changing, a write comes so long after the one before at the soonest: what is on its way the hub has
+/// assumed already.
+const BETWEEN: Duration = Duration::from_millis(100);
 
 /// A copy of one kind of the member's objects.
 pub(super) struct Copy<K> {
@@ -81,38 +84,45 @@ pub async fn run(ctx: &Context) {
     let mut written: Option<ClusterStatus> = None;
     let mut apis: Vec<ApiEnablement> = Vec::new();
     let mut due = Instant::now() + COALESCE;
-    let mut periodic = true;
+    let mut next_write = Instant::now();
+    let mut next_check = Instant::now();
     loop {
         tokio::select! {
             biased;
             Some(event) = node_events.next() => {
                 if let Ok(event) = event {
                     nodes.take(event);
-                    due = due.min(Instant::now() + COALESCE);
+                    due = due.min(next_write.max(Instant::now() + COALESCE));
                 }
             }
             Some(event) = pod_events.next() => {
                 if let Ok(event) = event {
                     pods.take(event);
-                    due = due.min(Instant::now() + COALESCE);
+                    due = due.min(next_write.max(Instant::now() + COALESCE));
                 }
             }
             () = sleep_until(due) => {
                 let period = ctx.options.timers.cluster_status_update_frequency;
-                if written.is_some() && !periodic && !(nodes.synced && pods.synced) {
-                    due = Instant::now() + period;
+                // A change of nodes or pods alone says that the member answers; its APIs are as they were.
+                let check = written.is_none() || Instant::now() >= next_check;
+                if !check && !(nodes.synced && pods.synced) {
+                    due = next_check;
                     continue;
                 }
-                let health = health(ctx).await;
-                if health.is_ok() && (apis.is_empty() || periodic)
+                let asked = if check { Some(health(ctx).await) } else { None };
+                if matches!(asked, Some(Ok(_)))
                     && let Ok(found) = enablements(&ctx.member).await {
                         apis = found;
                     }
                 let mut status = written.clone().unwrap_or_default();
-                fill(&mut status, ctx, &nodes, &pods, &apis, health);
-                if written.as_ref() != Some(&status) {
+                fill(&mut status, ctx, &nodes, &pods, &apis, asked);
+                // Now and then in any case: the hub may have thought us gone.
+                if check || written.as_ref() != Some(&status) {
                     match write(ctx, written.as_ref(), &status).await {
-                        Ok(()) => written = Some(status),
+                        Ok(()) => {
+                            written = Some(status);
+                            next_write = Instant::now() + BETWEEN;
+                        }
                         Err(e) => {
                             tracing::debug!("status of {}: {e}", ctx.options.cluster);
                             due = Instant::now() + period / 10;
@@ -120,13 +130,11 @@ pub async fn run(ctx: &Context) {
                         }
                     }
                 }
-                periodic = true;
-                due = Instant::now() + period;
+                if check {
+                    next_check = Instant::now() + period;
+                }
+                due = next_check;
             }
-        }
-        // A change of nodes or pods alone need not read the discovery again.
-        if due < Instant::now() + COALESCE * 2 && written.is_some() {
-            periodic = false;
         }
     }
 }
@@ -164,16 +172,17 @@ fn fill(
     nodes: &Copy<Node>,
     pods: &Copy<Pod>,
     apis: &[ApiEnablement],
-    health: Result<String, (&'static str, String)>,
+    health: Option<Result<String, (&'static str, String)>>,
 ) {
     let now = ctx.options.clock.now();
     match health {
-        Ok(version) => {
+        None => {}
+        Some(Ok(version)) => {
             let message = "cluster is healthy and ready to accept workloads";
             conditions::set(&mut status.conditions, READY, "True", "ClusterReady", message, now);
             status.kubernetes_version = Some(version);
         }
-        Err((reason, message)) => {
+        Some(Err((reason, message))) => {
             conditions::set(&mut status.conditions, READY, "False", reason, &message, now);
         }
     }
@@ -204,8 +213,8 @@ fn fill(
     }
 }
 
-/// Writes a status over the one that the hub has. What is gone (the requests of the last pod) is taken away by name:
-/// a merge patch keeps what it does not mention.
+/// Writes a status over the one that the hub has, as far as they differ. What is gone (the requests of the last pod) is
+/// taken away by name: a merge patch keeps what it does not mention.
 async fn write(ctx: &Context, old: Option<&ClusterStatus>, status: &ClusterStatus) -> kube::Result<()> {
     let api: Api<Cluster> = Api::all(ctx.hub.clone());
     let name = &ctx.options.cluster;
@@ -215,6 +224,8 @@ async fn write(ctx: &Context, old: Option<&ClusterStatus>, status: &ClusterStatu
     };
     let mut patch = json!(status);
     forget(&old, &mut patch);
+    leave_out(&old, &mut patch);
+    patch["conditions"] = json!(status.conditions);
     api.patch_status(name, &PatchParams::default(), &Patch::Merge(json!({"status": patch})))
         .await
         .map(|c| {
@@ -235,6 +246,21 @@ pub(super) fn forget(old: &Value, new: &mut Value) {
             }
         }
     }
+}
+
+/// Leaves out of a merge patch what `old` has the same; the outermost object stays, empty or not.
+fn leave_out(old: &Value, patch: &mut Value) {
+    let (Some(old), Some(patch)) = (old.as_object(), patch.as_object_mut()) else {
+        return;
+    };
+    patch.retain(|k, new| match old.get(k) {
+        Some(was) if was == new => false,
+        Some(was) => {
+            leave_out(was, new);
+            true
+        }
+        None => true,
+    });
 }
 
 /// The APIs of a server, from its aggregated discovery: two requests.

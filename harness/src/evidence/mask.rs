@@ -132,6 +132,12 @@ pub const RULES: &[Rule] = &[
         How::Blank("measured"),
         MEASURED,
     ),
+    timed(
+        REPORT,
+        Place::Pointer("/scenarios/*/batches"),
+        How::Blank("measured"),
+        MEASURED,
+    ),
     always(
         JUNIT,
         Place::Pattern(r#"<property name="(?:started|host\.[^"]*)" value="(?<m>[^"]*)""#),

@@ -3,6 +3,7 @@
 //! Everything here is plain data (serde, ordered maps): the lanes and the scenario runner fill it in, the writers of
 //! [`crate::report`] turn it into files. Times are offsets from the start of their scenario, so that two runs compare.
 
+pub mod batch;
 pub mod decision;
 pub mod event;
 pub mod mask;
@@ -12,6 +13,7 @@ pub mod scenario;
 pub mod series;
 pub mod verdict;
 
+pub use batch::{Batch, BatchLatency};
 pub use decision::{ClusterDecision, Decision};
 pub use event::{Event, EventKind};
 pub use place::{Cluster, Link, Map, Site};

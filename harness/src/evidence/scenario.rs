@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Bound, Decision, Event, Level, Sample, Series, Source, Status, Summary, Verdict};
+use super::{Batch, Bound, Decision, Event, Level, Sample, Series, Source, Status, Summary, Verdict};
 
 /// How a step ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -87,6 +87,9 @@ pub struct ScenarioResult {
     pub series: BTreeMap<String, Series>,
     /// What the scheduler decided, and why.
     pub decisions: Vec<Decision>,
+    /// How good the decisions were that were made together.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub batches: Vec<Batch>,
 }
 
 /// One test as every report file lists it.

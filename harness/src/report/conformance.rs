@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::ReportError;
-use crate::evidence::{Level, Map, RunResult, ScenarioResult, Source, Status, millis};
+use crate::evidence::{Batch, Level, Map, RunResult, ScenarioResult, Source, Status, millis};
 
 /// The document.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -156,6 +156,9 @@ pub struct Scenario {
     pub duration: f64,
     /// Its tests.
     pub tests: Vec<TestReport>,
+    /// How far its batches of placements are from any possible placement; left out where it places none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub batches: Vec<Batch>,
 }
 
 /// One test.
@@ -423,6 +426,7 @@ fn scenario(result: &ScenarioResult) -> Scenario {
                 }),
             })
             .collect(),
+        batches: result.batches.clone(),
     }
 }
 

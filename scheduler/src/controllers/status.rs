@@ -13,12 +13,14 @@ use tokio::time::Instant;
 
 use super::binding::{cluster_of, targets};
 use super::diff::merge_diff;
-use super::hub::{Gvk, Hub, Key, gone, work};
+use super::hub::{Gvk, Hub, Key, State, gone, work};
 use super::interpret;
 
 /// Reports within this time are one write.
 pub(super) const COALESCE: Duration = Duration::from_millis(3);
-/// How long a status waits at most while there is something to dispatch.
+/// So long a status waits for what is on its way to arrive: the states in between are of no use to anybody.
+const ON_ITS_WAY: Duration = Duration::from_millis(50);
+/// How long a status waits at most, while there is something to dispatch or many others wait.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 pub(super) async fn run(hub: Arc<Hub>) {
@@ -51,18 +53,51 @@ fn item(w: &Work) -> AggregatedStatusItem {
     }
 }
 
+/// Whether the Works of a binding have said what lasts: that they cannot be applied, or that what was applied is there.
+fn settled(state: &State, key: &Key) -> bool {
+    let Some(b) = state.bindings.get(key).filter(|b| !b.deleting()) else {
+        return true;
+    };
+    let works = state.works_of.get(b.permanent_id()).into_iter().flatten();
+    let works: Vec<&Arc<Work>> = works.filter_map(|k| state.works.get(k)).collect();
+    targets(b).iter().all(|cluster| {
+        let status = works
+            .iter()
+            .find(|w| cluster_of(w) == cluster)
+            .and_then(|w| w.status.as_ref());
+        let applied = status.and_then(|s| conditions::get(&s.conditions, APPLIED));
+        applied.is_some_and(|a| {
+            let manifests = status.map(|s| s.manifest_statuses.as_slice()).unwrap_or_default();
+            a.status != "True" || manifests.iter().all(|m| m.health.as_deref() != Some("Unhealthy"))
+        })
+    })
+}
+
+/// How long the status of a binding must still wait, if it must.
+fn patience(hub: &Hub, key: &Key) -> Option<Duration> {
+    let at_ease = hub.at_ease();
+    let mut state = hub.state();
+    let now = Instant::now();
+    let since = *state.status_since.entry(key.clone()).or_insert(now);
+    // The more wait, the less often each looks.
+    let crowd = u32::try_from(state.status_since.len()).unwrap_or(u32::MAX);
+    let crowd = Duration::from_millis(1).saturating_mul(crowd).min(PATIENCE);
+    let (until, next) = if !at_ease {
+        (since + PATIENCE, COALESCE * 3 + crowd / 10)
+    } else if !settled(&state, key) {
+        (since + (ON_ITS_WAY + crowd).min(PATIENCE), PATIENCE)
+    } else {
+        return None;
+    };
+    let left = until.saturating_duration_since(now);
+    (!left.is_zero()).then(|| left.min(next))
+}
+
 /// Brings the statuses of a binding and its template up to date.
 async fn reconcile(hub: &Arc<Hub>, key: &Key) -> Result<(), kube::Error> {
-    if !hub.at_ease() {
-        let now = Instant::now();
-        let since = *hub.state().status_since.entry(key.clone()).or_insert(now);
-        if now < since + PATIENCE {
-            // The more wait, the less often each looks.
-            let crowd = u64::try_from(hub.state().status_since.len()).unwrap_or(0) / 10;
-            hub.status
-                .add_after(key.clone(), COALESCE * 3 + Duration::from_millis(crowd));
-            return Ok(());
-        }
+    if let Some(wait) = patience(hub, key) {
+        hub.status.add_after(key.clone(), wait);
+        return Ok(());
     }
     let (b, template, resource, items, wanted, outcome, rule) = {
         let mut state = hub.state();

@@ -65,7 +65,9 @@ struct Kind {
     demand: i64,
 }
 
-fn asks_for_room(request: &Request<'_>) -> bool {
+/// Whether a binding asks for room: copies everywhere and fixed weights ask nobody.
+#[must_use]
+pub fn asks_for_room(request: &Request<'_>) -> bool {
     let strategy = request
         .spec
         .placement
@@ -119,7 +121,41 @@ pub fn bound(fleet: &Fleet, batch: &[Request<'_>]) -> Result<Bound, BoundError> 
     Ok(Bound {
         wanted,
         placed,
-        possible: possible(fleet, &asking)?.max(placed),
+        possible: possible(fleet, &asking, true)?.max(placed),
+        latency: least_latency(fleet, &costed)?,
+    })
+}
+
+/// Bounds what is placed already: `spec.clusters` says where each binding of the batch is, and the fleet's summaries count
+/// it (where they do not yet, the bound is the higher for it).
+///
+/// # Errors
+/// When the solver gives up.
+pub fn of_placed(fleet: &Fleet, batch: &[Request<'_>]) -> Result<Bound, BoundError> {
+    let asking: Vec<&Request<'_>> = batch.iter().filter(|r| asks_for_room(r)).collect();
+    let nothing = BTreeMap::new();
+    let mut without = fleet.clone();
+    let mut costed: Vec<(&Request<'_>, i64, f64)> = Vec::new();
+    let mut placed = 0;
+    for r in &asking {
+        let requirements = r.spec.replica_requirements.as_ref();
+        let request = requirements.map_or(&nothing, |q| &q.resource_request);
+        let (mut n, mut cost) = (0, 0.0);
+        for t in &r.spec.clusters {
+            // Any other placement would have this room.
+            without.assume(&t.name, r.key, t.replicas.saturating_neg(), request);
+            n += i64::from(t.replicas);
+            cost += waits(fleet, r, &t.name).unwrap_or(0.0) * f64::from(t.replicas);
+        }
+        placed += n;
+        if r.policy.is_some_and(|p| p.latency.is_some()) {
+            costed.push((r, n, cost));
+        }
+    }
+    Ok(Bound {
+        wanted: asking.iter().map(|r| i64::from(r.spec.replicas)).sum(),
+        placed,
+        possible: possible(&without, &asking, false)?.max(placed),
         latency: least_latency(fleet, &costed)?,
     })
 }
@@ -146,15 +182,15 @@ fn open_to(fleet: &Fleet, r: &Request<'_>) -> Bits {
     open
 }
 
-/// What the binding has already counts as room for it.
-fn kinds(fleet: &Fleet, asking: &[&Request<'_>]) -> (Vec<Kind>, i64) {
+/// What the binding has already counts as room for it, if it `stays`.
+fn kinds(fleet: &Fleet, asking: &[&Request<'_>], stays: bool) -> (Vec<Kind>, i64) {
     let mut kinds: Vec<Kind> = Vec::new();
     let mut held = 0;
     for r in asking {
         let requests = Requests::new(r.spec.replica_requirements.as_ref());
         let open = open_to(fleet, r);
         let has: i64 = r.spec.clusters.iter().map(|t| i64::from(t.replicas)).sum();
-        let kept = has.min(i64::from(r.spec.replicas));
+        let kept = if stays { has.min(i64::from(r.spec.replicas)) } else { 0 };
         held += kept;
         let demand = i64::from(r.spec.replicas) - kept;
         match kinds.iter_mut().find(|k| k.requests == requests && k.open == open) {
@@ -184,8 +220,8 @@ fn classes(fleet: &Fleet, kinds: &[Kind]) -> BTreeMap<Vec<u64>, Vec<u32>> {
     clippy::cast_possible_truncation,
     reason = "replicas and amounts as the solver wants them; rounded so that the bound stays one"
 )]
-fn possible(fleet: &Fleet, asking: &[&Request<'_>]) -> Result<i64, BoundError> {
-    let (mut kinds, held) = kinds(fleet, asking);
+fn possible(fleet: &Fleet, asking: &[&Request<'_>], stays: bool) -> Result<i64, BoundError> {
+    let (mut kinds, held) = kinds(fleet, asking, stays);
     let mut clusters = classes(fleet, &kinds);
     if kinds.len() * clusters.len() > VARIABLES {
         // One kind for all that ask for the same, open to what any of them is open to.
@@ -226,8 +262,8 @@ fn possible(fleet: &Fleet, asking: &[&Request<'_>]) -> Result<i64, BoundError> {
             };
             let room: f64 = slots
                 .iter()
-                .filter_map(|s| column.get(*s as usize))
-                .map(|n| (*n).max(0) as f64)
+                .filter_map(|s| Some((column.get(*s as usize)?, fleet.at(*s)?)))
+                .map(|(n, member)| (*n).min(estimate::allocatable(member, resource)).max(0) as f64)
                 .sum();
             problem.add_constraint(terms, ComparisonOp::Le, room);
         }

@@ -3,6 +3,7 @@
 mod apiserver;
 mod hub;
 mod measure;
+mod memory;
 
 use super::CliError;
 
@@ -14,7 +15,7 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum What {
-    /// A hub and its members, end to end: latency, throughput, requests, a lost member, joining
+    /// A hub and its members, end to end: latency, throughput, requests, a lost member, joining, many registrations, memory
     Hub(hub::Args),
     /// API servers in turn, by their kubeconfigs: creates, lists, watches, a pod
     Apiserver(apiserver::Args),

@@ -10,7 +10,7 @@ mod timeline;
 use std::fmt::Write as _;
 
 use super::conformance::{Outcome, tests_of};
-use crate::evidence::{Decision, Level, Map, RunResult, ScenarioResult, Status, StepOutcome, Test, millis};
+use crate::evidence::{Batch, Decision, Level, Map, RunResult, ScenarioResult, Status, StepOutcome, Test, millis};
 use text::{duration, escape, quantity};
 
 /// Events written out as a table in one scenario; the rest is in `trace.jsonl`.
@@ -298,11 +298,30 @@ fn scenario_card(out: &mut String, scenario: &ScenarioResult) {
     if !plots.is_empty() {
         let _ = writeln!(out, "<div class=\"plots\">{}</div>", plots.concat());
     }
+    batches(out, &scenario.batches);
     decisions(out, &scenario.decisions);
     steps(out, scenario);
     events(out, scenario);
     timers(out, scenario);
     out.push_str("</div></details>\n");
+}
+
+/// What no scheduler could have bettered.
+fn batches(out: &mut String, batches: &[Batch]) {
+    if batches.is_empty() {
+        return;
+    }
+    out.push_str("<!--measured--><ul>");
+    for batch in batches {
+        let _ = write!(
+            out,
+            "<li title=\"{}\">After “{}”: {}.</li>",
+            escape(&batch.bindings.join(", ")),
+            escape(&batch.after),
+            escape(&batch.sentence())
+        );
+    }
+    out.push_str("</ul><!--/measured-->\n");
 }
 
 fn decisions(out: &mut String, decisions: &[Decision]) {

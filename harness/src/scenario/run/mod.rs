@@ -1,6 +1,7 @@
 //! The interpreter: brings a scenario's testbed up, does its steps, judges its assertions, leaves evidence. It knows
 //! no scenario by name.
 
+mod batch;
 mod collect;
 mod condition;
 pub mod drive;
@@ -91,6 +92,8 @@ pub struct Bench {
     scalars: Mutex<BTreeSet<String>>,
     /// Steps done: begin and end.
     marks: Mutex<BTreeMap<String, (Duration, Duration)>>,
+    /// How many decisions the last look at the batch knew of.
+    bounded: Mutex<usize>,
 }
 
 impl Bench {
@@ -200,11 +203,15 @@ pub async fn run(lane: &dyn Lane, scenario: Arc<Scenario>, options: Options) -> 
         result: Mutex::new(result),
         scalars: Mutex::default(),
         marks: Mutex::default(),
+        bounded: Mutex::default(),
     });
     let background = bench.clone().collect_all().await;
     bench.steps(&options).await;
     background.stop().await;
     bench.decisions().await;
+    if let Some(last) = scenario.file.spec.steps.last() {
+        bench.bound_batch(&last.name).await;
+    }
     bench.relocations().await;
     bench.wakeups.stop().await;
     let mut result = bench.result().clone();
@@ -338,6 +345,7 @@ impl Bench {
                     (StepOutcome::Failed { error: error.clone() }, error)
                 }
             };
+            self.bound_batch(&step.name).await;
             let mut result = self.result();
             result.steps.push(StepResult {
                 verb: verb.name().to_owned(),

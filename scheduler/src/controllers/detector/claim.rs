@@ -43,9 +43,10 @@ pub(super) fn claim(key: &Key, policy: &Policy) -> (BTreeMap<String, String>, BT
     (labels, annotations)
 }
 
-pub(super) const CLAIM_LABELS: [&str; 2] = [names::PROPAGATION_POLICY_ID, names::CLUSTER_PROPAGATION_POLICY_ID];
+pub(in crate::controllers) const CLAIM_LABELS: [&str; 2] =
+    [names::PROPAGATION_POLICY_ID, names::CLUSTER_PROPAGATION_POLICY_ID];
 
-pub(super) const CLAIM_ANNOTATIONS: [&str; 3] = [
+pub(in crate::controllers) const CLAIM_ANNOTATIONS: [&str; 3] = [
     names::PROPAGATION_POLICY_NAMESPACE,
     names::PROPAGATION_POLICY_NAME,
     names::CLUSTER_PROPAGATION_POLICY_NAME,

@@ -63,7 +63,10 @@ pub(super) async fn complete(hub: &Hub, key: &Key, policy: &Arc<Policy>) -> Resu
     let Some(patch) = merge_diff(&view(policy), &view(&new)) else {
         return Ok(Arc::clone(policy));
     };
-    hub.patch(&policy_resource(key), key, &patch).await?;
+    let written = hub.patch(&policy_resource(key), key, &patch).await?;
+    new.meta = written.metadata;
+    // Its templates need not wait for the watch to tell. What somebody else wrote meanwhile does come by the watch.
+    hub.keep_policy(new.clone());
     Ok(Arc::new(new))
 }
 

@@ -17,7 +17,7 @@ use bind::{bind, orphaned};
 use claim::{claim, claim_patch, find, id_label, unclaim};
 use complete::{complete, complete_override, policy_resource};
 
-pub(super) use claim::{claimant, fit};
+pub(super) use claim::{CLAIM_ANNOTATIONS, CLAIM_LABELS, claimant, fit};
 
 pub(super) async fn run(hub: Arc<Hub>) {
     work(
@@ -156,7 +156,7 @@ async fn template(hub: &Arc<Hub>, gvk: &Gvk, key: &Key) -> Result<(), kube::Erro
     if let Some(patch) = claim_patch(&object.metadata, &labels, &annotations) {
         let written = hub.patch(&resource, key, &patch).await;
         match written {
-            Ok(o) => hub.saw_template(gvk, o),
+            Ok(o) => hub.claimed_template(gvk, o),
             Err(e) if not_found(&e) => return Ok(()),
             Err(e) => return Err(e),
         }

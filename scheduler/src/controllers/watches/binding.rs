@@ -9,7 +9,7 @@ use kube::api::DynamicObject;
 
 use crate::controllers::hub::{Binding, Hub, Key, State};
 use crate::controllers::schedule;
-use crate::controllers::watches::stale;
+use crate::controllers::watches::known;
 use crate::engine::Resident;
 
 impl State {
@@ -61,7 +61,7 @@ impl Hub {
         let key = b.key();
         let mut state = self.state();
         let old = state.bindings.get(&key).cloned();
-        if stale(old.as_ref().map(|o| &o.meta), &b.meta) {
+        if known(old.as_ref().map(|o| &o.meta), &b.meta) {
             return;
         }
         let b = Arc::new(b);

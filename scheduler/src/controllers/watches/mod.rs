@@ -249,3 +249,8 @@ fn version(meta: &ObjectMeta) -> u64 {
 pub(in crate::controllers) fn stale(cached: Option<&ObjectMeta>, seen: &ObjectMeta) -> bool {
     cached.is_some_and(|c| c.uid == seen.uid && version(c) > version(seen))
 }
+
+/// Whether that very state is cached, or a newer one: an answer to a write comes by the watch once more.
+pub(in crate::controllers) fn known(cached: Option<&ObjectMeta>, seen: &ObjectMeta) -> bool {
+    cached.is_some_and(|c| c.uid == seen.uid && version(seen) > 0 && version(c) >= version(seen))
+}

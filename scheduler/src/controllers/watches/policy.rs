@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use cfn_api::names;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::controllers::hub::{Detect, Hub, Key, Override, Policy, State};
 use crate::controllers::watches::stale;
@@ -10,13 +11,31 @@ use crate::controllers::watches::stale;
 impl Hub {
     pub(in crate::controllers) fn saw_policy(&self, p: Policy) {
         let key = Key::of(&p.meta);
-        let mut state = self.state();
-        if stale(state.policies.get(&key).map(|o| &o.meta), &p.meta) {
-            return;
+        if self.keep_policy(p) {
+            self.detect.add(Detect::Policy(key));
         }
-        state.policies.insert(key.clone(), Arc::new(p));
-        drop(state);
-        self.detect.add(Detect::Policy(key));
+    }
+
+    /// Takes in a policy; whether that is news.
+    pub(in crate::controllers) fn keep_policy(&self, p: Policy) -> bool {
+        let key = Key::of(&p.meta);
+        let mut state = self.state();
+        let old = state.policies.get(&key).cloned();
+        if stale(old.as_ref().map(|o| &o.meta), &p.meta) {
+            return false;
+        }
+        let view = |m: &ObjectMeta| {
+            (
+                m.uid.clone(),
+                m.labels.clone(),
+                m.annotations.clone(),
+                m.finalizers.clone(),
+                m.deletion_timestamp.clone(),
+            )
+        };
+        let same = old.is_some_and(|o| o.spec == p.spec && view(&o.meta) == view(&p.meta));
+        state.policies.insert(key, Arc::new(p));
+        !same
     }
 
     pub(super) fn lost_policy(&self, key: &Key) {

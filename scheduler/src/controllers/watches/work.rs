@@ -7,14 +7,14 @@ use cfn_api::names;
 
 use crate::controllers::hub::{Hub, Key};
 use crate::controllers::quota;
-use crate::controllers::watches::stale;
+use crate::controllers::watches::known;
 
 impl Hub {
     pub(in crate::controllers) fn saw_work(&self, w: Work) {
         let key = Key::of(&w.metadata);
         let mut state = self.state();
         let old = state.works.get(&key).cloned();
-        if stale(old.as_ref().map(|o| &o.metadata), &w.metadata) {
+        if known(old.as_ref().map(|o| &o.metadata), &w.metadata) {
             return;
         }
         if let Some(id) = owner_id(&w) {
