@@ -213,12 +213,12 @@ impl Resource {
     }
 
     /// What was just written, in this version, where `shown` is what it was before the write: with its new metadata.
-    pub(super) fn present_written(&self, o: &Arc<Object>, shown: Value) -> Arc<Object> {
+    pub(super) fn present_written(&self, o: &Arc<Object>, shown: impl FnOnce() -> Value) -> Arc<Object> {
         let Some(c) = self.conversion().filter(|_| o.value["apiVersion"] != *self.api_version) else {
             // Without a webhook nothing has to be asked.
             return self.present(o).unwrap_or_else(|_| o.clone());
         };
-        let mut v = shown;
+        let mut v = shown();
         v["metadata"] = o.value["metadata"].clone();
         let shown = Arc::new(Object::new(v, o.revision));
         o.set_shown(c.id(&self.api_version), &shown);

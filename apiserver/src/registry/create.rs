@@ -148,7 +148,7 @@ impl Server {
             old: None,
         };
         self.mutate(&review, &mut value)?;
-        if call.hooks.is_some() {
+        if call.hooks.is_some() && self.has_mutating_webhooks() {
             self.mutate_new(call, &review, &mut value, generated)?;
         }
         self.check(r, &name, None, &value)?;
@@ -158,7 +158,7 @@ impl Server {
         let shown = r.is_converted_by_webhook().then(|| value.clone());
         let stored = self.to_stored(call, r, value)?;
         if call.dry_run {
-            return Ok(r.present_written(&Arc::new(Object::new(stored, 0)), shown.unwrap_or_default()));
+            return Ok(r.present_written(&Arc::new(Object::new(stored, 0)), || shown.unwrap_or_default()));
         }
         let object = self
             .store
@@ -168,7 +168,7 @@ impl Server {
                 e => Status::internal(e),
             })?;
         self.written(r, Some(&object));
-        Ok(r.present_written(&object, shown.unwrap_or_default()))
+        Ok(r.present_written(&object, || shown.unwrap_or_default()))
     }
 
     /// Mutating webhooks see a new object before it gets its uid, time and generated name; what they leave out is

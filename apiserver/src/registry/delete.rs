@@ -124,7 +124,7 @@ impl Server {
                 Ok(object) => {
                     self.written(r, (!goes).then_some(&object));
                     return Ok(Deleted {
-                        object: r.present_written(&object, (*shown.value).clone()),
+                        object: r.present_written(&object, || (*shown.value).clone()),
                         now: goes,
                     });
                 }

@@ -164,6 +164,11 @@ impl Server {
         all.into_iter().flat_map(each).collect()
     }
 
+    /// Whether any mutating webhook is registered.
+    pub(super) fn has_mutating_webhooks(&self) -> bool {
+        !self.store.list(&MUTATING, None, None).objects.is_empty()
+    }
+
     /// Whether, and in which version, a webhook is about a request.
     fn matched<'a>(&self, hook: &'a Hook, r: &Review<'_>, object: Option<&Value>) -> Option<Matched<'a>> {
         let spec = hook.spec();

@@ -142,7 +142,7 @@ impl Server {
             let new = self.to_stored(call, r, new)?;
             if call.dry_run {
                 return Ok(Written {
-                    object: r.present_written(&Arc::new(Object::new(new, stored.revision)), shown),
+                    object: r.present_written(&Arc::new(Object::new(new, stored.revision)), || shown),
                     created: false,
                 });
             }
@@ -155,7 +155,7 @@ impl Server {
                 Ok(object) => {
                     self.written(r, (!goes).then_some(&object));
                     return Ok(Written {
-                        object: r.present_written(&object, shown),
+                        object: r.present_written(&object, || shown),
                         created: false,
                     });
                 }
