@@ -105,7 +105,8 @@ pub async fn run(ctx: &Context) {
                 let period = ctx.options.timers.cluster_status_update_frequency;
                 // A change of nodes or pods alone says that the member answers; its APIs are as they were.
                 let check = written.is_none() || Instant::now() >= next_check;
-                if !check && !(nodes.synced && pods.synced) {
+                let synced = nodes.synced && pods.synced;
+                if !(check || synced) {
                     due = next_check;
                     continue;
                 }

@@ -19,7 +19,7 @@ use super::interpret;
 /// Reports within this time are one write.
 pub(super) const COALESCE: Duration = Duration::from_millis(3);
 /// So long a status waits for what is on its way to arrive: the states in between are of no use to anybody.
-const ON_ITS_WAY: Duration = Duration::from_millis(50);
+const ON_ITS_WAY: Duration = Duration::from_millis(25);
 /// How long a status waits at most, while there is something to dispatch or many others wait.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -78,13 +78,16 @@ fn patience(hub: &Hub, key: &Key) -> Option<Duration> {
     let at_ease = hub.at_ease();
     let mut state = hub.state();
     let now = Instant::now();
+    // Beside a Karmada the decision is all there is to tell; why there is no place is to be known at once.
+    let outcome = state.outcomes.get(key).and_then(|o| o.condition.as_ref());
+    let urgent = hub.options.only_scheduling || outcome.is_some_and(|(value, ..)| *value == "False");
     let since = *state.status_since.entry(key.clone()).or_insert(now);
     // The more wait, the less often each looks.
     let crowd = u32::try_from(state.status_since.len()).unwrap_or(u32::MAX);
     let crowd = Duration::from_millis(1).saturating_mul(crowd).min(PATIENCE);
     let (until, next) = if !at_ease {
         (since + PATIENCE, COALESCE * 3 + crowd / 10)
-    } else if !settled(&state, key) {
+    } else if !urgent && !settled(&state, key) {
         (since + (ON_ITS_WAY + crowd).min(PATIENCE), PATIENCE)
     } else {
         return None;

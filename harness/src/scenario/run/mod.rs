@@ -325,8 +325,10 @@ impl Bench {
                 done = self.step(step, &verb, options) => done,
             };
             let end = self.at();
-            let marks = &mut self.marks.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            marks.insert(step.name.value.clone(), (began, end));
+            self.marks
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner)
+                .insert(step.name.value.clone(), (began, end));
             let (outcome, detail) = match outcome {
                 Ok(detail) => (StepOutcome::Done, detail),
                 Err(error) => {
