@@ -202,7 +202,7 @@ pub(crate) fn used<'a>(quota: &Value, objects: impl Iterator<Item = (&'a Gvr, &'
         }
         for (k, q) in usage(gvr, v) {
             if let Some(s) = sum.get_mut(&k) {
-                *s = *s + q;
+                *s += q;
             }
         }
     }
