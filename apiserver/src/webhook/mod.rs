@@ -1,7 +1,7 @@
 //! What only a program outside can say: admission webhooks and conversion webhooks.
 //!
 //! The registry is synchronous and holds no lock over a wait. An operation that needs a webhook's answer notes what it
-//! wants to ask ([`Hooks::ask`]) and gives up; [`Server::with_hooks`] asks, and runs the operation again with the answers
+//! wants to ask (`Hooks::ask`) and gives up; `Server::with_hooks` asks, and runs the operation again with the answers
 //! at hand, on whatever is stored by then, until nothing is wanted any more. An operation is thus a function of the
 //! request, the store and the answers; where one of them changed (somebody else wrote the object meanwhile) the webhook is
 //! asked again, as kube-apiserver does when a write conflicts.
