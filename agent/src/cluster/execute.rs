@@ -30,6 +30,10 @@ const COALESCE: Duration = Duration::from_millis(5);
 /// So long a report waits while what was applied is still on its way: the states in between are of no use to anybody,
 /// and the hub is told each thing that lasts.
 const ON_ITS_WAY: Duration = Duration::from_millis(100);
+/// So much longer for each other report that waits, ...
+const CROWD: Duration = Duration::from_millis(10);
+/// ... and at most so long.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A kind.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -167,7 +171,7 @@ pub async fn run(ctx: &Context) {
             },
             Some((gvk, event)) = member.next(), if !member.is_empty() => {
                 for name in seen(&mut state, &gvk, event) {
-                    match report_within(&state, &name, &ctx.rules) {
+                    match report_within(&state, &name, &ctx.rules, queue.waiting()) {
                         Some(delay) => queue.add_within(name, delay),
                         None => queue.add(name),
                     }
@@ -194,13 +198,17 @@ fn take(state: &mut State, queue: &mut Queue<String>, work: Work) {
 }
 
 /// How long the report of a change in the member can wait; `None`: there is something to be applied.
-fn report_within(state: &State, name: &str, rules: &Rules) -> Option<Duration> {
+fn report_within(state: &State, name: &str, rules: &Rules, crowd: usize) -> Option<Duration> {
     let keys = keys(state.works.get(name)?);
     if !keys.iter().all(|k| state.applied.contains_key(k)) {
         return None;
     }
     let settled = |k: &ObjectKey| state.objects.get(k).is_some_and(|o| rules.health(o) != "Unhealthy");
-    Some(if keys.iter().all(settled) { COALESCE } else { ON_ITS_WAY })
+    if keys.iter().all(settled) {
+        return Some(COALESCE);
+    }
+    let crowd = CROWD.saturating_mul(u32::try_from(crowd).unwrap_or(u32::MAX));
+    Some((ON_ITS_WAY + crowd.min(PATIENCE)).min(PATIENCE))
 }
 
 /// Whether a change of a Work (usually of its status, by us) leaves nothing to do.

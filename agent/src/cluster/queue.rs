@@ -96,6 +96,12 @@ impl<K: Ord + Clone> Queue<K> {
         }
     }
 
+    /// How many keys wait for their time.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.later.len()
+    }
+
     /// When the next waiting key is due.
     #[must_use]
     pub fn next_due(&self) -> Option<Instant> {

@@ -52,8 +52,8 @@ impl Controller for Deployments {
         let mut sets: Vec<Arc<Value>> = world.controlled(&gvr::REPLICA_SETS, d.uid()).cloned().collect();
         let mut plan = Plan::default();
         if !d.deleting() {
-            for rs in world.list_in(&gvr::REPLICA_SETS, &key.ns) {
-                if rs.controller().is_none() && !rs.deleting() && selects_object(d.pointer("/spec/selector"), rs) {
+            for rs in world.loose(&gvr::REPLICA_SETS, &key.ns) {
+                if !rs.deleting() && selects_object(d.pointer("/spec/selector"), rs) {
                     let mut adopted = (**rs).clone();
                     child(&mut adopted, "metadata");
                     child_list(&mut adopted["metadata"], "ownerReferences").push(owner_reference(

@@ -88,7 +88,7 @@ impl Controller for ReplicaSets {
         };
         let owned: Vec<_> = world.controlled(&gvr::PODS, rs.uid()).cloned().collect();
         let orphans: Vec<_> = world
-            .loose_pods(&key.ns)
+            .loose(&gvr::PODS, &key.ns)
             .filter(|p| pods::is_active(p) && self.0.selects(rs, p))
             .cloned()
             .collect();

@@ -64,8 +64,8 @@ pub(crate) struct World {
     dependents: BTreeMap<String, BTreeSet<Place>>,
     on_node: BTreeMap<String, BTreeSet<Key>>,
     in_namespace: BTreeMap<String, BTreeSet<Place>>,
-    /// Pods without a controller.
-    loose: BTreeSet<Key>,
+    /// Pods and ReplicaSets without a controller.
+    loose: BTreeMap<Gvr, BTreeSet<Key>>,
 }
 
 impl World {
@@ -99,8 +99,8 @@ impl World {
                 .or_default()
                 .insert(key.clone());
         }
-        if *gvr == gvr::PODS && v.controller().is_none() {
-            self.loose.insert(key.clone());
+        if (*gvr == gvr::PODS || *gvr == gvr::REPLICA_SETS) && v.controller().is_none() {
+            self.loose.entry(gvr.clone()).or_default().insert(key.clone());
         }
         if !key.ns.is_empty() {
             self.in_namespace.entry(key.ns.clone()).or_default().insert(place);
@@ -117,7 +117,9 @@ impl World {
         }
         if *gvr == gvr::PODS {
             remove(&mut self.on_node, v.text("/spec/nodeName"), key);
-            self.loose.remove(key);
+        }
+        if let Some(all) = self.loose.get_mut(gvr) {
+            all.remove(key);
         }
         remove(&mut self.in_namespace, &key.ns, &place);
     }
@@ -177,11 +179,12 @@ impl World {
             .filter_map(move |k| pods?.get(k))
     }
 
-    /// Pods of a namespace that have no controller, by name.
-    pub(crate) fn loose_pods<'a>(&'a self, ns: &'a str) -> impl Iterator<Item = &'a Arc<Value>> {
-        let pods = self.objects.get(&gvr::PODS);
-        let keys = self.loose.range(Key::new(ns, "")..).take_while(move |k| k.ns == ns);
-        keys.filter_map(move |k| pods?.get(k))
+    /// Pods, or ReplicaSets, of a namespace that have no controller, by name: few among many.
+    pub(crate) fn loose<'a>(&'a self, gvr: &Gvr, ns: &'a str) -> impl Iterator<Item = &'a Arc<Value>> + use<'a> {
+        let all = self.objects.get(gvr);
+        let keys = self.loose.get(gvr).map(|l| l.range(Key::new(ns, "")..));
+        let keys = keys.into_iter().flatten().take_while(move |k| k.ns == ns);
+        keys.filter_map(move |k| all?.get(k))
     }
 
     /// Names of nodes that pods are bound to, whether the nodes exist or not.

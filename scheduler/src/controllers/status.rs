@@ -20,6 +20,8 @@ use super::interpret;
 pub(super) const COALESCE: Duration = Duration::from_millis(3);
 /// So long a status waits for what is on its way to arrive: the states in between are of no use to anybody.
 const ON_ITS_WAY: Duration = Duration::from_millis(25);
+/// So much longer for each other status that waits.
+const CROWD: Duration = Duration::from_millis(10);
 /// How long a status waits at most, while there is something to dispatch or many others wait.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -82,11 +84,11 @@ fn patience(hub: &Hub, key: &Key) -> Option<Duration> {
     let outcome = state.outcomes.get(key).and_then(|o| o.condition.as_ref());
     let urgent = hub.options.only_scheduling || outcome.is_some_and(|(value, ..)| *value == "False");
     let since = *state.status_since.entry(key.clone()).or_insert(now);
-    // The more wait, the less often each looks.
-    let crowd = u32::try_from(state.status_since.len()).unwrap_or(u32::MAX);
-    let crowd = Duration::from_millis(1).saturating_mul(crowd).min(PATIENCE);
+    // The more others wait, the less often each looks and the longer what is on its way may take.
+    let others = u32::try_from(state.status_since.len() - 1).unwrap_or(u32::MAX);
+    let crowd = CROWD.saturating_mul(others).min(PATIENCE);
     let (until, next) = if !at_ease {
-        (since + PATIENCE, COALESCE * 3 + crowd / 10)
+        (since + PATIENCE, COALESCE * 3 + crowd / 100)
     } else if !urgent && !settled(&state, key) {
         (since + (ON_ITS_WAY + crowd).min(PATIENCE), PATIENCE)
     } else {
