@@ -190,7 +190,12 @@ async fn placements(args: &Args, bed: &Bed) -> Result<(), CliError> {
 }
 
 async fn embedded(args: &Args) -> Result<(), CliError> {
-    let (_, topology) = find_topology("push-pull", None)?;
+    let (_, mut topology) = find_topology("push-pull", None)?;
+    // One pod of each Deployment runs in each member; the usual 110 a node would leave most waiting for ever.
+    let pods = u32::try_from(args.deployments).unwrap_or(u32::MAX).max(110);
+    for node in topology.spec.clusters.iter_mut().flat_map(|c| &mut c.nodes) {
+        node.pods = Some(At::nowhere(pods));
+    }
     let timers = Timers::find(&args.timers)?;
     let lane = run::find_lane("local", None)?;
     let scratch = std::env::temp_dir().join(format!("cfn-bench-{}", std::process::id()));
