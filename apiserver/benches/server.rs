@@ -38,21 +38,8 @@ async fn cluster(controllers: bool) -> Cluster {
     let net = Net::new(Transport::Tcp, Seed(1));
     net.add_host("c", "here");
     Cluster::start(ClusterOptions {
-        name: "c".into(),
-        net,
-        clock: Arc::new(SystemClock),
-        seed: Seed(1),
-        host: "c".into(),
-        port: 6443,
-        socket: None,
-        extra_sans: Vec::new(),
-        timers: Default::default(),
-        workloads: Default::default(),
         controllers,
-        allow_anonymous_health: true,
-        bootstrap_token: String::new(),
-        data_dir: None,
-        audit_log: None,
+        ..ClusterOptions::new("c", net, Arc::new(SystemClock), Seed(1))
     })
     .await
     .unwrap()

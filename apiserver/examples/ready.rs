@@ -30,21 +30,8 @@ async fn main() {
         net.add_host(&host, "here");
         let began = Instant::now();
         let cluster = Cluster::start(ClusterOptions {
-            name: host.clone(),
-            net: net.clone(),
-            clock: Arc::new(SystemClock),
-            seed: Seed(1).child(&host),
-            host,
-            port: 6443,
-            socket: None,
-            extra_sans: Vec::new(),
-            timers: cfn_apiserver::controllers::Timers::default(),
-            workloads: cfn_apiserver::node::Workloads::default(),
-            controllers: true,
-            allow_anonymous_health: true,
             bootstrap_token: "abcdef.0123456789abcdef".to_owned(),
-            data_dir: None,
-            audit_log: None,
+            ..ClusterOptions::new(&host, net.clone(), Arc::new(SystemClock), Seed(1).child(&host))
         })
         .await
         .unwrap();

@@ -16,21 +16,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     net.add_host("hub", "cloud");
     let started = tokio::time::Instant::now();
     let cluster = Cluster::start(ClusterOptions {
-        name: "hub".into(),
-        net: net.clone(),
-        clock: Arc::new(SystemClock),
-        seed: Seed(1),
-        host: "hub".into(),
-        port: 6443,
         socket: port.map(|p| ([127, 0, 0, 1], p).into()),
-        extra_sans: Vec::new(),
-        timers: Default::default(),
-        workloads: Default::default(),
-        controllers: true,
-        allow_anonymous_health: true,
         bootstrap_token: "abcdef.0123456789abcdef".into(),
-        data_dir: None,
-        audit_log: None,
+        ..ClusterOptions::new("hub", net.clone(), Arc::new(SystemClock), Seed(1))
     })
     .await?;
     println!("ready after {:?} at {:?}", started.elapsed(), cluster.socket());

@@ -67,6 +67,31 @@ pub struct ClusterOptions {
     pub audit_log: Option<PathBuf>,
 }
 
+impl ClusterOptions {
+    /// A cluster in memory as most are: its host has its name, its port is 6443, its controllers run, anybody may ask for
+    /// health, and nobody can join by a bootstrap token. What is to be otherwise is set over it.
+    #[must_use]
+    pub fn new(name: &str, net: Net, clock: SharedClock, seed: Seed) -> Self {
+        Self {
+            name: name.to_owned(),
+            net,
+            clock,
+            seed,
+            host: name.to_owned(),
+            port: 6443,
+            socket: None,
+            extra_sans: Vec::new(),
+            timers: Timers::default(),
+            workloads: node::Workloads::default(),
+            controllers: true,
+            allow_anonymous_health: true,
+            bootstrap_token: String::new(),
+            data_dir: None,
+            audit_log: None,
+        }
+    }
+}
+
 /// Why a cluster did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum ClusterError {

@@ -24,21 +24,9 @@ const READY: &str = "ready: ";
 
 fn options(dir: &Path, net: Net) -> ClusterOptions {
     ClusterOptions {
-        name: "kept".into(),
-        net,
-        clock: Arc::new(SystemClock),
-        seed: Seed(7),
-        host: "kept".into(),
-        port: 6443,
-        socket: None,
-        extra_sans: Vec::new(),
-        timers: Default::default(),
-        workloads: Default::default(),
-        controllers: true,
-        allow_anonymous_health: true,
         bootstrap_token: "abcdef.0123456789abcdef".into(),
         data_dir: Some(dir.to_owned()),
-        audit_log: None,
+        ..ClusterOptions::new("kept", net, Arc::new(SystemClock), Seed(7))
     }
 }
 

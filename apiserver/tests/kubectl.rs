@@ -1,5 +1,5 @@
-//! The real kubectl against a cluster on a socket: every command that a testbed's user reaches for exits 0. Skipped, with
-//! the reason printed, where there is no kubectl.
+//! The real kubectl against a cluster on a socket: every command that a testbed's user reaches for exits 0. Ignored, with
+//! the reason in its name, where there is no kubectl.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod common;
@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use cfn_apiserver::node::NodeOptions;
 use cfn_net::{Seed, SystemClock, Transport};
+use libtest_mimic::{Arguments, Trial};
 
 /// kubectl with a home of its own.
 fn kubectl(home: &Path) -> Command {
@@ -162,17 +163,31 @@ fn watch(home: &Path) {
     child.wait().unwrap();
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn kubectl_is_at_home() {
+fn main() {
     let found = Command::new("kubectl")
         .args(["version", "--client"])
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .status();
-    if !found.is_ok_and(|s| s.success()) {
-        println!("skipped: there is no kubectl in PATH");
-        return;
-    }
+    let found = found.is_ok_and(|s| s.success());
+    const NAME: &str = "kubectl_is_at_home";
+    const REASON: &str = "there is no kubectl in PATH";
+    let trial = if found {
+        Trial::test(NAME, || {
+            let runtime = tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(1)
+                .enable_all()
+                .build()?;
+            runtime.block_on(kubectl_is_at_home());
+            Ok(())
+        })
+    } else {
+        Trial::test(format!("{NAME} ({REASON})"), || Err(REASON.into())).with_ignored_flag(true)
+    };
+    libtest_mimic::run(&Arguments::from_args(), vec![trial]).exit();
+}
+
+async fn kubectl_is_at_home() {
     let (cluster, net) = common::cluster(Transport::Tcp, true).await;
     let mut nodes = Vec::new();
     for i in 1..=2_u8 {

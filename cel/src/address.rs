@@ -36,6 +36,38 @@ pub(super) fn part_of_url(what: &str, s: &str) -> String {
     .to_owned()
 }
 
+/// What an address is, as Go's `net/netip` decides it (`IsGlobalUnicast` and its like).
+pub(super) fn is_of(what: &str, a: IpAddr) -> bool {
+    let link_local = |multicast: bool| match a {
+        IpAddr::V4(a) if multicast => a.octets()[..3] == [224, 0, 0],
+        IpAddr::V4(a) => a.is_link_local(),
+        IpAddr::V6(a) if multicast => a.segments()[0] & 0xff0f == 0xff02,
+        IpAddr::V6(a) => a.is_unicast_link_local(),
+    };
+    match what {
+        "isUnspecified" => a.is_unspecified(),
+        "isLoopback" => a.is_loopback(),
+        "isLinkLocalMulticast" => link_local(true),
+        "isLinkLocalUnicast" => link_local(false),
+        _ => {
+            let broadcast = matches!(a, IpAddr::V4(a) if a.is_broadcast());
+            !(a.is_unspecified() || a.is_loopback() || a.is_multicast() || link_local(false) || broadcast)
+        }
+    }
+}
+
+/// An address without the bits of its host.
+pub(super) fn masked(a: IpAddr, bits: u8) -> IpAddr {
+    match a {
+        IpAddr::V4(a) => (u32::from(a) & u32::MAX.checked_shl(32 - u32::from(bits)).unwrap_or(0))
+            .to_be_bytes()
+            .into(),
+        IpAddr::V6(a) => (u128::from(a) & u128::MAX.checked_shl(128 - u32::from(bits)).unwrap_or(0))
+            .to_be_bytes()
+            .into(),
+    }
+}
+
 /// `address/bits`.
 pub(super) fn network(s: &str) -> Option<(IpAddr, u8)> {
     let (a, bits) = s.split_once('/')?;

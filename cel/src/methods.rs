@@ -9,7 +9,7 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use regex::Regex;
 
 use super::CelError;
-use super::address::{network, part_of_url, within};
+use super::address::{is_of, masked, network, part_of_url, within};
 use super::eval::no_overload;
 use super::functions::{Result, count, extreme, fail, size, text_of, truth};
 use super::numbers;
@@ -17,8 +17,9 @@ use super::quantity::Quantity;
 use super::semver::Version;
 use super::value::Value;
 
-/// Methods of values, and of what stands in the homes; beside the macros.
-const METHODS: [&str; 104] = [
+/// Methods of values, of what stands in the homes, and of `authorizer`, which policies may name though it has no value
+/// here; beside the macros.
+const METHODS: [&str; 103] = [
     "size",
     "contains",
     "startsWith",
@@ -53,7 +54,6 @@ const METHODS: [&str; 104] = [
     "getHostname",
     "getPort",
     "getEscapedPath",
-    "getQuery",
     "isSorted",
     "min",
     "max",
@@ -250,12 +250,16 @@ fn text_method(name: &str, s: &Arc<str>, args: &[Value]) -> Result {
             Ok(IpAddr::V6(_)) => Ok(Value::Int(6)),
             Err(_) => no_overload(),
         },
-        ("isUnspecified", []) => s
-            .parse::<IpAddr>()
-            .map_or_else(|_| no_overload(), |a| truth(a.is_unspecified())),
-        ("isLoopback", []) => s
-            .parse::<IpAddr>()
-            .map_or_else(|_| no_overload(), |a| truth(a.is_loopback())),
+        ("isUnspecified" | "isLoopback" | "isLinkLocalMulticast" | "isLinkLocalUnicast" | "isGlobalUnicast", []) => {
+            match s.parse() {
+                Ok(a) => truth(is_of(name, a)),
+                Err(_) => no_overload(),
+            }
+        }
+        ("masked", []) => match network(s) {
+            Some((a, bits)) => of(format!("{}/{bits}", masked(a, bits))),
+            None => no_overload(),
+        },
         ("containsIP", [Value::Text(a)]) => match (network(s), a.parse::<IpAddr>()) {
             (Some((n, bits)), Ok(a)) => truth(within(n, bits, a)),
             _ => no_overload(),

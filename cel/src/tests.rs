@@ -34,6 +34,18 @@ fn expressions_and_their_values() {
         ("object.?spec.?paused.orValue(false)", json!(false)),
         ("object.spec[?'replicas'].hasValue()", json!(true)),
         ("quantity('1Gi').isGreaterThan(quantity('512Mi'))", json!(true)),
+        (
+            "ip('169.254.1.1').isLinkLocalUnicast() && ip('ff02::1').isLinkLocalMulticast() && ip('10.0.0.1').isGlobalUnicast()",
+            json!(true),
+        ),
+        (
+            "cidr('192.168.5.9/16').masked() == cidr('192.168.0.0/16') && cidr('fd00::1/0').masked() == cidr('::/0')",
+            json!(true),
+        ),
+        (
+            "semver('1.2.3').isLessThan(semver('1.10.0')) && isSemver('v1.2', true)",
+            json!(true),
+        ),
         ("[1, 2, 3].sum() == 6 && [3, 1].min() == 1", json!(true)),
         (
             "Object{spec: Object.spec{replicas: 5}}",

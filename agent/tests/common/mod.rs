@@ -30,21 +30,8 @@ impl Bed {
     pub async fn cluster(&self, name: &str, site: &str) -> Cluster {
         self.net.add_host(name, site);
         Cluster::start(ClusterOptions {
-            name: name.to_owned(),
-            net: self.net.clone(),
-            clock: self.clock.clone(),
-            seed: SEED.child(name),
-            host: name.to_owned(),
-            port: 6443,
-            socket: None,
-            extra_sans: Vec::new(),
-            timers: cfn_apiserver::controllers::Timers::default(),
-            workloads: cfn_apiserver::node::Workloads::default(),
-            controllers: true,
-            allow_anonymous_health: true,
             bootstrap_token: "abcdef.0123456789abcdef".to_owned(),
-            data_dir: None,
-            audit_log: None,
+            ..ClusterOptions::new(name, self.net.clone(), self.clock.clone(), SEED.child(name))
         })
         .await
         .unwrap()

@@ -36,21 +36,10 @@ async fn bed(seed: u64, workloads: Workloads) -> Bed {
     net.add_host("hub", "center");
     let clock: SharedClock = Arc::new(VirtualClock::starting_at("2026-01-01T00:00:00Z".parse().unwrap()));
     let cluster = Cluster::start(ClusterOptions {
-        name: "c".into(),
-        net: net.clone(),
-        clock: clock.clone(),
-        seed: Seed(seed),
         host: "hub".into(),
-        port: 6443,
-        socket: None,
-        extra_sans: Vec::new(),
-        timers: Timers::default(),
         workloads: workloads.clone(),
-        controllers: true,
-        allow_anonymous_health: true,
         bootstrap_token: "abcdef.0123456789abcdef".into(),
-        data_dir: None,
-        audit_log: None,
+        ..ClusterOptions::new("c", net.clone(), clock.clone(), Seed(seed))
     })
     .await
     .unwrap();

@@ -13,7 +13,7 @@ use super::{Call, Resource, Server, convert, text};
 use crate::schema;
 use crate::status::Status;
 use crate::store::{Object, Revision};
-use crate::webhook::{Hooks, ask_first};
+use crate::webhook::{self, Hooks, ask_first};
 
 /// How long a conversion may take (upstream: a webhook's default).
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -83,13 +83,7 @@ impl Conversion {
     /// The objects of an answer, checked as upstream does.
     fn read(&self, answer: &Value, uid: &str, desired: &str, asked: &[&Value]) -> Result<Vec<Value>, String> {
         let api = format!("apiextensions.k8s.io/{}", self.review);
-        let got = (text(answer, "/apiVersion"), text(answer, "/kind"));
-        if got != (api.as_str(), "ConversionReview") {
-            return Err(format!(
-                "expected webhook response of {api}, Kind=ConversionReview, got {}, Kind={}",
-                got.0, got.1
-            ));
-        }
+        webhook::expect(answer, &api, "ConversionReview")?;
         let r = &answer["response"];
         if !r.is_object() {
             return Err("no response provided".into());

@@ -14,7 +14,7 @@ use crate::local::Gvr;
 use crate::patch;
 use crate::status::{Cause, Details, Status};
 use crate::store::Object;
-use crate::webhook::{Answer, ask_first};
+use crate::webhook::{self, Answer, ask_first};
 
 const MUTATING: Gvr = Gvr::new(GROUP, "v1", "mutatingwebhookconfigurations");
 const VALIDATING: Gvr = Gvr::new(GROUP, "v1", "validatingwebhookconfigurations");
@@ -58,13 +58,7 @@ struct Said {
 /// The answer's response, checked as upstream does (`request.VerifyAdmissionResponse`).
 fn verify(review: &Value, version: &str, uid: &str, mutating: bool) -> Result<Said, String> {
     let api = format!("admission.k8s.io/{version}");
-    let got = (text(review, "/apiVersion"), text(review, "/kind"));
-    if got != (api.as_str(), "AdmissionReview") {
-        return Err(format!(
-            "expected webhook response of {api}, Kind=AdmissionReview, got {}, Kind={}",
-            got.0, got.1
-        ));
-    }
+    webhook::expect(review, &api, "AdmissionReview")?;
     let r = &review["response"];
     if !r.is_object() {
         return Err("webhook response was absent".into());

@@ -58,6 +58,20 @@ pub struct Hooks {
     drawn: BTreeMap<&'static str, Value>,
 }
 
+/// An answer is a review of this version and kind, or is none; the words are upstream's (`request.VerifyAdmissionResponse`,
+/// `webhook.getConvertedObjectsFromResponse`).
+pub(crate) fn expect(answer: &Value, version: &str, kind: &str) -> Result<(), String> {
+    let got = |field: &str| answer[field].as_str().unwrap_or_default();
+    if (got("apiVersion"), got("kind")) == (version, kind) {
+        return Ok(());
+    }
+    Err(format!(
+        "expected webhook response of {version}, Kind={kind}, got {}, Kind={}",
+        got("apiVersion"),
+        got("kind")
+    ))
+}
+
 /// What makes a question the same one: everything but its uid and who owned which field when.
 fn key(config: &Value, body: &Value) -> String {
     let mut body = body.clone();

@@ -25,21 +25,9 @@ pub async fn cluster_with(
         Transport::Memory => Arc::new(VirtualClock::starting_at("2026-01-01T00:00:00Z".parse().unwrap())),
     };
     let mut options = ClusterOptions {
-        name: "hub".into(),
-        net: net.clone(),
-        clock,
-        seed: Seed(7),
-        host: "hub".into(),
-        port: 6443,
-        socket: None,
-        extra_sans: Vec::new(),
-        timers: Default::default(),
-        workloads: Default::default(),
         controllers,
-        allow_anonymous_health: true,
         bootstrap_token: "abcdef.0123456789abcdef".into(),
-        data_dir: None,
-        audit_log: None,
+        ..ClusterOptions::new("hub", net.clone(), clock, Seed(7))
     };
     change(&mut options);
     (Cluster::start(options).await.unwrap(), net)

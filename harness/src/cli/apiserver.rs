@@ -81,21 +81,15 @@ async fn serve(args: &Args, cancel: &CancellationToken) -> Result<(), CliError> 
     let workloads = workloads::of_cluster(&args.name, Duration::ZERO, false);
     let timers = cfn_apiserver::controllers::Timers::default();
     let cluster = Cluster::start(ClusterOptions {
-        name: args.name.clone(),
-        net: net.clone(),
-        clock: clock.clone(),
-        seed: seed.child("cluster"),
-        host: args.name.clone(),
-        port: 6443,
         socket: Some(args.listen),
         extra_sans: args.san.clone(),
         timers: timers.clone(),
         workloads: workloads.clone(),
         controllers: !args.hub && args.controllers == Controllers::All,
-        allow_anonymous_health: true,
         bootstrap_token: format!("cfnapi.{:016x}", seed.child("token").0),
         data_dir: args.data_dir.clone(),
         audit_log: args.audit_log.clone(),
+        ..ClusterOptions::new(&args.name, net.clone(), clock.clone(), seed.child("cluster"))
     })
     .await
     .map_err(|e| match e {

@@ -6,7 +6,8 @@ use std::collections::BTreeSet;
 use serde_json::Value as Json;
 
 use super::expr::{Expr, Value};
-use super::step::{Apply, Check, Drive, Fault, FaultKind, Load, Query, Step, Verb};
+use super::fault::{Fault, FaultKind};
+use super::step::{Apply, Check, Drive, Load, Query, Step, Verb};
 use super::{Base, ScenarioFile, component, matching};
 use crate::input::{At, Problem, Source, parse_documents};
 use crate::timers::{Timers, names as timer_names};

@@ -3,6 +3,7 @@
 pub mod check;
 pub mod component;
 pub mod expr;
+mod fault;
 pub mod matching;
 mod need;
 pub mod path;
@@ -15,10 +16,11 @@ use std::path::{Path, PathBuf};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use fault::{Fault, FaultKind, Heal};
 pub use need::Need;
 pub use step::{
-    Accept, Aggregate, Apply, Check, Delete, Drain, Drive, Fault, FaultKind, Heal, Load, Measure, Member, ObjectRef,
-    Patch, PatchKind, Query, Running, RunningValue, Scale, Snapshot, Step, Verb,
+    Accept, Aggregate, Apply, Check, Delete, Drain, Drive, Load, Measure, Member, ObjectRef, Patch, PatchKind, Query,
+    Running, RunningValue, Scale, Snapshot, Step, Verb,
 };
 
 use crate::evidence::{Level, Source as Authority};

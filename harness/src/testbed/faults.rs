@@ -18,7 +18,7 @@ impl Testbed {
         }
         self.fault(Fault {
             component: Some(name(component)),
-            ..of(FaultKind::Kill)
+            ..Fault::of(FaultKind::Kill)
         })
         .await
     }
@@ -31,7 +31,7 @@ impl Testbed {
         self.node(node)?;
         self.fault(Fault {
             node: Some(name(node)),
-            ..of(FaultKind::Stop)
+            ..Fault::of(FaultKind::Stop)
         })
         .await
     }
@@ -44,7 +44,7 @@ impl Testbed {
         self.node(node)?;
         self.fault(Fault {
             node: Some(name(node)),
-            ..of(FaultKind::Crash)
+            ..Fault::of(FaultKind::Crash)
         })
         .await
     }
@@ -57,7 +57,7 @@ impl Testbed {
         self.client(cluster)?;
         self.fault(Fault {
             cluster: Some(name(cluster)),
-            ..of(FaultKind::Stop)
+            ..Fault::of(FaultKind::Stop)
         })
         .await
     }
@@ -70,7 +70,7 @@ impl Testbed {
         self.client(cluster)?;
         self.fault(Fault {
             cluster: Some(name(cluster)),
-            ..of(FaultKind::Crash)
+            ..Fault::of(FaultKind::Crash)
         })
         .await
     }
@@ -83,7 +83,7 @@ impl Testbed {
         self.site(site)?;
         self.fault(Fault {
             site: Some(name(site)),
-            ..of(FaultKind::Isolate)
+            ..Fault::of(FaultKind::Isolate)
         })
         .await
     }
@@ -97,7 +97,7 @@ impl Testbed {
         self.site(b)?;
         self.fault(Fault {
             between: Some([name(a), name(b)]),
-            ..of(FaultKind::Partition)
+            ..Fault::of(FaultKind::Partition)
         })
         .await
     }
@@ -134,18 +134,4 @@ impl Broken<'_> {
 
 fn name(s: &str) -> At<String> {
     At::nowhere(s.to_owned())
-}
-
-fn of(kind: FaultKind) -> Fault {
-    Fault {
-        kind: At::nowhere(kind),
-        node: None,
-        cluster: None,
-        site: None,
-        between: None,
-        component: None,
-        one_way: false,
-        link: None,
-        mib: None,
-    }
 }

@@ -75,21 +75,8 @@ impl World {
         net.add_host("hub", "cloud");
         let clock: SharedClock = Arc::new(VirtualClock::starting_at("2026-01-01T00:00:00Z".parse().unwrap()));
         let hub = Hub::start(ClusterOptions {
-            name: "hub".into(),
-            net,
-            clock: clock.clone(),
-            seed: Seed(7),
-            host: "hub".into(),
-            port: 6443,
-            socket: None,
-            extra_sans: vec![],
-            timers: Default::default(),
-            workloads: Default::default(),
             controllers: false,
-            allow_anonymous_health: true,
-            bootstrap_token: String::new(),
-            data_dir: None,
-            audit_log: None,
+            ..ClusterOptions::new("hub", net, clock.clone(), Seed(7))
         })
         .await
         .unwrap();

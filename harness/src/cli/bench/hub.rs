@@ -242,15 +242,8 @@ async fn embedded(args: &Args) -> Result<(), CliError> {
 async fn lost(bed: &Bed, controls: &dyn Controls, timers: &Timers) -> Result<(), CliError> {
     bed.occupy("member1", LOST).await.map_err(failed)?;
     let fault = Fault {
-        kind: At::nowhere(FaultKind::Crash),
         cluster: Some(At::nowhere("member1".to_owned())),
-        node: None,
-        site: None,
-        between: None,
-        component: None,
-        one_way: false,
-        link: None,
-        mib: None,
+        ..Fault::of(FaultKind::Crash)
     };
     let bound = timers.of("clusterMonitorGracePeriod")
         + timers.of("clusterFailureThreshold")

@@ -272,22 +272,17 @@ impl Embedded {
         self.net.add_host(&c.name, &c.site);
         let service_time = c.service_time.map_or(Duration::ZERO, |d| d.0);
         ApiCluster::start(ClusterOptions {
-            name: c.name.value.clone(),
-            net: self.net.clone(),
-            clock: self.clock.clone(),
-            seed: self.seed.child(&format!("cluster/{}", c.name)),
-            host: c.name.value.clone(),
-            port: API_PORT,
-            socket: None,
-            extra_sans: Vec::new(),
             timers: self.node_timers(),
             workloads: workloads::of_cluster(&c.name, service_time, self.defects.drop_context),
             // A hub's workloads are templates: none of them runs there.
             controllers: c.role == ClusterRole::Member,
-            allow_anonymous_health: true,
             bootstrap_token: format!("cfnage.{:016x}", self.seed.child(&format!("token/{}", c.name)).0),
-            data_dir: None,
-            audit_log: None,
+            ..ClusterOptions::new(
+                &c.name.value,
+                self.net.clone(),
+                self.clock.clone(),
+                self.seed.child(&format!("cluster/{}", c.name)),
+            )
         })
         .await
         .map_err(|e| failed(&format!("starting cluster {}", c.name))(e.to_string()))

@@ -6,7 +6,8 @@ use tokio::time::Instant;
 
 use super::super::check::objects as manifests;
 use super::super::expr::{Expr, Value};
-use super::super::step::{Apply, Check, Fault, Measure, Snapshot, Step, Verb};
+use super::super::fault::Fault;
+use super::super::step::{Apply, Check, Measure, Snapshot, Step, Verb};
 use super::condition::{Seen, clusters};
 use super::{Bench, Options, Progress, verdict_id};
 use crate::evidence::{Bound, Event, EventKind, Sample, Status, Verdict};
