@@ -3,12 +3,14 @@
 
 use std::sync::Arc;
 
+use cfn_api::karmada::cluster::UnschedulableReplicas;
 use cfn_api::karmada::policy::{ReplicaDivisionPreference, ReplicaSchedulingType};
 use cfn_api::karmada::work::{ResourceBindingSpec, TargetCluster};
 use cfn_api::names;
 use serde_json::json;
+use tokio::time::Instant;
 
-use super::hub::{Binding, Hub, Key, gone, until, work};
+use super::hub::{Binding, Hub, Key, State, gone, until, work};
 
 pub(super) async fn run(hub: Arc<Hub>) {
     work(
@@ -28,6 +30,26 @@ fn by_room(spec: &ResourceBindingSpec) -> bool {
         s.replica_scheduling_type == Some(ReplicaSchedulingType::Divided)
             && (s.replica_division_preference == Some(ReplicaDivisionPreference::Aggregated) || dynamic)
     })
+}
+
+impl State {
+    /// What waits in vain on a cluster, as its agent says.
+    fn waiting(&self, cluster: &str) -> &[UnschedulableReplicas] {
+        let status = self.clusters.get(cluster).and_then(|c| c.status.as_ref());
+        status.map(|s| s.unschedulable.as_slice()).unwrap_or_default()
+    }
+
+    /// The clusters on which replicas of a binding wait in vain.
+    pub(super) fn waits_on<'a>(&'a self, b: &'a Binding) -> impl Iterator<Item = &'a String> {
+        let key = b.key();
+        let clusters = b.spec.clusters.iter().map(|t| &t.name);
+        clusters.filter(move |c| self.waiting(c).iter().any(|w| binding_of(w) == key))
+    }
+}
+
+/// The binding that replicas which wait are of.
+fn binding_of(w: &UnschedulableReplicas) -> Key {
+    Key::new(&w.namespace, &names::binding_name(&w.kind, &w.name))
 }
 
 /// The clusters of a binding without `waiting` replicas on `cluster`; what is ready there stays. `None`: no change.
@@ -52,11 +74,7 @@ async fn reconcile(hub: &Arc<Hub>, cluster: &str) -> Result<(), kube::Error> {
     let Some(threshold) = hub.options.timers.descheduler else {
         return Ok(());
     };
-    let waiting = {
-        let state = hub.state();
-        let status = state.clusters.get(cluster).and_then(|c| c.status.as_ref());
-        status.map(|s| s.unschedulable.clone()).unwrap_or_default()
-    };
+    let waiting = hub.state().waiting(cluster).to_vec();
     let now = hub.now();
     for w in waiting {
         let due = w.since.as_ref().map_or(now, |s| s.0) + threshold;
@@ -64,8 +82,25 @@ async fn reconcile(hub: &Arc<Hub>, cluster: &str) -> Result<(), kube::Error> {
             hub.deschedule.add_after(cluster.to_owned(), until(now, due));
             continue;
         }
-        let key = Key::new(&w.namespace, &names::binding_name(&w.kind, &w.name));
+        let key = binding_of(&w);
         let _alone = hub.alone(&key).await;
+        // A report that was acted on stands until the member has carried the new decision out.
+        let report = (cluster.to_owned(), key.clone());
+        let acted = hub
+            .state()
+            .relieved
+            .get(&report)
+            .filter(|(_, r)| *r == w)
+            .map(|(at, _)| *at);
+        if let Some(left) = acted
+            .and_then(|at| threshold.checked_sub(at.elapsed()))
+            .filter(|d| !d.is_zero())
+        {
+            hub.deschedule.add_after(cluster.to_owned(), left);
+            continue;
+        }
+        // Where nothing can be taken off yet (the decision is not the last one's, more are ready in what was told than
+        // there are) the binding's next change brings the cluster here again.
         let clusters = {
             let state = hub.state();
             let b = state.bindings.get(&key).filter(|b| {
@@ -78,10 +113,16 @@ async fn reconcile(hub: &Arc<Hub>, cluster: &str) -> Result<(), kube::Error> {
         tracing::info!(binding = %key, cluster, replicas = w.replicas, "no node takes them: placed anew");
         let patch = json!({"spec": {"clusters": clusters}});
         match hub.patch(&Hub::binding_resource(&key), &key, &patch).await {
-            Ok(o) => hub.saw_binding(o),
+            Ok(o) => {
+                hub.state().relieved.insert(report, (Instant::now(), w));
+                hub.saw_binding(o);
+            }
             Err(e) => gone::<()>(Err(e))?,
         }
     }
+    let mut state = hub.state();
+    let there: Vec<Key> = state.waiting(cluster).iter().map(binding_of).collect();
+    state.relieved.retain(|(c, key), _| c != cluster || there.contains(key));
     Ok(())
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use cfn_api::cfn::{ComputingMetric, ComputingPolicy, ComputingPolicySpec};
 use cfn_api::conditions;
 use cfn_api::karmada::apps::WorkloadRebalancer;
-use cfn_api::karmada::cluster::Cluster;
+use cfn_api::karmada::cluster::{Cluster, UnschedulableReplicas};
 use cfn_api::karmada::quota::FederatedResourceQuota;
 use cfn_api::karmada::taint::ClusterTaintPolicy;
 use cfn_api::karmada::work::{ResourceBindingStatus, SCHEDULED, TargetCluster, Work};
@@ -70,6 +70,8 @@ pub(in crate::controllers) struct State {
     pub outcomes: BTreeMap<Key, Outcome>,
     /// Bindings whose last decision was that they fit nowhere, with when that was and how often in a row.
     pub unschedulable: BTreeMap<Key, (Instant, u32)>,
+    /// Reports of replicas that wait in vain, by cluster and binding, that were acted on, and when.
+    pub relieved: BTreeMap<(String, Key), (Instant, UnschedulableReplicas)>,
     /// Decisions that the caches do not show yet, with the version of the binding that they are about.
     pub assumed: BTreeMap<Key, (Option<String>, Vec<TargetCluster>)>,
     /// Room that decisions have taken and the clusters do not report yet, by cluster and binding.

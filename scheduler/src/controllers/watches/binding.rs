@@ -98,6 +98,11 @@ impl Hub {
                 schedule::stir(self, &state);
             }
         }
+        if self.options.timers.descheduler.is_some() {
+            for cluster in state.waits_on(&b) {
+                self.deschedule.add(cluster.clone());
+            }
+        }
         drop(state);
         self.release_later(&b.spec.clusters);
         if order || labelled {
