@@ -9,8 +9,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bollard::Docker;
-use cfn::lane::docker::daemon;
+use cfn::lane::docker::engine::Engine;
 use cfn::link::measure::{self, Case, Figures};
 use cfn::link::pair::{Host, Means, Pair};
 use cfn::link::probe::{Amount, PORT};
@@ -38,12 +37,12 @@ fn means() -> Means {
 }
 
 /// The daemon, or why there is none to test with.
-fn needs(rt: &tokio::runtime::Runtime) -> Result<Docker, String> {
-    let docker = rt.block_on(daemon::connect()).map_err(|e| e.to_string())?;
+fn needs(rt: &tokio::runtime::Runtime) -> Result<Engine, String> {
+    let engine = rt.block_on(Engine::connect()).map_err(|e| e.to_string())?;
     let image = means().image;
-    rt.block_on(docker.inspect_image(&image))
+    rt.block_on(engine.docker().inspect_image(&image))
         .map_err(|_| format!("no image {image}: ci/images builds it"))?;
-    Ok(docker)
+    Ok(engine)
 }
 
 fn hop(latency: f64, packet_loss: f64, rate: f64) -> Hop {
@@ -55,7 +54,7 @@ fn hop(latency: f64, packet_loss: f64, rate: f64) -> Hop {
     }
 }
 
-fn measured(rt: &tokio::runtime::Runtime, docker: &Docker) -> Result<(), Failed> {
+fn measured(rt: &tokio::runtime::Runtime, engine: &Engine) -> Result<(), Failed> {
     let case = |name: &str, hops: &[Hop]| Case {
         name: name.into(),
         hops: hops.to_vec(),
@@ -72,7 +71,7 @@ fn measured(rt: &tokio::runtime::Runtime, docker: &Docker) -> Result<(), Failed>
         datagrams: 2000,
         bulk_ms: 2000,
     };
-    let m = rt.block_on(measure::measure(docker.clone(), means(), &cases, amount, |_| {}))?;
+    let m = rt.block_on(measure::measure(engine.clone(), means(), &cases, amount, |_| {}))?;
     println!("{}", measure::table(&m));
     let mut wrong = Vec::new();
     for f in &m.figures {
@@ -151,8 +150,8 @@ impl Line<'_> {
     }
 }
 
-fn cut_and_reset(rt: &tokio::runtime::Runtime, docker: &Docker) -> Result<(), Failed> {
-    let pair = rt.block_on(Pair::up(docker.clone(), means()))?;
+fn cut_and_reset(rt: &tokio::runtime::Runtime, engine: &Engine) -> Result<(), Failed> {
+    let pair = rt.block_on(Pair::up(engine.clone(), means()))?;
     let result = on_a_line(rt, &pair);
     rt.block_on(pair.down());
     result
@@ -200,7 +199,7 @@ fn on_a_line(rt: &tokio::runtime::Runtime, pair: &Pair) -> Result<(), Failed> {
     Ok(())
 }
 
-type Body = fn(&tokio::runtime::Runtime, &Docker) -> Result<(), Failed>;
+type Body = fn(&tokio::runtime::Runtime, &Engine) -> Result<(), Failed>;
 
 fn main() {
     let args = Arguments::from_args();
@@ -216,11 +215,11 @@ fn main() {
     let trials = match rt {
         Err(e) => vec![Trial::test("a runtime", move || Err(e.to_string().into()))],
         Ok(rt) => match needs(&rt) {
-            Ok(docker) => tests
+            Ok(engine) => tests
                 .into_iter()
                 .map(|(name, f)| {
-                    let (rt, docker) = (rt.clone(), docker.clone());
-                    Trial::test(name, move || f(&rt, &docker))
+                    let (rt, engine) = (rt.clone(), engine.clone());
+                    Trial::test(name, move || f(&rt, &engine))
                 })
                 .collect(),
             Err(why) => tests.into_iter().map(|(name, _)| common::ignored(name, &why)).collect(),

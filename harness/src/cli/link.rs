@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::{Args as ClapArgs, Subcommand};
 
 use super::{CliError, out};
-use crate::lane::docker::daemon;
+use crate::lane::docker::engine::Engine;
 use crate::link::control::{self, Options, SOCKET, STATE};
 use crate::link::measure::{self, Means};
 use crate::link::{ShapeConfig, probe};
@@ -145,7 +145,7 @@ async fn run(command: Command) -> Result<(), CliError> {
 }
 
 async fn measure(args: MeasureArgs) -> Result<(), CliError> {
-    let docker = daemon::connect().await?;
+    let engine = Engine::connect().await?;
     let program = if args.mount {
         let exe = std::env::current_exe().map_err(|e| CliError::io("finding this program", &e))?;
         Some(exe.display().to_string())
@@ -166,7 +166,7 @@ async fn measure(args: MeasureArgs) -> Result<(), CliError> {
         bulk_ms: args.bulk_ms,
     };
     let progress = |c: &measure::Case| eprintln!("measuring: {}", c.name);
-    let m = measure::measure(docker, means, &cases, amount, progress).await?;
+    let m = measure::measure(engine, means, &cases, amount, progress).await?;
     if args.json {
         return print(&m);
     }

@@ -2,7 +2,7 @@
 
 use super::Size;
 use super::facts::{Daemon, Privileged};
-use super::finding::{Finding, Lane};
+use super::finding::{Finding, Lane, State};
 
 const DOCKER: [Lane; 1] = [Lane::Docker];
 
@@ -30,6 +30,16 @@ pub fn judge(daemon: &Result<Daemon, (String, String)>, size: Size) -> Vec<Findi
     out.extend(testbeds(d));
     out.extend(images(d));
     out
+}
+
+/// Why the docker lane cannot work on a daemon, whatever it has on it: the lane refuses before it makes anything.
+#[must_use]
+pub fn refuses(d: &Daemon, size: Size) -> Option<Finding> {
+    rootless(d)
+        .into_iter()
+        .chain(memory(d, size))
+        .chain(room(d, size))
+        .find(|f| f.state == State::Fail)
 }
 
 fn who(d: &Daemon) -> Finding {
@@ -227,68 +237,6 @@ fn images(d: &Daemon) -> Vec<Finding> {
         .collect()
 }
 
-/// The capabilities of Linux by number (`linux/capability.h`), up to the last one.
-const CAPABILITIES: [&str; 41] = [
-    "CHOWN",
-    "DAC_OVERRIDE",
-    "DAC_READ_SEARCH",
-    "FOWNER",
-    "FSETID",
-    "KILL",
-    "SETGID",
-    "SETUID",
-    "SETPCAP",
-    "LINUX_IMMUTABLE",
-    "NET_BIND_SERVICE",
-    "NET_BROADCAST",
-    "NET_ADMIN",
-    "NET_RAW",
-    "IPC_LOCK",
-    "IPC_OWNER",
-    "SYS_MODULE",
-    "SYS_RAWIO",
-    "SYS_CHROOT",
-    "SYS_PTRACE",
-    "SYS_PACCT",
-    "SYS_ADMIN",
-    "SYS_BOOT",
-    "SYS_NICE",
-    "SYS_RESOURCE",
-    "SYS_TIME",
-    "SYS_TTY_CONFIG",
-    "MKNOD",
-    "LEASE",
-    "AUDIT_WRITE",
-    "AUDIT_CONTROL",
-    "SETFCAP",
-    "MAC_OVERRIDE",
-    "MAC_ADMIN",
-    "SYSLOG",
-    "WAKE_ALARM",
-    "BLOCK_SUSPEND",
-    "AUDIT_READ",
-    "PERFMON",
-    "BPF",
-    "CHECKPOINT_RESTORE",
-];
-
-/// The capabilities that a process lacks, from its `/proc/<pid>/status`; none when it does not say. The kernel's last
-/// capability (`/proc/sys/kernel/cap_last_cap`) bounds what can be had.
-#[must_use]
-pub fn lacks(status: &str, last: usize) -> Option<Vec<String>> {
-    let mask = status
-        .lines()
-        .find_map(|l| l.strip_prefix("CapEff:"))
-        .and_then(|m| u64::from_str_radix(m.trim(), 16).ok())?;
-    let missing = CAPABILITIES
-        .iter()
-        .enumerate()
-        .take(last + 1)
-        .filter(|(i, _)| mask & (1 << i) == 0)
-        .map(|(_, n)| (*n).to_owned());
-    Some(missing.collect())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -404,15 +352,5 @@ mod tests {
         (both.rootless, both.cgroup) = (true, Some(1));
         let found = judge(&Ok(both), size);
         assert!(found.iter().any(|f| f.check == "rootless" && f.state == State::Fail));
-    }
-
-    #[test]
-    fn capabilities_are_read_from_a_process_status() {
-        let all = "Name:\tdockerd\nCapEff:\t000001ffffffffff\nCapBnd:\t0\n";
-        let one = "CapEff:\t000001fffeffffff\n";
-        assert_eq!(lacks(all, 40), Some(vec![]));
-        assert_eq!(lacks(one, 40), Some(vec!["SYS_RESOURCE".to_owned()]));
-        assert_eq!(lacks("CapEff:\t000000ffffffffff\n", 39), Some(vec![]));
-        assert_eq!(lacks("Name: x\n", 40), None);
     }
 }

@@ -9,12 +9,12 @@ use bollard::Docker;
 use bollard::models::{ContainerCreateBody, HostConfig, SystemInfo, SystemInfoCgroupVersionEnum};
 use bollard::query_parameters::{ListContainersOptionsBuilder, RemoveContainerOptionsBuilder};
 
-use super::daemon::lacks;
 use super::facts::{Daemon, Facts, Kernel, Machine, Port, Privileged, Testbed, Tools};
 use super::ports::listening;
 use crate::lane::LaneError;
-use crate::lane::docker::daemon::{Endpoint, connect_where};
+use crate::lane::docker::daemon::{Endpoint, connect};
 use crate::lane::docker::plan::{OWNER, TESTBED};
+use crate::lane::docker::process::Process;
 use crate::lane::docker::reap::is_gone;
 
 /// How long a daemon may take for one answer.
@@ -214,7 +214,24 @@ async fn answer<T>(f: impl Future<Output = Result<T, bollard::errors::Error>>) -
 /// # Errors
 /// There is none, or it does not answer.
 pub async fn daemon(images: &[String]) -> Result<Daemon, LaneError> {
-    let (docker, endpoint) = connect_where().await?;
+    let (docker, endpoint) = connect().await?;
+    let (mut d, info) = itself(&docker, &endpoint).await?;
+    for i in images {
+        let there = tokio::time::timeout(ANSWER, docker.inspect_image(i)).await;
+        d.images.insert(i.clone(), there.is_ok_and(|r| r.is_ok()));
+    }
+    let image = d.images.iter().find(|(_, there)| **there).map(|(i, _)| i.clone());
+    d.privileged = privileged(&docker, &endpoint, &info, image.as_deref()).await;
+    d.testbeds = testbeds(&docker).await;
+    d.subnets = subnets(&docker).await;
+    Ok(d)
+}
+
+/// What a daemon says of itself.
+///
+/// # Errors
+/// It does not answer.
+pub async fn itself(docker: &Docker, endpoint: &Endpoint) -> Result<(Daemon, SystemInfo), LaneError> {
     let silent = || LaneError::Environment {
         what: format!("the daemon at {} does not answer", endpoint.address),
         cure: "look at its log (journalctl -u docker), then systemctl restart docker".into(),
@@ -224,14 +241,8 @@ pub async fn daemon(images: &[String]) -> Result<Daemon, LaneError> {
     let podman = version.components.iter().flatten().any(|c| c.name.contains("Podman"));
     let security = info.security_options.clone().unwrap_or_default();
     let has = |what: &str| security.iter().any(|o| o.contains(what));
-    let mut found = BTreeMap::new();
-    for i in images {
-        let there = tokio::time::timeout(ANSWER, docker.inspect_image(i)).await;
-        found.insert(i.clone(), there.is_ok_and(|r| r.is_ok()));
-    }
     let root = info.docker_root_dir.clone().unwrap_or_default();
-    let image = found.iter().find(|(_, there)| **there).map(|(i, _)| i.clone());
-    Ok(Daemon {
+    let daemon = Daemon {
         address: endpoint.address.clone(),
         from: endpoint.from.clone(),
         name: format!(
@@ -241,7 +252,8 @@ pub async fn daemon(images: &[String]) -> Result<Daemon, LaneError> {
         ),
         podman,
         system: info.operating_system.clone().unwrap_or_default(),
-        rootless: has("name=rootless"),
+        // Podman does not say it in every version.
+        rootless: has("name=rootless") || Process::of(endpoint).await.is_some_and(|p| p.user != 0),
         userns: has("name=userns"),
         cgroup: match info.cgroup_version {
             Some(SystemInfoCgroupVersionEnum::_1) => Some(1),
@@ -254,11 +266,12 @@ pub async fn daemon(images: &[String]) -> Result<Daemon, LaneError> {
         // Of use only where the daemon's files are this machine's.
         room: Some(Path::new(&root)).filter(|r| r.is_dir()).and_then(room),
         root,
-        privileged: privileged(&docker, &endpoint, &info, image.as_deref()).await,
-        testbeds: testbeds(&docker).await,
-        images: found,
-        subnets: subnets(&docker).await,
-    })
+        privileged: Privileged::default(),
+        testbeds: Vec::new(),
+        images: BTreeMap::new(),
+        subnets: BTreeSet::new(),
+    };
+    Ok((daemon, info))
 }
 
 async fn subnets(docker: &Docker) -> BTreeSet<String> {
@@ -298,7 +311,7 @@ async fn privileged(docker: &Docker, e: &Endpoint, info: &SystemInfo, image: Opt
         .default_runtime
         .as_deref()
         .is_none_or(|r| matches!(r, "runc" | "crun"));
-    if plain && let Some(missing) = daemon_lacks(e).await {
+    if plain && let Some(missing) = Process::of(e).await.and_then(|p| p.lacks()) {
         return if missing.is_empty() {
             Privileged::Works
         } else {
@@ -309,19 +322,6 @@ async fn privileged(docker: &Docker, e: &Endpoint, info: &SystemInfo, image: Opt
         Some(i) => tried(docker, i).await,
         None => Privileged::Unknown,
     }
-}
-
-/// The capabilities that the process at the other end of the daemon's socket lacks.
-async fn daemon_lacks(e: &Endpoint) -> Option<Vec<String>> {
-    let conn = tokio::net::UnixStream::connect(e.socket()?).await.ok()?;
-    let pid = conn.peer_cred().ok()?.pid()?;
-    let name = read(format!("/proc/{pid}/comm"))?;
-    // systemd holds a socket that it activates.
-    if !matches!(name.trim(), "dockerd" | "podman") {
-        return None;
-    }
-    let last = number("/proc/sys/kernel/cap_last_cap").unwrap_or(40);
-    lacks(&read(format!("/proc/{pid}/status"))?, usize::try_from(last).ok()?)
 }
 
 /// Starts a container with `--privileged` of an image that is there. What it runs need not be in the image: the runtime

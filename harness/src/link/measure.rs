@@ -2,7 +2,6 @@
 
 use std::fmt::Write as _;
 
-use bollard::Docker;
 use cfn_net::link::LatencyDistribution;
 use cfn_net::way::Hop;
 use serde::{Deserialize, Serialize};
@@ -12,6 +11,7 @@ use super::pair::{self, Host, Pair};
 use super::probe::{self, Amount};
 use super::{Rule, ShapeConfig};
 use crate::lane::LaneError;
+use crate::lane::docker::engine::Engine;
 
 /// A link to be measured: the same both ways.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -123,13 +123,13 @@ pub fn cases() -> Vec<Case> {
 /// # Errors
 /// The daemon refuses, the image is not there, or the link cannot be shaped.
 pub async fn measure(
-    docker: Docker,
+    engine: Engine,
     means: Means,
     cases: &[Case],
     amount: Amount,
     progress: impl Fn(&Case),
 ) -> Result<Measurement, LaneError> {
-    let pair = Pair::up(docker, means).await?;
+    let pair = Pair::up(engine, means).await?;
     let result = all(&pair, cases, amount, progress).await;
     pair.down().await;
     result

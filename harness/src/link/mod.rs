@@ -30,8 +30,9 @@ pub use cidr::Cidr;
 pub use config::{Rule, ShapeConfig};
 pub use links::Links;
 
-/// What a shaper's container may do beyond the ordinary: change tables and serve queues, and run when a packet is due.
-pub const CAPABILITIES: [&str; 2] = ["NET_ADMIN", "SYS_NICE"];
+/// What a shaper's container may do beyond the ordinary: change tables and serve queues (`NET_RAW` is ordinary with Docker,
+/// not with Podman), and run when a packet is due.
+pub const CAPABILITIES: [&str; 3] = ["NET_ADMIN", "NET_RAW", "SYS_NICE"];
 /// The share of a shaper's container, as Docker's `CpuShares`: the most. It counts where CAP_SYS_NICE is not to be had:
 /// control groups share cores among themselves first.
 pub const CPU_SHARES: i64 = 262_144;

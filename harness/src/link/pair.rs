@@ -5,9 +5,8 @@ use std::collections::BTreeMap;
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
 
-use bollard::Docker;
 use bollard::models::{ContainerCreateBody, HostConfig, NetworkCreateRequest};
-use bollard::query_parameters::{CreateContainerOptionsBuilder, RemoveContainerOptionsBuilder};
+use bollard::query_parameters::RemoveContainerOptionsBuilder;
 
 use super::shape::Seen;
 use super::{ShapeConfig, probe};
@@ -26,7 +25,7 @@ pub struct Means {
 
 /// Two hosts, and a shaper beside each.
 pub struct Pair {
-    docker: Docker,
+    engine: Engine,
     name: String,
     means: Means,
     /// Containers, to be removed in reverse.
@@ -49,10 +48,10 @@ impl Pair {
     ///
     /// # Errors
     /// The daemon refuses, the image is not there, or the shapers do not come up.
-    pub async fn up(docker: Docker, means: Means) -> Result<Self, LaneError> {
+    pub async fn up(engine: Engine, means: Means) -> Result<Self, LaneError> {
         let name = format!("cfn-measure-{}", std::process::id());
         let mut pair = Self {
-            docker,
+            engine,
             name,
             means,
             containers: Vec::new(),
@@ -83,7 +82,8 @@ impl Pair {
             labels: Some(self.labels("network")),
             ..NetworkCreateRequest::default()
         };
-        self.docker
+        self.engine
+            .docker()
             .create_network(network)
             .await
             .map_err(|e| self.trouble("making a network", &e))?;
@@ -122,17 +122,10 @@ impl Pair {
             }),
             ..ContainerCreateBody::default()
         };
-        let options = CreateContainerOptionsBuilder::new()
-            .name(&format!("{}-{host}", self.name))
-            .build();
-        let id = self
-            .docker
-            .create_container(Some(options), body)
-            .await
-            .map_err(|e| self.trouble("making a container", &e))?
-            .id;
+        let id = self.engine.make(&format!("{}-{host}", self.name), body).await?;
         self.containers.push(id.clone());
-        self.docker
+        self.engine
+            .docker()
             .start_container(&id, None)
             .await
             .map_err(|e| self.trouble("starting a container", &e))?;
@@ -142,7 +135,8 @@ impl Pair {
     /// Its address, and this machine's on its network.
     async fn address(&self, id: &str) -> Result<(Ipv4Addr, Ipv4Addr), LaneError> {
         let seen = self
-            .docker
+            .engine
+            .docker()
             .inspect_container(id, None)
             .await
             .map_err(|e| self.trouble("looking at a container", &e))?;
@@ -153,16 +147,12 @@ impl Pair {
             .ok_or_else(|| LaneError::Failed("a container got no address".into()))
     }
 
-    fn engine(&self) -> Engine {
-        Engine::new(self.docker.clone())
-    }
-
     /// Waits until the shaper answers, or has ended.
     async fn ready(&self, host: Host) -> Result<(), LaneError> {
         let id = self.sidecar(host);
         let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(20);
         loop {
-            let seen = self.engine().exec(id, &["cfn", "link", "show"]).await;
+            let seen = self.engine.exec(id, &["cfn", "link", "show"]).await;
             match seen {
                 Ok(o) if o.code == 0 => return Ok(()),
                 _ if tokio::time::Instant::now() > deadline => {
@@ -185,7 +175,7 @@ impl Pair {
     }
 
     async fn ended(&self, id: &str) -> bool {
-        let seen = self.docker.inspect_container(id, None).await.ok();
+        let seen = self.engine.docker().inspect_container(id, None).await.ok();
         seen.and_then(|s| s.state).and_then(|s| s.running) == Some(false)
     }
 
@@ -195,7 +185,7 @@ impl Pair {
             .stdout(true)
             .stderr(true)
             .build();
-        let chunks: Vec<_> = self.docker.logs(id, Some(options)).collect().await;
+        let chunks: Vec<_> = self.engine.docker().logs(id, Some(options)).collect().await;
         let text: Vec<String> = chunks.into_iter().flatten().map(|c| c.to_string()).collect();
         text.concat().trim().to_owned()
     }
@@ -227,7 +217,7 @@ impl Pair {
     pub async fn set(&self, host: Host, config: &ShapeConfig) -> Result<Seen, LaneError> {
         let text = serde_json::to_string(config).map_err(|e| LaneError::Failed(e.to_string()))?;
         parse(
-            self.engine()
+            self.engine
                 .exec(self.sidecar(host), &["cfn", "link", "set", &text])
                 .await?,
         )
@@ -238,7 +228,7 @@ impl Pair {
     /// # Errors
     /// It does not answer.
     pub async fn show(&self, host: Host) -> Result<Seen, LaneError> {
-        parse(self.engine().exec(self.sidecar(host), &["cfn", "link", "show"]).await?)
+        parse(self.engine.exec(self.sidecar(host), &["cfn", "link", "show"]).await?)
     }
 
     /// What the near host measures.
@@ -249,16 +239,16 @@ impl Pair {
         let text = serde_json::to_string(&amount).map_err(|e| LaneError::Failed(e.to_string()))?;
         let to = self.address_of(Host::Far).to_string();
         let command = ["cfn", "link", "probe", &to, &text];
-        parse(self.engine().exec(self.host(Host::Near), &command).await?)
+        parse(self.engine.exec(self.host(Host::Near), &command).await?)
     }
 
     /// Removes everything that was made.
     pub async fn down(&self) {
         for id in self.containers.iter().rev() {
             let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
-            let _ = self.docker.remove_container(id, Some(options)).await;
+            let _ = self.engine.docker().remove_container(id, Some(options)).await;
         }
-        let _ = self.docker.remove_network(&self.name).await;
+        let _ = self.engine.docker().remove_network(&self.name).await;
     }
 
     fn trouble(&self, doing: &str, e: &bollard::errors::Error) -> LaneError {

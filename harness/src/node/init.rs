@@ -105,6 +105,7 @@ fn mounts() -> Result<(), NodeError> {
         let _ = mount(NONE, path, NONE, MsFlags::MS_REMOUNT | MsFlags::MS_BIND, NONE)
             .or_else(|_| mount(NONE, path, NONE, MsFlags::MS_REMOUNT, NONE));
     }
+    uncover("/run");
     // No socket, pid or network lease of the time before a restart.
     mount(Some("tmpfs"), "/run", Some("tmpfs"), MsFlags::empty(), Some("mode=755"))
         .map_err(|e| refused("mounting /run", e))?;
@@ -126,6 +127,25 @@ fn mounts() -> Result<(), NodeError> {
         }
     }
     Ok(())
+}
+
+/// Takes away what the engine has mounted below a directory that is about to be covered (Podman: `/run/.containerenv`):
+/// kubelet asks for the room on the first place where a disk is mounted, and that must be one that can be seen.
+fn uncover(directory: &str) {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    for place in below(&mounts, directory) {
+        let _ = umount2(place, MntFlags::MNT_DETACH);
+    }
+}
+
+/// The mounts below a directory in a `/proc/self/mountinfo`, the last one first.
+fn below<'a>(mounts: &'a str, directory: &str) -> Vec<&'a str> {
+    mounts
+        .lines()
+        .filter_map(|l| l.split(' ').nth(4))
+        .filter(|p| p.strip_prefix(directory).is_some_and(|rest| rest.starts_with('/')))
+        .rev()
+        .collect()
 }
 
 /// A cgroup namespace of the container's own, whose root is what Docker gave the container: kubelet and runc then see
@@ -229,5 +249,12 @@ mod tests {
     fn finds_the_hierarchies() {
         let own = "12:cpu,cpuacct:/\n2:name=systemd:/\n1:memory:/docker/x\n0::/\n";
         assert_eq!(super::hierarchies(own), ["cpu,cpuacct", "name=systemd", "memory"]);
+    }
+
+    #[test]
+    fn finds_what_is_mounted_below() {
+        let mounts = "1 0 0:85 / / rw - overlay overlay rw\n2 1 254:0 /a /run/.containerenv rw - ext4 /dev/vda rw\n\
+                      3 1 254:0 /b /runtime rw - ext4 /dev/vda rw\n4 1 0:9 / /run/secrets rw - tmpfs tmpfs rw\n";
+        assert_eq!(super::below(mounts, "/run"), ["/run/secrets", "/run/.containerenv"]);
     }
 }

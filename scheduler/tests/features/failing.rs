@@ -156,3 +156,41 @@ async fn overflow_returns_within_the_budget_when_the_first_group_is_healthy_agai
     })
     .await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn replicas_that_no_node_takes_move_when_a_binding_shows_it_after_the_cluster() {
+    let timers = Timers {
+        descheduler: Some(seconds(5)),
+        ..Timers::default()
+    };
+    let w = members(timers, &["member1", "member2"]).await;
+    w.deploy("web", 2, "1").await;
+    let spec = json!({"placement": aggregated(&["member1", "member2"]), "resourceSelectors": selects("web")});
+    apply(&w.client, policy("p", spec)).await;
+    w.expect("web", &[("member1", 2)], seconds(3)).await;
+    let ready = || async {
+        let b = w.binding("web").await?;
+        let item = b.status?.aggregated_status.into_iter().next()?;
+        Some(item.status?["readyReplicas"] == 2).filter(|r| *r)
+    };
+    eventually("ready, as the binding has it", seconds(3), ready).await;
+    // One of the two has lost its node, and there is no other: the cluster says so before the Work's status does.
+    let full = json!({"status": {
+        "resourceSummary": {"allocated": {"cpu": "100"}, "allocatable": {"cpu": "100"}},
+        "unschedulable": [{"kind": "Deployment", "namespace": "default", "name": "web", "replicas": 1, "since": w.clock.now().to_string()}]}});
+    w.all::<Cluster>()
+        .patch_status("member1", &PatchParams::default(), &Patch::Merge(full))
+        .await
+        .unwrap();
+    tokio::time::sleep(seconds(10)).await;
+    assert_eq!(
+        w.placed("web").await,
+        [("member1".to_owned(), 2)].into(),
+        "what is ready stays"
+    );
+    w.sick.lock().unwrap().insert("member1".into());
+    w.expect("web", &[("member1", 1), ("member2", 1)], seconds(3)).await;
+    // The member's report stands for a while after the decision: it is acted on once.
+    tokio::time::sleep(seconds(4)).await;
+    assert_eq!(w.placed("web").await.len(), 2);
+}

@@ -40,6 +40,11 @@ pub struct Whereabouts {
     pub home: Option<PathBuf>,
 }
 
+/// Who says where the daemon is, in the environment.
+const DOCKER_HOST: &str = "DOCKER_HOST";
+/// Docker's own place.
+const DOCKERS_OWN: &str = "unix:///var/run/docker.sock";
+
 /// Where a daemon may be, and who says so.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint {
@@ -57,6 +62,13 @@ impl Endpoint {
         }
     }
 
+    /// Whether testcontainers looks there: it knows `DOCKER_HOST` and Docker's own socket, no contexts, and neither rootless
+    /// Docker's nor Podman's place. There is no way to tell it but by the process's environment, which is not ours to change.
+    #[must_use]
+    pub fn is_testcontainers(&self) -> bool {
+        self.from == DOCKER_HOST || self.address == DOCKERS_OWN
+    }
+
     /// The path of a socket.
     #[must_use]
     pub fn socket(&self) -> Option<&Path> {
@@ -71,7 +83,7 @@ impl Endpoint {
 /// A context without a readable address.
 pub fn endpoints(w: &Whereabouts) -> Result<Vec<Endpoint>, LaneError> {
     if let Some(h) = w.docker_host.as_ref().filter(|h| !h.is_empty()) {
-        return Ok(vec![Endpoint::new(h, "DOCKER_HOST")]);
+        return Ok(vec![Endpoint::new(h, DOCKER_HOST)]);
     }
     if let Some(c) = &w.context {
         return match &w.context_host {
@@ -83,7 +95,7 @@ pub fn endpoints(w: &Whereabouts) -> Result<Vec<Endpoint>, LaneError> {
         };
     }
     let unix = |p: &Path| format!("unix://{}", p.display());
-    let mut all = vec![Endpoint::new("unix:///var/run/docker.sock", "Docker's own place")];
+    let mut all = vec![Endpoint::new(DOCKERS_OWN, "Docker's own place")];
     if let Some(r) = &w.runtime_dir {
         all.push(Endpoint::new(unix(&r.join("docker.sock")), "rootless Docker"));
     }
@@ -137,19 +149,12 @@ pub fn whereabouts() -> Whereabouts {
     }
 }
 
-/// A client of the daemon that the environment names, speaking a version of the API that the daemon has.
+/// A client of the daemon that the environment names, speaking a version of the API that the daemon has, and where it was
+/// found.
 ///
 /// # Errors
 /// [`LaneError::Environment`] with the cure: no daemon is there, may not be talked to, or does not answer.
-pub async fn connect() -> Result<Docker, LaneError> {
-    Ok(connect_where().await?.0)
-}
-
-/// As [`connect`], and where it was found.
-///
-/// # Errors
-/// As [`connect`].
-pub async fn connect_where() -> Result<(Docker, Endpoint), LaneError> {
+pub async fn connect() -> Result<(Docker, Endpoint), LaneError> {
     let all = endpoints(&whereabouts())?;
     let said = all.len() == 1;
     let there: Vec<&Endpoint> = all
@@ -323,6 +328,25 @@ mod tests {
         ] {
             assert_eq!(addresses(&w), want, "{w:?}");
         }
+    }
+
+    #[test]
+    fn testcontainers_looks_in_two_places() {
+        let all = endpoints(&Whereabouts {
+            runtime_dir: Some("/run/user/7".into()),
+            ..Whereabouts::default()
+        });
+        let found: Vec<bool> = all
+            .unwrap_or_default()
+            .iter()
+            .map(Endpoint::is_testcontainers)
+            .collect();
+        assert_eq!(found, [true, false, false, false]);
+        let said = endpoints(&Whereabouts {
+            docker_host: Some("unix:///run/podman/podman.sock".into()),
+            ..Whereabouts::default()
+        });
+        assert!(said.is_ok_and(|all| all[0].is_testcontainers()));
     }
 
     #[tokio::test]

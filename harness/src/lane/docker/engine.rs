@@ -11,13 +11,17 @@ use bollard::body_full;
 use bollard::models::{
     ContainerCreateBody, ContainerSummary, DeviceMapping, EndpointIpamConfig, EndpointSettings, HostConfig,
     HostConfigCgroupnsModeEnum, Ipam, IpamConfig, NetworkConnectRequest, NetworkCreateRequest,
-    NetworkDisconnectRequest, NetworkingConfig, PortBinding,
+    NetworkDisconnectRequest, NetworkingConfig, PortBinding, ResourcesUlimits,
 };
 use bollard::query_parameters as q;
 use futures::StreamExt;
 
 use super::address::{Cidr, Layout};
-use super::plan::Container;
+use super::daemon::{self, Endpoint};
+use super::plan::{Container, Role};
+use super::process;
+use crate::lane::LaneError;
+use crate::link::CPU_SHARES;
 
 /// Why the engine did not do something.
 #[derive(Debug, thiserror::Error)]
@@ -97,19 +101,43 @@ pub(super) fn doing(what: impl Into<String>) -> impl FnOnce(bollard::errors::Err
 
 /// A client of Docker's engine.
 #[derive(Clone)]
-pub struct Engine(Docker);
+pub struct Engine {
+    docker: Docker,
+    endpoint: Endpoint,
+    ulimits: Vec<ResourcesUlimits>,
+}
 
 impl Engine {
-    /// Over a connection.
+    /// The daemon that the environment names.
+    ///
+    /// # Errors
+    /// [`LaneError::Environment`] with the cure: no daemon is there, may not be talked to, or does not answer.
+    pub async fn connect() -> std::result::Result<Self, LaneError> {
+        let (docker, endpoint) = daemon::connect().await?;
+        let ulimits = process::limits(&endpoint).await;
+        Ok(Self {
+            docker,
+            endpoint,
+            ulimits,
+        })
+    }
+
+    /// Where it is.
     #[must_use]
-    pub fn new(docker: Docker) -> Self {
-        Self(docker)
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// What to set as limits of a container's processes.
+    #[must_use]
+    pub fn ulimits(&self) -> Option<Vec<ResourcesUlimits>> {
+        (!self.ulimits.is_empty()).then(|| self.ulimits.clone())
     }
 
     /// The connection.
     #[must_use]
     pub fn docker(&self) -> &Docker {
-        &self.0
+        &self.docker
     }
 
     /// Whether an image is there.
@@ -117,7 +145,7 @@ impl Engine {
     /// # Errors
     /// When the engine cannot be asked.
     pub async fn has_image(&self, image: &str) -> Result<bool> {
-        match self.0.inspect_image(image).await {
+        match self.docker.inspect_image(image).await {
             Ok(_) => Ok(true),
             Err(bollard::errors::Error::DockerResponseServerError { status_code: 404, .. }) => Ok(false),
             Err(e) => Err(doing(format!("looking for image {image}"))(e)),
@@ -134,7 +162,7 @@ impl Engine {
             .from_image(name)
             .tag(tag)
             .build();
-        let mut stream = std::pin::pin!(self.0.create_image(Some(options), None, None));
+        let mut stream = std::pin::pin!(self.docker.create_image(Some(options), None, None));
         let all = async {
             while let Some(step) = stream.next().await {
                 step.map_err(doing(format!("pulling {image}")))?;
@@ -154,7 +182,7 @@ impl Engine {
     /// # Errors
     /// When the engine cannot be asked.
     pub async fn blocks(&self) -> Result<Vec<Cidr>> {
-        let all = self.0.list_networks(None::<q::ListNetworksOptions>).await;
+        let all = self.docker.list_networks(None::<q::ListNetworksOptions>).await;
         let all = all.map_err(doing("listing networks"))?;
         Ok(all
             .into_iter()
@@ -185,7 +213,7 @@ impl Engine {
             labels: Some(labels.clone().into_iter().collect()),
             ..NetworkCreateRequest::default()
         };
-        self.0
+        self.docker
             .create_network(request)
             .await
             .map(drop)
@@ -197,7 +225,7 @@ impl Engine {
     /// # Errors
     /// When it is in use.
     pub async fn remove_network(&self, name: &str) -> Result<()> {
-        match self.0.remove_network(name).await {
+        match self.docker.remove_network(name).await {
             Ok(()) => Ok(()),
             Err(bollard::errors::Error::DockerResponseServerError { status_code: 404, .. }) => Ok(()),
             Err(e) => Err(doing(format!("removing network {name}"))(e)),
@@ -211,7 +239,7 @@ impl Engine {
     pub async fn networks(&self, label: &str) -> Result<Vec<(String, BTreeMap<String, String>)>> {
         let filters = [("label".to_owned(), vec![label.to_owned()])].into_iter().collect();
         let options = q::ListNetworksOptionsBuilder::default().filters(&filters).build();
-        let all = self.0.list_networks(Some(options)).await;
+        let all = self.docker.list_networks(Some(options)).await;
         let all = all.map_err(doing("listing networks"))?;
         Ok(all
             .into_iter()
@@ -225,16 +253,22 @@ impl Engine {
     /// # Errors
     /// When the engine refuses.
     pub async fn create(&self, c: &Container, network: &str, publish: Option<u16>, hosts: &[String]) -> Result<()> {
-        let options = q::CreateContainerOptionsBuilder::default().name(&c.name).build();
-        let body = body(c, network, publish, hosts);
-        self.0
-            .create_container(Some(options), body)
-            .await
-            .map_err(doing(format!("making container {}", c.name)))?;
+        self.make(&c.name, body(c, network, publish, hosts)).await?;
         if !c.files.is_empty() {
             self.put(&c.name, &c.files).await?;
         }
         Ok(())
+    }
+
+    /// Makes a container as it is described, and says what its id is.
+    ///
+    /// # Errors
+    /// When the engine refuses.
+    pub async fn make(&self, name: &str, mut body: ContainerCreateBody) -> Result<String> {
+        body.host_config.get_or_insert_default().ulimits = self.ulimits();
+        let options = q::CreateContainerOptionsBuilder::default().name(name).build();
+        let made = self.docker.create_container(Some(options), body).await;
+        Ok(made.map_err(doing(format!("making container {name}")))?.id)
     }
 
     /// Starts a container.
@@ -243,7 +277,7 @@ impl Engine {
     /// When the engine refuses.
     pub async fn start(&self, name: &str) -> Result<()> {
         let none = None::<q::StartContainerOptions>;
-        let done = self.0.start_container(name, none).await;
+        let done = self.docker.start_container(name, none).await;
         done.map_err(doing(format!("starting container {name}")))
     }
 
@@ -252,7 +286,7 @@ impl Engine {
     /// # Errors
     /// When the engine refuses.
     pub async fn kill(&self, name: &str) -> Result<()> {
-        match self.0.kill_container(name, None::<q::KillContainerOptions>).await {
+        match self.docker.kill_container(name, None::<q::KillContainerOptions>).await {
             Ok(()) => Ok(()),
             Err(bollard::errors::Error::DockerResponseServerError {
                 status_code: 404 | 409, ..
@@ -266,7 +300,7 @@ impl Engine {
     /// # Errors
     /// When the engine refuses.
     pub async fn pause(&self, name: &str) -> Result<()> {
-        let done = self.0.pause_container(name).await;
+        let done = self.docker.pause_container(name).await;
         done.map_err(doing(format!("pausing container {name}")))
     }
 
@@ -275,7 +309,7 @@ impl Engine {
     /// # Errors
     /// When the engine refuses.
     pub async fn unpause(&self, name: &str) -> Result<()> {
-        let done = self.0.unpause_container(name).await;
+        let done = self.docker.unpause_container(name).await;
         done.map_err(doing(format!("unpausing container {name}")))
     }
 
@@ -285,7 +319,7 @@ impl Engine {
     /// When the engine refuses.
     pub async fn remove(&self, name: &str) -> Result<()> {
         let options = q::RemoveContainerOptionsBuilder::default().force(true).v(true).build();
-        match self.0.remove_container(name, Some(options)).await {
+        match self.docker.remove_container(name, Some(options)).await {
             Ok(()) => Ok(()),
             // Gone, or going: somebody else removes it.
             Err(bollard::errors::Error::DockerResponseServerError {
@@ -305,7 +339,7 @@ impl Engine {
             .all(true)
             .filters(&filters)
             .build();
-        let all = self.0.list_containers(Some(options)).await;
+        let all = self.docker.list_containers(Some(options)).await;
         all.map_err(doing("listing containers"))
     }
 
@@ -314,7 +348,10 @@ impl Engine {
     /// # Errors
     /// When the engine cannot be asked.
     pub async fn attached(&self, network: &str) -> Result<BTreeMap<String, Ipv4Addr>> {
-        let seen = self.0.inspect_network(network, None::<q::InspectNetworkOptions>).await;
+        let seen = self
+            .docker
+            .inspect_network(network, None::<q::InspectNetworkOptions>)
+            .await;
         let seen = seen.map_err(doing(format!("looking at network {network}")))?;
         let all = seen.containers.unwrap_or_default().into_values();
         Ok(all
@@ -335,7 +372,7 @@ impl Engine {
             .all(true)
             .filters(&filters.into_iter().collect())
             .build();
-        let all = self.0.list_containers(Some(options)).await;
+        let all = self.docker.list_containers(Some(options)).await;
         let all = all.map_err(doing(format!("listing containers of network {network}")))?;
         let said = |c: ContainerSummary| Some((c.id?, c.labels?.remove(label)?));
         Ok(all.into_iter().filter_map(said).collect())
@@ -346,7 +383,10 @@ impl Engine {
     /// # Errors
     /// When the engine cannot be asked.
     pub async fn published(&self, name: &str, port: u16) -> Result<Option<u16>> {
-        let c = self.0.inspect_container(name, None::<q::InspectContainerOptions>).await;
+        let c = self
+            .docker
+            .inspect_container(name, None::<q::InspectContainerOptions>)
+            .await;
         let ports = c
             .map_err(doing(format!("looking at container {name}")))?
             .network_settings
@@ -366,12 +406,15 @@ impl Engine {
             container: name.to_owned(),
             force: Some(true),
         };
-        self.0.disconnect_network(network, gone).await.map_err(doing(what()))?;
+        self.docker
+            .disconnect_network(network, gone)
+            .await
+            .map_err(doing(what()))?;
         let again = NetworkConnectRequest {
             container: name.to_owned(),
             endpoint_config: Some(at(address)),
         };
-        self.0.connect_network(network, again).await.map_err(doing(what()))
+        self.docker.connect_network(network, again).await.map_err(doing(what()))
     }
 
     /// Puts files into a container, running or not: path and content.
@@ -403,7 +446,7 @@ impl Engine {
         }
         let bytes = tar.into_inner().map_err(broken)?;
         let options = q::UploadToContainerOptionsBuilder::default().path("/").build();
-        self.0
+        self.docker
             .upload_to_container(name, Some(options), body_full(bytes.into()))
             .await
             .map_err(doing(format!("copying files into {name}")))
@@ -415,7 +458,7 @@ impl Engine {
     /// When the engine cannot be asked.
     pub async fn get(&self, name: &str, path: &str) -> Result<Option<Vec<u8>>> {
         let options = q::DownloadFromContainerOptionsBuilder::default().path(path).build();
-        let mut stream = std::pin::pin!(self.0.download_from_container(name, Some(options)));
+        let mut stream = std::pin::pin!(self.docker.download_from_container(name, Some(options)));
         let mut bytes = Vec::new();
         while let Some(part) = stream.next().await {
             match part {
@@ -448,7 +491,7 @@ impl Engine {
             .stderr(true)
             .tail("12")
             .build();
-        let mut stream = std::pin::pin!(self.0.logs(name, Some(options)));
+        let mut stream = std::pin::pin!(self.docker.logs(name, Some(options)));
         let mut text = String::new();
         while let Some(Ok(part)) = stream.next().await {
             text.push_str(&part.to_string());
@@ -461,7 +504,10 @@ impl Engine {
     /// # Errors
     /// When the engine cannot be asked.
     pub async fn exited(&self, name: &str) -> Result<Option<i64>> {
-        let c = self.0.inspect_container(name, None::<q::InspectContainerOptions>).await;
+        let c = self
+            .docker
+            .inspect_container(name, None::<q::InspectContainerOptions>)
+            .await;
         let state = c.map_err(doing(format!("looking at container {name}")))?.state;
         Ok(state
             .filter(|s| s.running != Some(true))
@@ -518,6 +564,7 @@ fn body(c: &Container, network: &str, publish: Option<u16>, hosts: &[String]) ->
             extra_hosts: own_network.then(|| hosts.to_vec()),
             privileged: Some(r.privileged),
             cgroupns_mode: r.privileged.then_some(HostConfigCgroupnsModeEnum::PRIVATE),
+            cpu_shares: (c.role == Role::Shaper).then_some(CPU_SHARES),
             cap_add: some(&r.cap_add),
             cap_drop: some(&r.cap_drop),
             security_opt: some(&r.security_opt),

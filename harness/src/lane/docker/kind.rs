@@ -192,7 +192,7 @@ pub(super) async fn create(
     token: &str,
     say: &Say,
 ) -> Result<BedPlan, LaneError> {
-    let (_, daemon) = daemon::connect_where().await?;
+    let (_, daemon) = daemon::connect().await?;
     for c in plan
         .containers
         .iter()

@@ -6,7 +6,7 @@ mod bed;
 mod clean;
 mod components;
 pub mod daemon;
-pub(crate) mod engine;
+pub mod engine;
 pub(crate) mod exec;
 mod faults;
 pub mod flavour;
@@ -16,6 +16,7 @@ mod links;
 pub mod manifests;
 mod nodes;
 pub mod plan;
+pub mod process;
 pub mod reap;
 mod running;
 mod shaper;
@@ -34,6 +35,7 @@ use engine::Engine;
 use flavour::{Driver, Named};
 
 use super::{Isolation, Lane, LaneError, Plan, Testbed};
+use crate::doctor::Size;
 use crate::scenario::Need;
 use crate::topology::Topology;
 
@@ -83,12 +85,19 @@ impl Docker {
     /// # Errors
     /// What is missing, with the cure.
     pub async fn available(&self) -> Result<(), LaneError> {
-        self.look().await.map(drop)
+        self.look(Size { clusters: 1, hosts: 1 }).await.map(drop)
     }
 
-    /// The engine, and the flavour with its images there.
-    async fn look(&self) -> Result<(Engine, Named), LaneError> {
-        let engine = Engine::new(daemon::connect().await?);
+    /// The engine, which has room for that much, and the flavour with its images there.
+    async fn look(&self, size: Size) -> Result<(Engine, Named), LaneError> {
+        let engine = Engine::connect().await?;
+        let (itself, _) = crate::doctor::gather::itself(engine.docker(), engine.endpoint()).await?;
+        if let Some(f) = crate::doctor::daemon::refuses(&itself, size) {
+            return Err(LaneError::Environment {
+                what: format!("{}: {}", f.check, f.seen),
+                cure: f.cure.unwrap_or_default(),
+            });
+        }
         let flavour = choose(&engine, self.flavour.as_deref(), &self.say).await?;
         let shaper = &flavour.flavour.shaper;
         if !engine.has_image(shaper).await? {
@@ -109,7 +118,7 @@ impl Default for Docker {
 /// # Errors
 /// When there is no engine, or it refuses.
 pub async fn remove_all() -> Result<usize, LaneError> {
-    let engine = Engine::new(daemon::connect().await?);
+    let engine = Engine::connect().await?;
     Ok(reap::remove(&engine, plan::TESTBED).await?)
 }
 
@@ -118,7 +127,7 @@ pub async fn remove_all() -> Result<usize, LaneError> {
 /// # Errors
 /// When there is no engine, or it refuses.
 pub async fn remove_leftovers() -> Result<Vec<String>, LaneError> {
-    let engine = Engine::new(daemon::connect().await?);
+    let engine = Engine::connect().await?;
     Ok(reap::leftovers(&engine).await?)
 }
 
@@ -127,7 +136,7 @@ pub async fn remove_leftovers() -> Result<Vec<String>, LaneError> {
 /// # Errors
 /// When there is no engine, or it refuses.
 pub async fn delete_snapshot(name: &str) -> Result<usize, LaneError> {
-    snapshot::delete(&Engine::new(daemon::connect().await?), name).await
+    snapshot::delete(&Engine::connect().await?, name).await
 }
 
 #[async_trait]
@@ -146,7 +155,7 @@ impl Lane for Docker {
     }
 
     async fn without(&self, need: Need, _: &Topology) -> Option<String> {
-        let (_, Named { name, flavour }) = self.look().await.ok()?;
+        let (_, Named { name, flavour }) = self.look(Size { clusters: 1, hosts: 1 }).await.ok()?;
         match need {
             Need::NodeCapacity if flavour.flags.capacity.is_none() => Some(format!(
                 "nodes of flavour {name} have the machine's processors and memory, not the topology's"
@@ -170,7 +179,14 @@ impl Lane for Docker {
         }
         // Memory is for those that are needed.
         futures::future::join_all(others.iter().map(|b| b.remove())).await;
-        let (engine, flavour) = self.look().await?;
+        let size = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
+        let clusters = &plan.topology.spec.clusters;
+        let nodes: usize = clusters.iter().flat_map(|c| &c.nodes).map(|n| n.names().count()).sum();
+        let size = Size {
+            clusters: size(clusters.len()),
+            hosts: size(clusters.len() + nodes),
+        };
+        let (engine, flavour) = self.look(size).await?;
         for gone in reap::leftovers(&engine).await? {
             (self.say)(&format!("{gone}: left by a process that is gone; removed"));
         }

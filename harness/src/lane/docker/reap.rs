@@ -163,9 +163,9 @@ impl Drop for Ward {
             let Ok(rt) = rt else { return };
             rt.block_on(async {
                 let label = format!("{TESTBED}={testbed}");
-                match super::daemon::connect().await {
-                    Ok(d) => {
-                        if let Err(e) = remove(&Engine::new(d), &label).await {
+                match Engine::connect().await {
+                    Ok(engine) => {
+                        if let Err(e) = remove(&engine, &label).await {
                             tracing::warn!("removing {testbed}: {e}");
                         }
                     }

@@ -1,5 +1,6 @@
 //! Shapers: a container beside each host that shares its network and shapes what reaches it. testcontainers starts
-//! them, waits until they shape, and removes them.
+//! them, waits until they shape, and removes them; where the daemon is one that testcontainers does not find, the lane does
+//! so itself.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -51,11 +52,16 @@ impl Shapers {
     ///
     /// # Errors
     /// When the engine refuses, or it does not start shaping.
-    pub async fn start(&self, host: &str) -> Result<(), LaneError> {
+    pub async fn start(&self, engine: &Engine, host: &str) -> Result<(), LaneError> {
         let Some(c) = self.containers.get(host).filter(|c| c.role == Role::Shaper) else {
             return Ok(());
         };
+        if !engine.endpoint().is_testcontainers() {
+            engine.create(c, "", None, &[]).await?;
+            return self.again(engine, host).await;
+        }
         let (image, tag) = c.image.rsplit_once(':').unwrap_or((&c.image, "latest"));
+        let ulimits = engine.ulimits();
         let network = c.shares.as_ref().map(|s| format!("container:{s}"));
         let request = GenericImage::new(image, tag)
             .with_wait_for(WaitFor::message_on_either_std(SHAPES))
@@ -69,6 +75,7 @@ impl Shapers {
                 h.publish_all_ports = Some(false);
                 h.cpu_shares = Some(CPU_SHARES);
                 h.port_bindings = None;
+                h.ulimits.clone_from(&ulimits);
             });
         let request = c.rights.cap_add.iter().fold(request, |r, cap| r.with_cap_add(cap));
         let started = request

@@ -136,7 +136,11 @@ impl Bed {
         let hosts: Vec<&Container> = self.plan.containers.iter().filter(|c| is_kept(c)).collect();
         let pausing = futures::future::try_join_all(hosts.iter().map(|c| self.engine.pause(&c.name)));
         let copied = match pausing.await {
-            Ok(_) => futures::future::try_join_all(hosts.iter().map(|c| self.copy_host(name, c))).await,
+            // Each to its end, also when another fails: a copy that is left where it is holds its volumes.
+            Ok(_) => {
+                let all = futures::future::join_all(hosts.iter().map(|c| self.copy_host(name, c))).await;
+                all.into_iter().collect::<Result<BTreeMap<_, _>, _>>()
+            }
             Err(e) => Err(e.into()),
         };
         // Whatever happened: they go on. One that was not paused says so.
@@ -146,9 +150,11 @@ impl Bed {
             }
         }
         let volumes = match copied {
-            Ok(v) => v.into_iter().collect(),
+            Ok(v) => v,
             Err(e) => {
-                delete(&self.engine, name).await?;
+                if let Err(left) = delete(&self.engine, name).await {
+                    tracing::warn!("of snapshot {name} something is left: {left}");
+                }
                 return Err(e);
             }
         };

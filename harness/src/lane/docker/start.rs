@@ -75,7 +75,7 @@ impl Bed {
                     port.ok_or_else(|| LaneError::Failed(format!("{} does not publish port {inside}", c.name)))?;
                 self.state.lock().await.ports.insert(cluster.clone(), port);
             }
-            return self.shapers.start(&c.host).await;
+            return self.shapers.start(&self.engine, &c.host).await;
         }
         let known = self.known_hosts();
         let mut tries = 0;
@@ -101,7 +101,7 @@ impl Bed {
             }
         }
         if c.role != Role::Clients {
-            self.shapers.start(&c.host).await?;
+            self.shapers.start(&self.engine, &c.host).await?;
         }
         self.import(c).await
     }

@@ -142,13 +142,13 @@ impl Engine {
             host_config: Some(HostConfig {
                 binds: Some(binds),
                 network_mode: Some("none".to_owned()),
+                // Images unpacked in a node have devices, and Podman does not give this unasked.
+                cap_add: Some(vec!["MKNOD".to_owned()]),
                 ..HostConfig::default()
             }),
             ..ContainerCreateBody::default()
         };
-        let options = q::CreateContainerOptionsBuilder::default().name(helper).build();
-        let made = self.docker().create_container(Some(options), body).await;
-        made.map_err(doing(what()))?;
+        self.make(helper, body).await?;
         let run = async {
             self.start(helper).await?;
             let mut ended = std::pin::pin!(self.docker().wait_container(helper, None::<q::WaitContainerOptions>));
