@@ -32,7 +32,7 @@ impl Controller for Namespaces {
             return plan;
         }
         let mut left = BTreeMap::<String, usize>::new();
-        for ((g, _), v) in world.content(&key.name) {
+        for (g, v) in world.content(&key.name) {
             let resource = crate::status::qualified(&g.group, &g.resource);
             *left.entry(resource).or_default() += 1;
             if !v.deleting() {

@@ -27,7 +27,7 @@ impl Controller for Quotas {
         let Some(quota) = world.get(&gvr::RESOURCE_QUOTAS, &key.ns, &key.name) else {
             return plan;
         };
-        let content: Vec<_> = world.content(&key.ns).map(|((g, _), v)| (g, &**v)).collect();
+        let content: Vec<_> = world.content(&key.ns).map(|(g, v)| (g, &**v)).collect();
         let used = quota_used(quota, content.into_iter());
         let status = json!({"hard": quota["spec"]["hard"], "used": quota_amounts(&used)});
         if quota.get("status") != Some(&status) && !quota["spec"]["hard"].is_null() {

@@ -56,14 +56,13 @@ impl Key {
 /// An object's place: resource and key.
 pub(crate) type Place = (Gvr, Key);
 
-/// All objects, ordered, with indexes by UID, owner, node and namespace.
+/// All objects, ordered, with indexes by UID, owner and node.
 #[derive(Default)]
 pub(crate) struct World {
     objects: BTreeMap<Gvr, BTreeMap<Key, Arc<Value>>>,
     by_uid: BTreeMap<String, Place>,
     dependents: BTreeMap<String, BTreeSet<Place>>,
     on_node: BTreeMap<String, BTreeSet<Key>>,
-    in_namespace: BTreeMap<String, BTreeSet<Place>>,
     /// Pods and ReplicaSets without a controller.
     loose: BTreeMap<Gvr, BTreeSet<Key>>,
 }
@@ -72,21 +71,31 @@ impl World {
     /// Takes one event in.
     pub(crate) fn apply(&mut self, e: &WatchEvent) {
         let key = Key::of(&e.object);
-        if let Some(old) = self.objects.get_mut(&e.gvr).and_then(|m| m.remove(&key)) {
-            self.unindex(&e.gvr, &key, &old);
+        let of_kind = match self.objects.get_mut(&e.gvr) {
+            Some(m) => m,
+            None => self.objects.entry(e.gvr.clone()).or_default(),
+        };
+        if e.kind == EventKind::Deleted {
+            if let Some(old) = of_kind.remove(&key) {
+                self.unindex(&e.gvr, &key, &old);
+            }
+            return;
         }
-        if e.kind != EventKind::Deleted {
-            self.index(&e.gvr, &key, &e.object);
-            self.objects
-                .entry(e.gvr.clone())
-                .or_default()
-                .insert(key, e.object.clone());
+        if let Some(known) = of_kind.get_mut(&key) {
+            let old = std::mem::replace(known, e.object.clone());
+            // Most writes are of a status.
+            if !same_indexes(&old, &e.object) {
+                self.unindex(&e.gvr, &key, &old);
+                self.index(&e.gvr, &key, &e.object);
+            }
+            return;
         }
+        of_kind.insert(key.clone(), e.object.clone());
+        self.index(&e.gvr, &key, &e.object);
     }
 
     fn index(&mut self, gvr: &Gvr, key: &Key, v: &Value) {
         let place = (gvr.clone(), key.clone());
-        self.by_uid.insert(v.uid().to_owned(), place.clone());
         for o in v.items("/metadata/ownerReferences") {
             self.dependents
                 .entry(o.text("/uid").to_owned())
@@ -102,9 +111,7 @@ impl World {
         if (*gvr == gvr::PODS || *gvr == gvr::REPLICA_SETS) && v.controller().is_none() {
             self.loose.entry(gvr.clone()).or_default().insert(key.clone());
         }
-        if !key.ns.is_empty() {
-            self.in_namespace.entry(key.ns.clone()).or_default().insert(place);
-        }
+        self.by_uid.insert(v.uid().to_owned(), place);
     }
 
     fn unindex(&mut self, gvr: &Gvr, key: &Key, v: &Value) {
@@ -121,7 +128,6 @@ impl World {
         if let Some(all) = self.loose.get_mut(gvr) {
             all.remove(key);
         }
-        remove(&mut self.in_namespace, &key.ns, &place);
     }
 
     /// One object.
@@ -193,13 +199,20 @@ impl World {
     }
 
     /// Everything in a namespace, by resource and name.
-    pub(crate) fn content(&self, ns: &str) -> impl Iterator<Item = (&Place, &Arc<Value>)> {
-        self.in_namespace
-            .get(ns)
-            .into_iter()
-            .flatten()
-            .filter_map(|p| Some((p, self.at(p)?)))
+    pub(crate) fn content<'a>(&'a self, ns: &'a str) -> impl Iterator<Item = (&'a Gvr, &'a Arc<Value>)> {
+        self.objects.iter().flat_map(move |(gvr, m)| {
+            m.range(Key::new(ns, "")..)
+                .take_while(move |(k, _)| k.ns == ns)
+                .map(move |(_, v)| (gvr, v))
+        })
     }
+}
+
+/// Whether two states of an object are found by the same owner, node and controller.
+fn same_indexes(old: &Value, new: &Value) -> bool {
+    old.uid() == new.uid()
+        && old.items("/metadata/ownerReferences") == new.items("/metadata/ownerReferences")
+        && old.text("/spec/nodeName") == new.text("/spec/nodeName")
 }
 
 fn remove<T: Ord>(index: &mut BTreeMap<String, BTreeSet<T>>, key: &str, item: &T) {

@@ -7,11 +7,12 @@
 use super::fieldset::FieldSet;
 use super::managed::{self, Managed, Operation, Owned, Owner};
 use super::path::{self, PathElement};
-use super::typed::{self, Comparison};
+use super::typed;
 use crate::schema::{SchemaRef, quote};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::sync::LazyLock;
 
 /// Annotation in which `kubectl apply` keeps what it last applied.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
@@ -86,7 +87,7 @@ fn conflict_message(conflicts: &[Conflict]) -> String {
 }
 
 /// Fields that are in no manager's set.
-fn never_owned() -> FieldSet {
+static NEVER_OWNED: LazyLock<FieldSet> = LazyLock::new(|| {
     FieldSet::of_names(&[
         "apiVersion",
         "kind",
@@ -101,7 +102,7 @@ fn never_owned() -> FieldSet {
         "metadata.managedFields",
         "metadata.resourceVersion",
     ])
-}
+});
 
 /// Server-side apply: the merged object with its `metadata.managedFields` brought up to date. The caller then
 /// defaults, prunes and validates it as any other update.
@@ -259,9 +260,12 @@ impl Request<'_> {
             _ => merged,
         };
         let comparison = typed::compare(self.schema, live, &object);
-        settle(comparison.without(&self.reset), &mut managed, &self.owner, force)?;
+        let comparison = comparison.without(&self.reset);
+        let mut changed = comparison.modified;
+        changed.absorb(comparison.added);
+        settle(&changed, &comparison.removed, &mut managed, &self.owner, force)?;
         if let Some(owned) = managed.get_mut(&self.owner) {
-            owned.set = owned.set.difference(&never_owned());
+            owned.set.subtract(&NEVER_OWNED);
             if owned.set.is_empty() {
                 managed.remove(&self.owner);
             }
@@ -295,15 +299,20 @@ fn prune(schema: &SchemaRef, merged: &Value, managed: &Managed, last: &FieldSet)
 }
 
 /// Takes changed fields from the other owners, or tells the conflicts unless `force` (Updater.update).
-fn settle(comparison: Comparison, managed: &mut Managed, owner: &Owner, force: bool) -> Result<(), Conflicts> {
-    let changed = comparison.modified.union(&comparison.added);
+fn settle(
+    changed: &FieldSet,
+    removed: &FieldSet,
+    managed: &mut Managed,
+    owner: &Owner,
+    force: bool,
+) -> Result<(), Conflicts> {
     let others = || managed.iter().filter(|(other, _)| *other != owner);
     if !force {
         let conflicts: Conflicts = others()
             .flat_map(|(other, owned)| {
                 owned
                     .set
-                    .intersection(&changed)
+                    .intersection(changed)
                     .paths()
                     .into_iter()
                     .map(|path| (other.clone(), path))
@@ -315,7 +324,8 @@ fn settle(comparison: Comparison, managed: &mut Managed, owner: &Owner, force: b
     }
     for (other, owned) in managed.iter_mut() {
         if other != owner {
-            owned.set = owned.set.difference(&changed).difference(&comparison.removed);
+            owned.set.subtract(changed);
+            owned.set.subtract(removed);
         }
     }
     managed.retain(|_, owned| !owned.set.is_empty());
@@ -354,15 +364,14 @@ pub fn track_update(
 ) {
     let api_version = new["apiVersion"].as_str().unwrap_or_default().to_owned();
     let empty = json!({"apiVersion": new["apiVersion"], "kind": new["kind"]});
-    let mut live = old.cloned().unwrap_or(empty);
-    let mut managed = managed::from_live_or_new(&live, new, subresource);
-    managed::strip(&mut live);
+    let live = old.unwrap_or(&empty);
+    let mut managed = managed::from_live_or_new(live, new, subresource);
     managed::strip(new);
     // Objects that are not tracked stay so until somebody applies.
     if !managed.is_empty() || old.is_none() {
         let reset = FieldSet::of_names(reset_fields);
         record_update(
-            &live,
+            live,
             new,
             &mut managed,
             manager,
@@ -390,22 +399,21 @@ fn record_update(
     reset: &FieldSet,
 ) {
     let owner = Owner::new(manager, Operation::Update, api_version, subresource);
-    let comparison = typed::compare(schema, live, new);
-    let own = comparison
-        .modified
-        .union(&comparison.added)
-        .recursive_difference(reset)
-        .difference(&never_owned());
+    // That `live` may have managedFields, and `new` has none, is of no account: nobody owns them.
+    let comparison = typed::compare(schema, live, new).without(reset);
+    let mut own = comparison.modified;
+    own.absorb(comparison.added);
     // Everybody loses what changed, this manager's own earlier set included: it gets the fields back just below.
     let nobody = Owner::new("current-operation", Operation::Apply, "", "");
-    let settled = settle(comparison.without(reset), managed, &nobody, true);
+    let settled = settle(&own, &comparison.removed, managed, &nobody, true);
     debug_assert!(settled.is_ok(), "forced updates have no conflicts");
+    own.subtract(&NEVER_OWNED);
     if !own.is_empty() {
-        let set = managed
-            .get(&owner)
-            .map_or_else(|| own.clone(), |previous| own.union(&previous.set));
+        if let Some(previous) = managed.remove(&owner) {
+            own.absorb(previous.set);
+        }
         let owned = Owned {
-            set,
+            set: own,
             api_version: api_version.to_owned(),
             time: Some(now.to_owned()),
         };

@@ -117,6 +117,33 @@ impl FieldSet {
         result
     }
 
+    /// Takes another set's fields in.
+    pub fn absorb(&mut self, other: FieldSet) {
+        if self.is_empty() {
+            *self = other;
+            return;
+        }
+        self.members.extend(other.members);
+        for (element, child) in other.children {
+            self.children.entry(element).or_default().absorb(child);
+        }
+    }
+
+    /// Takes another set's fields out.
+    pub fn subtract(&mut self, other: &FieldSet) {
+        for element in &other.members {
+            self.members.remove(element);
+        }
+        for (element, theirs) in &other.children {
+            if let Some(child) = self.children.get_mut(element) {
+                child.subtract(theirs);
+                if child.is_empty() {
+                    self.children.remove(element);
+                }
+            }
+        }
+    }
+
     /// Fields in both.
     #[must_use]
     pub fn intersection(&self, other: &FieldSet) -> FieldSet {

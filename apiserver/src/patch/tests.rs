@@ -518,3 +518,23 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn sets_change_in_place_as_they_do_anew() {
+    let sets = [
+        &[][..],
+        &["a", "b.c", "b.d.e"],
+        &["a.x", "b", "b.d.e"],
+        &["b.c", "b.d", "f.g.h"],
+        &["a", "a.x", "f"],
+    ]
+    .map(FieldSet::of_names);
+    for a in &sets {
+        for b in &sets {
+            let (mut both, mut rest) = (a.clone(), a.clone());
+            both.absorb(b.clone());
+            rest.subtract(b);
+            assert_eq!((both, rest), (a.union(b), a.difference(b)), "{a:?} {b:?}");
+        }
+    }
+}

@@ -85,18 +85,15 @@ fn element_schema(schema: &SchemaRef) -> SchemaRef {
 
 static EMPTY: LazyLock<Value> = LazyLock::new(|| Value::Object(Map::new()));
 
-/// A field's value. In Go's types some fields are never absent: structs held by value (their schemas have the
-/// default `{}`), and lists and maps without `omitempty` (required in their schemas), which are null.
+/// A field's value. Of the fields that are never absent ([`SchemaRef::never_absent`]), structs are then empty, lists and
+/// maps null.
 fn field_value<'v>(schema: &SchemaRef, object: Option<&'v Value>, name: &str) -> Option<&'v Value> {
     let object = object?;
     object.get(name).or_else(|| {
         let child = schema.is_builtin().then(|| schema.property(name)).flatten()?;
         if !object.is_object() {
             None
-        } else if child
-            .default()
-            .is_some_and(|d| d.as_object().is_some_and(Map::is_empty))
-        {
+        } else if child.is_struct_by_value() {
             Some(&*EMPTY)
         } else {
             (schema.is_required(name) && matches!(child.kind(), Type::Array | Type::Object)).then_some(&Value::Null)
@@ -104,18 +101,13 @@ fn field_value<'v>(schema: &SchemaRef, object: Option<&'v Value>, name: &str) ->
     })
 }
 
-/// Names of an object's fields, and of the structs that are never absent.
-fn field_names<'v>(schema: &'v SchemaRef, objects: [Option<&'v Value>; 2]) -> BTreeSet<&'v str> {
-    let mut names: BTreeSet<&str> = objects
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_object)
-        .flatten()
-        .map(|(name, _)| name.as_str())
-        .collect();
-    if schema.is_builtin() {
-        names.extend(schema.property_names());
-    }
+/// Names of the fields of either object, and of those that are never absent, sorted.
+fn field_names<'v>(schema: &'v SchemaRef, objects: [Option<&'v Value>; 2]) -> Vec<&'v str> {
+    let given = objects.into_iter().flatten().filter_map(Value::as_object);
+    let mut names: Vec<&str> = given.flat_map(Map::keys).map(String::as_str).collect();
+    names.extend(schema.never_absent().iter().map(String::as_str));
+    names.sort_unstable();
+    names.dedup();
     names
 }
 
@@ -268,6 +260,8 @@ fn compare_at(
     result: &mut Comparison,
 ) {
     let shapes = match (old, new) {
+        // Most of an object is what it was.
+        (Some(old), Some(new)) if old == new => return,
         (Some(old), Some(new)) => {
             let (of_old, of_new) = (shape(schema, old), shape(schema, new));
             // Null goes with whatever the other is.

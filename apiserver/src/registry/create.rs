@@ -83,18 +83,19 @@ impl Server {
                 value["status"] = first;
             }
         }
-        // Twenty tries stand for generateName's collisions, as in Kubernetes 1.32 and later (8 there).
+        let Some(base) = generate else {
+            return self.create_named(call, r, ns, value, made_by_apply, false);
+        };
+        // As often as Kubernetes 1.32 and later where a generated name is taken.
         for attempt in 0.. {
-            if let Some(base) = &generate {
-                let name = || self.generated_name(base);
-                let name = match &mut call.hooks {
-                    Some(h) => h.name(attempt, name),
-                    None => name(),
-                };
-                metadata(&mut value).insert("name".into(), json!(name));
-            }
-            match self.create_named(call, r, ns, value.clone(), made_by_apply, generate.is_some()) {
-                Err(s) if s.is_already_exists() && generate.is_some() && attempt < 8 => {}
+            let name = || self.generated_name(&base);
+            let name = match &mut call.hooks {
+                Some(h) => h.name(attempt, name),
+                None => name(),
+            };
+            metadata(&mut value).insert("name".into(), json!(name));
+            match self.create_named(call, r, ns, value.clone(), made_by_apply, true) {
+                Err(s) if s.is_already_exists() && attempt < 8 => {}
                 other => return other,
             }
         }

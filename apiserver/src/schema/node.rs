@@ -58,6 +58,10 @@ pub(super) struct Node {
     pub(super) kind: Option<Type>,
     /// Name of a definition this stands for (`$ref`, or `allOf` around one).
     pub(super) reference: Option<String>,
+    /// That definition, once somebody asked for it; `None` inside: there is none of that name.
+    pub(super) definition: OnceLock<Option<Arc<Node>>>,
+    /// Properties that are never absent in Go's types (see [`super::SchemaRef::never_absent`]).
+    pub(super) never_absent: OnceLock<Vec<String>>,
     pub(super) properties: BTreeMap<String, Arc<Node>>,
     pub(super) additional: Additional,
     pub(super) items: Option<Arc<Node>>,
@@ -168,6 +172,8 @@ impl Node {
             builtin,
             required: texts(&schema["required"]),
             checks: Checks::parse(schema, builtin).map(Box::new),
+            definition: OnceLock::new(),
+            never_absent: OnceLock::new(),
         }
     }
 }

@@ -37,7 +37,10 @@ impl fmt::Debug for SchemaRef {
 impl SchemaRef {
     pub(super) fn new(outer: Arc<Node>) -> SchemaRef {
         let target = match &outer.reference {
-            Some(name) => definition(name).unwrap_or_else(|| ANYTHING.clone()),
+            Some(name) => {
+                let known = outer.definition.get_or_init(|| definition(name));
+                known.as_ref().unwrap_or(&ANYTHING).clone()
+            }
             None => outer.clone(),
         };
         SchemaRef {
@@ -115,6 +118,29 @@ impl SchemaRef {
     /// Names of the declared properties, sorted.
     pub fn property_names(&self) -> impl Iterator<Item = &str> {
         self.target.properties.keys().map(String::as_str)
+    }
+
+    /// Properties of a built-in type that are never absent, because Go's type has them by value or writes them empty:
+    /// structs (their schemas have the default `{}`), and lists and maps without `omitempty` (required in their schemas).
+    pub(crate) fn never_absent(&self) -> &[String] {
+        if !self.is_builtin() {
+            return &[];
+        }
+        self.target.never_absent.get_or_init(|| {
+            let stays = |name: &&str| {
+                self.property(name).is_some_and(|child| {
+                    child.is_struct_by_value()
+                        || self.is_required(name) && matches!(child.kind(), Type::Array | Type::Object)
+                })
+            };
+            self.property_names().filter(stays).map(str::to_owned).collect()
+        })
+    }
+
+    /// Whether Go has it by value: its default is `{}`.
+    pub(crate) fn is_struct_by_value(&self) -> bool {
+        self.default()
+            .is_some_and(|d| d.as_object().is_some_and(serde_json::Map::is_empty))
     }
 
     /// Whether a property must be given.
