@@ -366,26 +366,37 @@ fn keep_metadata(old: &Value, new: &mut Value) {
 
 /// A write to `status` changes the status; of the metadata what the kind's status strategy lets through.
 fn keep_all_but_status(r: &Resource, only_status: bool, old: &Value, new: &mut Value) {
-    let status = new.get("status").cloned();
-    let managed = new["metadata"].get("managedFields").cloned();
-    let meta = new["metadata"].clone();
-    *new = old.clone();
     // Only custom resources keep all of their metadata; built-in kinds let labels, annotations and finalizers pass.
-    if r.custom.is_none() && !only_status {
-        new["metadata"] = meta;
-        if !r.is("", "nodes") {
-            match old["metadata"].get("ownerReferences") {
-                Some(v) => new["metadata"]["ownerReferences"] = v.clone(),
-                None => drop(metadata(new).remove("ownerReferences")),
+    let passes = r.custom.is_none() && !only_status;
+    let (Some(fields), Some(kept)) = (new.as_object_mut(), old.as_object()) else {
+        return;
+    };
+    fields.retain(|k, _| k == "status" || kept.contains_key(k));
+    for (k, v) in kept.iter().filter(|(k, _)| *k != "status") {
+        match fields.get_mut(k) {
+            Some(Value::Object(m)) if k == "metadata" && passes => {
+                if !r.is("", "nodes") {
+                    match v.get("ownerReferences") {
+                        Some(v) => drop(m.insert("ownerReferences".into(), v.clone())),
+                        None => drop(m.remove("ownerReferences")),
+                    }
+                }
             }
+            Some(Value::Object(m)) if k == "metadata" => {
+                let managed = m.remove("managedFields");
+                let others = v.as_object().into_iter().flatten();
+                *m = others
+                    .filter(|(k, _)| managed.is_none() || *k != "managedFields")
+                    .map(|(k, v)| (k.clone(), v.clone()))
+                    .collect();
+                if let Some(managed) = managed {
+                    m.insert("managedFields".into(), managed);
+                }
+            }
+            // Mostly it is what it was: to look is cheaper than to write.
+            Some(there) if there == v => {}
+            _ => drop(fields.insert(k.clone(), v.clone())),
         }
-    } else if let Some(f) = managed {
-        new["metadata"]["managedFields"] = f;
-    }
-    match (status, new.as_object_mut()) {
-        (Some(s), Some(m)) => drop(m.insert("status".into(), s)),
-        (None, Some(m)) => drop(m.remove("status")),
-        _ => {}
     }
 }
 

@@ -7,26 +7,24 @@
 //! With a data directory ([`Store::open`]) every write goes to a [`log`] as well, in the same order. The write's
 //! caller goes on at once; whoever tells somebody outside what is stored waits for [`Store::durable`] first.
 
+mod history;
 pub mod log;
 mod object;
 mod watch;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use serde_json::Value;
 
+use history::History;
 use log::{Image, Log, LogError, LogOptions, Recovery, TableImage};
 pub use object::{Object, Revision};
 pub use watch::{Event, EventKind, Sink, Source};
 
 use crate::local::Gvr;
-
-/// How many past events a resource keeps for watches that start in the past (kube-apiserver's watch cache: 100 to
-/// 100,000 by demand).
-const HISTORY: usize = 10_000;
 
 /// The stored resource. All versions of a resource share one, whatever version it names.
 pub type ResourceKey = Arc<Gvr>;
@@ -88,9 +86,7 @@ pub struct Page {
 #[derive(Default)]
 struct Table {
     objects: BTreeMap<Key, Arc<Object>>,
-    history: VecDeque<Arc<Event>>,
-    /// Events up to this revision are gone.
-    forgotten: Revision,
+    history: History,
     /// Revision of the last write to this table.
     changed: Revision,
     watchers: Vec<Box<dyn Sink>>,
@@ -141,7 +137,7 @@ impl Store {
         for t in restored.image.tables {
             let table = Table {
                 objects: t.objects.into_iter().collect(),
-                forgotten: t.changed,
+                history: History::after(t.changed),
                 changed: t.changed,
                 ..Table::default()
             };
@@ -273,7 +269,7 @@ impl Store {
             page.revision = revision.min(page.revision);
             return Some(page);
         };
-        if revision < table.forgotten {
+        if revision < table.history.forgotten {
             return None;
         }
         if revision > state.revision {
@@ -285,13 +281,13 @@ impl Store {
             .into_iter()
             .map(|o| (Key::new(o.namespace(), o.name()), o))
             .collect();
-        for e in table.history.iter().rev().take_while(|e| e.revision > revision) {
+        for e in table.history.since(&Arc::new(resource.clone()), revision).rev() {
             let key = Key::new(e.object.namespace(), e.object.name());
             if namespace.is_some_and(|ns| ns != key.namespace) || after.is_some_and(|a| key <= *a) {
                 continue;
             }
-            match &e.previous {
-                Some(p) => drop(objects.insert(key, p.clone())),
+            match e.previous {
+                Some(p) => drop(objects.insert(key, p)),
                 None => drop(objects.remove(&key)),
             }
         }
@@ -406,12 +402,7 @@ impl Store {
     fn publish(table: &mut Table, all: &mut Vec<Box<dyn Sink>>, event: Event) -> Arc<Event> {
         let event = Arc::new(event);
         table.changed = event.revision;
-        if table.history.len() >= HISTORY
-            && let Some(old) = table.history.pop_front()
-        {
-            table.forgotten = old.revision;
-        }
-        table.history.push_back(event.clone());
+        table.history.push(&event);
         // A watcher that went away is found here, at the next event.
         table.watchers.retain(|w| w.send(&event));
         all.retain(|w| w.send(&event));
@@ -425,14 +416,13 @@ impl Store {
     pub fn watch_since(&self, resource: &ResourceKey, since: Revision) -> Result<Source, StoreError> {
         let mut state = self.state();
         let table = state.tables.entry(resource.clone()).or_default();
-        if since < table.forgotten {
-            return Err(StoreError::TooOld(table.forgotten, since));
+        if since < table.history.forgotten {
+            return Err(StoreError::TooOld(table.history.forgotten, since));
         }
-        let past = table.history.partition_point(|e| e.revision <= since);
         let (tx, rx) = tokio::sync::mpsc::unbounded_channel();
-        for e in table.history.range(past..) {
+        for e in table.history.since(resource, since) {
             // The receiver is held right here.
-            let _ = tx.send(e.clone());
+            let _ = tx.send(Arc::new(e));
         }
         table.watchers.retain(|w| !w.is_closed());
         table.watchers.push(Box::new(tx));
@@ -553,7 +543,7 @@ mod tests {
         let r: ResourceKey = Arc::new(Gvr::new("", "v1", "configmaps"));
         let first = store.put(&r, Key::new("n", "a"), Expect::Absent, object("a")).unwrap();
         let mut last = first.revision;
-        for _ in 0..=HISTORY {
+        for _ in 0..=history::HISTORY {
             last = store
                 .put(&r, Key::new("n", "a"), Expect::Revision(last), object("a"))
                 .unwrap()
@@ -564,6 +554,36 @@ mod tests {
             Err(StoreError::TooOld(..))
         ));
         assert!(store.watch_since(&r, last).is_ok());
+    }
+
+    #[test]
+    fn a_watch_is_told_what_was_as_it_was() {
+        let store = Store::default();
+        let r: ResourceKey = Arc::new(Gvr::new("", "v1", "configmaps"));
+        let key = || Key::new("n", "a");
+        let state = |data: &str| json!({"metadata": {"namespace": "n", "name": "a"}, "data": {"k": data}});
+        let a = store.put(&r, key(), Expect::Absent, state("1")).unwrap();
+        let b = store.put(&r, key(), Expect::Revision(a.revision), state("2")).unwrap();
+        store.remove(&r, &key(), b.revision, state("3")).unwrap();
+        let c = store.put(&r, key(), Expect::Absent, state("4")).unwrap();
+        let mut w = store.watch_since(&r, a.revision - 1).unwrap();
+        let seen: Vec<_> = std::iter::from_fn(|| w.try_recv().ok())
+            .map(|e| {
+                let data = |o: &Object| (o.value["data"]["k"].clone(), o.revision);
+                (e.kind, data(&e.object), e.previous.as_deref().map(data), e.revision)
+            })
+            .collect();
+        let (ra, rb, rc) = (a.revision, b.revision, c.revision);
+        let rd = rb + 1;
+        assert_eq!(
+            seen,
+            [
+                (EventKind::Added, (json!("1"), ra), None, ra),
+                (EventKind::Modified, (json!("2"), rb), Some((json!("1"), ra)), rb),
+                (EventKind::Deleted, (json!("3"), rd), Some((json!("2"), rb)), rd),
+                (EventKind::Added, (json!("4"), rc), None, rc),
+            ]
+        );
     }
 
     #[test]

@@ -47,6 +47,13 @@ impl Object {
         }
     }
 
+    /// A state from what [`Object::bytes`] gave.
+    pub(super) fn read(bytes: Bytes, revision: Revision) -> Self {
+        let object = Self::new(serde_json::from_slice(&bytes).unwrap_or_default(), revision);
+        let _ = object.bytes.set(bytes);
+        object
+    }
+
     /// What it is shown as, by a name of the way it is shown.
     pub(crate) fn shown(self: &Arc<Self>, id: &str) -> Option<Arc<Self>> {
         let known = self.shown.get()?.lock().unwrap_or_else(PoisonError::into_inner);
@@ -64,14 +71,14 @@ impl Object {
     /// The object as JSON, serialised once for all who read it.
     pub fn bytes(&self) -> Bytes {
         self.bytes
-            .get_or_init(|| Bytes::from(serde_json::to_vec(&*self.value).unwrap_or_default()))
+            .get_or_init(|| written(&*self.value))
             .clone()
     }
 
     /// As [`Object::bytes`] without apiVersion and kind: how lists of built-in kinds have their items.
     pub fn bare_bytes(&self) -> Bytes {
         self.bare
-            .get_or_init(|| Bytes::from(serde_json::to_vec(&Bare(&self.value)).unwrap_or_default()))
+            .get_or_init(|| written(&Bare(&self.value)))
             .clone()
     }
 
@@ -86,6 +93,12 @@ impl Object {
     pub fn namespace(&self) -> &str {
         self.value["metadata"]["namespace"].as_str().unwrap_or_default()
     }
+}
+
+/// As JSON, without room to spare: it is kept.
+fn written(value: &impl serde::Serialize) -> Bytes {
+    let text = serde_json::to_vec(value).unwrap_or_default();
+    Bytes::from(text.into_boxed_slice())
 }
 
 /// Sets `metadata.resourceVersion`.
