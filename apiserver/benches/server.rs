@@ -57,6 +57,8 @@ fn next(n: &Cell<usize>) -> usize {
 fn requests(c: &mut Criterion) {
     let rt = runtime();
     let cluster = rt.block_on(cluster(false));
+    // A client has a task of its own.
+    let _inside = rt.enter();
     let api: Api<ConfigMap> = Api::default_namespaced(cluster.client());
     let n = Cell::new(0);
     let mut group = c.benchmark_group("requests");
@@ -101,6 +103,7 @@ fn requests(c: &mut Criterion) {
 fn lists(c: &mut Criterion) {
     let rt = runtime();
     let cluster = rt.block_on(cluster(false));
+    let _inside = rt.enter();
     let client = cluster.client();
     let api: Api<ConfigMap> = Api::default_namespaced(client.clone());
     rt.block_on(async {

@@ -70,16 +70,12 @@ impl Object {
 
     /// The object as JSON, serialised once for all who read it.
     pub fn bytes(&self) -> Bytes {
-        self.bytes
-            .get_or_init(|| written(&*self.value))
-            .clone()
+        self.bytes.get_or_init(|| written(&*self.value)).clone()
     }
 
     /// As [`Object::bytes`] without apiVersion and kind: how lists of built-in kinds have their items.
     pub fn bare_bytes(&self) -> Bytes {
-        self.bare
-            .get_or_init(|| written(&Bare(&self.value)))
-            .clone()
+        self.bare.get_or_init(|| written(&Bare(&self.value))).clone()
     }
 
     /// `metadata.name`.

@@ -144,6 +144,23 @@ async fn placements(args: &Args, bed: &Bed) -> Result<(), CliError> {
             milliseconds(percentile(&all, 95)),
             all.len()
         ));
+        let times = args.times.max(1);
+        let (to_applied, in_all) = bed.quiet(times).await.map_err(failed)?;
+        if !in_all.is_empty() {
+            // Leases are renewed whether anything is placed or not, and the policy is the one who measures'.
+            let sum = |r: &Requests| {
+                let others = r
+                    .iter()
+                    .filter(|(k, _)| !k.contains("leases") && !k.contains("propagationpolicies"));
+                others.map(|(_, n)| *n).sum::<u64>() as f64 / times as f64
+            };
+            out::line(&format!(
+                "requests to the hub for one binding when nothing else is placed: {:.1} until both Works are applied, {:.1} with all statuses back",
+                sum(&to_applied),
+                sum(&in_all)
+            ));
+            show(&in_all, times);
+        }
     }
     if args.only.contains(&Measurement::Throughput) {
         let t = bed.throughput(args.deployments.max(1)).await.map_err(failed)?;

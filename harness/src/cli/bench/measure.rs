@@ -127,6 +127,12 @@ where
     }
 }
 
+fn add(sum: &mut Requests, more: Requests) {
+    for (what, n) in more {
+        *sum.entry(what).or_default() += n;
+    }
+}
+
 fn applied(w: &Work) -> bool {
     w.status
         .as_ref()
@@ -230,6 +236,48 @@ impl Bed {
         }
         all.sort();
         Ok(all)
+    }
+
+    /// What the hub is asked for one binding when nothing else is placed, `times` over: from the creation of its policy until
+    /// both its Works are applied, and until its Deployment is ready on the hub.
+    ///
+    /// # Errors
+    /// When an API server refuses, or nothing is applied.
+    pub async fn quiet(&self, times: usize) -> Result<(Requests, Requests), BenchError> {
+        let clusters: Vec<String> = self.members.keys().take(2).cloned().collect();
+        let (mut to_applied, mut in_all) = (Requests::new(), Requests::new());
+        for i in 0..times {
+            let group = format!("quiet-{i}");
+            let deployments: Api<Deployment> = Api::namespaced(self.hub.clone(), NAMESPACE);
+            let made = deployment(&group, &group, 2);
+            deployments.create(&PostParams::default(), &made).await?;
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            let before = self.requests().await?;
+            let works: Api<Work> = Api::all(self.hub.clone());
+            let mut done = BTreeSet::new();
+            let bound = Duration::from_secs(60);
+            let both = until_each(works, "Works applied", bound, 2, &mut done, |w| {
+                let of = w.annotations().get(names::RESOURCE_BINDING_NAME);
+                of.is_some_and(|b| *b == names::binding_name("Deployment", &group)) && applied(w)
+            });
+            let placing = async {
+                let policies: Api<PropagationPolicy> = Api::namespaced(self.hub.clone(), NAMESPACE);
+                let made = policy(&group, &group, &clusters, true);
+                policies.create(&PostParams::default(), &made).await?;
+                Ok::<_, BenchError>(())
+            };
+            futures::try_join!(both, placing)?;
+            add(&mut to_applied, difference(&before, &self.requests().await?));
+            let labels = format!("{LABEL}={group}");
+            until(deployments, &labels, "statuses back", bound, |all| {
+                all.values()
+                    .all(|d| d.status.as_ref().is_some_and(|s| s.ready_replicas == Some(2)))
+            })
+            .await?;
+            add(&mut in_all, difference(&before, &self.requests().await?));
+            self.clean(&group).await?;
+        }
+        Ok((to_applied, in_all))
     }
 
     /// `n` Deployments under one policy: from its creation until all Works of two members are applied, and what the hub was

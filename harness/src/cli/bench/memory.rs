@@ -4,7 +4,7 @@ use cfn_api::karmada::cluster::Cluster;
 use cfn_scheduler::engine::{Fleet, Member};
 
 /// Resident bytes of this process; `None` where the system does not tell.
-fn resident() -> Option<u64> {
+pub fn resident() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = text.lines().find(|l| l.starts_with("VmRSS:"))?;
     Some(line.split_whitespace().nth(1)?.parse::<u64>().ok()? * 1024)

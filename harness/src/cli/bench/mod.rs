@@ -1,6 +1,7 @@
 //! `cfn bench`: figures to compare with other systems' (shared/ANCHORS.md has Karmada's).
 
 mod apiserver;
+mod clusters;
 mod hub;
 mod measure;
 mod memory;
@@ -19,11 +20,14 @@ enum What {
     Hub(hub::Args),
     /// API servers in turn, by their kubeconfigs: creates, lists, watches, a pod
     Apiserver(apiserver::Args),
+    /// Embedded clusters in this process: how fast they start and what they take, and what pods take
+    Clusters(clusters::Args),
 }
 
 pub fn main(args: Args) -> Result<(), CliError> {
     match args.what {
         What::Hub(a) => hub::main(a),
         What::Apiserver(a) => apiserver::main(a),
+        What::Clusters(a) => clusters::main(&a),
     }
 }
