@@ -271,7 +271,7 @@ impl Bed {
             let labels = format!("{LABEL}={group}");
             until(deployments, &labels, "statuses back", bound, |all| {
                 all.values()
-                    .all(|d| d.status.as_ref().is_some_and(|s| s.ready_replicas == Some(2)))
+                    .any(|d| d.status.as_ref().is_some_and(|s| s.ready_replicas == Some(2)))
             })
             .await?;
             add(&mut in_all, difference(&before, &self.requests().await?));
