@@ -14,18 +14,42 @@ use super::binding::{delete, put};
 use super::hub::{Gvk, Hub, Key, work};
 use super::{manifest, name};
 
+/// A namespace in members.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct InMembers {
+    name: String,
+    /// One of them; `None`: all. A fleet grows one by one, and who was there before is not looked at again.
+    cluster: Option<String>,
+}
+
+impl InMembers {
+    pub(super) fn all(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            cluster: None,
+        }
+    }
+
+    pub(super) fn one(name: &str, cluster: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            cluster: Some(cluster.to_owned()),
+        }
+    }
+}
+
 pub(super) async fn run(hub: Arc<Hub>) {
     work(
         &hub,
         "namespace",
         |h| &h.namespace,
-        |hub, name| async move { reconcile(&hub, &name).await },
+        |hub, of| async move { reconcile(&hub, &of).await },
     )
     .await;
 }
 
 /// Whether a namespace is for the members.
-fn propagated(ns: &Namespace) -> bool {
+pub(super) fn propagated(ns: &Namespace) -> bool {
     let name = ns.metadata.name.as_deref().unwrap_or_default();
     let skip = ns
         .metadata
@@ -35,20 +59,25 @@ fn propagated(ns: &Namespace) -> bool {
     name != "default" && !name::reserved(name) && skip.is_none_or(|v| v != "true")
 }
 
-async fn reconcile(hub: &Arc<Hub>, ns: &str) -> Result<(), kube::Error> {
+async fn reconcile(hub: &Arc<Hub>, of: &InMembers) -> Result<(), kube::Error> {
+    let ns = of.name.as_str();
+    // The hub has one of these for each member, and they are nobody else's.
+    if name::reserved(ns) {
+        return Ok(());
+    }
     let work_name = name::work_name("Namespace", ns, "");
     let (namespace, clusters, works) = {
         let state = hub.state();
-        let clusters: Vec<String> = state
-            .clusters
-            .iter()
+        let here = || match &of.cluster {
+            Some(one) => state.clusters.range::<String, _>(one..=one),
+            None => state.clusters.range::<String, _>(..),
+        };
+        let clusters: Vec<String> = here()
             .filter(|(_, c)| c.metadata.deletion_timestamp.is_none())
             .map(|(n, _)| n.clone())
             .collect();
-        let works: Vec<Arc<Work>> = state
-            .clusters
-            .keys()
-            .filter_map(|c| state.works.get(&Key::new(&names::execution_namespace(c), &work_name)))
+        let works: Vec<Arc<Work>> = here()
+            .filter_map(|(c, _)| state.works.get(&Key::new(&names::execution_namespace(c), &work_name)))
             .filter(|w| owned(w))
             .cloned()
             .collect();

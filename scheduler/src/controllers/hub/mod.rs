@@ -17,6 +17,7 @@ use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams};
 use serde_json::Value;
 use tokio::sync::{mpsc, watch};
 
+use super::namespaces::InMembers;
 use super::queue::Queue;
 use super::{Options, diff};
 
@@ -44,7 +45,7 @@ pub(in crate::controllers) struct Hub {
     pub status: Queue<Key>,
     pub depend: Queue<Key>,
     pub rebalance: Queue<String>,
-    pub namespace: Queue<String>,
+    pub namespace: Queue<InMembers>,
     pub quota: Queue<Key>,
     pub release: Queue<String>,
     pub deschedule: Queue<String>,

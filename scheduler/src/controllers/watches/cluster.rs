@@ -9,6 +9,7 @@ use cfn_api::karmada::policy::ReplicaSchedulingType;
 use k8s_openapi::api::coordination::v1::Lease;
 
 use crate::controllers::hub::{Binding, Hub, Key, State};
+use crate::controllers::namespaces::{InMembers, propagated};
 use crate::controllers::schedule;
 use crate::controllers::watches::stale;
 use crate::engine::Member;
@@ -74,9 +75,9 @@ impl Hub {
         }
         let new_here = old.is_none();
         if new_here || identity {
-            for n in state.namespaces.keys() {
-                if new_here {
-                    self.namespace.add(n.clone());
+            if new_here {
+                for (n, _) in state.namespaces.iter().filter(|(_, ns)| propagated(ns)) {
+                    self.namespace.add(InMembers::one(n, &name));
                 }
             }
             for k in state.quotas.keys() {

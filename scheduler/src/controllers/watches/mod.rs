@@ -34,6 +34,7 @@ use kube::runtime::watcher::{Config, Event};
 use serde::de::DeserializeOwned;
 
 use crate::controllers::hub::{Gvk, Hub, Key};
+use crate::controllers::namespaces::InMembers;
 use crate::controllers::schedule;
 
 pub(super) use cluster::ready;
@@ -76,11 +77,11 @@ pub(in crate::controllers) fn start(hub: &Arc<Hub>) {
     let saw = |h: &Hub, n: Namespace| {
         let name = n.metadata.name.clone().unwrap_or_default();
         h.state().namespaces.insert(name.clone(), Arc::new(n));
-        h.namespace.add(name);
+        h.namespace.add(InMembers::all(&name));
     };
     let lost = |h: &Hub, k: &Key| {
         h.state().namespaces.remove(&k.name);
-        h.namespace.add(k.name.clone());
+        h.namespace.add(InMembers::all(&k.name));
     };
     base(hub, Api::<Namespace>::all(client()), saw, lost);
     let saw = |h: &Hub, p: ClusterTaintPolicy| {

@@ -6,6 +6,7 @@ use cfn_api::names;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::controllers::hub::{Detect, Hub, Key, Override, Policy, State};
+use crate::controllers::namespaces::InMembers;
 use crate::controllers::watches::stale;
 
 impl Hub {
@@ -73,7 +74,7 @@ impl Hub {
         }
         if policy.ns.is_empty() {
             for n in state.namespaces.keys() {
-                self.namespace.add(n.clone());
+                self.namespace.add(InMembers::all(n));
             }
         }
     }

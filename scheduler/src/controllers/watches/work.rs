@@ -6,6 +6,7 @@ use cfn_api::karmada::work::Work;
 use cfn_api::names;
 
 use crate::controllers::hub::{Hub, Key};
+use crate::controllers::namespaces::InMembers;
 use crate::controllers::quota;
 use crate::controllers::watches::known;
 
@@ -50,7 +51,7 @@ impl Hub {
             self.quota.add(q);
         }
         if let Some(n) = namespace.filter(|_| order && old.is_some()) {
-            self.namespace.add(n);
+            self.namespace.add(in_member(&n, &key));
         }
         if leaving {
             self.cluster_of(&key);
@@ -73,7 +74,7 @@ impl Hub {
             self.bind.add(owner);
         }
         if let Some(n) = old.as_deref().and_then(namespace_of) {
-            self.namespace.add(n);
+            self.namespace.add(in_member(&n, key));
         }
         if let Some(q) = old.as_deref().and_then(quota::of_work) {
             self.quota.add(q);
@@ -97,6 +98,13 @@ impl Hub {
 }
 
 /// The namespace that a Work is of, where it is one of the namespace controller's.
+fn in_member(namespace: &str, work: &Key) -> InMembers {
+    match work.ns.strip_prefix(names::EXECUTION_SPACE_PREFIX) {
+        Some(cluster) => InMembers::one(namespace, cluster),
+        None => InMembers::all(namespace),
+    }
+}
+
 fn namespace_of(w: &Work) -> Option<String> {
     let mut owners = w.metadata.owner_references.iter().flatten();
     owners
