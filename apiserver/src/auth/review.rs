@@ -6,18 +6,27 @@ use serde_json::{Value, json};
 
 use super::Attributes;
 use crate::registry::{Resource, Server, User, text};
-use crate::status::Status;
+use crate::status::{Cause, Status};
 
-/// Whether `r` is a review; its answer.
+/// Whether `r` is a review; its answer, as `manager` asked.
 pub(crate) fn review(
     server: &Server,
     user: &User,
+    manager: &str,
     r: &Resource,
     ns: &str,
     body: &Value,
 ) -> Option<Result<Value, Status>> {
     if r.custom.is_some() {
         return None;
+    }
+    if r.plural.ends_with("accessreviews") {
+        let spec = &body["spec"];
+        if spec["resourceAttributes"].is_null() == spec["nonResourceAttributes"].is_null() {
+            let detail = "exactly one of nonResourceAttributes or resourceAttributes must be specified";
+            let cause = Cause::invalid("spec.resourceAttributes", &spec["resourceAttributes"], detail);
+            return Some(Err(Status::invalid("authorization.k8s.io", "", "", vec![cause])));
+        }
     }
     let status = match (&*r.group, &*r.plural) {
         ("authorization.k8s.io", "selfsubjectaccessreviews") => access(server, user, &body["spec"]),
@@ -52,6 +61,9 @@ pub(crate) fn review(
     }
     if r.kind == "SelfSubjectReview" {
         v["metadata"]["creationTimestamp"] = json!(server.now());
+    }
+    if r.group == "authorization.k8s.io" {
+        crate::patch::track_update(None, &mut v, manager, "", &r.schema(), &server.now(), &[]);
     }
     v["status"] = status;
     if let Some(a) = v["status"].get_mut("audiences").filter(|a| a.is_null()) {

@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 use crate::local::Gvr;
 use crate::registry::{Call, Server, User, rfc3339, text};
-use crate::status::Status;
+use crate::status::{Cause, Status};
 use crate::store::Key;
 
 const ACCOUNTS: Gvr = Gvr::new("", "v1", "serviceaccounts");
@@ -39,6 +39,16 @@ impl Server {
             .get(&ACCOUNTS, &Key::new(ns, name))
             .ok_or_else(|| Status::not_found("", "serviceaccounts", name))?;
         let seconds = request["spec"]["expirationSeconds"].as_i64().unwrap_or(3600);
+        if seconds < 600 {
+            let detail = "may not specify a duration less than 10 minutes";
+            let cause = Cause::invalid("spec.expirationSeconds", &json!(seconds), detail);
+            return Err(Status::invalid(
+                "authentication.k8s.io",
+                "TokenRequest",
+                "",
+                vec![cause],
+            ));
+        }
         let now = self.clock.now();
         let until = now + jiff::SignedDuration::from_secs(seconds);
         let audiences = match request["spec"]["audiences"].as_array() {

@@ -17,6 +17,7 @@ mod deployment;
 mod disruption;
 mod endpoints;
 mod garbage;
+pub(crate) mod in_use;
 mod job;
 mod manager;
 mod namespace;
@@ -122,6 +123,7 @@ pub fn spawn_without_workloads(
 fn control_plane(timers: &Timers, ca: Arc<Ca>) -> Vec<Box<dyn manager::Controller>> {
     vec![
         Box::new(namespace::Namespaces),
+        Box::new(in_use::InUse),
         Box::new(account::Accounts::new(ca.cert_pem())),
         Box::new(signer::Signer::new(ca)),
         Box::new(garbage::Garbage),

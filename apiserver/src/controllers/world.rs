@@ -17,6 +17,8 @@ pub(crate) mod gvr {
     pub(crate) static NAMESPACES: Gvr = Gvr::new("", "v1", "namespaces");
     pub(crate) static SERVICES: Gvr = Gvr::new("", "v1", "services");
     pub(crate) static ENDPOINTS: Gvr = Gvr::new("", "v1", "endpoints");
+    pub(crate) static CLAIMS: Gvr = Gvr::new("", "v1", "persistentvolumeclaims");
+    pub(crate) static VOLUMES: Gvr = Gvr::new("", "v1", "persistentvolumes");
     pub(crate) static CONFIG_MAPS: Gvr = Gvr::new("", "v1", "configmaps");
     pub(crate) static SERVICE_ACCOUNTS: Gvr = Gvr::new("", "v1", "serviceaccounts");
     pub(crate) static DEPLOYMENTS: Gvr = Gvr::new("apps", "v1", "deployments");

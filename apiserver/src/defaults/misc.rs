@@ -170,9 +170,7 @@ pub(super) fn node(object: &mut Object) {
 }
 
 pub(super) fn binding(object: &mut Object) {
-    if let Some(role) = object.get_mut("roleRef").and_then(Value::as_object_mut) {
-        set_empty(role, "apiGroup", "rbac.authorization.k8s.io");
-    }
+    set_empty(map_at(object, "roleRef"), "apiGroup", "rbac.authorization.k8s.io");
     for subject in list_mut(object, "subjects") {
         // A service account's group is the core group: the empty text, which is not written.
         if matches!(subject.get("kind").and_then(Value::as_str), Some("User" | "Group")) {

@@ -257,7 +257,10 @@ fn mistakes_are_told_in_kubernetes_words() {
             "apps",
             "Deployment",
             json!({"spec": {"template": {"spec": {"containers": [{"name": "c", "image": "x"}]}}}}),
-            vec!["spec.selector: Required value"],
+            vec![
+                "spec.selector: Required value",
+                "spec.template.metadata.labels: Invalid value: {}: `selector` does not match template `labels`",
+            ],
         ),
         (
             "apps",

@@ -18,7 +18,13 @@ use service::service;
 /// must have been defaulted. Kinds that are not known here pass.
 pub fn validate_builtin(group: &str, kind: &str, old: Option<&Value>, new: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
+    // Definitions are of another server, which asks for less.
+    if group != "apiextensions.k8s.io" {
+        metadata::finalizers(&new["metadata"], &mut errors);
+    }
     match (group, kind) {
+        ("autoscaling", "HorizontalPodAutoscaler") => autoscaler(new, &mut errors),
+        ("policy", "PodDisruptionBudget") => budget(new, &mut errors),
         ("", "Pod") => validate_pod::pod(new, old, &mut errors),
         ("", "ConfigMap") => config_map(new, old, &mut errors),
         ("", "Secret") => secret(new, old, &mut errors),
@@ -233,5 +239,26 @@ pub(super) fn one_of(object: &Value, field: &str, valid: &[&str], path: &str, er
         "" => errors.push(FieldError::required(path, "")),
         value if valid.contains(&value) => {}
         value => errors.push(FieldError::not_supported(path, value, valid)),
+    }
+}
+
+fn autoscaler(new: &Value, errors: &mut Vec<FieldError>) {
+    let spec = &new["spec"];
+    if let (Some(least), Some(most)) = (spec["minReplicas"].as_i64(), spec["maxReplicas"].as_i64())
+        && most < least
+    {
+        let detail = "must be greater than or equal to `minReplicas`";
+        errors.push(FieldError::invalid("spec.maxReplicas", most, detail));
+    }
+}
+
+fn budget(new: &Value, errors: &mut Vec<FieldError>) {
+    let spec = &new["spec"];
+    if !spec["minAvailable"].is_null() && !spec["maxUnavailable"].is_null() {
+        // As Go's internal type has it.
+        let shown = serde_json::json!({"MinAvailable": spec["minAvailable"], "Selector": spec["selector"],
+            "MaxUnavailable": spec["maxUnavailable"], "UnhealthyPodEvictionPolicy": spec["unhealthyPodEvictionPolicy"]});
+        let detail = "minAvailable and maxUnavailable cannot be both set";
+        errors.push(FieldError::invalid("spec", shown, detail));
     }
 }

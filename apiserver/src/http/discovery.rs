@@ -105,6 +105,9 @@ fn resources(groups: &Groups, group: &str, version: &str) -> Result<Answer, Stat
         if !r.categories.is_empty() {
             m.insert("categories".into(), json!(r.categories));
         }
+        if let Some(hash) = r.storage_version_hash() {
+            m.insert("storageVersionHash".into(), json!(hash));
+        }
         items.push(Value::Object(m));
         for s in &r.subresources {
             let mut v = json!({"name": format!("{}/{}", r.plural, s.name), "singularName": "", "namespaced": r.namespaced,

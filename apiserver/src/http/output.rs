@@ -52,6 +52,9 @@ impl Output {
         let mut meta = json!({"resourceVersion": list.revision.to_string()});
         if let Some(t) = &list.more {
             meta["continue"] = json!(t);
+        } else if r.custom.is_some() && self.accepted.form == Form::Plain {
+            // Lists of custom resources have it, empty.
+            meta["continue"] = json!("");
         }
         if let Some(n) = list.remaining {
             meta["remainingItemCount"] = json!(n);

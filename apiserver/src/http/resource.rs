@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderValue, Method, StatusCode, header};
 use serde_json::{Value, json};
 
 use super::info::RequestInfo;
@@ -71,7 +71,9 @@ pub(super) async fn serve(
     let include = match r.query.get("includeObject") {
         None => IncludeObject::Metadata,
         Some(t) => IncludeObject::parse(t)
-            .ok_or_else(|| Status::bad_request(format!("unrecognized includeObject value: {t:?}")))?,
+            .ok_or_else(|| Status::bad_request(format!(
+                "Unable to convert to Table as requested: includeObject: Invalid value: {t:?}: must be 'Metadata', 'Object', 'None', or empty"
+            )))?,
     };
     let output = Output {
         accepted,
@@ -127,7 +129,17 @@ fn call_of(r: &Incoming) -> Result<Call, Status> {
         None | Some("Warn") => FieldValidation::Warn,
         Some("Strict") => FieldValidation::Strict,
         Some("Ignore") => FieldValidation::Ignore,
-        Some(other) => return Err(Status::bad_request(format!("invalid fieldValidation: {other:?}"))),
+        Some(other) => {
+            let text =
+                format!("Unsupported value: {other:?}: supported values: \"\", \"Ignore\", \"Strict\", \"Warn\"");
+            let cause = Cause::new("FieldValueNotSupported", "fieldValidation", text);
+            let options = match r.method {
+                Method::PUT => "UpdateOptions",
+                Method::PATCH => "PatchOptions",
+                _ => "CreateOptions",
+            };
+            return Err(Status::invalid("meta.k8s.io", options, "", vec![cause]));
+        }
     };
     let dry_run = match r.query.get("dryRun") {
         None => false,
@@ -242,7 +254,7 @@ impl Request<'_> {
     fn create(&self, call: &mut Call) -> Result<Answer, Status> {
         let (server, r) = (self.server, &**self.resource);
         let body = self.object_body(call)?;
-        if let Some(v) = review(server, &call.user, r, self.ns, &body) {
+        if let Some(v) = review(server, &call.user, &call.manager, r, self.ns, &body) {
             if self.output.accepted.form != Form::Plain {
                 return Err(Status::not_acceptable("application/json, application/yaml"));
             }
@@ -292,8 +304,12 @@ impl Request<'_> {
         let rv = match version {
             None => 0,
             Some(t) => t.parse().map_err(|_| {
-                let cause = Cause::invalid("resourceVersion", &json!(t), "strconv.ParseUint: invalid syntax");
-                Status::invalid("", "ListOptions", "", vec![cause])
+                let why =
+                    format!("resourceVersion: Invalid value: {t:?}: strconv.ParseUint: parsing {t:?}: invalid syntax");
+                if self.info.verb == "watch" {
+                    return Status::new(500, "", why);
+                }
+                Status::bad_request(format!("invalid resource version: {why}"))
             })?,
         };
         let after = q.get("continue").filter(|t| !t.is_empty()).map(str::to_owned);
@@ -304,7 +320,11 @@ impl Request<'_> {
         Ok(ListOptions {
             labels,
             fields,
-            limit: q.number("limit").unwrap_or(0),
+            limit: match q.get("limit") {
+                None => 0,
+                // A negative one is none.
+                Some(t) => usize::try_from(number(t)?).unwrap_or(0),
+            },
             not_older_than: if after.is_some() { 0 } else { rv },
             exact: matching == Some("Exact"),
             after,
@@ -383,6 +403,10 @@ impl Request<'_> {
 
     fn patch_body(&self) -> Result<(PatchKind, Value), Status> {
         let body = &self.r.body;
+        if !self.media_type().starts_with("application/apply-patch") && self.r.query.get("force").is_some() {
+            let cause = Cause::forbidden("force", "may not be specified for non-apply patch");
+            return Err(Status::invalid("meta.k8s.io", "PatchOptions", "", vec![cause]));
+        }
         match self.media_type() {
             "application/json-patch+json" => Ok((PatchKind::Json, parse_json(body)?)),
             "application/merge-patch+json" => Ok((PatchKind::Merge, parse_json(body)?)),
@@ -414,8 +438,7 @@ impl Request<'_> {
             call.dry_run = true;
         }
         if let Some(t) = q.get("gracePeriodSeconds") {
-            let wrong = || Status::bad_request(format!("strconv.ParseInt: parsing {t:?}: invalid syntax"));
-            v["gracePeriodSeconds"] = json!(t.parse::<i64>().map_err(|_| wrong())?);
+            v["gracePeriodSeconds"] = json!(number(t)?);
         }
         if let Some(p) = q.get("propagationPolicy") {
             v["propagationPolicy"] = json!(p);
@@ -466,6 +489,12 @@ impl Request<'_> {
         })?;
         Ok(plain(&log))
     }
+}
+
+/// A number in a query.
+fn number(text: &str) -> Result<i64, Status> {
+    let wrong = |_| Status::bad_request(format!("strconv.ParseInt: parsing {text:?}: invalid syntax"));
+    text.parse().map_err(wrong)
 }
 
 /// `validation.ValidateListOptions` of `resourceVersionMatch`.

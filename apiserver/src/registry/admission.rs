@@ -6,8 +6,9 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 
 use serde_json::{Value, json};
 
-use super::meta::{child, metadata};
+use super::meta::{child, finalizers, metadata, set_finalizers};
 use super::{Call, Resource, Server, text};
+use crate::controllers::in_use::{CLAIM, VOLUME};
 use crate::crd;
 use crate::status::{Cause, Status};
 use crate::store::Object;
@@ -16,6 +17,15 @@ use crate::store::Object;
 const SERVICE_NET: u32 = u32::from_be_bytes([10, 96, 0, 0]);
 /// `--service-node-port-range`.
 const NODE_PORTS: (u32, u32) = (30_000, 32_768);
+
+/// Storage in use is not deleted under those who use it (`StorageObjectInUseProtection`).
+fn protect(v: &mut Value, finalizer: &str) {
+    let mut all = finalizers(v);
+    if !all.iter().any(|f| f == finalizer) {
+        all.push(finalizer.to_owned());
+        set_finalizers(v, &all);
+    }
+}
 
 impl Server {
     /// Held over writes that read other objects first.
@@ -35,7 +45,11 @@ impl Server {
             }
             ("", "services") => self.allocate(call, r, None, v)?,
             ("", "pods") => self.admit_new_pod(call, ns, v)?,
-            ("", "persistentvolumeclaims") => self.check_claim_limits(ns, v)?,
+            ("", "persistentvolumeclaims") => {
+                self.check_claim_limits(ns, v)?;
+                protect(v, CLAIM);
+            }
+            ("", "persistentvolumes") => protect(v, VOLUME),
             ("certificates.k8s.io", "certificatesigningrequests") => {
                 // pkg/registry/certificates: who asks is not the asker's to say.
                 let spec = child(v, "spec");

@@ -102,6 +102,7 @@ impl Server {
             self.admit_delete(r, name)?;
             let shown = r.present(&stored)?;
             self.review_delete(call, r, ns, &shown)?;
+            warn_of_orphans(call, r, o);
             let (new, goes) = mark(r, &stored.value, o, self.clock.now());
             if call.dry_run {
                 return Ok(Deleted {
@@ -176,6 +177,15 @@ impl Server {
             }
         }
         Ok(list)
+    }
+}
+
+/// Jobs are the kind whose pods stay unless somebody says otherwise (`pkg/registry/batch/job/storage`).
+fn warn_of_orphans(call: &mut Call, r: &Resource, o: &DeleteOptions) {
+    let text = "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set \
+                propagationPolicy=Orphan to suppress this warning";
+    if r.is("batch", "jobs") && o.propagation.is_none() && !call.warnings.iter().any(|w| w == text) {
+        call.warnings.push(text.to_owned());
     }
 }
 
@@ -263,6 +273,10 @@ fn mark(r: &Resource, old: &Value, o: &DeleteOptions, now: jiff::Timestamp) -> (
         }
     }
     let goes = gone(&v);
+    if goes && !marked && !r.is("", "pods") {
+        // What nothing holds goes as it was: it is never marked.
+        return (old.clone(), true);
+    }
     (v, goes)
 }
 

@@ -210,7 +210,7 @@ pub(crate) fn too_new(asked: u64, current: u64) -> Status {
         ..Status::new(
             504,
             "Timeout",
-            format!("Too large resource version: {asked}, current: {current}"),
+            format!("Timeout: Too large resource version: {asked}, current: {current}"),
         )
     }
 }

@@ -3,7 +3,10 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 use super::Conversion;
 use crate::local::Gvr;
@@ -151,6 +154,21 @@ impl Resource {
             api_version,
             custom: None,
         }
+    }
+
+    /// `storageVersionHash` of discovery: by it a client sees that what is stored has another version now
+    /// (`discovery.StorageVersionHash` of `k8s.io/apiserver`). `None` where nothing is stored.
+    #[must_use]
+    pub fn storage_version_hash(&self) -> Option<String> {
+        let stored = self.verbs.iter().any(|v| v == "list") && !self.is("", "componentstatuses");
+        let (group, version) = self
+            .storage_version
+            .rsplit_once('/')
+            .unwrap_or(("", &self.storage_version));
+        stored.then(|| {
+            let digest = Sha256::digest(format!("{group}/{version}/{}", self.kind));
+            STANDARD.encode(&digest[..8])
+        })
     }
 
     /// Its name as group, version, resource.

@@ -101,6 +101,18 @@ pub fn validate_metadata(metadata: &Value, namespaced: bool, rule: NameRule) -> 
     errors
 }
 
+/// Finalizers of built-in kinds are qualified by a domain, but for Kubernetes' own (`ValidateFinalizerName` of
+/// `pkg/apis/core/validation`).
+pub(super) fn finalizers(metadata: &Value, errors: &mut Vec<FieldError>) {
+    let all = metadata["finalizers"].as_array().into_iter().flatten();
+    for (i, name) in all.filter_map(Value::as_str).enumerate() {
+        if !name.contains('/') && !matches!(name, "kubernetes" | "orphan" | "foregroundDeletion") {
+            let detail = "name is neither a standard finalizer name nor is it fully qualified";
+            errors.push(FieldError::invalid(format!("metadata.finalizers[{i}]"), name, detail));
+        }
+    }
+}
+
 /// Checks the `metadata` of an object that is updated: what may not change, and what is checked on creation too.
 pub fn validate_metadata_update(new: &Value, old: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
