@@ -95,12 +95,28 @@ impl Output {
             Form::Table => self.value(200, &table_of(self, r, &values(), Some(&meta))),
             Form::PartialList => {
                 let items: Vec<Value> = list.objects.iter().map(|o| partial(&o.value)).collect();
+                // Go's empty slice.
+                let items = if items.is_empty() { Value::Null } else { items.into() };
                 self.value(
                     200,
                     &json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": meta, "items": items}),
                 )
             }
-            Form::Partial | Form::Discovery => {
+            Form::Partial => {
+                let package = match r.group.split('.').next() {
+                    None | Some("") => "core",
+                    Some(first) => first,
+                };
+                return Err(Status::new(
+                    406,
+                    "NotAcceptable",
+                    format!(
+                        "you requested PartialObjectMetadata, but the requested object is a list (*{package}.{})",
+                        r.list_kind()
+                    ),
+                ));
+            }
+            Form::Discovery => {
                 return Err(Status::not_acceptable("application/json, application/yaml"));
             }
         })

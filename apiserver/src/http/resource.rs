@@ -408,9 +408,9 @@ impl Request<'_> {
             return Err(Status::invalid("meta.k8s.io", "PatchOptions", "", vec![cause]));
         }
         match self.media_type() {
-            "application/json-patch+json" => Ok((PatchKind::Json, parse_json(body)?)),
-            "application/merge-patch+json" => Ok((PatchKind::Merge, parse_json(body)?)),
-            "application/strategic-merge-patch+json" => Ok((PatchKind::Strategic, parse_json(body)?)),
+            "application/json-patch+json" => Ok((PatchKind::Json, parse_patch(body)?)),
+            "application/merge-patch+json" => Ok((PatchKind::Merge, parse_patch(body)?)),
+            "application/strategic-merge-patch+json" => Ok((PatchKind::Strategic, parse_patch(body)?)),
             "application/apply-patch+yaml" | "application/apply-patch+json" => {
                 if self.r.query.get("fieldManager").is_none() {
                     let cause = Cause::required("fieldManager", "is required for apply patch");
@@ -530,6 +530,17 @@ fn success(details: Option<Value>) -> Value {
 
 fn parse_json(b: &[u8]) -> Result<Value, Status> {
     serde_json::from_slice(b).map_err(|e| Status::bad_request(format!("error decoding: {e}")))
+}
+
+fn parse_patch(b: &[u8]) -> Result<Value, Status> {
+    serde_json::from_slice(b).map_err(|e| {
+        let why = if e.is_eof() {
+            "unexpected end of JSON input".to_owned()
+        } else {
+            e.to_string()
+        };
+        Status::bad_request(format!("error decoding patch: {why}"))
+    })
 }
 
 fn parse_yaml(b: &[u8]) -> Result<Value, Status> {

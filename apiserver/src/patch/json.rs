@@ -8,6 +8,12 @@ use serde_json::{Map, Value};
 /// # Errors
 /// If the patch is none, or one of its operations does not fit the object.
 pub fn json_patch(object: &Value, patch: &Value) -> Result<Value, PatchError> {
+    if !patch.is_array() {
+        return Err(PatchError::Malformed(format!(
+            "error decoding patch: json: cannot unmarshal {} into Go value of type []handlers.jsonPatchOp",
+            super::go_type(patch)
+        )));
+    }
     let operations: json_patch::Patch = serde_json::from_value(patch.clone())
         .map_err(|error| PatchError::Malformed(format!("error decoding patch: {error}")))?;
     let mut result = object.clone();
@@ -33,9 +39,10 @@ pub fn json_patch(object: &Value, patch: &Value) -> Result<Value, PatchError> {
 /// If the patch is not an object.
 pub fn merge_patch(object: &Value, patch: &Value) -> Result<Value, PatchError> {
     if !patch.is_object() {
-        return Err(PatchError::Malformed(
-            "error decoding patch: a merge patch must be an object".to_owned(),
-        ));
+        return Err(PatchError::Malformed(format!(
+            "error decoding patch: json: cannot unmarshal {} into Go value of type map[string]interface {{}}",
+            super::go_type(patch)
+        )));
     }
     let mut result = object.clone();
     merge(&mut result, patch);

@@ -11,6 +11,8 @@ mod strategic;
 mod tests;
 mod typed;
 
+use serde_json::Value;
+
 pub use apply::{ApplyError, Conflict, apply, track_update};
 pub use fieldset::FieldSet;
 pub use json::{json_patch, merge_patch};
@@ -26,4 +28,16 @@ pub enum PatchError {
     /// The patch is well formed but does not fit the object (a JSON patch's path or test): HTTP 422.
     #[error("{0}")]
     DoesNotFit(String),
+}
+
+/// What Go's decoder calls a value of JSON.
+fn go_type(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "bool",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    }
 }

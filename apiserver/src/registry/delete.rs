@@ -98,11 +98,11 @@ impl Server {
     ) -> Result<Deleted, Status> {
         loop {
             let stored = self.stored(r, ns, name)?;
+            warn_of_orphans(call, r, o);
             preconditions(r, name, &stored.value, o)?;
             self.admit_delete(r, name)?;
             let shown = r.present(&stored)?;
             self.review_delete(call, r, ns, &shown)?;
-            warn_of_orphans(call, r, o);
             let (new, goes) = mark(r, &stored.value, o, self.clock.now());
             if call.dry_run {
                 return Ok(Deleted {

@@ -58,9 +58,14 @@ impl Server {
         let r = t.resource;
         let mut body = body.clone();
         if text(&body, "/apiVersion").is_empty() || text(&body, "/kind").is_empty() {
-            return Err(Status::bad_request(
-                "apiVersion and kind must be set in an applied configuration",
-            ));
+            let (group, version) = match text(&body, "/apiVersion").split_once('/') {
+                Some(both) => both,
+                None => ("", text(&body, "/apiVersion")),
+            };
+            let kind = text(&body, "/kind");
+            return Err(Status::bad_request(format!(
+                "invalid object type: {group}/{version}, Kind={kind}"
+            )));
         }
         super::server::check_type(r, &mut body)?;
         same_name(t, &body)?;
