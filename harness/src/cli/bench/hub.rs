@@ -136,6 +136,20 @@ fn show(requests: &Requests, bindings: usize) {
 
 /// What can be measured at any hub.
 async fn placements(args: &Args, bed: &Bed) -> Result<(), CliError> {
+    // First, as memory that others have given back would be taken again and not show.
+    if args.only.contains(&Measurement::Memory) {
+        let clusters: Api<Cluster> = Api::all(bed.hub.clone());
+        let like = clusters.list(&ListParams::default()).await;
+        let like = like.map_err(|e| failed(e.into()))?.items;
+        out::line(&match memory::each(&like, args.clusters) {
+            Some(bytes) => format!(
+                "memory of the scheduler's fleet: {:.1} KB a cluster, n {}",
+                bytes as f64 / 1e3,
+                args.clusters
+            ),
+            None => "memory of the scheduler's fleet: this system does not tell".to_owned(),
+        });
+    }
     if args.only.contains(&Measurement::Latency) {
         let all = bed.latency(args.times.max(1)).await.map_err(failed)?;
         out::line(&format!(
@@ -190,19 +204,6 @@ async fn placements(args: &Args, bed: &Bed) -> Result<(), CliError> {
             ));
             show(&t.in_all, t.bindings);
         }
-    }
-    if args.only.contains(&Measurement::Memory) {
-        let clusters: Api<Cluster> = Api::all(bed.hub.clone());
-        let like = clusters.list(&ListParams::default()).await;
-        let like = like.map_err(|e| failed(e.into()))?.items;
-        out::line(&match memory::each(&like, args.clusters) {
-            Some(bytes) => format!(
-                "memory of the scheduler's fleet: {:.1} KB a cluster, n {}",
-                bytes as f64 / 1e3,
-                args.clusters
-            ),
-            None => "memory of the scheduler's fleet: this system does not tell".to_owned(),
-        });
     }
     Ok(())
 }
