@@ -1,12 +1,12 @@
 //! `cfn bench clusters`: what embedded clusters cost: many idle ones in this process, and many pods in one.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use cfn_apiserver::cluster::{Cluster, ClusterOptions};
 use cfn_apiserver::local::Gvr;
 use cfn_net::{Net, Seed, SystemClock, Transport};
 use serde_json::json;
+use tokio::time::Instant;
 
 use super::memory::resident;
 use crate::cli::{CliError, out};

@@ -7,7 +7,7 @@ mod clean;
 mod components;
 pub mod daemon;
 pub mod engine;
-pub(crate) mod exec;
+pub mod exec;
 mod faults;
 pub mod flavour;
 mod images;
