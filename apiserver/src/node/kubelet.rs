@@ -60,6 +60,14 @@ struct Pod {
     finished: bool,
 }
 
+impl Pod {
+    /// A phase that is an end is one whoever wrote it: nothing is started again (upstream's `SyncTerminatingPod`).
+    fn is_ended_by_others(&self) -> bool {
+        let over = |v: &Value| matches!(v.text("/status/phase"), "Succeeded" | "Failed");
+        over(&self.object) && self.sent.as_ref().is_none_or(|s| !over(s))
+    }
+}
+
 pub(crate) struct Kubelet {
     o: Arc<NodeOptions>,
     rest: Rest,
@@ -188,6 +196,7 @@ impl Kubelet {
         let Some(sent) = &pod.sent else { return };
         let status = &sent["status"];
         if !pod.finished
+            && !pod.is_ended_by_others()
             && revision > pod.revision
             && !self.writer.is_busy(&uid)
             && status::differs(&pod.object, status)
@@ -253,8 +262,7 @@ impl Kubelet {
         let Some(mut pod) = self.pods.remove(uid) else { return };
         let mut next: Option<Instant> = None;
         if !pod.finished {
-            let ended = matches!(pod.object.text("/status/phase"), "Succeeded" | "Failed");
-            if pod.object.deleting() || (ended && pod.sent.is_none()) {
+            if pod.object.deleting() || pod.is_ended_by_others() {
                 self.end(uid, &mut pod, &mut next);
             } else {
                 self.drive(uid, &mut pod, &mut next);

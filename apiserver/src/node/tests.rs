@@ -548,3 +548,20 @@ async fn many_nodes_and_pods() {
     let counts: Vec<usize> = nodes.iter().map(|n| n.running().len()).collect();
     assert!(counts.iter().all(|c| (9..=11).contains(c)), "evenly spread: {counts:?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_that_somebody_else_ends_stays_ended() {
+    let bed = bed(9, Workloads::default()).await;
+    let node = bed.node("n", 1).await;
+    let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "namespace": "default"},
+        "spec": {"containers": [{"name": "c", "image": "web:1"}]}});
+    bed.local().create(&PODS, "default", pod).unwrap();
+    bed.until("ready", 30, |l| ready_pods(l).len() == 1).await;
+    let mut ended = (*bed.local().get(&PODS, "default", "p").unwrap()).clone();
+    ended["status"] = json!({"phase": "Failed"});
+    bed.local().update_status(&PODS, "default", ended).unwrap();
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    let pod = bed.local().get(&PODS, "default", "p").unwrap();
+    assert_eq!(pod.text("/status/phase"), "Failed");
+    assert!(node.running().is_empty(), "nothing of it runs on");
+}
