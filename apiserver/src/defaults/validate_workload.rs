@@ -117,23 +117,13 @@ fn selector(kind: &str, spec: &Value, errors: &mut Vec<FieldError>) {
         return;
     }
     let labels = &spec["template"]["metadata"]["labels"];
-    if selector.is_null() {
-        let detail = "`selector` does not match template `labels`";
-        let labels = labels.as_object().cloned().unwrap_or_default();
-        errors.push(FieldError::invalid(
-            "spec.template.metadata.labels",
-            Value::Object(labels),
-            detail,
-        ));
-        return;
-    }
     match LabelSelector::from_object(selector) {
         Err(_) => errors.push(FieldError::invalid(
             "spec.selector",
             selector.clone(),
             "invalid label selector",
         )),
-        Ok(parsed) if !parsed.is_nothing() && !parsed.matches(labels) || parsed.is_nothing() && !selector.is_null() => {
+        Ok(parsed) if parsed.is_nothing() || !parsed.matches(labels) => {
             let labels = labels
                 .as_object()
                 .map_or_else(|| Value::Object(Map::new()), |_| labels.clone());

@@ -23,6 +23,7 @@ use super::stages::{ContainerKind, State};
 use super::status::{self, Facts, Named, Waiting, is_sidecar};
 use super::writer::{Report, Writer};
 use crate::controllers::object::Object;
+use crate::controllers::pods::is_ended;
 use preparation::Preparation;
 
 /// How soon a container whose configuration is not there is tried again.
@@ -63,8 +64,7 @@ struct Pod {
 impl Pod {
     /// A phase that is an end is one whoever wrote it: nothing is started again (upstream's `SyncTerminatingPod`).
     fn is_ended_by_others(&self) -> bool {
-        let over = |v: &Value| matches!(v.text("/status/phase"), "Succeeded" | "Failed");
-        over(&self.object) && self.sent.as_ref().is_none_or(|s| !over(s))
+        is_ended(&self.object) && !self.sent.as_ref().is_some_and(is_ended)
     }
 }
 

@@ -9,10 +9,7 @@ use serde_json::{Map, Value};
 /// If the patch is none, or one of its operations does not fit the object.
 pub fn json_patch(object: &Value, patch: &Value) -> Result<Value, PatchError> {
     if !patch.is_array() {
-        return Err(PatchError::Malformed(format!(
-            "error decoding patch: json: cannot unmarshal {} into Go value of type []handlers.jsonPatchOp",
-            super::go_type(patch)
-        )));
+        return Err(super::not_of_type(patch, "[]handlers.jsonPatchOp"));
     }
     let operations: json_patch::Patch = serde_json::from_value(patch.clone())
         .map_err(|error| PatchError::Malformed(format!("error decoding patch: {error}")))?;
@@ -39,10 +36,7 @@ pub fn json_patch(object: &Value, patch: &Value) -> Result<Value, PatchError> {
 /// If the patch is not an object.
 pub fn merge_patch(object: &Value, patch: &Value) -> Result<Value, PatchError> {
     if !patch.is_object() {
-        return Err(PatchError::Malformed(format!(
-            "error decoding patch: json: cannot unmarshal {} into Go value of type map[string]interface {{}}",
-            super::go_type(patch)
-        )));
+        return Err(super::not_of_type(patch, super::MAP));
     }
     let mut result = object.clone();
     merge(&mut result, patch);

@@ -30,14 +30,20 @@ pub enum PatchError {
     DoesNotFit(String),
 }
 
-/// What Go's decoder calls a value of JSON.
-fn go_type(value: &Value) -> &'static str {
-    match value {
+/// A patch that is not what its kind must be, as Go's decoder says it.
+fn not_of_type(patch: &Value, go_type: &str) -> PatchError {
+    let value = match patch {
         Value::Null => "null",
         Value::Bool(_) => "bool",
         Value::Number(_) => "number",
         Value::String(_) => "string",
         Value::Array(_) => "array",
         Value::Object(_) => "object",
-    }
+    };
+    PatchError::Malformed(format!(
+        "error decoding patch: json: cannot unmarshal {value} into Go value of type {go_type}"
+    ))
 }
+
+/// Go's type of merge patches.
+const MAP: &str = "map[string]interface {}";

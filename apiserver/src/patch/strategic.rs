@@ -21,9 +21,7 @@ const SET_ELEMENT_ORDER: &str = "$setElementOrder/";
 /// If the patch is not an object, or a directive in it is malformed.
 pub fn strategic_merge_patch(object: &Value, patch: &Value, schema: &SchemaRef) -> Result<Value, PatchError> {
     let Value::Object(patch) = patch else {
-        return Err(malformed(
-            "error decoding patch: a strategic merge patch must be an object",
-        ));
+        return Err(super::not_of_type(patch, super::MAP));
     };
     let original = object.as_object().cloned().unwrap_or_default();
     Ok(Value::Object(merge_map(original, patch, Some(schema))?))

@@ -6,7 +6,6 @@ use super::path::{PathElement, display, same};
 use crate::schema::{ListType, SchemaRef, Type};
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::LazyLock;
 
 /// How a value is handled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,22 +82,10 @@ fn element_schema(schema: &SchemaRef) -> SchemaRef {
     schema.items().unwrap_or_else(SchemaRef::anything)
 }
 
-static EMPTY: LazyLock<Value> = LazyLock::new(|| Value::Object(Map::new()));
-
-/// A field's value. Of the fields that are never absent ([`SchemaRef::never_absent`]), structs are then empty, lists and
-/// maps null.
+/// A field's value, also where Go's type has it without its being given.
 fn field_value<'v>(schema: &SchemaRef, object: Option<&'v Value>, name: &str) -> Option<&'v Value> {
-    let object = object?;
-    object.get(name).or_else(|| {
-        let child = schema.is_builtin().then(|| schema.property(name)).flatten()?;
-        if !object.is_object() {
-            None
-        } else if child.is_struct_by_value() {
-            Some(&*EMPTY)
-        } else {
-            (schema.is_required(name) && matches!(child.kind(), Type::Array | Type::Object)).then_some(&Value::Null)
-        }
-    })
+    let fields = object?.as_object()?;
+    fields.get(name).or_else(|| schema.when_absent(name))
 }
 
 /// Names of the fields of either object, and of those that are never absent, sorted.

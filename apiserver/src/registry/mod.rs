@@ -28,8 +28,8 @@ pub use conversion::Conversion;
 pub use delete::{DeleteOptions, Deleted, Propagation};
 pub use patch::PatchKind;
 pub use read::{List, ListOptions};
-pub(crate) use resource::api_version;
 pub use resource::{Custom, Resource, ScalePaths, Subresource};
+pub(crate) use resource::{api_version, group_version};
 pub use server::{Server, Settings};
 pub use update::{Target, Written};
 

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::create::reset_fields;
 use super::update::Proposal;
-use super::{Call, Server, Target, Written, text};
+use super::{Call, Server, Target, Written, group_version, text};
 use crate::patch::{self, ApplyError, PatchError};
 use crate::status::{Cause, Status};
 
@@ -58,10 +58,7 @@ impl Server {
         let r = t.resource;
         let mut body = body.clone();
         if text(&body, "/apiVersion").is_empty() || text(&body, "/kind").is_empty() {
-            let (group, version) = match text(&body, "/apiVersion").split_once('/') {
-                Some(both) => both,
-                None => ("", text(&body, "/apiVersion")),
-            };
+            let (group, version) = group_version(text(&body, "/apiVersion"));
             let kind = text(&body, "/kind");
             return Err(Status::bad_request(format!(
                 "invalid object type: {group}/{version}, Kind={kind}"

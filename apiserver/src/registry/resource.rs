@@ -161,10 +161,7 @@ impl Resource {
     #[must_use]
     pub fn storage_version_hash(&self) -> Option<String> {
         let stored = self.verbs.iter().any(|v| v == "list") && !self.is("", "componentstatuses");
-        let (group, version) = self
-            .storage_version
-            .rsplit_once('/')
-            .unwrap_or(("", &self.storage_version));
+        let (group, version) = group_version(&self.storage_version);
         stored.then(|| {
             let digest = Sha256::digest(format!("{group}/{version}/{}", self.kind));
             STANDARD.encode(&digest[..8])
@@ -228,6 +225,12 @@ impl Resource {
     }
 }
 
+/// Group (empty: core) and version of an apiVersion.
+#[must_use]
+pub fn group_version(api_version: &str) -> (&str, &str) {
+    api_version.split_once('/').unwrap_or(("", api_version))
+}
+
 /// `group/version`, or `version` in the core group.
 #[must_use]
 pub fn api_version(group: &str, version: &str) -> String {
@@ -235,5 +238,29 @@ pub fn api_version(group: &str, version: &str) -> String {
         version.to_owned()
     } else {
         format!("{group}/{version}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::registry::Catalog;
+
+    #[test]
+    fn hashes_of_storage_versions_are_those_of_real_clusters() {
+        let catalog = Catalog::default();
+        for (group, version, plural, hash) in [
+            ("", "v1", "pods", Some("xPOwRZ+Yhw8=")),
+            ("", "v1", "configmaps", Some("qFsyl6wFWjQ=")),
+            ("apps", "v1", "deployments", Some("8aSe+NMegvE=")),
+            // Both versions are stored as one.
+            ("autoscaling", "v2", "horizontalpodautoscalers", Some("qwQve8ut294=")),
+            ("autoscaling", "v1", "horizontalpodautoscalers", Some("qwQve8ut294=")),
+            ("events.k8s.io", "v1", "events", Some("r2yiGXH7wu8=")),
+            ("", "v1", "componentstatuses", None),
+            ("authorization.k8s.io", "v1", "subjectaccessreviews", None),
+        ] {
+            let r = catalog.find(group, version, plural).unwrap();
+            assert_eq!(r.storage_version_hash().as_deref(), hash, "{group}/{version} {plural}");
+        }
     }
 }

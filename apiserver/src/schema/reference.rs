@@ -120,27 +120,24 @@ impl SchemaRef {
         self.target.properties.keys().map(String::as_str)
     }
 
-    /// Properties of a built-in type that are never absent, because Go's type has them by value or writes them empty:
-    /// structs (their schemas have the default `{}`), and lists and maps without `omitempty` (required in their schemas).
-    pub(crate) fn never_absent(&self) -> &[String] {
-        if !self.is_builtin() {
-            return &[];
+    /// What a property of a built-in type is where it is not given, because Go's type has it by value or writes it empty:
+    /// structs (their schemas have the default `{}`) are empty, lists and maps without `omitempty` (required in their
+    /// schemas) are null. `None`: it may be absent.
+    pub(crate) fn when_absent(&self, name: &str) -> Option<&'static Value> {
+        static EMPTY: LazyLock<Value> = LazyLock::new(|| Value::Object(serde_json::Map::new()));
+        let child = self.is_builtin().then(|| self.property(name)).flatten()?;
+        if child.default() == Some(&*EMPTY) {
+            return Some(&EMPTY);
         }
-        self.target.never_absent.get_or_init(|| {
-            let stays = |name: &&str| {
-                self.property(name).is_some_and(|child| {
-                    child.is_struct_by_value()
-                        || self.is_required(name) && matches!(child.kind(), Type::Array | Type::Object)
-                })
-            };
-            self.property_names().filter(stays).map(str::to_owned).collect()
-        })
+        (self.is_required(name) && matches!(child.kind(), Type::Array | Type::Object)).then_some(&Value::Null)
     }
 
-    /// Whether Go has it by value: its default is `{}`.
-    pub(crate) fn is_struct_by_value(&self) -> bool {
-        self.default()
-            .is_some_and(|d| d.as_object().is_some_and(serde_json::Map::is_empty))
+    /// Properties that are never absent ([`SchemaRef::when_absent`]).
+    pub(crate) fn never_absent(&self) -> &[String] {
+        self.target.never_absent.get_or_init(|| {
+            let stays = |name: &&str| self.when_absent(name).is_some();
+            self.property_names().filter(stays).map(str::to_owned).collect()
+        })
     }
 
     /// Whether a property must be given.

@@ -101,8 +101,8 @@ pub fn validate_metadata(metadata: &Value, namespaced: bool, rule: NameRule) -> 
     errors
 }
 
-/// Finalizers of built-in kinds are qualified by a domain, but for Kubernetes' own (`ValidateFinalizerName` of
-/// `pkg/apis/core/validation`).
+/// Finalizers of built-in kinds are qualified by a domain, but for Kubernetes' own (`validateKubeFinalizerName` of
+/// `pkg/apis/core/validation`; what any finalizer must be is checked apart from it, there as here).
 pub(super) fn finalizers(metadata: &Value, errors: &mut Vec<FieldError>) {
     let all = metadata["finalizers"].as_array().into_iter().flatten();
     for (i, name) in all.filter_map(Value::as_str).enumerate() {

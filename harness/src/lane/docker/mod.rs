@@ -57,6 +57,9 @@ pub struct Docker {
     kept: Kept,
 }
 
+/// What any testbed has at least.
+const LEAST: Size = Size { clusters: 1, hosts: 1 };
+
 impl Docker {
     /// With a flavour, and somebody who is told.
     #[must_use]
@@ -85,7 +88,7 @@ impl Docker {
     /// # Errors
     /// What is missing, with the cure.
     pub async fn available(&self) -> Result<(), LaneError> {
-        self.look(Size { clusters: 1, hosts: 1 }).await.map(drop)
+        self.look(LEAST).await.map(drop)
     }
 
     /// The engine, which has room for that much, and the flavour with its images there.
@@ -155,7 +158,7 @@ impl Lane for Docker {
     }
 
     async fn without(&self, need: Need, _: &Topology) -> Option<String> {
-        let (_, Named { name, flavour }) = self.look(Size { clusters: 1, hosts: 1 }).await.ok()?;
+        let (_, Named { name, flavour }) = self.look(LEAST).await.ok()?;
         match need {
             Need::NodeCapacity if flavour.flags.capacity.is_none() => Some(format!(
                 "nodes of flavour {name} have the machine's processors and memory, not the topology's"
