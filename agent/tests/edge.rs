@@ -10,9 +10,10 @@ use cfn_agent::edge::{EdgeAgent, EdgeOptions, EdgeTimers};
 use cfn_apiserver::node::{self, NodeOptions};
 use cfn_net::LinkSpec;
 use common::{Bed, SEED, eventually};
+use futures::StreamExt;
 use k8s_openapi::api::core::v1::Pod;
-use kube::Api;
-use kube::api::{DeleteParams, PostParams};
+use kube::ResourceExt;
+use kube::api::{Api, DeleteParams, ListParams, PostParams, WatchEvent, WatchParams};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
@@ -99,6 +100,10 @@ async fn lives_on_without_its_hub() {
     })
     .await;
     assert_eq!(node.running().len(), 2);
+    // Somebody else on the host, who lists now, and again while the hub is gone.
+    let here: Api<Pod> = Api::namespaced(config.client(&bed.net, "edge-1").unwrap(), "default");
+    let others = ListParams::default().labels("app!=none");
+    here.list(&others).await.unwrap();
 
     // The hub is gone, then host, kubelet and agent restart.
     bed.net.cut("center", "edge");
@@ -121,6 +126,8 @@ async fn lives_on_without_its_hub() {
     node.restart().await;
     eventually("both back from the disk", MINUTE, async || node.running().len() == 2).await;
 
+    let told = here.list(&others).await.unwrap().metadata.resource_version.unwrap();
+
     // The link heals: the deletion made meanwhile is carried out, the other pod tells of its one restart.
     bed.net.heal("center", "edge");
     eventually("the deleted pod gone", MINUTE * 2, async || {
@@ -137,6 +144,16 @@ async fn lives_on_without_its_hub() {
         ready(&p) && count == Some(1)
     })
     .await;
+    // Who goes on watching from there hears what is so now, and need not list anew.
+    let watch = WatchParams::default().labels("app!=none");
+    let events = here.watch(&watch, &told).await.unwrap().take(3).map(|e| match e {
+        Ok(WatchEvent::Deleted(p)) => format!("deleted {}", p.name_any()),
+        Ok(WatchEvent::Modified(p)) => format!("modified {} {}", p.name_any(), ready(&p)),
+        Ok(WatchEvent::Bookmark(_)) => "bookmark".to_owned(),
+        other => format!("{other:?}"),
+    });
+    let events: Vec<String> = events.collect().await;
+    assert_eq!(events, ["deleted goes", "modified stays true", "bookmark"]);
     cancel.cancel();
     task.await.unwrap().unwrap();
 }

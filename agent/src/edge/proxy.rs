@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use cfn_net::client::{Answer, HttpClient};
+use http::response::Parts;
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, header};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -111,19 +112,31 @@ impl Proxy {
         }
     }
 
+    /// What the hub answers to a read, kept; `None` when it does not in time.
+    pub(super) async fn of_hub(
+        &self,
+        asked: &Asked,
+        uri: &Uri,
+        headers: &HeaderMap,
+    ) -> Result<Option<(Parts, Bytes)>, StoreError> {
+        let Some(response) = self.ask(&Method::GET, uri, headers, Bytes::new()).await else {
+            return Ok(None);
+        };
+        let (parts, body) = response.into_parts();
+        let Ok(Ok(body)) = tokio::time::timeout(self.link.patience(), body.collect()).await else {
+            self.link.lost();
+            return Ok(None);
+        };
+        let body = body.to_bytes();
+        self.keep(asked, parts.status, &body)?;
+        Ok(Some((parts, body)))
+    }
+
     async fn read(&self, asked: &Asked, uri: &Uri, headers: &HeaderMap) -> Result<Response<AnyBody>, StoreError> {
         if self.link.state() != LinkState::Offline {
             // Without a limit: the disk keeps whole lists, and a node's are short.
-            let uri = without_limit(uri);
-            if let Some(response) = self.ask(&Method::GET, &uri, headers, Bytes::new()).await {
-                let (parts, body) = response.into_parts();
-                let collected = tokio::time::timeout(self.link.patience(), body.collect()).await;
-                if let Ok(Ok(body)) = collected {
-                    let body = body.to_bytes();
-                    self.keep(asked, parts.status, &body)?;
-                    return Ok(Response::from_parts(parts, answer::whole(body)));
-                }
-                self.link.lost();
+            if let Some((parts, body)) = self.of_hub(asked, &without_limit(uri), headers).await? {
+                return Ok(Response::from_parts(parts, answer::whole(body)));
             }
         }
         Ok(match asked.verb {

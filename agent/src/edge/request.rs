@@ -44,6 +44,8 @@ pub struct Asked {
     pub since: Since,
     /// Of a watch: it ends after so many seconds.
     pub seconds: Option<u64>,
+    /// Of a watch: whether the client wants bookmarks.
+    pub bookmarks: bool,
 }
 
 /// Where a watch begins (API concepts, "Semantics for watch" and "Streaming lists").
@@ -72,6 +74,7 @@ impl Asked {
             selectors: String::new(),
             since: Since::Now,
             seconds: None,
+            bookmarks: false,
         };
         let prefix = match parts.first() {
             Some(&"api") => 2,
@@ -103,6 +106,7 @@ impl Asked {
                 ("resourceVersion", v) if !matches!(v, "" | "0") && asked.since == Since::Now => {
                     asked.since = Since::Revision;
                 }
+                ("allowWatchBookmarks", v) => asked.bookmarks = v == "true" || v == "1",
                 ("timeoutSeconds", v) => asked.seconds = v.parse().ok(),
                 _ => {}
             }
