@@ -241,3 +241,17 @@ fn schemas_are_published() {
         );
     }
 }
+
+#[test]
+fn a_run_that_is_refused_leaves_nothing() -> std::io::Result<()> {
+    let dir = tempfile::tempdir()?;
+    let out = dir.path().join("a/b");
+    let run = std::process::Command::new(env!("CARGO_BIN_EXE_cfn"))
+        .args(["run", "--lane", "docker", "P1-01", "--out"])
+        .arg(&out)
+        .env("DOCKER_HOST", format!("unix://{}/none.sock", dir.path().display()))
+        .output()?;
+    assert_eq!(run.status.code(), Some(3), "{}", String::from_utf8_lossy(&run.stderr));
+    assert_eq!(std::fs::read_dir(dir.path())?.count(), 0);
+    Ok(())
+}

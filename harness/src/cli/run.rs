@@ -78,7 +78,7 @@ pub fn main(args: Args) -> Result<(), CliError> {
         out::line(out::table(&rows).trim_end());
         return Ok(());
     }
-    writable(&args.out)?;
+    let made = writable(&args.out)?;
     let cancel = CancellationToken::new();
     cancel_on_signal(cancel.clone())?;
     let jobs = args.jobs.unwrap_or_else(|| lane.jobs()).clamp(1, 64);
@@ -95,7 +95,13 @@ pub fn main(args: Args) -> Result<(), CliError> {
         Defects::default(),
         &progress::show(),
         &cancel,
-    )?;
+    );
+    let done = done.inspect_err(|_| {
+        // Nothing half-done: a run that was refused has no report to be looked for.
+        for dir in &made {
+            let _ = std::fs::remove_dir(dir);
+        }
+    })?;
     let result = RunResult {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         lane: lane.name().to_owned(),
@@ -157,19 +163,23 @@ fn cores() -> usize {
     std::thread::available_parallelism().map_or(2, usize::from)
 }
 
-/// Fails early when the report could not be written.
-fn writable(dir: &Path) -> Result<(), CliError> {
+/// Fails early when the report could not be written; says which directories were made for it, the innermost first.
+fn writable(dir: &Path) -> Result<Vec<PathBuf>, CliError> {
     let probe = dir.join(".cfn-probe");
+    let missing = dir.ancestors().take_while(|d| !d.as_os_str().is_empty() && !d.exists());
+    let made: Vec<PathBuf> = missing.map(Path::to_path_buf).collect();
     let tried = std::fs::create_dir_all(dir)
         .and_then(|()| std::fs::write(&probe, b"x"))
         .and_then(|()| std::fs::remove_file(&probe));
-    tried.map_err(|e| match CliError::io(&format!("writing to {}", dir.display()), &e) {
-        CliError::Environment { what, cure } if cure.starts_with("see") => CliError::Environment {
-            what,
-            cure: "choose a directory that you may write to with --out".into(),
-        },
-        e => e,
-    })
+    tried
+        .map(|()| made)
+        .map_err(|e| match CliError::io(&format!("writing to {}", dir.display()), &e) {
+            CliError::Environment { what, cure } if cure.starts_with("see") => CliError::Environment {
+                what,
+                cure: "choose a directory that you may write to with --out".into(),
+            },
+            e => e,
+        })
 }
 
 /// The command that does it again.
