@@ -59,12 +59,30 @@ pub struct Plan {
 )]
 #[serde(rename_all = "lowercase")]
 pub enum Isolation {
+    /// A testbed that served nobody before, and may serve the next: for what is about coming up.
+    Fresh,
     /// The testbed may have served another scenario, and may serve the next: in between, faults are healed and what
     /// was applied is deleted.
     Namespace,
+    /// The testbed may have served others, and serves nobody after: for what leaves more than can be deleted.
+    Last,
     /// A testbed of its own, brought up for it.
     #[default]
     Testbed,
+}
+
+impl Isolation {
+    /// Whether a testbed will do that served others.
+    #[must_use]
+    pub fn takes_used(self) -> bool {
+        matches!(self, Self::Namespace | Self::Last)
+    }
+
+    /// Whether others may have the testbed afterwards.
+    #[must_use]
+    pub fn leaves(self) -> bool {
+        matches!(self, Self::Fresh | Self::Namespace)
+    }
 }
 
 /// Parts that are broken on purpose, so that a test can see that the harness notices.

@@ -76,7 +76,7 @@ pub struct ScenarioSpec {
     /// What it needs that not every lane has: it is skipped where that is missing.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub needs: BTreeSet<Need>,
-    /// What it shares with other scenarios where a lane keeps testbeds: `namespace`, or without it nothing.
+    /// What it shares with other scenarios where a lane keeps testbeds; without it nothing.
     #[serde(default)]
     pub isolation: crate::lane::Isolation,
     /// Whether the steps begin only when every node and every member is Ready.

@@ -1,6 +1,7 @@
 //! A testbed in containers: what it consists of, and its end.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, Weak};
 use std::time::Duration;
 
@@ -51,6 +52,8 @@ pub struct Bed {
     pub(super) made: std::sync::OnceLock<Made>,
     /// Where it goes when the scenario is done, if it may serve another.
     pub(super) kept: Option<Kept>,
+    /// Its scenario leaves more than can be deleted.
+    pub(super) spent: AtomicBool,
     pub(super) me: Weak<Bed>,
     /// By which agents ask to join.
     pub(super) bootstrap: String,
@@ -213,6 +216,7 @@ impl Bed {
             me: me.clone(),
             bootstrap: bootstrap.to_owned(),
             kept,
+            spent: AtomicBool::new(false),
             ward: std::sync::Mutex::new(Ward::new(&plan.name)),
             shapers: Shapers::new(&plan),
             engine,
@@ -243,7 +247,8 @@ impl Bed {
     /// Whether it is just what is asked for.
     pub(super) fn fits(&self, p: &Plan) -> bool {
         let text = |t: &Topology| serde_json::to_string(t).unwrap_or_default();
-        self.seed == Seed(p.seed)
+        !self.spent.load(Ordering::Relaxed)
+            && self.seed == Seed(p.seed)
             && self.defects == p.defects
             && self.timers == p.timers
             && text(&self.topology) == text(&p.topology)
@@ -340,6 +345,10 @@ impl Bed {
     /// Keeps it for the next scenario, if it may serve one and can be cleaned; else removes it.
     pub(super) async fn leave_to_others(&self) {
         if let (Some(kept), Some(me)) = (&self.kept, self.me.upgrade()) {
+            if self.spent.load(Ordering::Relaxed) {
+                // It is removed while the next one comes up.
+                return kept.lock().await.push(me);
+            }
             match self.clean().await {
                 Ok(()) => return kept.lock().await.push(me),
                 Err(e) => self.tell(&format!("not kept: {e}")),

@@ -26,6 +26,7 @@ mod store;
 mod traffic;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -34,7 +35,7 @@ use bed::{Bed, Kept};
 use engine::Engine;
 use flavour::{Driver, Named};
 
-use super::{Isolation, Lane, LaneError, Plan, Testbed};
+use super::{Lane, LaneError, Plan, Testbed};
 use crate::doctor::Size;
 use crate::scenario::Need;
 use crate::topology::Topology;
@@ -171,17 +172,30 @@ impl Lane for Docker {
     }
 
     async fn up(&self, plan: &Plan) -> Result<Testbed, LaneError> {
-        let shared = plan.isolation == Isolation::Namespace;
         let (mut fitting, others): (Vec<_>, Vec<_>) = std::mem::take(&mut *self.kept.lock().await)
             .into_iter()
-            .partition(|b| shared && b.fits(plan));
+            .partition(|b| plan.isolation.takes_used() && b.fits(plan));
         if let Some(bed) = fitting.pop() {
             self.kept.lock().await.extend(fitting.into_iter().chain(others));
             bed.tell("used again");
+            bed.spent.store(!plan.isolation.leaves(), Ordering::Relaxed);
             return bed.testbed(self.tolerance());
         }
-        // Memory is for those that are needed.
-        futures::future::join_all(others.iter().map(|b| b.remove())).await;
+        // Memory is for those that are needed. Containers end at once; what is slow is to take their files away, and
+        // that goes on while the next ones start.
+        let room = futures::future::join_all(others.iter().map(|b| b.remove()));
+        tokio::join!(room, self.another(plan)).1
+    }
+
+    async fn finish(&self) {
+        let kept = std::mem::take(&mut *self.kept.lock().await);
+        futures::future::join_all(kept.iter().map(|b| b.remove())).await;
+    }
+}
+
+impl Docker {
+    /// A testbed that nobody used before.
+    async fn another(&self, plan: &Plan) -> Result<Testbed, LaneError> {
         let size = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
         let clusters = &plan.topology.spec.clusters;
         let nodes: usize = clusters.iter().flat_map(|c| &c.nodes).map(|n| n.names().count()).sum();
@@ -203,7 +217,7 @@ impl Lane for Docker {
                 }
             };
         }
-        let kept = shared.then(|| self.kept.clone());
+        let kept = plan.isolation.leaves().then(|| self.kept.clone());
         let bed = Bed::claim(engine, flavour, plan, self.say.clone(), kept).await?;
         match bed.up().await {
             Ok(()) => bed.testbed(self.tolerance()),
@@ -212,11 +226,6 @@ impl Lane for Docker {
                 Err(e)
             }
         }
-    }
-
-    async fn finish(&self) {
-        let kept = std::mem::take(&mut *self.kept.lock().await);
-        futures::future::join_all(kept.iter().map(|b| b.remove())).await;
     }
 }
 
