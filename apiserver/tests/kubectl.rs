@@ -7,10 +7,8 @@ mod common;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::Arc;
 
-use cfn_apiserver::node::NodeOptions;
-use cfn_net::{Seed, SystemClock, Transport};
+use cfn_net::Transport;
 use libtest_mimic::{Arguments, Trial};
 
 /// kubectl with a home of its own.
@@ -189,29 +187,7 @@ fn main() {
 
 async fn kubectl_is_at_home() {
     let (cluster, net) = common::cluster(Transport::Tcp, true).await;
-    let mut nodes = Vec::new();
-    for i in 1..=2_u8 {
-        let name = format!("node{i}");
-        net.add_host(&name, "cloud");
-        let config = cluster.config_for(&format!("system:node:{name}"), &["system:nodes".to_owned()]);
-        let options = NodeOptions {
-            client: config.client(&net, &name).unwrap(),
-            name,
-            labels: Default::default(),
-            annotations: Default::default(),
-            taints: Vec::new(),
-            capacity: Default::default(),
-            net: net.clone(),
-            clock: Arc::new(SystemClock),
-            seed: Seed(u64::from(i)),
-            timers: Default::default(),
-            workloads: Default::default(),
-            stages: Default::default(),
-            pod_cidr: format!("10.244.{i}.0/24"),
-            token_config: None,
-        };
-        nodes.push(cluster.add_node(options).await.unwrap());
-    }
+    let _nodes = common::nodes(&cluster, &net, 2).await;
     let home = tempfile::tempdir().unwrap();
     std::fs::write(home.path().join("config"), cluster.kubeconfig()).unwrap();
     let path = home.path().to_owned();

@@ -25,15 +25,15 @@ use super::register::MANAGER;
 
 /// Works carried out at the same time.
 const CONCURRENCY: usize = 16;
-/// Changes within this time are one report.
-const COALESCE: Duration = Duration::from_millis(5);
+/// Changes within this time are one report: a workload that has just become healthy says so in several writes.
+const COALESCE: Duration = Duration::from_millis(25);
 /// So long a report waits while what was applied is still on its way: the states in between are of no use to anybody,
 /// and the hub is told each thing that lasts.
 const ON_ITS_WAY: Duration = Duration::from_millis(100);
 /// So much longer for each other report that waits, ...
 const CROWD: Duration = Duration::from_millis(10);
 /// ... and at most so long.
-const PATIENCE: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A kind.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -203,12 +203,13 @@ fn report_within(state: &State, name: &str, rules: &Rules, crowd: usize) -> Opti
     if !keys.iter().all(|k| state.applied.contains_key(k)) {
         return None;
     }
-    let settled = |k: &ObjectKey| state.objects.get(k).is_some_and(|o| rules.health(o) != "Unhealthy");
-    if keys.iter().all(settled) {
-        return Some(COALESCE);
-    }
     let crowd = CROWD.saturating_mul(u32::try_from(crowd).unwrap_or(u32::MAX));
-    Some((ON_ITS_WAY + crowd.min(PATIENCE)).min(PATIENCE))
+    let settled = |k: &ObjectKey| state.objects.get(k).is_some_and(|o| rules.health(o) != "Unhealthy");
+    let (least, more) = match keys.iter().all(settled) {
+        true => (COALESCE, crowd / 10),
+        false => (ON_ITS_WAY, crowd),
+    };
+    Some((least + more.min(PATIENCE)).min(PATIENCE))
 }
 
 /// Whether a change of a Work (usually of its status, by us) leaves nothing to do.

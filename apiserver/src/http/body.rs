@@ -43,6 +43,14 @@ impl ResponseBody {
         Kind::Watch(Box::new(w)).into()
     }
 
+    /// All of it, where it is known and not sent yet.
+    pub(super) fn whole(&self) -> Option<&Bytes> {
+        match &self.kind {
+            Kind::Full(b) => b.as_ref(),
+            Kind::Watch(_) => None,
+        }
+    }
+
     /// Whether this goes on for long.
     pub(super) fn is_watch(&self) -> bool {
         matches!(self.kind, Kind::Watch(_))

@@ -7,6 +7,7 @@ mod info;
 mod negotiate;
 mod openapi;
 mod output;
+mod pretty;
 mod protobuf;
 mod query;
 mod resource;
@@ -124,6 +125,7 @@ where
     if let Err(e) = server.store.durable().await {
         answer = failure(&Status::internal(e));
     }
+    pretty::set(&incoming, &mut answer);
     if let Some(r) = record {
         write_down(&server, r, annotations, &mut answer);
     }

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use cfn_apiserver::cluster::{Cluster, ClusterOptions};
+use cfn_apiserver::node::{NodeHandle, NodeOptions};
 use cfn_net::{Net, Seed, SharedClock, SystemClock, Transport, VirtualClock};
 
 /// One cluster `hub` at site `cloud`; virtual time on the memory transport.
@@ -31,4 +32,32 @@ pub async fn cluster_with(
     };
     change(&mut options);
     (Cluster::start(options).await.unwrap(), net)
+}
+
+/// Simulated nodes of a cluster on a socket: `node1`, `node2`, ...
+pub async fn nodes(cluster: &Cluster, net: &Net, n: u8) -> Vec<NodeHandle> {
+    let mut nodes = Vec::new();
+    for i in 1..=n {
+        let name = format!("node{i}");
+        net.add_host(&name, "cloud");
+        let config = cluster.config_for(&format!("system:node:{name}"), &["system:nodes".to_owned()]);
+        let options = NodeOptions {
+            client: config.client(net, &name).unwrap(),
+            name,
+            labels: Default::default(),
+            annotations: Default::default(),
+            taints: Vec::new(),
+            capacity: Default::default(),
+            net: net.clone(),
+            clock: Arc::new(SystemClock),
+            seed: Seed(u64::from(i)),
+            timers: Default::default(),
+            workloads: Default::default(),
+            stages: Default::default(),
+            pod_cidr: format!("10.244.{i}.0/24"),
+            token_config: None,
+        };
+        nodes.push(cluster.add_node(options).await.unwrap());
+    }
+    nodes
 }
