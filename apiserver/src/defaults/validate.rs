@@ -150,16 +150,23 @@ fn node(new: &Value, errors: &mut Vec<FieldError>) {
 fn claim(new: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>) {
     claim_spec(&new["spec"], "spec", errors);
     if let Some(old) = old {
+        let size = |of: &Value| Quantity::from_value(of).ok();
+        let have = size(&old["status"]["capacity"]["storage"]);
+        let asked = size(&new["spec"]["resources"]["requests"]["storage"]);
+        if old["status"]["phase"] == "Bound" && have.is_some() && asked < have {
+            let detail = "field can not be less than status.capacity";
+            errors.push(FieldError::forbidden("spec.resources.requests.storage", detail));
+        }
         let fixed = |object: &Value| {
             let mut spec = object["spec"].clone();
-            // Binding sets the volume, growing the requests.
-            for field in [
-                "volumeName",
-                "resources",
-                "storageClassName",
-                "volumeAttributesClassName",
+            // Binding sets the volume; what is bound may grow.
+            for (field, free) in [
+                ("volumeName", old["spec"]["volumeName"].is_null()),
+                ("resources", old["status"]["phase"] == "Bound"),
+                ("storageClassName", old["spec"]["storageClassName"].is_null()),
+                ("volumeAttributesClassName", old["status"]["phase"] == "Bound"),
             ] {
-                if let Value::Object(spec) = &mut spec {
+                if free && let Value::Object(spec) = &mut spec {
                     spec.remove(field);
                 }
             }

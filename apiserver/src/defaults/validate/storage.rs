@@ -28,23 +28,10 @@ pub(super) fn storage_class(new: &Value, old: Option<&Value>, errors: &mut Vec<F
     }
     let modes = ["Immediate", "WaitForFirstConsumer"];
     choice(new, "volumeBindingMode", &modes, "", errors);
-    fixed(
-        new,
-        old,
-        &[
-            ("parameters", "updates to parameters are forbidden."),
-            ("provisioner", "updates to provisioner are forbidden."),
-            ("reclaimPolicy", "updates to reclaimPolicy are forbidden."),
-        ],
-        errors,
-    );
     if let Some(old) = old {
-        super::immutable(
-            &new["volumeBindingMode"],
-            &old["volumeBindingMode"],
-            "volumeBindingMode",
-            errors,
-        );
+        for field in ["parameters", "provisioner", "reclaimPolicy", "volumeBindingMode"] {
+            super::immutable(&new[field], &old[field], field, errors);
+        }
     }
     for (i, term) in list(new, "allowedTopologies").iter().enumerate() {
         for (j, wanted) in list(term, "matchLabelExpressions").iter().enumerate() {
