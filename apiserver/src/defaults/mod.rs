@@ -12,6 +12,7 @@ mod validate_job;
 mod validate_parts;
 mod validate_place;
 mod validate_pod;
+mod validate_pod_update;
 mod validate_volume;
 mod validate_workload;
 mod workloads;

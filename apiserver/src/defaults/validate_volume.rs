@@ -12,32 +12,11 @@ pub(super) fn source(volume: &Value, kind: &str, path: &str, errors: &mut Vec<Fi
     let source = &volume[kind];
     let path = &format!("{path}.{kind}");
     match kind {
-        "emptyDir" => {
-            if Quantity::from_value(&source["sizeLimit"]).is_ok_and(|q| q.is_negative()) {
-                let detail = "SizeLimit field must be a valid resource quantity";
-                errors.push(FieldError::forbidden(format!("{path}.sizeLimit"), detail));
-            }
+        "emptyDir" if Quantity::from_value(&source["sizeLimit"]).is_ok_and(|q| q.is_negative()) => {
+            let detail = "SizeLimit field must be a valid resource quantity";
+            errors.push(FieldError::forbidden(format!("{path}.sizeLimit"), detail));
         }
-        "hostPath" => {
-            if needed(source, "path", path, errors) {
-                no_steps_back(text(source, "path"), &format!("{path}.path"), errors);
-                let valid = [
-                    "",
-                    "DirectoryOrCreate",
-                    "Directory",
-                    "FileOrCreate",
-                    "File",
-                    "Socket",
-                    "CharDevice",
-                    "BlockDevice",
-                ];
-                if !valid.contains(&text(source, "type")) {
-                    let mut valid = valid.to_vec();
-                    valid.sort_unstable();
-                    choice(source, "type", &valid, path, errors);
-                }
-            }
-        }
+        "hostPath" => host_path(source, path, errors),
         "gitRepo" => drop(needed(source, "repository", path, errors)),
         "secret" => {
             needed(source, "secretName", path, errors);
@@ -88,6 +67,24 @@ pub(super) fn source(volume: &Value, kind: &str, path: &str, errors: &mut Vec<Fi
         }
         _ => {}
     }
+}
+
+fn host_path(source: &Value, path: &str, errors: &mut Vec<FieldError>) {
+    if !needed(source, "path", path, errors) {
+        return;
+    }
+    no_steps_back(text(source, "path"), &format!("{path}.path"), errors);
+    let valid = [
+        "",
+        "BlockDevice",
+        "CharDevice",
+        "Directory",
+        "DirectoryOrCreate",
+        "File",
+        "FileOrCreate",
+        "Socket",
+    ];
+    choice(source, "type", &valid, path, errors);
 }
 
 fn iscsi(source: &Value, path: &str, errors: &mut Vec<FieldError>) {
