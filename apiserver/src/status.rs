@@ -212,11 +212,9 @@ impl Status {
     #[must_use]
     pub fn invalid(group: &str, kind: &str, name: &str, causes: Vec<Cause>) -> Self {
         let one = |c: &Cause| {
-            if c.field.is_empty() {
-                c.message.clone()
-            } else {
-                format!("{}: {}", c.field, c.message)
-            }
+            // Go prints the path of the object itself so.
+            let field = if c.field.is_empty() { "<nil>" } else { &c.field };
+            format!("{field}: {}", c.message)
         };
         let list: Vec<String> = causes.iter().map(one).collect();
         let text = if list.len() == 1 {

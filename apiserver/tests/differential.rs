@@ -5,7 +5,8 @@
 //! that is not known fails, and so does a known one that is none any more.
 //!
 //! With `CFN_DIFFERENTIAL_KUBECONFIG` the requests go to that cluster instead; with `CFN_DIFFERENTIAL_RECORD` its answers
-//! are written to that file. `ci/differential` does both with a real control plane.
+//! are written to that file. `ci/differential` does both with a real control plane. `CFN_DIFFERENTIAL_CORPUS` names another
+//! file of requests.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod common;
@@ -31,7 +32,8 @@ fn at(name: &str) -> PathBuf {
 }
 
 fn corpus() -> Vec<Case> {
-    serde_yaml::from_str(&std::fs::read_to_string(at("corpus.yaml")).unwrap()).unwrap()
+    let path = std::env::var("CFN_DIFFERENTIAL_CORPUS").map_or_else(|_| at("corpus.yaml"), PathBuf::from);
+    serde_yaml::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
 }
 
 fn read_golden(path: &Path) -> Golden {

@@ -76,15 +76,22 @@ pub(crate) fn admit(server: &Server, old: Option<&Value>, v: &mut Value, now: &s
         ));
     }
     for (i, version) in versions.iter().enumerate() {
-        if let Some(e) = definition::schema_error(version) {
-            let (path, detail) = e;
-            let at = format!(
-                "spec.versions[{i}].schema.openAPIV3Schema{}{path}",
-                if path.is_empty() { "" } else { "." }
-            );
-            causes.push(Cause::new("FieldValueInvalid", at, detail));
+        // What all versions have in common stands at the top in Go's internal type.
+        let at = if versions.len() == 1 {
+            "spec.validation.openAPIV3Schema".to_owned()
+        } else {
+            format!("spec.versions[{i}].schema.openAPIV3Schema")
+        };
+        if let Some((path, detail)) = definition::schema_error(version) {
+            let path = format!("{at}{}{path}", if path.is_empty() { "" } else { "." });
+            let reason = match detail.split(':').next().unwrap_or_default() {
+                "Required value" => "FieldValueRequired",
+                "Unsupported value" => "FieldValueNotSupported",
+                "Forbidden" => "FieldValueForbidden",
+                _ => "FieldValueInvalid",
+            };
+            causes.push(Cause::new(reason, path, detail));
         }
-        let at = format!("spec.versions[{i}].schema.openAPIV3Schema");
         rules::unreadable(&version["schema"]["openAPIV3Schema"], &at, &mut causes);
     }
     if !causes.is_empty() {

@@ -29,6 +29,13 @@ fn rules(schema: &Value) -> &[Value] {
     schema["x-kubernetes-validations"].as_array().map_or(&[], Vec::as_slice)
 }
 
+/// A rule as Go's internal type has it.
+fn as_go(rule: &Value) -> Value {
+    let said = |field: &str| json!(rule[field].as_str().unwrap_or_default());
+    json!({"Rule": said("rule"), "Message": said("message"), "MessageExpression": said("messageExpression"),
+        "Reason": rule["reason"], "FieldPath": said("fieldPath"), "OptionalOldSelf": rule["optionalOldSelf"]})
+}
+
 /// Rules that cannot be read: their path in the schema and why.
 pub(crate) fn unreadable(schema: &Value, path: &str, causes: &mut Vec<Cause>) {
     for (i, r) in rules(schema).iter().enumerate() {
@@ -36,7 +43,7 @@ pub(crate) fn unreadable(schema: &Value, path: &str, causes: &mut Vec<Cause>) {
             let Some(t) = r[part].as_str() else { continue };
             if let Err(e) = program(t) {
                 let at = format!("{path}.x-kubernetes-validations[{i}].{part}");
-                causes.push(Cause::invalid(at, r, &e.to_string()));
+                causes.push(Cause::invalid(at, &as_go(r), &e.to_string()));
             }
         }
     }
@@ -118,7 +125,6 @@ fn judge(r: &Value, schema: &Value, value: &Value, old: Option<&Value>, path: &s
         "" => path.to_owned(),
         p => format!("{path}{p}").trim_start_matches('.').to_owned(),
     };
-    let kind = json!(text(schema, "/type"));
     let held = program(rule).and_then(|p| p.holds(&scope));
     let message = match held {
         Ok(true) => return None,
@@ -135,8 +141,8 @@ fn judge(r: &Value, schema: &Value, value: &Value, old: Option<&Value>, path: &s
     Some(match text(r, "/reason") {
         "FieldValueRequired" => Cause::required(at, &message),
         "FieldValueForbidden" => Cause::forbidden(at, &message),
-        "FieldValueDuplicate" => Cause::new("FieldValueDuplicate", at, format!("Duplicate value: {kind}")),
-        _ => Cause::invalid(at, &kind, &message),
+        "FieldValueDuplicate" => Cause::new("FieldValueDuplicate", at, "Duplicate value"),
+        _ => Cause::new("FieldValueInvalid", at, format!("Invalid value: {message}")),
     })
 }
 
@@ -198,6 +204,20 @@ fn escaped(name: &str) -> String {
         .replace('/', "__slash__")
 }
 
+/// Whether a schema has rules anywhere.
+pub(crate) fn any(schema: &Value) -> bool {
+    match schema {
+        Value::Object(m) => {
+            m.get("x-kubernetes-validations")
+                .and_then(Value::as_array)
+                .is_some_and(|l| !l.is_empty())
+                || m.values().any(any)
+        }
+        Value::Array(l) => l.iter().any(any),
+        _ => false,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -222,8 +242,8 @@ mod tests {
         assert_eq!(
             of(json!({"spec": {"min": 3, "max": 2, "tags": ["ab", "abc"]}}), None),
             [
-                "spec: Invalid value: \"object\": min 3 over max",
-                "spec.tags[1]: Invalid value: \"string\": failed rule: self.size() < 3"
+                "spec: Invalid value: min 3 over max",
+                "spec.tags[1]: Invalid value: failed rule: self.size() < 3"
             ]
         );
         assert_eq!(
@@ -231,7 +251,7 @@ mod tests {
                 json!({"spec": {"min": 1, "max": 2, "name": "b"}}),
                 Some(json!({"spec": {"name": "a"}}))
             ),
-            ["spec: Invalid value: \"object\": name is fixed"]
+            ["spec: Invalid value: name is fixed"]
         );
         let mut causes = Vec::new();
         let bad = json!({"properties": {"a": {"x-kubernetes-validations": [{"rule": "self ++"}]}}});

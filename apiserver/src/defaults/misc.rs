@@ -102,6 +102,9 @@ pub(super) fn namespace_finalizer(object: &mut Object) {
 pub(super) fn persistent_volume(object: &mut Object) {
     let spec = map_at(object, "spec");
     super::pod::canonical_quantities(spec, "capacity");
+    if let Some(path) = spec.get_mut("hostPath").and_then(Value::as_object_mut) {
+        set(path, "type", "");
+    }
     set_empty(spec, "persistentVolumeReclaimPolicy", "Retain");
     set_empty(spec, "volumeMode", "Filesystem");
     set_empty(map_at(object, "status"), "phase", "Pending");

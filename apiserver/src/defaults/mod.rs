@@ -1,12 +1,19 @@
 //! Defaults and validation of the built-in kinds that clients meet, and what admission adds to them.
 
+mod cluster;
 mod misc;
 pub mod names;
 mod pod;
 #[cfg(test)]
 mod tests;
 mod validate;
+mod validate_container;
+mod validate_job;
+mod validate_parts;
+mod validate_place;
 mod validate_pod;
+mod validate_pod_update;
+mod validate_volume;
 mod validate_workload;
 mod workloads;
 
@@ -69,6 +76,14 @@ pub fn default_builtin(group: &str, version: &str, kind: &str, object: &mut Valu
         ("autoscaling", "HorizontalPodAutoscaler") => misc::autoscaler(object, version),
         ("admissionregistration.k8s.io", "MutatingWebhookConfiguration") => misc::webhooks(object, true),
         ("admissionregistration.k8s.io", "ValidatingWebhookConfiguration") => misc::webhooks(object, false),
+        ("networking.k8s.io", "IngressClass") => cluster::ingress_class(object),
+        ("storage.k8s.io", "CSIDriver") => cluster::csi_driver(object),
+        ("flowcontrol.apiserver.k8s.io", "FlowSchema") => cluster::flow_schema(object),
+        ("flowcontrol.apiserver.k8s.io", "PriorityLevelConfiguration") => cluster::priority_level(object),
+        ("admissionregistration.k8s.io", "ValidatingAdmissionPolicy") => cluster::admission_policy(object),
+        ("admissionregistration.k8s.io", "ValidatingAdmissionPolicyBinding") => {
+            cluster::admission_policy_binding(object);
+        }
         ("apiextensions.k8s.io", "CustomResourceDefinition") => misc::custom_resource_definition(object),
         _ => {}
     }

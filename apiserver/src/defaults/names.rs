@@ -132,6 +132,53 @@ pub fn qualified_name(text: &str) -> Option<String> {
     ))
 }
 
+/// What is said of a key's name that is not one.
+pub(super) fn bad_name_part() -> String {
+    let error = regex_error(KEY_WORDS, KEY_FORMAT, &["MyName", "my.name", "123-abc"]);
+    format!("name part {error}")
+}
+
+/// Name of an HTTP header.
+pub fn http_header(text: &str) -> Option<String> {
+    if !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') {
+        return None;
+    }
+    let words = "a valid HTTP header must consist of alphanumeric characters or '-'";
+    Some(regex_error(words, "[-A-Za-z0-9]+", &["X-Header-Name"]))
+}
+
+/// A subdomain in which underscores may stand: a domain to search.
+pub fn dns1123_subdomain_with_underscore(text: &str) -> Option<String> {
+    let part = |part: &str| is_label(&part.replace('_', "a"));
+    if text.len() > 253 {
+        return Some(max_length(253));
+    }
+    if text.split('.').all(part) {
+        return None;
+    }
+    let words = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-', '_' or '.', \
+                 and must start and end with an alphanumeric character";
+    let format = r"[a-z0-9]([-_a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-_a-z0-9]*[a-z0-9])?)*";
+    Some(regex_error(words, format, &["example.com"]))
+}
+
+/// A subdomain after `*.`.
+pub fn wildcard_subdomain(text: &str) -> Option<String> {
+    if text
+        .strip_prefix("*.")
+        .is_some_and(|rest| rest.split('.').all(is_label))
+    {
+        return None;
+    }
+    let words = "a wildcard DNS-1123 subdomain must start with '*.', followed by a valid DNS subdomain, which must \
+                 consist of lower case alphanumeric characters, '-' or '.' and end with an alphanumeric character";
+    Some(regex_error(
+        words,
+        &format!(r"\*\.{SUBDOMAIN_FORMAT}"),
+        &["*.example.com"],
+    ))
+}
+
 /// Value of a label.
 pub fn label_value(text: &str) -> Option<String> {
     if text.len() > 63 {

@@ -10,6 +10,20 @@ const SYSTEM_CLASSES: [(&str, i64); 2] = [
     ("system-node-critical", 2_000_001_000),
 ];
 
+/// Texts that sources of volumes have when they are not given.
+const SOURCES: &[(&str, &[(&str, &str)])] = &[
+    ("iscsi", &[("iscsiInterface", "default")]),
+    (
+        "rbd",
+        &[("pool", "rbd"), ("user", "admin"), ("keyring", "/etc/ceph/keyring")],
+    ),
+    (
+        "azureDisk",
+        &[("cachingMode", "ReadWrite"), ("kind", "Shared"), ("fsType", "ext4")],
+    ),
+    ("scaleIO", &[("storageMode", "ThinProvisioned"), ("fsType", "xfs")]),
+];
+
 /// What both pods and pod templates get.
 pub(super) fn default_pod_spec(spec: &mut Map<String, Value>) {
     let kept = |v: &Value| v.as_array().is_none_or(|a| !a.is_empty());
@@ -99,6 +113,13 @@ fn default_container(container: &mut Map<String, Value>) {
         if let Some(field) = source {
             set_empty(field, "apiVersion", "v1");
         }
+        let resource = env
+            .get_mut("valueFrom")
+            .and_then(|v| v.get_mut("resourceFieldRef"))
+            .and_then(Value::as_object_mut);
+        if let Some(resource) = resource {
+            set(resource, "divisor", "0");
+        }
     }
     for probe in ["livenessProbe", "readinessProbe", "startupProbe"] {
         if let Some(probe) = container.get_mut(probe).and_then(Value::as_object_mut) {
@@ -160,6 +181,13 @@ fn default_volume(volume: &mut Map<String, Value>) {
     }
     if let Some(path) = volume.get_mut("hostPath").and_then(Value::as_object_mut) {
         set(path, "type", "");
+    }
+    for (source, defaults) in SOURCES {
+        if let Some(source) = volume.get_mut(*source).and_then(Value::as_object_mut) {
+            for (name, value) in *defaults {
+                set_empty(source, name, value);
+            }
+        }
     }
     let claim = volume
         .get_mut("ephemeral")

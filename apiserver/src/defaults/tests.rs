@@ -259,7 +259,7 @@ fn mistakes_are_told_in_kubernetes_words() {
             json!({"spec": {"template": {"spec": {"containers": [{"name": "c", "image": "x"}]}}}}),
             vec![
                 "spec.selector: Required value",
-                "spec.template.metadata.labels: Invalid value: {}: `selector` does not match template `labels`",
+                "spec.template.metadata.labels: Invalid value: null: `selector` does not match template `labels`",
             ],
         ),
         (

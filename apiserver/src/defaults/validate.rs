@@ -1,14 +1,21 @@
 //! Validation of the kinds that need little (`pkg/apis/*/validation` in Kubernetes), and what its parts share.
 
+mod admission;
 mod config;
+mod flow;
 mod metadata;
+mod network;
+mod quota;
 mod rbac;
+mod scaling;
 mod service;
+mod storage;
 
 pub use metadata::{NameRule, name_rule, validate_metadata, validate_metadata_update};
 
-use super::{names, validate_pod, validate_workload};
+use super::{names, validate_parts as parts, validate_pod, validate_workload};
 use crate::schema::FieldError;
+use cfn_cel::quantity::Quantity;
 use config::{config_map, secret};
 use rbac::{role, role_binding};
 use serde_json::Value;
@@ -23,8 +30,8 @@ pub fn validate_builtin(group: &str, kind: &str, old: Option<&Value>, new: &Valu
         metadata::finalizers(&new["metadata"], &mut errors);
     }
     match (group, kind) {
-        ("autoscaling", "HorizontalPodAutoscaler") => autoscaler(new, &mut errors),
-        ("policy", "PodDisruptionBudget") => budget(new, &mut errors),
+        ("autoscaling", "HorizontalPodAutoscaler") => scaling::autoscaler(new, &mut errors),
+        ("policy", "PodDisruptionBudget") => scaling::budget(new, &mut errors),
         ("", "Pod") => validate_pod::pod(new, old, &mut errors),
         ("", "ConfigMap") => config_map(new, old, &mut errors),
         ("", "Secret") => secret(new, old, &mut errors),
@@ -40,35 +47,77 @@ pub fn validate_builtin(group: &str, kind: &str, old: Option<&Value>, new: &Valu
         ("rbac.authorization.k8s.io", "ClusterRoleBinding") => role_binding(new, old, false, &mut errors),
         ("rbac.authorization.k8s.io", "Role") => role(new, true, &mut errors),
         ("rbac.authorization.k8s.io", "ClusterRole") => role(new, false, &mut errors),
-        ("scheduling.k8s.io", "PriorityClass") => fixed(
-            new,
-            old,
-            &[
-                ("value", "may not be changed in an update."),
-                ("preemptionPolicy", "may not be changed in an update."),
-            ],
-            &mut errors,
-        ),
-        ("storage.k8s.io", "StorageClass") => fixed(
-            new,
-            old,
-            &[
-                ("parameters", "updates to parameters are forbidden."),
-                ("provisioner", "updates to provisioner are forbidden."),
-                ("reclaimPolicy", "updates to reclaimPolicy are forbidden."),
-            ],
-            &mut errors,
-        ),
-        ("node.k8s.io", "RuntimeClass") => {
-            if let Some(old) = old {
-                immutable(&new["handler"], &old["handler"], "handler", &mut errors);
-            }
+        ("scheduling.k8s.io", "PriorityClass") => priority_class(new, old, &mut errors),
+        ("storage.k8s.io", "StorageClass") => storage::storage_class(new, old, &mut errors),
+        ("storage.k8s.io", "CSIDriver") => storage::csi_driver(new, old, &mut errors),
+        ("storage.k8s.io", "CSINode") => storage::csi_node(new, &mut errors),
+        ("storage.k8s.io", "VolumeAttachment") => storage::attachment(new, old, &mut errors),
+        ("storage.k8s.io", "CSIStorageCapacity") => storage::capacity(new, old, &mut errors),
+        ("storage.k8s.io", "VolumeAttributesClass") => storage::attributes_class(new, old, &mut errors),
+        ("", "ResourceQuota") => quota::quota(new, old, &mut errors),
+        ("", "LimitRange") => quota::limit_range(new, &mut errors),
+        ("", "ReplicationController") => validate_workload::controller(new, &mut errors),
+        ("", "PodTemplate") => validate_pod::template(&new["template"], "template", &mut errors),
+        ("apps", "ControllerRevision") => validate_workload::revision(new, old, &mut errors),
+        ("", "PersistentVolume") => storage::volume(new, &mut errors),
+        ("", "Endpoints") => network::endpoints(new, &mut errors),
+        ("discovery.k8s.io", "EndpointSlice") => network::endpoint_slice(new, old, &mut errors),
+        ("networking.k8s.io", "Ingress") => network::ingress(new, &mut errors),
+        ("networking.k8s.io", "IngressClass") => network::ingress_class(new, old, &mut errors),
+        ("networking.k8s.io", "NetworkPolicy") => network::network_policy(new, &mut errors),
+        ("networking.k8s.io", "ServiceCIDR") => network::service_cidr(new, &mut errors),
+        ("admissionregistration.k8s.io", "ValidatingWebhookConfiguration") => {
+            admission::webhooks(new, false, &mut errors);
         }
+        ("admissionregistration.k8s.io", "MutatingWebhookConfiguration") => {
+            admission::webhooks(new, true, &mut errors);
+        }
+        ("admissionregistration.k8s.io", "ValidatingAdmissionPolicy") => admission::policy(new, &mut errors),
+        ("admissionregistration.k8s.io", "ValidatingAdmissionPolicyBinding") => {
+            admission::policy_binding(new, &mut errors);
+        }
+        ("flowcontrol.apiserver.k8s.io", "FlowSchema") => flow::flow_schema(new, &mut errors),
+        ("flowcontrol.apiserver.k8s.io", "PriorityLevelConfiguration") => flow::priority_level(new, &mut errors),
+        ("node.k8s.io", "RuntimeClass") => runtime_class(new, old, &mut errors),
         ("coordination.k8s.io", "Lease") => lease(new, &mut errors),
         ("certificates.k8s.io", "CertificateSigningRequest") => signing_request(new, &mut errors),
         _ => {}
     }
     errors
+}
+
+fn priority_class(new: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>) {
+    let name = text(&new["metadata"], "name");
+    let system = ["system-cluster-critical", "system-node-critical"].contains(&name);
+    if old.is_none() {
+        if name.starts_with("system-") && !system {
+            let detail = format!(
+                "priority class names with 'system-' prefix are reserved for system use only. error: {name} is not a \
+                 known system priority class"
+            );
+            errors.push(FieldError::forbidden("metadata.name", detail));
+        } else if !system && new["value"].as_i64().unwrap_or_default() > 1_000_000_000 {
+            let detail = "maximum allowed value of a user defined priority is 1000000000";
+            errors.push(FieldError::forbidden("value", detail));
+        }
+        let policies = ["PreemptLowerPriority", "Never"];
+        parts::choice(new, "preemptionPolicy", &policies, "", errors);
+    }
+    let detail = "may not be changed in an update.";
+    fixed(new, old, &[("value", detail), ("preemptionPolicy", detail)], errors);
+}
+
+fn runtime_class(new: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>) {
+    if old.is_none() && parts::needed(new, "handler", "", errors) {
+        parts::named(new, "handler", names::dns1123_label, "", errors);
+    }
+    if let Some(old) = old {
+        immutable(&new["handler"], &old["handler"], "handler", errors);
+    }
+    validate_pod::quantities(&new["overhead"]["podFixed"], "overhead.limits", errors);
+    let scheduling = &new["scheduling"];
+    labels(&scheduling["nodeSelector"], "scheduling.nodeSelector", errors);
+    validate_pod::tolerations(scheduling, "scheduling", errors);
 }
 
 fn node(new: &Value, errors: &mut Vec<FieldError>) {
@@ -99,39 +148,25 @@ fn node(new: &Value, errors: &mut Vec<FieldError>) {
 }
 
 fn claim(new: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>) {
-    let spec = &new["spec"];
-    if spec["accessModes"].as_array().is_none_or(Vec::is_empty) {
-        errors.push(FieldError::required(
-            "spec.accessModes",
-            "at least 1 access mode is required",
-        ));
-    }
-    let valid = ["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"];
-    for mode in spec["accessModes"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_str)
-    {
-        if !valid.contains(&mode) {
-            errors.push(FieldError::not_supported("spec.accessModes", mode, &valid));
-        }
-    }
-    match spec["resources"]["requests"].get("storage") {
-        None => errors.push(FieldError::required("spec.resources[storage]", "")),
-        Some(_) => validate_pod::quantities(&spec["resources"]["requests"], "spec.resources", errors),
-    }
+    claim_spec(&new["spec"], "spec", errors);
     if let Some(old) = old {
+        let size = |of: &Value| Quantity::from_value(of).ok();
+        let have = size(&old["status"]["capacity"]["storage"]);
+        let asked = size(&new["spec"]["resources"]["requests"]["storage"]);
+        if old["status"]["phase"] == "Bound" && have.is_some() && asked < have {
+            let detail = "field can not be less than status.capacity";
+            errors.push(FieldError::forbidden("spec.resources.requests.storage", detail));
+        }
         let fixed = |object: &Value| {
             let mut spec = object["spec"].clone();
-            // Binding sets the volume, growing the requests.
-            for field in [
-                "volumeName",
-                "resources",
-                "storageClassName",
-                "volumeAttributesClassName",
+            // Binding sets the volume; what is bound may grow.
+            for (field, free) in [
+                ("volumeName", old["spec"]["volumeName"].is_null()),
+                ("resources", old["status"]["phase"] == "Bound"),
+                ("storageClassName", old["spec"]["storageClassName"].is_null()),
+                ("volumeAttributesClassName", old["status"]["phase"] == "Bound"),
             ] {
-                if let Value::Object(spec) = &mut spec {
+                if free && let Value::Object(spec) = &mut spec {
                     spec.remove(field);
                 }
             }
@@ -141,6 +176,44 @@ fn claim(new: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>) {
             let detail = "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims";
             errors.push(FieldError::forbidden("spec", detail));
         }
+    }
+}
+
+/// `ValidatePersistentVolumeClaimSpec`.
+pub(super) fn claim_spec(spec: &Value, path: &str, errors: &mut Vec<FieldError>) {
+    let (modes, at) = (parts::texts(spec, "accessModes"), format!("{path}.accessModes"));
+    if modes.is_empty() {
+        errors.push(FieldError::required(at.as_str(), "at least 1 access mode is required"));
+    }
+    parts::label_selector(&spec["selector"], &format!("{path}.selector"), errors);
+    access_modes(&modes, &at, errors);
+    let requests = &spec["resources"]["requests"];
+    let at = format!("{path}.resources");
+    match requests.get("storage") {
+        None => errors.push(FieldError::required(format!("{at}[storage]"), "")),
+        Some(size) if Quantity::from_value(size).is_ok_and(|q| q.is_zero() || q.is_negative()) => {
+            let shown = Quantity::from_value(size).map(|q| q.to_string()).unwrap_or_default();
+            errors.push(FieldError::invalid(
+                format!("{at}[storage]"),
+                shown,
+                "must be greater than zero",
+            ));
+        }
+        Some(_) => validate_pod::quantities(requests, &at, errors),
+    }
+    parts::named(spec, "storageClassName", names::dns1123_subdomain, path, errors);
+    parts::choice(spec, "volumeMode", &["Block", "Filesystem"], path, errors);
+}
+
+/// How a volume may be used: the exclusive way by itself.
+pub(super) fn access_modes(modes: &[&str], path: &str, errors: &mut Vec<FieldError>) {
+    let valid = ["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"];
+    for mode in modes.iter().filter(|m| !valid.contains(m)) {
+        errors.push(FieldError::not_supported(path, *mode, &valid));
+    }
+    if modes.len() > 1 && modes.contains(&"ReadWriteOncePod") {
+        let detail = "may not use ReadWriteOncePod with other access modes";
+        errors.push(FieldError::forbidden(path, detail));
     }
 }
 
@@ -239,26 +312,5 @@ pub(super) fn one_of(object: &Value, field: &str, valid: &[&str], path: &str, er
         "" => errors.push(FieldError::required(path, "")),
         value if valid.contains(&value) => {}
         value => errors.push(FieldError::not_supported(path, value, valid)),
-    }
-}
-
-fn autoscaler(new: &Value, errors: &mut Vec<FieldError>) {
-    let spec = &new["spec"];
-    if let (Some(least), Some(most)) = (spec["minReplicas"].as_i64(), spec["maxReplicas"].as_i64())
-        && most < least
-    {
-        let detail = "must be greater than or equal to `minReplicas`";
-        errors.push(FieldError::invalid("spec.maxReplicas", most, detail));
-    }
-}
-
-fn budget(new: &Value, errors: &mut Vec<FieldError>) {
-    let spec = &new["spec"];
-    if !spec["minAvailable"].is_null() && !spec["maxUnavailable"].is_null() {
-        // As Go's internal type has it.
-        let shown = serde_json::json!({"MinAvailable": spec["minAvailable"], "Selector": spec["selector"],
-            "MaxUnavailable": spec["maxUnavailable"], "UnhealthyPodEvictionPolicy": spec["unhealthyPodEvictionPolicy"]});
-        let detail = "minAvailable and maxUnavailable cannot be both set";
-        errors.push(FieldError::invalid("spec", shown, detail));
     }
 }

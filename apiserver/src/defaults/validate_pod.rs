@@ -1,18 +1,16 @@
 //! Validation of pods and pod templates (`pkg/apis/core/validation/validation.go` in Kubernetes): what clients
-//! commonly get wrong. Left out: probes' and lifecycles' handlers, security contexts, affinities, topology spread,
-//! volumes beyond their names, dynamic resources, resizing.
+//! commonly get wrong, with what `validate_container`, `validate_volume` and `validate_place` hold. Left out: resizing.
 
 use super::names;
-use super::validate::{immutable, labels, one_of, port_number};
+use super::validate::{labels, one_of, port_number};
+use super::validate_container;
+use super::validate_place;
+use super::validate_pod_update;
+use super::validate_volume;
 use cfn_cel::quantity::Quantity;
 
 use crate::schema::FieldError;
 use serde_json::Value;
-
-/// Fields of a pod that may change, as the message lists them.
-const UPDATABLE: &str = "`spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,\
-    `spec.tolerations` (only additions to existing tolerations),\
-    `spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";
 
 fn text<'v>(value: &'v Value, name: &str) -> &'v str {
     value[name].as_str().unwrap_or_default()
@@ -24,13 +22,31 @@ fn list<'v>(value: &'v Value, name: &str) -> &'v [Value] {
 
 pub(super) fn pod(new: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>) {
     pod_spec(&new["spec"], "spec", errors);
+    if old.is_none() {
+        created(&new["spec"], errors);
+    }
     if let Some(old) = old {
-        pod_update(&new["spec"], &old["spec"], errors);
+        validate_pod_update::pod_update(&new["spec"], &old["spec"], errors);
+    }
+}
+
+/// What may not be there when a pod is created.
+fn created(spec: &Value, errors: &mut Vec<FieldError>) {
+    if !list(spec, "ephemeralContainers").is_empty() {
+        errors.push(FieldError::forbidden(
+            "spec.ephemeralContainers",
+            "cannot be set on create",
+        ));
+    }
+    if !text(spec, "nodeName").is_empty() && !list(spec, "schedulingGates").is_empty() {
+        let detail = "cannot be set until all schedulingGates have been cleared";
+        errors.push(FieldError::forbidden("spec.nodeName", detail));
     }
 }
 
 /// `ValidatePodSecurityContext`: names of kernel parameters.
-fn sysctls(context: &Value, path: &str, errors: &mut Vec<FieldError>) {
+fn sysctls(spec: &Value, path: &str, errors: &mut Vec<FieldError>) {
+    let context = &spec["securityContext"];
     let segment = |s: &str| {
         let edge = |c: Option<char>| c.is_some_and(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
         let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
@@ -40,13 +56,32 @@ fn sysctls(context: &Value, path: &str, errors: &mut Vec<FieldError>) {
     for (i, s) in list(context, "sysctls").iter().enumerate() {
         let (name, at) = (text(s, "name"), format!("{path}.sysctls[{i}].name"));
         if name.is_empty() {
-            errors.push(FieldError::required(at, ""));
+            errors.push(FieldError::required(at.as_str(), ""));
         } else if name.len() > 253 || !name.split(['.', '/']).all(segment) {
             let detail = "must have at most 253 characters and match regex \
                 ^([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\\./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?$";
-            errors.push(FieldError::invalid(at, name, detail));
+            errors.push(FieldError::invalid(at.as_str(), name, detail));
         } else if seen.contains(&name) {
-            errors.push(FieldError::duplicate(at, name));
+            errors.push(FieldError::duplicate(at.as_str(), name));
+        }
+        let shared = |field: &str| spec[field] == true;
+        for (of, start, field) in [
+            (
+                name.starts_with("kernel.shm") || name.starts_with("kernel.msg"),
+                "hostIPC",
+                "hostIPC",
+            ),
+            (
+                name == "kernel.sem" || name.starts_with("fs.mqueue."),
+                "hostIPC",
+                "hostIPC",
+            ),
+            (name.starts_with("net."), "hostNetwork", "hostNetwork"),
+        ] {
+            if of && shared(field) {
+                let detail = format!("may not be specified when '{start}' is true");
+                errors.push(FieldError::invalid(format!("{path}.sysctls[{i}].name"), name, detail));
+            }
         }
         seen.push(name);
     }
@@ -75,12 +110,18 @@ fn pod_spec(spec: &Value, path: &str, errors: &mut Vec<FieldError>) {
     ] {
         for (i, container) in containers.iter().enumerate() {
             let path = format!("{path}.{which}[{i}]");
-            self::container(container, &volumes, &path, errors);
+            self::container(container, &volumes, spec, &path, errors);
             let name = text(container, "name");
             if seen.contains(&name) {
                 errors.push(FieldError::duplicate(format!("{path}.name"), name));
             }
             seen.push(name);
+            if which == "containers" || container["restartPolicy"] == "Always" {
+                let grace = spec["terminationGracePeriodSeconds"].as_i64().unwrap_or(30);
+                validate_container::running(container, grace, &path, errors);
+            } else {
+                validate_container::preparing(container, &path, errors);
+            }
         }
     }
     one_of(spec, "restartPolicy", &["Always", "OnFailure", "Never"], path, errors);
@@ -92,7 +133,26 @@ fn pod_spec(spec: &Value, path: &str, errors: &mut Vec<FieldError>) {
         errors,
     );
     labels(&spec["nodeSelector"], &format!("{path}.nodeSelector"), errors);
-    sysctls(&spec["securityContext"], &format!("{path}.securityContext"), errors);
+    let context = format!("{path}.securityContext");
+    shared_with_host(spec, path, errors);
+    validate_container::pod_context(&spec["securityContext"], &context, errors);
+    if spec["shareProcessNamespace"] == true && spec["hostPID"] == true {
+        let detail = "ShareProcessNamespace and HostPID cannot both be enabled";
+        errors.push(FieldError::invalid(
+            format!("{context}.shareProcessNamespace"),
+            true,
+            detail,
+        ));
+    }
+    if !list(&spec["securityContext"], "sysctls").is_empty() {
+        sysctls(spec, &context, errors);
+    }
+    validate_container::pod_context_rest(&spec["securityContext"], &context, errors);
+    validate_place::affinity(&spec["affinity"], &format!("{path}.affinity"), errors);
+    validate_place::dns(spec, path, errors);
+    validate_place::gates(spec, path, errors);
+    validate_place::spread(spec, path, errors);
+    validate_place::claims(spec, path, errors);
     for field in [
         "serviceAccountName",
         "nodeName",
@@ -125,6 +185,71 @@ fn pod_spec(spec: &Value, path: &str, errors: &mut Vec<FieldError>) {
         ));
     }
     tolerations(spec, path, errors);
+    validate_place::host_aliases(spec, path, errors);
+    system(spec, path, errors);
+}
+
+/// The system a pod is for, and what it may not ask of that.
+fn system(spec: &Value, path: &str, errors: &mut Vec<FieldError>) {
+    match text(&spec["os"], "name") {
+        "" if spec["os"].is_object() => errors.push(FieldError::required(format!("{path}.os.name"), "")),
+        "" | "linux" => {}
+        "windows" => {
+            for field in ["hostPID", "hostIPC"] {
+                if spec[field] == true {
+                    let detail = "cannot be set for a windows pod";
+                    errors.push(FieldError::forbidden(format!("{path}.{field}"), detail));
+                }
+            }
+            for field in [
+                "appArmorProfile",
+                "seLinuxOptions",
+                "seccompProfile",
+                "fsGroup",
+                "fsGroupChangePolicy",
+                "sysctls",
+                "runAsUser",
+                "runAsGroup",
+                "supplementalGroups",
+                "supplementalGroupsPolicy",
+            ] {
+                if !spec["securityContext"][field].is_null() {
+                    let at = format!("{path}.securityContext.{field}");
+                    errors.push(FieldError::forbidden(at, "cannot be set for a windows pod"));
+                }
+            }
+        }
+        other => errors.push(FieldError::not_supported(
+            format!("{path}.os"),
+            other,
+            &["linux", "windows"],
+        )),
+    }
+}
+
+/// What a pod shares with its host (`validateHostNetwork`, `validateHostUsers`).
+fn shared_with_host(spec: &Value, path: &str, errors: &mut Vec<FieldError>) {
+    if spec["hostNetwork"] == true {
+        for (i, container) in list(spec, "containers").iter().enumerate() {
+            for (j, port) in list(container, "ports").iter().enumerate() {
+                if port["hostPort"] != port["containerPort"] {
+                    errors.push(FieldError::invalid(
+                        format!("{path}.containers[{i}].ports[{j}].hostPort"),
+                        port["hostPort"].as_i64().unwrap_or_default(),
+                        "must match `containerPort` when `hostNetwork` is true",
+                    ));
+                }
+            }
+        }
+    }
+    if spec["hostUsers"] == false {
+        for field in ["hostNetwork", "hostPID", "hostIPC"] {
+            if spec[field] == true {
+                let detail = "when `hostUsers` is false";
+                errors.push(FieldError::forbidden(format!("{path}.{field}"), detail));
+            }
+        }
+    }
 }
 
 /// Checks the volumes; answers their names.
@@ -132,6 +257,7 @@ fn volumes<'v>(spec: &'v Value, path: &str, errors: &mut Vec<FieldError>) -> Vec
     let mut seen: Vec<&str> = Vec::new();
     for (i, volume) in list(spec, "volumes").iter().enumerate() {
         let path = format!("{path}.volumes[{i}]");
+        let before = errors.len();
         let name = text(volume, "name");
         if name.is_empty() {
             errors.push(FieldError::required(format!("{path}.name"), ""));
@@ -140,7 +266,6 @@ fn volumes<'v>(spec: &'v Value, path: &str, errors: &mut Vec<FieldError>) -> Vec
         } else if seen.contains(&name) {
             errors.push(FieldError::duplicate(format!("{path}.name"), name));
         }
-        seen.push(name);
         let sources: Vec<&String> = volume
             .as_object()
             .into_iter()
@@ -150,37 +275,38 @@ fn volumes<'v>(spec: &'v Value, path: &str, errors: &mut Vec<FieldError>) -> Vec
             .collect();
         match sources.as_slice() {
             [] => errors.push(FieldError::required(path.as_str(), "must specify a volume type")),
-            [_] => {}
+            [kind] => validate_volume::source(volume, kind, &path, errors),
             [_, second, ..] => {
                 let detail = "may not specify more than 1 volume type";
                 errors.push(FieldError::forbidden(format!("{path}.{second}"), detail));
             }
         }
+        // Mounts of a volume that is wrong are told as of none.
+        if errors.len() == before {
+            seen.push(name);
+        }
     }
     seen
 }
 
-fn container(container: &Value, volumes: &[&str], path: &str, errors: &mut Vec<FieldError>) {
+fn container(container: &Value, volumes: &[&str], spec: &Value, path: &str, errors: &mut Vec<FieldError>) {
     let name = text(container, "name");
     if name.is_empty() {
         errors.push(FieldError::required(format!("{path}.name"), ""));
     } else if let Some(detail) = names::dns1123_label(name) {
         errors.push(FieldError::invalid(format!("{path}.name"), name, detail));
     }
-    if text(container, "image").is_empty() {
+    let image = text(container, "image");
+    if image.is_empty() {
         errors.push(FieldError::required(format!("{path}.image"), ""));
+    } else if image.trim() != image {
+        let detail = "must not have leading or trailing whitespace";
+        errors.push(FieldError::invalid(format!("{path}.image"), image, detail));
     }
     one_of(
         container,
         "terminationMessagePolicy",
         &["File", "FallbackToLogsOnError"],
-        path,
-        errors,
-    );
-    one_of(
-        container,
-        "imagePullPolicy",
-        &["Always", "IfNotPresent", "Never"],
         path,
         errors,
     );
@@ -217,7 +343,10 @@ fn container(container: &Value, volumes: &[&str], path: &str, errors: &mut Vec<F
             let detail = "may not be specified when `value` is not empty";
             errors.push(FieldError::invalid(format!("{path}.valueFrom"), "", detail));
         }
+        validate_container::value_source(env, &format!("{path}.valueFrom"), errors);
     }
+    validate_container::env_from(container, path, errors);
+    let all = format!("{path}.volumeMounts");
     let mut paths: Vec<&str> = Vec::new();
     for (i, mount) in list(container, "volumeMounts").iter().enumerate() {
         let path = format!("{path}.volumeMounts[{i}]");
@@ -237,8 +366,73 @@ fn container(container: &Value, volumes: &[&str], path: &str, errors: &mut Vec<F
             }
             place => paths.push(place),
         }
+        validate_volume::mount(mount, container, &all, &path, errors);
     }
-    resources(&container["resources"], &format!("{path}.resources"), errors);
+    validate_volume::devices(container, volumes, path, errors);
+    one_of(
+        container,
+        "imagePullPolicy",
+        &["Always", "IfNotPresent", "Never"],
+        path,
+        errors,
+    );
+    let at = format!("{path}.resources");
+    resources(&container["resources"], &at, errors);
+    resource_claims(container, spec, &at, errors);
+    resize_policy(container, path, errors);
+    validate_container::security_context(container, path, errors);
+    if container["restartPolicy"].is_null() && !list(container, "restartPolicyRules").is_empty() {
+        let detail = "must specify restartPolicy when restart rules are used";
+        errors.push(FieldError::required(format!("{path}.restartPolicy"), detail));
+    }
+}
+
+/// Devices of the pod that a container uses.
+fn resource_claims(container: &Value, spec: &Value, path: &str, errors: &mut Vec<FieldError>) {
+    let mut seen: Vec<&str> = Vec::new();
+    let known: Vec<&str> = list(spec, "resourceClaims").iter().map(|c| text(c, "name")).collect();
+    for (i, claim) in list(&container["resources"], "claims").iter().enumerate() {
+        let (name, at) = (text(claim, "name"), format!("{path}.claims[{i}]"));
+        if name.is_empty() {
+            errors.push(FieldError::required(format!("{at}.name"), ""));
+            continue;
+        }
+        if seen.contains(&name) {
+            errors.push(FieldError::duplicate(at.as_str(), name));
+        }
+        seen.push(name);
+        if !known.contains(&name) {
+            let mut error = FieldError::not_found(at, name);
+            error.detail = "must be one of the names in pod.spec.resourceClaims".to_owned();
+            if known.is_empty() {
+                error.detail.push_str(" which is empty");
+            }
+            errors.push(error);
+        }
+    }
+}
+
+/// `validateResizePolicy`.
+fn resize_policy(container: &Value, path: &str, errors: &mut Vec<FieldError>) {
+    let at = format!("{path}.resizePolicy");
+    let mut seen: Vec<&str> = Vec::new();
+    for (i, policy) in list(container, "resizePolicy").iter().enumerate() {
+        let name = text(policy, "resourceName");
+        if seen.contains(&name) {
+            errors.push(FieldError::duplicate(format!("{at}[{i}]"), name));
+        }
+        seen.push(name);
+        for (field, valid) in [
+            ("resourceName", ["cpu", "memory"]),
+            ("restartPolicy", ["NotRequired", "RestartContainer"]),
+        ] {
+            match text(policy, field) {
+                "" => errors.push(FieldError::required(at.as_str(), "")),
+                value if valid.contains(&value) => {}
+                value => errors.push(FieldError::not_supported(at.as_str(), value, &valid)),
+            }
+        }
+    }
 }
 
 fn resources(resources: &Value, path: &str, errors: &mut Vec<FieldError>) {
@@ -294,7 +488,7 @@ pub(super) fn port_or_name(port: &Value, path: &str, errors: &mut Vec<FieldError
     }
 }
 
-fn tolerations(spec: &Value, path: &str, errors: &mut Vec<FieldError>) {
+pub(super) fn tolerations(spec: &Value, path: &str, errors: &mut Vec<FieldError>) {
     for (i, toleration) in list(spec, "tolerations").iter().enumerate() {
         let path = format!("{path}.tolerations[{i}]");
         let (key, operator, effect) = (
@@ -322,7 +516,7 @@ fn tolerations(spec: &Value, path: &str, errors: &mut Vec<FieldError>) {
                     let detail = "value must be empty when `operator` is 'Exists'";
                     errors.push(FieldError::invalid(
                         format!("{path}.operator"),
-                        toleration.clone(),
+                        text(toleration, "value"),
                         detail,
                     ));
                 }
@@ -330,7 +524,7 @@ fn tolerations(spec: &Value, path: &str, errors: &mut Vec<FieldError>) {
             other => errors.push(FieldError::not_supported(
                 format!("{path}.operator"),
                 other,
-                &["Equal", "Exists"],
+                &["Equal", "Exists", "Lt", "Gt"],
             )),
         }
         if !matches!(effect, "" | "NoSchedule" | "PreferNoSchedule" | "NoExecute") {
@@ -338,132 +532,4 @@ fn tolerations(spec: &Value, path: &str, errors: &mut Vec<FieldError>) {
             errors.push(FieldError::not_supported(format!("{path}.effect"), effect, &valid));
         }
     }
-}
-
-/// What may change in a pod's spec (ValidatePodUpdate). Binding is not an update: it goes by its subresource.
-fn pod_update(new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
-    for which in ["containers", "initContainers"] {
-        if list(new, which).len() != list(old, which).len() {
-            let detail = "pod updates may not add or remove containers";
-            errors.push(FieldError::forbidden(format!("spec.{which}"), detail));
-            return;
-        }
-        for (i, container) in list(new, which).iter().enumerate() {
-            if text(container, "image").trim().is_empty() {
-                errors.push(FieldError::required(format!("spec.{which}[{i}].image"), ""));
-            }
-        }
-    }
-    let (deadline, before) = (&new["activeDeadlineSeconds"], &old["activeDeadlineSeconds"]);
-    match (deadline.as_i64(), before.as_i64()) {
-        (Some(now), Some(then)) if now > then => {
-            let detail = "must be less than or equal to previous value";
-            errors.push(FieldError::invalid("spec.activeDeadlineSeconds", now, detail));
-            return;
-        }
-        (None, Some(_)) => {
-            let detail = "must not update from a positive integer to nil value";
-            errors.push(FieldError::invalid("spec.activeDeadlineSeconds", Value::Null, detail));
-        }
-        _ => {}
-    }
-    if list(old, "tolerations")
-        .iter()
-        .any(|toleration| !list(new, "tolerations").contains(toleration))
-    {
-        let detail = "existing toleration can not be modified except its tolerationSeconds";
-        // Only the seconds of an existing one may change.
-        let bare = |toleration: &Value| {
-            let mut toleration = toleration.clone();
-            if let Value::Object(fields) = &mut toleration {
-                fields.remove("tolerationSeconds");
-            }
-            toleration
-        };
-        let now: Vec<Value> = list(new, "tolerations").iter().map(bare).collect();
-        if list(old, "tolerations")
-            .iter()
-            .any(|toleration| !now.contains(&bare(toleration)))
-        {
-            errors.push(FieldError::forbidden("spec.tolerations", detail));
-        }
-    }
-    let gates = |spec: &Value| list(spec, "schedulingGates").to_vec();
-    if gates(new).iter().any(|gate| !gates(old).contains(gate)) {
-        let detail = "only deletion is allowed, but found new scheduling gate";
-        errors.push(FieldError::forbidden("spec.schedulingGates", detail));
-    }
-    let mut munged = new.clone();
-    for field in ["activeDeadlineSeconds", "tolerations", "schedulingGates"] {
-        copy(&mut munged, old, field);
-    }
-    let grace = &old["terminationGracePeriodSeconds"];
-    if grace.as_i64().is_some_and(|s| s < 0) && munged["terminationGracePeriodSeconds"] == 1 {
-        copy(&mut munged, old, "terminationGracePeriodSeconds");
-    }
-    if !gates(old).is_empty() {
-        // A gated pod may be narrowed to fewer nodes.
-        let kept = old["nodeSelector"]
-            .as_object()
-            .into_iter()
-            .flatten()
-            .all(|(k, v)| new["nodeSelector"].get(k) == Some(v));
-        if kept {
-            copy(&mut munged, old, "nodeSelector");
-        }
-        copy(&mut munged, old, "affinity");
-    }
-    for which in ["containers", "initContainers"] {
-        for (i, container) in munged
-            .get_mut(which)
-            .and_then(Value::as_array_mut)
-            .into_iter()
-            .flatten()
-            .enumerate()
-        {
-            copy(container, &old[which][i], "image");
-        }
-    }
-    if munged != *old {
-        let changed: Vec<String> = differences(old, &munged);
-        let detail = format!(
-            "pod updates may not change fields other than {UPDATABLE}\n{}",
-            changed.join("\n")
-        );
-        errors.push(FieldError::forbidden("spec", detail));
-    }
-    // Where a pod runs is never changed once set, whatever else is allowed.
-    if !text(old, "nodeName").is_empty() && munged == *old {
-        immutable(&new["nodeName"], &old["nodeName"], "spec.nodeName", errors);
-    }
-}
-
-/// Makes a field as it was.
-fn copy(to: &mut Value, from: &Value, field: &str) {
-    if let Value::Object(to) = to {
-        match from.get(field) {
-            Some(value) => {
-                to.insert(field.to_owned(), value.clone());
-            }
-            None => {
-                to.remove(field);
-            }
-        }
-    }
-}
-
-/// Names of top-level fields that differ, with both values.
-fn differences(old: &Value, new: &Value) -> Vec<String> {
-    let (Value::Object(old), Value::Object(new)) = (old, new) else {
-        return Vec::new();
-    };
-    let mut names: Vec<&String> = old.keys().chain(new.keys()).collect();
-    names.sort();
-    names.dedup();
-    let show = |value: Option<&Value>| value.map_or_else(|| "null".to_owned(), Value::to_string);
-    names
-        .into_iter()
-        .filter(|name| old.get(*name) != new.get(*name))
-        .map(|name| format!("  {name}: -{} +{}", show(old.get(name)), show(new.get(name))))
-        .collect()
 }

@@ -1,10 +1,12 @@
 //! Validation of workloads (`pkg/apis/apps/validation`, `pkg/apis/batch/validation` in Kubernetes).
 
 use super::validate::{immutable, nonnegative, one_of};
+use super::validate_job;
+use super::validate_parts::{choice, label_selector};
 use super::validate_pod;
 use crate::schema::FieldError;
 use crate::select::LabelSelector;
-use serde_json::{Map, Value};
+use serde_json::{Value, json};
 
 fn text<'v>(value: &'v Value, name: &str) -> &'v str {
     value[name].as_str().unwrap_or_default()
@@ -42,29 +44,8 @@ pub(super) fn apps(kind: &str, new: &Value, old: Option<&Value>, errors: &mut Ve
     }
     match kind {
         "Deployment" => deployment_strategy(spec, errors),
-        "DaemonSet" => one_of(
-            &spec["updateStrategy"],
-            "type",
-            &["RollingUpdate", "OnDelete"],
-            "spec.updateStrategy",
-            errors,
-        ),
-        "StatefulSet" => {
-            one_of(
-                spec,
-                "podManagementPolicy",
-                &["OrderedReady", "Parallel"],
-                "spec",
-                errors,
-            );
-            one_of(
-                &spec["updateStrategy"],
-                "type",
-                &["OnDelete", "RollingUpdate"],
-                "spec.updateStrategy",
-                errors,
-            );
-        }
+        "DaemonSet" => daemon_strategy(spec, errors),
+        "StatefulSet" => stateful(spec, errors),
         _ => {}
     }
     let Some(old) = old else { return };
@@ -95,11 +76,138 @@ pub(super) fn apps(kind: &str, new: &Value, old: Option<&Value>, errors: &mut Ve
     }
 }
 
+/// A strategy as Go's internal type has it.
+fn strategy_as_go(strategy: &Value, fields: [&str; 2]) -> Value {
+    let rolling = &strategy["rollingUpdate"];
+    let shown = rolling.as_object().map(|r| {
+        let get = |name: &str| r.get(name).cloned().unwrap_or(Value::Null);
+        let lower = |name: &str| name[..1].to_lowercase() + &name[1..];
+        json!({fields[0]: get(&lower(fields[0])), fields[1]: get(&lower(fields[1]))})
+    });
+    json!({"Type": strategy["type"], "RollingUpdate": shown})
+}
+
+fn daemon_strategy(spec: &Value, errors: &mut Vec<FieldError>) {
+    let strategy = &spec["updateStrategy"];
+    match text(strategy, "type") {
+        "OnDelete" => {}
+        "RollingUpdate" => {
+            let path = "spec.updateStrategy.rollingUpdate";
+            let rolling = &strategy["rollingUpdate"];
+            let least = int_or_percent(&rolling["maxUnavailable"], &format!("{path}.maxUnavailable"), errors);
+            let surge = int_or_percent(&rolling["maxSurge"], &format!("{path}.maxSurge"), errors);
+            match (least.unwrap_or(0), surge.unwrap_or(0)) {
+                (0, 0) => errors.push(FieldError::required(
+                    format!("{path}.maxUnavailable"),
+                    "cannot be 0 when maxSurge is 0",
+                )),
+                (0, _) | (_, 0) => {}
+                _ => errors.push(FieldError::invalid(
+                    format!("{path}.maxSurge"),
+                    rolling["maxSurge"].clone(),
+                    "may not be set when maxUnavailable is non-zero",
+                )),
+            }
+        }
+        _ => {
+            let shown = strategy_as_go(strategy, ["MaxUnavailable", "MaxSurge"]);
+            let valid = ["RollingUpdate", "OnDelete"];
+            errors.push(FieldError::not_supported("spec.updateStrategy", shown, &valid));
+        }
+    }
+}
+
+fn stateful(spec: &Value, errors: &mut Vec<FieldError>) {
+    match text(spec, "podManagementPolicy") {
+        "" => errors.push(FieldError::required("spec.podManagementPolicy", "")),
+        "OrderedReady" | "Parallel" => {}
+        other => {
+            let detail = "must be 'OrderedReady' or 'Parallel'";
+            errors.push(FieldError::invalid("spec.podManagementPolicy", other, detail));
+        }
+    }
+    let strategy = &spec["updateStrategy"];
+    let rolling = &strategy["rollingUpdate"];
+    match text(strategy, "type") {
+        "OnDelete" => {
+            if rolling.is_object() {
+                let shown = json!({"Partition": rolling["partition"].as_i64().unwrap_or_default(),
+                    "MaxUnavailable": rolling["maxUnavailable"]});
+                let detail = "only allowed for updateStrategy 'RollingUpdate'";
+                errors.push(FieldError::invalid("spec.updateStrategy.rollingUpdate", shown, detail));
+            }
+        }
+        "RollingUpdate" => nonnegative(rolling, "partition", "spec.updateStrategy.rollingUpdate", errors),
+        _ => {
+            let shown = json!({"Type": strategy["type"], "RollingUpdate": rolling});
+            let detail = "must be 'RollingUpdate' or 'OnDelete'";
+            errors.push(FieldError::invalid("spec.updateStrategy", shown, detail));
+        }
+    }
+    for field in ["whenDeleted", "whenScaled"] {
+        choice(
+            &spec["persistentVolumeClaimRetentionPolicy"],
+            field,
+            &["Retain", "Delete"],
+            "spec.persistentVolumeClaimRetentionPolicy",
+            errors,
+        );
+    }
+    nonnegative(&spec["ordinals"], "start", "spec.ordinals", errors);
+}
+
+/// A replication controller.
+pub(super) fn controller(new: &Value, errors: &mut Vec<FieldError>) {
+    let spec = &new["spec"];
+    nonnegative(spec, "minReadySeconds", "spec", errors);
+    let labels = &spec["selector"];
+    if labels.as_object().is_none_or(serde_json::Map::is_empty) {
+        errors.push(FieldError::required("spec.selector", ""));
+    }
+    nonnegative(spec, "replicas", "spec", errors);
+    let template = &spec["template"];
+    if !template.is_object() {
+        errors.push(FieldError::required("spec.template", ""));
+        return;
+    }
+    let own = &template["metadata"]["labels"];
+    let wanted = || labels.as_object().into_iter().flatten();
+    if wanted().any(|(key, value)| own.get(key) != Some(value)) {
+        let detail = "`selector` does not match template `labels`";
+        errors.push(FieldError::invalid(
+            "spec.template.metadata.labels",
+            own.clone(),
+            detail,
+        ));
+    }
+    validate_pod::template(template, "spec.template", errors);
+    if template["spec"]["restartPolicy"] != "Always" {
+        let policy = text(&template["spec"], "restartPolicy");
+        let path = "spec.template.spec.restartPolicy";
+        errors.push(FieldError::not_supported(path, policy, &["Always"]));
+    }
+}
+
+/// A revision of a set.
+pub(super) fn revision(new: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>) {
+    if let Some(number) = new["revision"].as_i64().filter(|n| *n < 0) {
+        let detail = "must be greater than or equal to 0";
+        errors.push(FieldError::invalid("revision", number, detail));
+    }
+    if new["data"].is_null() {
+        errors.push(FieldError::required("data", "data is mandatory"));
+    }
+    if let Some(old) = old {
+        immutable(&new["data"], &old["data"], "data", errors);
+    }
+}
+
 fn selector(kind: &str, spec: &Value, errors: &mut Vec<FieldError>) {
     let selector = &spec["selector"];
     if selector.is_null() {
         errors.push(FieldError::required("spec.selector", ""));
     }
+    label_selector(selector, "spec.selector", errors);
     let empty = |name: &str| match &selector[name] {
         Value::Object(labels) => labels.is_empty(),
         Value::Array(expressions) => expressions.is_empty(),
@@ -118,17 +226,14 @@ fn selector(kind: &str, spec: &Value, errors: &mut Vec<FieldError>) {
     }
     let labels = &spec["template"]["metadata"]["labels"];
     match LabelSelector::from_object(selector) {
-        Err(_) => errors.push(FieldError::invalid(
-            "spec.selector",
-            selector.clone(),
-            "invalid label selector",
-        )),
+        Err(_) => {}
         Ok(parsed) if parsed.is_nothing() || !parsed.matches(labels) => {
-            let labels = labels
-                .as_object()
-                .map_or_else(|| Value::Object(Map::new()), |_| labels.clone());
             let detail = "`selector` does not match template `labels`";
-            errors.push(FieldError::invalid("spec.template.metadata.labels", labels, detail));
+            errors.push(FieldError::invalid(
+                "spec.template.metadata.labels",
+                labels.clone(),
+                detail,
+            ));
         }
         Ok(_) => {}
     }
@@ -146,7 +251,7 @@ fn deployment_strategy(spec: &Value, errors: &mut Vec<FieldError>) {
         "RollingUpdate" => {
             let rolling = &strategy["rollingUpdate"];
             let mut zero = true;
-            for field in ["maxUnavailable", "maxSurge"] {
+            for field in ["maxSurge", "maxUnavailable"] {
                 let path = format!("spec.strategy.rollingUpdate.{field}");
                 zero &= int_or_percent(&rolling[field], &path, errors) == Some(0);
             }
@@ -160,9 +265,9 @@ fn deployment_strategy(spec: &Value, errors: &mut Vec<FieldError>) {
                 ));
             }
         }
-        other => errors.push(FieldError::not_supported(
-            "spec.strategy.type",
-            other,
+        _ => errors.push(FieldError::not_supported(
+            "spec.strategy",
+            strategy_as_go(strategy, ["MaxUnavailable", "MaxSurge"]),
             &["Recreate", "RollingUpdate"],
         )),
     }
@@ -177,7 +282,7 @@ fn deployment_strategy(spec: &Value, errors: &mut Vec<FieldError>) {
 }
 
 /// A number or a percentage; its number.
-fn int_or_percent(value: &Value, path: &str, errors: &mut Vec<FieldError>) -> Option<i64> {
+pub(super) fn int_or_percent(value: &Value, path: &str, errors: &mut Vec<FieldError>) -> Option<i64> {
     match value {
         Value::Number(number) => {
             let number = number.as_i64()?;
@@ -289,9 +394,14 @@ fn job_spec(spec: &Value, path: &str, errors: &mut Vec<FieldError>) {
             ));
         }
     }
+    validate_job::policies(spec, path, errors);
     validate_pod::template(&spec["template"], &format!("{path}.template"), errors);
     let policy_path = format!("{path}.template.spec.restartPolicy");
     match text(&spec["template"]["spec"], "restartPolicy") {
+        "OnFailure" if spec["podFailurePolicy"].is_object() => {
+            let detail = "only \"Never\" is supported when podFailurePolicy is specified";
+            errors.push(FieldError::invalid(policy_path, "OnFailure", detail));
+        }
         "OnFailure" | "Never" => {}
         "Always" | "" => {
             errors.push(FieldError::required(
@@ -309,11 +419,18 @@ pub(super) fn cron_job(new: &Value, errors: &mut Vec<FieldError>) {
     let schedule = text(spec, "schedule");
     if schedule.is_empty() {
         errors.push(FieldError::required("spec.schedule", ""));
+    } else if schedule.contains("TZ") {
+        let detail = "cannot use TZ or CRON_TZ in schedule, use timeZone field instead";
+        errors.push(FieldError::invalid("spec.schedule", schedule, detail));
     } else if !schedule.starts_with('@') && schedule.split_ascii_whitespace().count() != 5 {
         let count = schedule.split_ascii_whitespace().count();
         let fields: Vec<&str> = schedule.split_ascii_whitespace().collect();
         let detail = format!("expected exactly 5 fields, found {count}: [{}]", fields.join(" "));
         errors.push(FieldError::invalid("spec.schedule", schedule, detail));
+    }
+    if spec["timeZone"] == "" {
+        let detail = "timeZone must be nil or non-empty string";
+        errors.push(FieldError::invalid("spec.timeZone", "", detail));
     }
     one_of(
         spec,

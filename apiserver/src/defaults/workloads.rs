@@ -129,16 +129,22 @@ pub(super) fn job_selector(object: &mut Object) {
         return;
     }
     let labels = map_at(map_at(map_at(spec, "template"), "metadata"), "labels");
+    // Labels that defaulting took from the template are the template's own in Go: one map.
+    let shared = field("labels").as_object() == Some(labels);
     for key in ["controller-uid", "batch.kubernetes.io/controller-uid"] {
         labels.insert(key.to_owned(), uid.clone());
     }
     for key in ["job-name", "batch.kubernetes.io/job-name"] {
         labels.insert(key.to_owned(), name.clone());
     }
+    let labels = labels.clone();
     spec.insert(
         "selector".to_owned(),
         json!({"matchLabels": {"batch.kubernetes.io/controller-uid": uid}}),
     );
+    if shared {
+        map_at(object, "metadata").insert("labels".to_owned(), Value::Object(labels));
+    }
 }
 
 pub(super) fn cron_job(object: &mut Object) {

@@ -10,7 +10,7 @@ use super::server::{check_type, refuse};
 use super::{Call, FieldValidation, Resource, Server, text};
 use crate::defaults;
 use crate::patch;
-use crate::schema;
+use crate::schema::{self, FieldError};
 use crate::status::{Cause, Status};
 use crate::store::{Expect, Key, Object, StoreError};
 
@@ -250,18 +250,19 @@ impl Server {
         let schema = r.schema();
         if let Some(mode) = call.validation {
             let mut unknown = schema::unknown_fields(&schema, value);
+            if r.custom.is_some() {
+                // Custom resources' decoder meets what is twice first.
+                unknown.splice(0..0, call.duplicates.drain(..));
+            }
             unknown.append(&mut call.duplicates);
             if !unknown.is_empty() {
                 match mode {
                     FieldValidation::Strict => {
                         let list = unknown.join(", ");
-                        return Err(Status::bad_request(match r.custom {
-                            Some(_) => format!("strict decoding error: {list}"),
-                            None => format!(
-                                "{} in version {:?} cannot be handled as a {}: strict decoding error: {list}",
-                                r.kind, r.version, r.kind
-                            ),
-                        }));
+                        return Err(Status::bad_request(format!(
+                            "{} in version {:?} cannot be handled as a {}: strict decoding error: {list}",
+                            r.kind, r.version, r.kind
+                        )));
                     }
                     FieldValidation::Warn => call.warnings.extend(unknown),
                     FieldValidation::Ignore => {}
@@ -303,8 +304,15 @@ impl Server {
         if r.custom.is_some() {
             errors.extend(schema::validate(&r.schema(), value));
             // Rules are asked only of objects that have the form they rely on.
-            if errors.is_empty()
-                && let Some(own) = r.custom.as_ref().and_then(|c| c.openapi.as_ref())
+            let own = r.custom.as_ref().and_then(|c| c.openapi.as_ref());
+            if errors.iter().any(FieldError::hinders_rules) {
+                if own.is_some_and(crate::crd::rules::any) {
+                    let detail = "some validation rules were not checked because the object was invalid; correct the \
+                                  existing errors to complete validation";
+                    errors.push(FieldError::invalid("", Value::Null, detail));
+                }
+            } else if errors.is_empty()
+                && let Some(own) = own
             {
                 let mut causes = Vec::new();
                 crate::crd::rules::broken(own, value, old, "", &mut causes);

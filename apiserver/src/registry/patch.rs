@@ -148,7 +148,10 @@ impl Server {
         };
         Err(apply_refused(ApplyError::NotTyped(format!(
             "failed to create typed patch object ({}/{}; {}, Kind={}): {what}",
-            t.namespace, t.name, r.api_version, r.kind
+            text(value, "/metadata/namespace"),
+            text(value, "/metadata/name"),
+            r.api_version,
+            r.kind
         ))))
     }
 }

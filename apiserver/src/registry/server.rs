@@ -199,7 +199,11 @@ pub(super) fn refuse(r: &Resource, name: &str, errors: &[FieldError]) -> Result<
     }
     let causes = errors
         .iter()
-        .map(|e| Cause::new(e.reason(), e.path.clone(), e.message()))
+        .map(|e| {
+            // Go prints the path of the object itself so.
+            let path = if e.path.is_empty() { "<nil>" } else { &e.path };
+            Cause::new(e.reason(), path, e.message())
+        })
         .collect();
     Err(Status::invalid(&r.group, &r.kind, name, causes))
 }
@@ -224,6 +228,11 @@ pub(super) fn check_type(r: &Resource, v: &mut Value) -> Result<(), Status> {
             "the API version in the data ({version}) does not match the expected API version ({})",
             r.api_version
         )));
+    }
+    if !kind.is_empty() && kind != r.kind && r.custom.is_some() {
+        let cause = Cause::invalid("kind", &kind.as_str().into(), &format!("must be {}", r.kind));
+        let name = v["metadata"]["name"].as_str().unwrap_or_default();
+        return Err(Status::invalid(&r.group, &kind, name, vec![cause]));
     }
     if !kind.is_empty() && kind != r.kind {
         return Err(Status::bad_request(format!(

@@ -12,7 +12,7 @@ use super::{Call, Resource, Server, text};
 use crate::defaults;
 use crate::patch;
 use crate::schema;
-use crate::status::Status;
+use crate::status::{Cause, Status};
 use crate::store::{Expect, Key, Object, StoreError};
 
 /// What a write is about.
@@ -86,6 +86,11 @@ impl Server {
         {
             let object = self.create(call, r, t.namespace, Some(t.name), value)?;
             return Ok(Written { object, created: true });
+        }
+        // Custom resources are never updated without saying from what.
+        if r.custom.is_some() && asked.is_empty() && self.stored(r, t.namespace, t.name).is_ok() {
+            let cause = Cause::invalid("metadata.resourceVersion", &json!(0), "must be specified for an update");
+            return Err(Status::invalid(&r.group, &r.plural, t.name, vec![cause]));
         }
         let once = !asked.is_empty();
         self.modify(call, t, once, &mut |_, _| {

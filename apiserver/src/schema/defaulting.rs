@@ -1,5 +1,6 @@
 //! Defaults that schemas declare.
 
+use super::node::Type;
 use super::reference::SchemaRef;
 use serde_json::Value;
 
@@ -23,6 +24,13 @@ pub fn apply_defaults(schema: &SchemaRef, object: &mut Value) {
                     fields.insert(name.to_owned(), default.clone());
                 }
             }
+            // A null where none may be is as nothing.
+            fields.retain(|name, value| {
+                !value.is_null()
+                    || schema
+                        .property(name)
+                        .is_none_or(|child| child.nullable() || child.default().is_some() || child.kind() == Type::Any)
+            });
             for (name, value) in fields.iter_mut() {
                 if let Some(child) = schema.field(name) {
                     if value.is_null()

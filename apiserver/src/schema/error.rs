@@ -145,6 +145,18 @@ impl FieldError {
         }
     }
 
+    /// Whether a custom resource's rules cannot be asked of an object with this mistake.
+    pub fn hinders_rules(&self) -> bool {
+        matches!(
+            self.kind,
+            FieldErrorKind::NotSupported
+                | FieldErrorKind::Required
+                | FieldErrorKind::TooLong
+                | FieldErrorKind::TooMany
+                | FieldErrorKind::TypeInvalid
+        )
+    }
+
     /// `metav1.StatusCause.message`: the text without the path.
     pub fn message(&self) -> String {
         let words = match self.kind {

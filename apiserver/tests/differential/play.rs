@@ -152,6 +152,8 @@ static MASKS: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
         (r"hash=[0-9A-F]+", "hash=HASH"),
         (r"(ResourceVersion in (?:precondition|object meta)): \d+", "$1: N"),
         (r"(ResourceVersion in record) \(\d+\)", "$1 (N)"),
+        (r#"(\\?"resourceVersion\\?":\s?\\?"|resourceVersion: ")\d+"#, "${1}N"),
+        (r"\b(\d+:)3\d{4}(/(?:TCP|UDP))", "${1}PORT$2"),
         (r"(resource version: )\d+(, current: )\d+", "${1}N${2}N"),
     ]
     .into_iter()

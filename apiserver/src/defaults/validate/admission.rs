@@ -1,0 +1,358 @@
+//! Validation of `admissionregistration.k8s.io` (`pkg/apis/admissionregistration/validation` in Kubernetes), but for
+//! its expressions.
+
+use crate::defaults::names;
+use crate::defaults::validate_parts::{by_rule, choice, label_selector, list, named, needed, text, texts};
+use crate::schema::FieldError;
+use serde_json::{Value, json};
+
+pub(super) fn webhooks(new: &Value, mutating: bool, errors: &mut Vec<FieldError>) {
+    let mut seen: Vec<&str> = Vec::new();
+    for (i, webhook) in list(new, "webhooks").iter().enumerate() {
+        let path = format!("webhooks[{i}]");
+        self::webhook(webhook, &path, errors);
+        if mutating {
+            choice(webhook, "reinvocationPolicy", &["IfNeeded", "Never"], &path, errors);
+        }
+    }
+    for (i, webhook) in list(new, "webhooks").iter().enumerate() {
+        let name = text(webhook, "name");
+        if seen.contains(&name) && !name.is_empty() {
+            errors.push(FieldError::duplicate(format!("webhooks[{i}].name"), name));
+        }
+        seen.push(name);
+    }
+    // Versions are told before everything else.
+    let (mut first, rest): (Vec<_>, Vec<_>) = std::mem::take(errors)
+        .into_iter()
+        .partition(|e| e.path.contains(".admissionReviewVersions"));
+    first.extend(rest);
+    *errors = first;
+}
+
+fn webhook(webhook: &Value, path: &str, errors: &mut Vec<FieldError>) {
+    let (name, at) = (text(webhook, "name"), format!("{path}.name"));
+    if needed(webhook, "name", path, errors) {
+        let before = errors.len();
+        by_rule(name, at.clone(), names::dns1123_subdomain, errors);
+        if errors.len() == before && name.split('.').count() < 3 {
+            let detail = "should be a domain with at least three segments separated by dots";
+            errors.push(FieldError::invalid(at, name, detail));
+        }
+    }
+    let versions = texts(webhook, "admissionReviewVersions");
+    let at = format!("{path}.admissionReviewVersions");
+    if versions.is_empty() {
+        errors.push(FieldError::required(at.as_str(), "must specify one of v1, v1beta1"));
+    } else {
+        for (i, version) in versions.iter().enumerate() {
+            if versions[..i].contains(version) {
+                errors.push(FieldError::invalid(format!("{at}[{i}]"), *version, "duplicate version"));
+            } else {
+                by_rule(version, format!("{at}[{i}]"), names::dns1035_label, errors);
+            }
+        }
+        if !versions.iter().any(|v| matches!(*v, "v1" | "v1beta1")) {
+            let detail = "must include at least one of v1, v1beta1";
+            errors.push(FieldError::invalid(at, json!(versions), detail));
+        }
+    }
+    for (i, rule) in list(webhook, "rules").iter().enumerate() {
+        self::rule(rule, &format!("{path}.rules[{i}]"), errors);
+    }
+    choice(webhook, "failurePolicy", &["Fail", "Ignore"], path, errors);
+    choice(webhook, "matchPolicy", &["Equivalent", "Exact"], path, errors);
+    let effects = ["None", "NoneOnDryRun"];
+    if webhook["sideEffects"].is_null() {
+        let detail = "must specify one of None, NoneOnDryRun";
+        errors.push(FieldError::required(format!("{path}.sideEffects"), detail));
+    } else {
+        choice(webhook, "sideEffects", &effects, path, errors);
+    }
+    if let Some(seconds) = webhook["timeoutSeconds"].as_i64().filter(|s| !(1..=30).contains(s)) {
+        let detail = "the timeout value must be between 1 and 30 seconds";
+        errors.push(FieldError::invalid(format!("{path}.timeoutSeconds"), seconds, detail));
+    }
+    for field in ["namespaceSelector", "objectSelector"] {
+        label_selector(&webhook[field], &format!("{path}.{field}"), errors);
+    }
+    client(&webhook["clientConfig"], &format!("{path}.clientConfig"), errors);
+}
+
+/// Where a webhook is: a URL or a service.
+fn client(config: &Value, path: &str, errors: &mut Vec<FieldError>) {
+    let service = &config["service"];
+    let url = config["url"].as_str();
+    if url.is_some() == service.is_object() {
+        let detail = "exactly one of url or service is required";
+        errors.push(FieldError::required(path, detail));
+    } else if let Some(url) = url {
+        address(url, &format!("{path}.url"), errors);
+    } else {
+        let path = format!("{path}.service");
+        needed(service, "name", &path, errors);
+        needed(service, "namespace", &path, errors);
+        if let Some(port) = service["port"].as_i64().filter(|p| !(1..=65535).contains(p)) {
+            let detail = "port is not valid: must be between 1 and 65535, inclusive";
+            errors.push(FieldError::invalid(format!("{path}.port"), port, detail));
+        }
+        if let Some(place) = service["path"].as_str() {
+            service_path(place, &format!("{path}.path"), errors);
+        }
+    }
+}
+
+fn address(url: &str, path: &str, errors: &mut Vec<FieldError>) {
+    let form = "desired format: https://host[/path]";
+    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+    if scheme != "https" {
+        let detail = format!("'https' is the only allowed URL scheme; {form}");
+        errors.push(FieldError::invalid(path, scheme, detail));
+    }
+    let (rest, fragment) = rest.split_once('#').unwrap_or((rest, ""));
+    let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
+    let host = rest.split('/').next().unwrap_or_default();
+    let (user, host) = host.rsplit_once('@').unwrap_or(("", host));
+    for (wrong, value, detail) in [
+        (host.is_empty(), "", format!("host must be specified; {form}")),
+        (
+            !user.is_empty(),
+            user,
+            "user information is not permitted in the URL".to_owned(),
+        ),
+        (
+            !fragment.is_empty(),
+            fragment,
+            "fragments are not permitted in the URL".to_owned(),
+        ),
+        (
+            !query.is_empty(),
+            query,
+            "query parameters are not permitted in the URL".to_owned(),
+        ),
+    ] {
+        if wrong {
+            errors.push(FieldError::invalid(path, value, detail));
+        }
+    }
+}
+
+fn service_path(place: &str, path: &str, errors: &mut Vec<FieldError>) {
+    if place.is_empty() || place == "/" {
+        return;
+    }
+    if place == "//" {
+        errors.push(FieldError::invalid(path, place, "segment[0] may not be empty"));
+        return;
+    }
+    if !place.starts_with('/') {
+        errors.push(FieldError::invalid(path, place, "must start with a '/'"));
+    }
+    let inner = place.strip_suffix('/').unwrap_or(place);
+    // What stands before the first slash is no segment.
+    let segments: Vec<&str> = inner.get(1..).unwrap_or_default().split('/').collect();
+    for (i, segment) in segments.into_iter().enumerate() {
+        if segment.is_empty() {
+            let detail = format!("segment[{i}] may not be empty");
+            errors.push(FieldError::invalid(path, place, detail));
+        } else if let Some(why) = names::dns1123_subdomain(segment) {
+            let detail = format!("segment[{i}]: {why}");
+            errors.push(FieldError::invalid(path, place, detail));
+        }
+    }
+}
+
+/// A list that must not be empty; if everything is meant, nothing else may be in it.
+fn starred(rule: &Value, field: &str, what: &str, path: &str, errors: &mut Vec<FieldError>) {
+    let values = texts(rule, field);
+    let at = format!("{path}.{field}");
+    if values.is_empty() {
+        errors.push(FieldError::required(at, ""));
+    } else if values.len() > 1 && values.contains(&"*") {
+        let detail = format!("if '*' is present, must not specify other {what}");
+        errors.push(FieldError::invalid(at, json!(values), detail));
+    }
+}
+
+/// `validateRuleWithOperations`.
+fn rule(rule: &Value, path: &str, errors: &mut Vec<FieldError>) {
+    starred(rule, "operations", "operations", path, errors);
+    let valid = ["*", "CONNECT", "CREATE", "DELETE", "UPDATE"];
+    for (i, operation) in texts(rule, "operations").into_iter().enumerate() {
+        if !valid.contains(&operation) {
+            let at = format!("{path}.operations[{i}]");
+            errors.push(FieldError::not_supported(at, operation, &valid));
+        }
+    }
+    starred(rule, "apiGroups", "API groups", path, errors);
+    starred(rule, "apiVersions", "API versions", path, errors);
+    for (i, version) in texts(rule, "apiVersions").into_iter().enumerate() {
+        if version.is_empty() {
+            errors.push(FieldError::required(format!("{path}.apiVersions[{i}]"), ""));
+        }
+    }
+    resources(&texts(rule, "resources"), &format!("{path}.resources"), errors);
+    choice(rule, "scope", &["*", "Cluster", "Namespaced"], path, errors);
+}
+
+fn resources(all: &[&str], path: &str, errors: &mut Vec<FieldError>) {
+    if all.is_empty() {
+        errors.push(FieldError::required(path, ""));
+    }
+    let has = |name: &str| all.contains(&name);
+    if all.len() > 1 && has("*/*") {
+        let detail = "if '*/*' is present, must not specify other resources";
+        errors.push(FieldError::invalid(path, json!(all), detail));
+    }
+    for (i, resource) in all.iter().enumerate() {
+        let at = format!("{path}[{i}]");
+        if resource.is_empty() {
+            errors.push(FieldError::required(at, ""));
+            continue;
+        }
+        let Some((name, sub)) = resource.split_once('/') else {
+            if *resource != "*" && has("*") {
+                let detail = "if '*' is present, must not specify other resources without subresources";
+                errors.push(FieldError::invalid(path, json!(all), detail));
+            }
+            continue;
+        };
+        let shadow = [(format!("{name}/*"), sub != "*"), (format!("*/{sub}"), name != "*")];
+        if let Some((by, _)) = shadow.iter().find(|(by, other)| *other && has(by)) {
+            let detail = format!("if '{by}' is present, must not specify {resource}");
+            errors.push(FieldError::invalid(at, *resource, detail));
+        }
+    }
+}
+
+/// What a policy says besides its expressions' types.
+pub(super) fn policy(new: &Value, errors: &mut Vec<FieldError>) {
+    let spec = &new["spec"];
+    choice(spec, "failurePolicy", &["Fail", "Ignore"], "spec", errors);
+    let kind = &spec["paramKind"];
+    if kind.is_object() {
+        if needed(kind, "apiVersion", "spec.paramKind", errors) && text(kind, "apiVersion").matches('/').count() > 1 {
+            let version = text(kind, "apiVersion");
+            let detail = format!("unexpected GroupVersion string: {version}");
+            errors.push(FieldError::invalid("spec.paramKind.apiVersion", version, detail));
+        }
+        let name = text(kind, "kind");
+        if needed(kind, "kind", "spec.paramKind", errors)
+            && let Some(why) = names::dns1035_label(&name.to_lowercase())
+        {
+            let detail = format!("may have mixed case, but should otherwise match: {why}");
+            errors.push(FieldError::invalid("spec.paramKind.kind", name, detail));
+        }
+    }
+    if spec["matchConstraints"].is_object() {
+        match_resources(&spec["matchConstraints"], "spec.matchConstraints", errors);
+        if list(&spec["matchConstraints"], "resourceRules").is_empty() {
+            errors.push(FieldError::required("spec.matchConstraints.resourceRules", ""));
+        }
+    } else {
+        errors.push(FieldError::required("spec.matchConstraints", ""));
+    }
+    for (i, condition) in list(spec, "matchConditions").iter().enumerate() {
+        let at = format!("spec.matchConditions[{i}].name");
+        match text(condition, "name") {
+            "" => errors.push(FieldError::required(at, "")),
+            name => by_rule(name, at, names::qualified_name, errors),
+        }
+    }
+    let (checks, notes) = (list(spec, "validations"), list(spec, "auditAnnotations"));
+    if checks.is_empty() && notes.is_empty() {
+        let detail = "validations or auditAnnotations must contain at least one item";
+        errors.push(FieldError::required("spec.validations", detail));
+        errors.push(FieldError::required("spec.auditAnnotations", detail));
+    }
+    for (i, check) in checks.iter().enumerate() {
+        let path = format!("spec.validations[{i}]");
+        if text(check, "expression").trim().is_empty() {
+            let detail = "expression is not specified";
+            errors.push(FieldError::required(format!("{path}.expression"), detail));
+        }
+        let message = text(check, "message");
+        if !message.is_empty() && message.trim().is_empty() {
+            let detail = "must be non-empty if specified";
+            errors.push(FieldError::invalid(format!("{path}.message"), message, detail));
+        } else if message.trim().contains('\n') {
+            let detail = "must not contain line breaks";
+            errors.push(FieldError::invalid(format!("{path}.message"), message, detail));
+        }
+        let reasons = ["Forbidden", "Invalid", "RequestEntityTooLarge", "Unauthorized"];
+        if let Some(reason) = check["reason"].as_str().filter(|r| !reasons.contains(r)) {
+            errors.push(FieldError::not_supported(
+                format!("{path}.reason"),
+                reason,
+                &reasons[..3],
+            ));
+        }
+    }
+    for (i, note) in notes.iter().enumerate() {
+        let path = format!("spec.auditAnnotations[{i}]");
+        let key = format!("{}/{}", text(&new["metadata"], "name"), text(note, "key"));
+        by_rule(&key, format!("{path}.key"), names::qualified_name, errors);
+        if text(note, "valueExpression").trim().is_empty() {
+            let detail = "valueExpression is not specified";
+            errors.push(FieldError::required(format!("{path}.valueExpression"), detail));
+        }
+    }
+}
+
+fn match_resources(resources: &Value, path: &str, errors: &mut Vec<FieldError>) {
+    for field in ["namespaceSelector", "objectSelector"] {
+        label_selector(&resources[field], &format!("{path}.{field}"), errors);
+    }
+    for field in ["resourceRules", "excludeResourceRules"] {
+        for (i, rule) in list(resources, field).iter().enumerate() {
+            self::rule(rule, &format!("{path}.{field}[{i}]"), errors);
+        }
+    }
+    choice(resources, "matchPolicy", &["Equivalent", "Exact"], path, errors);
+}
+
+pub(super) fn policy_binding(new: &Value, errors: &mut Vec<FieldError>) {
+    let spec = &new["spec"];
+    if needed(spec, "policyName", "spec", errors) {
+        named(spec, "policyName", names::dns1123_subdomain, "spec", errors);
+    }
+    let reference = &spec["paramRef"];
+    if reference.is_object() {
+        let path = "spec.paramRef";
+        let (name, selector) = (!text(reference, "name").is_empty(), !reference["selector"].is_null());
+        if name && selector {
+            for field in ["name", "selector"] {
+                let detail = "name and selector are mutually exclusive";
+                errors.push(FieldError::forbidden(format!("{path}.{field}"), detail));
+            }
+        } else if !name && !selector {
+            let detail = "one of name or selector must be specified";
+            errors.push(FieldError::required(path, detail));
+        }
+        if needed(reference, "parameterNotFoundAction", path, errors) {
+            choice(reference, "parameterNotFoundAction", &["Allow", "Deny"], path, errors);
+        }
+    }
+    if spec["matchResources"].is_object() {
+        match_resources(&spec["matchResources"], "spec.matchResources", errors);
+    }
+    let actions = texts(spec, "validationActions");
+    let path = "spec.validationActions";
+    if actions.is_empty() {
+        let detail = "at least one validation action is required";
+        errors.push(FieldError::required(path, detail));
+    }
+    let valid = ["Audit", "Deny", "Warn"];
+    for (i, action) in actions.iter().enumerate() {
+        if !valid.contains(action) {
+            errors.push(FieldError::not_supported(format!("{path}[{i}]"), *action, &valid));
+        } else if actions[..i].contains(action) {
+            errors.push(FieldError::duplicate(format!("{path}[{i}]"), *action));
+        }
+    }
+    if actions.contains(&"Deny") && actions.contains(&"Warn") {
+        let detail = "must not contain both Deny and Warn (repeating the same validation failure information in the \
+                      API response and headers serves no purpose)";
+        errors.push(FieldError::invalid(path, json!(actions), detail));
+    }
+}

@@ -1,0 +1,435 @@
+//! Validation of `networking.k8s.io` and of endpoints (`pkg/apis/{networking,discovery,core}/validation` in Kubernetes).
+
+use super::{labels, port_number};
+use crate::defaults::names;
+use crate::defaults::validate_parts::{
+    by_rule, choice, cidr, ip, label_selector, list, named, needed, ordinary_ip, parse_cidr, prefix, text, texts,
+};
+use crate::defaults::validate_pod::port_or_name;
+use crate::schema::FieldError;
+use serde_json::{Value, json};
+
+pub(super) fn ingress(new: &Value, errors: &mut Vec<FieldError>) {
+    let spec = &new["spec"];
+    if list(spec, "rules").is_empty() && spec["defaultBackend"].is_null() {
+        let detail = "either `defaultBackend` or `rules` must be specified";
+        errors.push(FieldError::invalid("spec", Value::Null, detail));
+    }
+    if spec["defaultBackend"].is_object() {
+        backend(&spec["defaultBackend"], "spec.defaultBackend", errors);
+    }
+    for (i, rule) in list(spec, "rules").iter().enumerate() {
+        ingress_rule(rule, &format!("spec.rules[{i}]"), errors);
+    }
+    for (i, tls) in list(spec, "tls").iter().enumerate() {
+        let path = format!("spec.tls[{i}]");
+        for (j, host) in texts(tls, "hosts").into_iter().enumerate() {
+            let rule = if host.contains('*') {
+                names::wildcard_subdomain
+            } else {
+                names::dns1123_subdomain
+            };
+            by_rule(host, format!("{path}.hosts[{j}]"), rule, errors);
+        }
+        named(tls, "secretName", names::dns1123_subdomain, &path, errors);
+    }
+    named(spec, "ingressClassName", names::dns1123_subdomain, "spec", errors);
+}
+
+fn ingress_rule(rule: &Value, path: &str, errors: &mut Vec<FieldError>) {
+    let (host, at) = (text(rule, "host"), format!("{path}.host"));
+    if host.parse::<std::net::IpAddr>().is_ok() {
+        let detail = "must be a DNS name, not an IP address";
+        errors.push(FieldError::invalid(at.as_str(), host, detail));
+    }
+    if !host.is_empty() {
+        let rule = if host.contains('*') {
+            names::wildcard_subdomain
+        } else {
+            names::dns1123_subdomain
+        };
+        by_rule(host, at, rule, errors);
+    }
+    if !rule["http"].is_object() {
+        return;
+    }
+    let path = format!("{path}.http.paths");
+    let paths = list(&rule["http"], "paths");
+    if paths.is_empty() {
+        errors.push(FieldError::required(path.as_str(), ""));
+    }
+    for (i, entry) in paths.iter().enumerate() {
+        let path = format!("{path}[{i}]");
+        let (kind, value, at) = (text(entry, "pathType"), text(entry, "path"), format!("{path}.path"));
+        match kind {
+            "" => errors.push(FieldError::required(
+                format!("{path}.pathType"),
+                "pathType must be specified",
+            )),
+            "Exact" | "Prefix" => {
+                if !value.starts_with('/') {
+                    errors.push(FieldError::invalid(at.as_str(), value, "must be an absolute path"));
+                }
+                if !value.is_empty() {
+                    for part in ["//", "/./", "/../", "%2f", "%2F"] {
+                        if value.contains(part) {
+                            let detail = format!("must not contain '{part}'");
+                            errors.push(FieldError::invalid(at.as_str(), value, detail));
+                        }
+                    }
+                    for end in ["/..", "/."] {
+                        if value.ends_with(end) {
+                            let detail = format!("cannot end with '{end}'");
+                            errors.push(FieldError::invalid(at.as_str(), value, detail));
+                        }
+                    }
+                }
+            }
+            "ImplementationSpecific" => {
+                if !value.is_empty() && !value.starts_with('/') {
+                    errors.push(FieldError::invalid(at, value, "must be an absolute path"));
+                }
+            }
+            other => errors.push(FieldError::not_supported(
+                format!("{path}.pathType"),
+                other,
+                &["Exact", "ImplementationSpecific", "Prefix"],
+            )),
+        }
+        backend(&entry["backend"], &format!("{path}.backend"), errors);
+    }
+}
+
+/// `validateIngressBackend`.
+fn backend(backend: &Value, path: &str, errors: &mut Vec<FieldError>) {
+    let (service, resource) = (&backend["service"], &backend["resource"]);
+    match (service.is_object(), resource.is_object()) {
+        (true, true) => {
+            let detail = "cannot set both resource and service backends";
+            errors.push(FieldError::invalid(path, "", detail));
+        }
+        (false, true) => {
+            let at = format!("{path}.resource");
+            named(resource, "apiGroup", names::dns1123_subdomain, &at, errors);
+            for field in ["kind", "name"] {
+                let value = text(resource, field);
+                if needed(resource, field, &at, errors) {
+                    by_rule(value, format!("{at}.{field}"), names::path_segment, errors);
+                }
+            }
+        }
+        (true, false) => {
+            if needed(service, "name", &format!("{path}.service"), errors) {
+                by_rule(
+                    text(service, "name"),
+                    format!("{path}.service.name"),
+                    names::dns1123_label,
+                    errors,
+                );
+            }
+            let (name, number) = (
+                text(&service["port"], "name"),
+                service["port"]["number"].as_i64().unwrap_or(0),
+            );
+            if !name.is_empty() && number != 0 {
+                let detail = "cannot set both port name & port number";
+                errors.push(FieldError::invalid(path, "", detail));
+            } else if !name.is_empty() {
+                by_rule(name, format!("{path}.service.port.name"), names::port_name, errors);
+            } else if number == 0 {
+                errors.push(FieldError::required(path, "port name or number is required"));
+            } else {
+                port_number(number, &format!("{path}.service.port.number"), errors);
+            }
+        }
+        (false, false) => {
+            let detail = "resource or service backend is required";
+            errors.push(FieldError::invalid(path, "", detail));
+        }
+    }
+}
+
+pub(super) fn ingress_class(new: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>) {
+    let spec = &new["spec"];
+    let controller = text(spec, "controller");
+    if let Some(old) = old {
+        super::immutable(
+            &spec["controller"],
+            &old["spec"]["controller"],
+            "spec.controller",
+            errors,
+        );
+    }
+    if needed(spec, "controller", "spec", errors) && old.is_none() {
+        let good = controller
+            .split_once('/')
+            .is_some_and(|(domain, path)| names::dns1123_subdomain(domain).is_none() && !path.is_empty());
+        if !good {
+            let detail = "must be a domain-prefixed path (such as \"acme.io/foo\")";
+            errors.push(FieldError::invalid("spec.controller", controller, detail));
+        }
+    }
+    let parameters = &spec["parameters"];
+    if !parameters.is_object() {
+        return;
+    }
+    let path = "spec.parameters";
+    named(parameters, "apiGroup", names::dns1123_subdomain, path, errors);
+    needed(parameters, "kind", path, errors);
+    needed(parameters, "name", path, errors);
+    let namespace = text(parameters, "namespace");
+    match text(parameters, "scope") {
+        "" => errors.push(FieldError::required("spec.parameters.scope", "")),
+        "Namespace" if namespace.is_empty() => {
+            let detail = "`parameters.scope` is set to 'Namespace'";
+            errors.push(FieldError::required("spec.parameters.namespace", detail));
+        }
+        "Namespace" => by_rule(
+            namespace,
+            "spec.parameters.namespace".to_owned(),
+            names::dns1123_label,
+            errors,
+        ),
+        "Cluster" => {
+            if !parameters["namespace"].is_null() {
+                let detail = "`parameters.scope` is set to 'Cluster'";
+                errors.push(FieldError::forbidden("spec.parameters.namespace", detail));
+            }
+        }
+        other => errors.push(FieldError::not_supported(
+            "spec.parameters.scope",
+            other,
+            &["Cluster", "Namespace"],
+        )),
+    }
+}
+
+pub(super) fn network_policy(new: &Value, errors: &mut Vec<FieldError>) {
+    let spec = &new["spec"];
+    label_selector(&spec["podSelector"], "spec.podSelector", errors);
+    for (way, peers) in [("ingress", "from"), ("egress", "to")] {
+        for (i, rule) in list(spec, way).iter().enumerate() {
+            let path = format!("spec.{way}[{i}]");
+            for (j, port) in list(rule, "ports").iter().enumerate() {
+                policy_port(port, &format!("{path}.ports[{j}]"), errors);
+            }
+            for (j, peer) in list(rule, peers).iter().enumerate() {
+                policy_peer(peer, &format!("{path}.{peers}[{j}]"), errors);
+            }
+        }
+    }
+    let types = texts(spec, "policyTypes");
+    if types.len() > 2 {
+        let detail = "may not specify more than two policyTypes";
+        errors.push(FieldError::invalid("spec.policyTypes", json!(types), detail));
+        return;
+    }
+    let valid = ["Ingress", "Egress"];
+    for (i, kind) in types.into_iter().enumerate().filter(|(_, k)| !valid.contains(k)) {
+        errors.push(FieldError::not_supported(
+            format!("spec.policyTypes[{i}]"),
+            kind,
+            &valid,
+        ));
+    }
+}
+
+fn policy_port(port: &Value, path: &str, errors: &mut Vec<FieldError>) {
+    choice(port, "protocol", &["TCP", "UDP", "SCTP"], path, errors);
+    let (number, end) = (&port["port"], port["endPort"].as_i64());
+    let at = format!("{path}.endPort");
+    if number.is_null() {
+        if let Some(end) = end {
+            let detail = "may not be specified when `port` is not specified";
+            errors.push(FieldError::invalid(at, end, detail));
+        }
+        return;
+    }
+    port_or_name(number, &format!("{path}.port"), errors);
+    let Some(end) = end else { return };
+    match number.as_i64() {
+        None => {
+            let detail = "may not be specified when `port` is non-numeric";
+            errors.push(FieldError::invalid(at, end, detail));
+        }
+        Some(start) => {
+            if end < start {
+                let detail = "must be greater than or equal to `port`";
+                errors.push(FieldError::invalid(at.as_str(), start, detail));
+            }
+            port_number(end, &at, errors);
+        }
+    }
+}
+
+fn policy_peer(peer: &Value, path: &str, errors: &mut Vec<FieldError>) {
+    let mut count = 0;
+    for field in ["podSelector", "namespaceSelector"] {
+        if peer[field].is_object() {
+            count += 1;
+            label_selector(&peer[field], &format!("{path}.{field}"), errors);
+        }
+    }
+    let block = &peer["ipBlock"];
+    if block.is_object() {
+        let at = format!("{path}.ipBlock");
+        let whole = text(block, "cidr");
+        if needed(block, "cidr", &at, errors) {
+            cidr(whole, format!("{at}.cidr"), errors);
+        }
+        if let Some((base, length)) = parse_cidr(whole) {
+            for (i, part) in texts(block, "except").into_iter().enumerate() {
+                let at = format!("{at}.except[{i}]");
+                cidr(part, at.clone(), errors);
+                let inside = parse_cidr(part).is_none_or(|(address, longer)| {
+                    longer > length
+                        && address.is_ipv4() == base.is_ipv4()
+                        && prefix(address, length) == prefix(base, length)
+                });
+                if !inside {
+                    let detail = "must be a strict subset of `cidr`";
+                    errors.push(FieldError::invalid(at, part, detail));
+                }
+            }
+        }
+        if count > 0 {
+            let detail = "may not specify both ipBlock and another peer";
+            errors.push(FieldError::forbidden(path, detail));
+        }
+        count += 1;
+    }
+    if count == 0 {
+        errors.push(FieldError::required(path, "must specify a peer"));
+    }
+}
+
+pub(super) fn service_cidr(new: &Value, errors: &mut Vec<FieldError>) {
+    let ranges = texts(&new["spec"], "cidrs");
+    if ranges.is_empty() {
+        errors.push(FieldError::required("spec.cidrs", "at least one CIDR required"));
+    }
+    let fours = ranges.iter().filter(|r| !r.contains(':')).count();
+    if ranges.len() > 2 || fours > 1 || ranges.len() - fours > 1 {
+        let detail = "may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/64";
+        errors.push(FieldError::invalid("spec.cidrs", json!(ranges), detail));
+        return;
+    }
+    for (i, range) in ranges.into_iter().enumerate() {
+        cidr(range, format!("spec.cidrs[{i}]"), errors);
+    }
+}
+
+pub(super) fn endpoints(new: &Value, errors: &mut Vec<FieldError>) {
+    for (i, subset) in list(new, "subsets").iter().enumerate() {
+        let path = format!("subsets[{i}]");
+        if list(subset, "addresses").is_empty() && list(subset, "notReadyAddresses").is_empty() {
+            let detail = "must specify `addresses` or `notReadyAddresses`";
+            errors.push(FieldError::required(path.as_str(), detail));
+        }
+        for which in ["addresses", "notReadyAddresses"] {
+            for (j, address) in list(subset, which).iter().enumerate() {
+                let path = format!("{path}.{which}[{j}]");
+                ordinary_ip(text(address, "ip"), format!("{path}.ip"), errors);
+                named(address, "hostname", names::dns1123_label, &path, errors);
+                named(address, "nodeName", names::dns1123_subdomain, &path, errors);
+            }
+        }
+        let ports = list(subset, "ports");
+        for (j, port) in ports.iter().enumerate() {
+            let path = format!("{path}.ports[{j}]");
+            let name = text(port, "name");
+            if name.is_empty() && ports.len() > 1 {
+                errors.push(FieldError::required(format!("{path}.name"), ""));
+            } else if !name.is_empty() {
+                by_rule(name, format!("{path}.name"), names::dns1123_label, errors);
+            }
+            port_number(
+                port["port"].as_i64().unwrap_or_default(),
+                &format!("{path}.port"),
+                errors,
+            );
+            super::one_of(port, "protocol", &["SCTP", "TCP", "UDP"], &path, errors);
+            named(port, "appProtocol", names::qualified_name, &path, errors);
+        }
+    }
+}
+
+pub(super) fn endpoint_slice(new: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>) {
+    let kind = text(new, "addressType");
+    let before = errors.len();
+    match kind {
+        "" => errors.push(FieldError::required("addressType", "")),
+        "FQDN" | "IPv4" | "IPv6" => {}
+        other => errors.push(FieldError::not_supported(
+            "addressType",
+            other,
+            &["FQDN", "IPv4", "IPv6"],
+        )),
+    }
+    let known = errors.len() == before;
+    let mut seen: Vec<&str> = Vec::new();
+    let mut of_ports = Vec::new();
+    for (i, port) in list(new, "ports").iter().enumerate() {
+        let path = format!("ports[{i}]");
+        let name = text(port, "name");
+        if !name.is_empty() {
+            by_rule(name, format!("{path}.name"), names::dns1123_label, &mut of_ports);
+        }
+        if seen.contains(&name) {
+            of_ports.push(FieldError::duplicate(format!("{path}.name"), name));
+        }
+        seen.push(name);
+        choice(port, "protocol", &["SCTP", "TCP", "UDP"], &path, &mut of_ports);
+        named(port, "appProtocol", names::qualified_name, &path, &mut of_ports);
+    }
+    let mut of_endpoints = Vec::new();
+    for (i, endpoint) in list(new, "endpoints").iter().enumerate() {
+        let path = format!("endpoints[{i}]");
+        let addresses = texts(endpoint, "addresses");
+        if addresses.is_empty() {
+            let detail = "must contain at least 1 address";
+            of_endpoints.push(FieldError::required(format!("{path}.addresses"), detail));
+        }
+        for (j, address) in addresses.into_iter().enumerate() {
+            let at = format!("{path}.addresses[{j}]");
+            match kind {
+                "FQDN" => by_rule(address, at, names::dns1123_subdomain, &mut of_endpoints),
+                "IPv4" | "IPv6" => slice_address(address, kind, &path, at, &mut of_endpoints),
+                _ => {}
+            }
+        }
+        named(endpoint, "nodeName", names::dns1123_subdomain, &path, &mut of_endpoints);
+        labels(
+            &endpoint["deprecatedTopology"],
+            &format!("{path}.deprecatedTopology"),
+            &mut of_endpoints,
+        );
+        named(endpoint, "hostname", names::dns1123_label, &path, &mut of_endpoints);
+    }
+    // In the order they are told in.
+    if known {
+        errors.append(&mut of_ports);
+        errors.append(&mut of_endpoints);
+    }
+    if let Some(old) = old {
+        super::immutable(&new["addressType"], &old["addressType"], "addressType", errors);
+    }
+}
+
+fn slice_address(address: &str, kind: &str, path: &str, at: String, errors: &mut Vec<FieldError>) {
+    let before = errors.len();
+    ip(address, at.clone(), errors);
+    if errors.len() > before {
+        return;
+    }
+    if (kind == "IPv6") != address.contains(':') {
+        let article = if kind == "IPv4" { "an IPv4" } else { "an IPv6" };
+        errors.push(FieldError::invalid(
+            format!("{path}.addresses"),
+            address,
+            format!("must be {article} address"),
+        ));
+    } else {
+        ordinary_ip(address, at, errors);
+    }
+}

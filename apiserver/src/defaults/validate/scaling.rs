@@ -1,0 +1,270 @@
+//! Validation of autoscalers and disruption budgets (`pkg/apis/{autoscaling,policy}/validation` in Kubernetes).
+
+use crate::defaults::names;
+use crate::defaults::validate_parts::{by_rule, choice, label_selector, list, needed, text};
+use crate::defaults::validate_workload::int_or_percent;
+use crate::schema::FieldError;
+use cfn_cel::quantity::Quantity;
+use serde_json::{Value, json};
+
+pub(super) fn autoscaler(new: &Value, errors: &mut Vec<FieldError>) {
+    let spec = &new["spec"];
+    let (least, most) = (
+        spec["minReplicas"].as_i64(),
+        spec["maxReplicas"].as_i64().unwrap_or_default(),
+    );
+    if let Some(least) = least.filter(|n| *n < 1) {
+        let detail = "must be greater than or equal to 1";
+        errors.push(FieldError::invalid("spec.minReplicas", least, detail));
+    }
+    if most < 1 {
+        let detail = "must be set and greater than 0";
+        errors.push(FieldError::required("spec.maxReplicas", detail));
+    }
+    if least.is_some_and(|least| most < least) {
+        let detail = "must be greater than or equal to `minReplicas`";
+        errors.push(FieldError::invalid("spec.maxReplicas", most, detail));
+    }
+    let target = &spec["scaleTargetRef"];
+    for field in ["kind", "name"] {
+        if needed(target, field, "spec.scaleTargetRef", errors) {
+            let at = format!("spec.scaleTargetRef.{field}");
+            by_rule(text(target, field), at, names::path_segment, errors);
+        }
+    }
+    let (version, at) = (text(target, "apiVersion"), "spec.scaleTargetRef.apiVersion");
+    if version.matches('/').count() > 1 {
+        let detail = format!("unexpected GroupVersion string: {version}");
+        errors.push(FieldError::invalid(at, version, detail));
+    } else if version.is_empty() && text(target, "kind") != "ReplicationController" {
+        errors.push(FieldError::invalid(at, version, "apiVersion must specify API group"));
+    }
+    for (i, metric) in list(spec, "metrics").iter().enumerate() {
+        self::metric(metric, &format!("spec.metrics[{i}]"), errors);
+    }
+    for way in ["scaleUp", "scaleDown"] {
+        rules(&spec["behavior"][way], &format!("spec.behavior.{way}"), errors);
+    }
+    let of_objects = |m: &Value| matches!(text(m, "type"), "Object" | "External");
+    if least == Some(0) && !list(spec, "metrics").iter().any(of_objects) {
+        let detail = "must specify at least one Object or External metric to support scaling to zero replicas";
+        errors.push(FieldError::forbidden("spec.metrics", detail));
+    }
+}
+
+/// The sources of a metric, by the type that names them.
+const SOURCES: [(&str, &str); 5] = [
+    ("Object", "object"),
+    ("Pods", "pods"),
+    ("Resource", "resource"),
+    ("ContainerResource", "containerResource"),
+    ("External", "external"),
+];
+
+fn metric(metric: &Value, path: &str, errors: &mut Vec<FieldError>) {
+    let kind = text(metric, "type");
+    if kind.is_empty() {
+        errors.push(FieldError::required(
+            format!("{path}.type"),
+            "must specify a metric source type",
+        ));
+    }
+    let valid = ["ContainerResource", "External", "Object", "Pods", "Resource"];
+    choice(metric, "type", &valid, path, errors);
+    if kind.is_empty() || !valid.contains(&kind) {
+        return;
+    }
+    let present: Vec<_> = SOURCES.iter().filter(|(_, f)| metric[*f].is_object()).collect();
+    for (_, field) in &present {
+        source(&metric[*field], field, &format!("{path}.{field}"), errors);
+    }
+    for (of, field) in SOURCES {
+        if of == kind && !metric[field].is_object() {
+            let detail = "must populate information for the given metric source";
+            errors.push(FieldError::required(format!("{path}.{field}"), detail));
+        }
+    }
+    for (_, field) in present.into_iter().filter(|(of, _)| *of != kind) {
+        let detail = "must populate the given metric source only";
+        errors.push(FieldError::forbidden(format!("{path}.{field}"), detail));
+    }
+}
+
+fn source(source: &Value, field: &str, path: &str, errors: &mut Vec<FieldError>) {
+    let target = &source["target"];
+    match field {
+        "resource" | "containerResource" => {
+            if field == "containerResource" && text(source, "container").is_empty() {
+                errors.push(FieldError::required(
+                    format!("{path}.container"),
+                    "must specify a container",
+                ));
+            }
+            if text(source, "name").is_empty() {
+                errors.push(FieldError::required(
+                    format!("{path}.name"),
+                    "must specify a resource name",
+                ));
+            }
+        }
+        _ => {
+            if field == "object" {
+                for part in ["kind", "name"] {
+                    needed(
+                        &source["describedObject"],
+                        part,
+                        &format!("{path}.describedObject"),
+                        errors,
+                    );
+                }
+            }
+            match text(&source["metric"], "name") {
+                "" => errors.push(FieldError::required(
+                    format!("{path}.metric.name"),
+                    "must specify a metric name",
+                )),
+                name => by_rule(name, format!("{path}.metric.name"), names::path_segment, errors),
+            }
+            label_selector(
+                &source["metric"]["selector"],
+                &format!("{path}.metric.selector"),
+                errors,
+            );
+        }
+    }
+    let at = format!("{path}.target");
+    self::target(target, &at, errors);
+    let (value, average, used) = (
+        !target["value"].is_null(),
+        !target["averageValue"].is_null(),
+        !target["averageUtilization"].is_null(),
+    );
+    match field {
+        "pods" if !average => errors.push(FieldError::required(
+            format!("{at}.averageValue"),
+            "must specify a positive target averageValue",
+        )),
+        "object" if !value && !average => errors.push(FieldError::required(
+            format!("{at}.averageValue"),
+            "must set either a target value or averageValue",
+        )),
+        "external" if !value && !average => errors.push(FieldError::required(
+            format!("{at}.averageValue"),
+            "must set either a target value for metric or a per-pod target",
+        )),
+        "external" if value && average => errors.push(FieldError::forbidden(
+            format!("{at}.value"),
+            "may not set both a target value for metric and a per-pod target",
+        )),
+        "resource" | "containerResource" if !used && !average => errors.push(FieldError::required(
+            format!("{at}.averageUtilization"),
+            "must set either a target raw value or a target utilization",
+        )),
+        "resource" | "containerResource" if used && average => errors.push(FieldError::forbidden(
+            format!("{at}.averageValue"),
+            "may not set both a target raw value and a target utilization",
+        )),
+        _ => {}
+    }
+}
+
+fn target(target: &Value, path: &str, errors: &mut Vec<FieldError>) {
+    match text(target, "type") {
+        "" => errors.push(FieldError::required(
+            format!("{path}.type"),
+            "must specify a metric target type",
+        )),
+        "Utilization" | "Value" | "AverageValue" => {}
+        other => errors.push(FieldError::invalid(
+            format!("{path}.type"),
+            other,
+            "must be either Utilization, Value, or AverageValue",
+        )),
+    }
+    for field in ["value", "averageValue"] {
+        if let Ok(amount) = Quantity::from_value(&target[field])
+            && (amount.is_zero() || amount.is_negative())
+        {
+            let at = format!("{path}.{field}");
+            errors.push(FieldError::invalid(at, amount.to_string(), "must be positive"));
+        }
+    }
+    if let Some(percent) = target["averageUtilization"].as_i64().filter(|p| *p < 1) {
+        let at = format!("{path}.averageUtilization");
+        errors.push(FieldError::invalid(at, percent, "must be greater than 0"));
+    }
+}
+
+/// How fast it may go up or down.
+fn rules(rules: &Value, path: &str, errors: &mut Vec<FieldError>) {
+    if !rules.is_object() {
+        return;
+    }
+    super::nonnegative(rules, "stabilizationWindowSeconds", path, errors);
+    if let Some(seconds) = rules["stabilizationWindowSeconds"].as_i64().filter(|s| *s > 3600) {
+        let detail = "must be less than or equal to 3600";
+        errors.push(FieldError::invalid(
+            format!("{path}.stabilizationWindowSeconds"),
+            seconds,
+            detail,
+        ));
+    }
+    choice(rules, "selectPolicy", &["Disabled", "Max", "Min"], path, errors);
+    let policies = list(rules, "policies");
+    if policies.is_empty() {
+        let detail = "must specify at least one Policy";
+        errors.push(FieldError::required(format!("{path}.policies"), detail));
+    }
+    for (i, policy) in policies.iter().enumerate() {
+        let path = format!("{path}.policies[{i}]");
+        choice(policy, "type", &["Percent", "Pods"], &path, errors);
+        let number = |field: &str| policy[field].as_i64().unwrap_or_default();
+        for field in ["value", "periodSeconds"] {
+            if number(field) <= 0 {
+                let at = format!("{path}.{field}");
+                errors.push(FieldError::invalid(at, number(field), "must be greater than zero"));
+            }
+        }
+        if number("periodSeconds") > 1800 {
+            let detail = "must be less than or equal to 1800";
+            errors.push(FieldError::invalid(
+                format!("{path}.periodSeconds"),
+                number("periodSeconds"),
+                detail,
+            ));
+        }
+    }
+    if let Some(much) = Quantity::from_value(&rules["tolerance"])
+        .ok()
+        .filter(|q| q.is_negative())
+    {
+        let detail = "must be greater than or equal to 0";
+        errors.push(FieldError::invalid(
+            format!("{path}.tolerance"),
+            much.to_string(),
+            detail,
+        ));
+    }
+}
+
+pub(super) fn budget(new: &Value, errors: &mut Vec<FieldError>) {
+    let spec = &new["spec"];
+    if !spec["minAvailable"].is_null() && !spec["maxUnavailable"].is_null() {
+        // As Go's internal type has it.
+        let shown = json!({"MinAvailable": spec["minAvailable"], "Selector": spec["selector"],
+            "MaxUnavailable": spec["maxUnavailable"], "UnhealthyPodEvictionPolicy": spec["unhealthyPodEvictionPolicy"]});
+        let detail = "minAvailable and maxUnavailable cannot be both set";
+        errors.push(FieldError::invalid("spec", shown, detail));
+    }
+    for field in ["minAvailable", "maxUnavailable"] {
+        let path = format!("spec.{field}");
+        let percent = int_or_percent(&spec[field], &path, errors);
+        if field == "minAvailable" && spec[field].is_string() && percent.is_some_and(|p| p > 100) {
+            let detail = "must not be greater than 100%";
+            errors.push(FieldError::invalid(path, spec[field].clone(), detail));
+        }
+    }
+    label_selector(&spec["selector"], "spec.selector", errors);
+    let policies = ["AlwaysAllow", "IfHealthyBudget"];
+    choice(spec, "unhealthyPodEvictionPolicy", &policies, "spec", errors);
+}

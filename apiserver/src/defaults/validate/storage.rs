@@ -1,0 +1,271 @@
+//! Validation of `storage.k8s.io` and of volumes (`pkg/apis/{storage,core}/validation` in Kubernetes).
+
+use super::{access_modes, fixed};
+use crate::defaults::names;
+use crate::defaults::validate_parts::{by_rule, choice, label_selector, list, named, needed, text, texts};
+use crate::defaults::validate_place::node_selector;
+use crate::schema::FieldError;
+use cfn_cel::quantity::Quantity;
+use serde_json::Value;
+
+/// A driver's or provisioner's name, which is told in small letters.
+fn qualified_lower(object: &Value, field: &str, errors: &mut Vec<FieldError>) {
+    let name = text(object, field);
+    if name.is_empty() {
+        errors.push(FieldError::required(field, ""));
+    } else {
+        by_rule(&name.to_lowercase(), field.to_owned(), names::qualified_name, errors);
+    }
+}
+
+pub(super) fn storage_class(new: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>) {
+    if old.is_none() {
+        qualified_lower(new, "provisioner", errors);
+        if new["parameters"].as_object().is_some_and(|p| p.contains_key("")) {
+            errors.push(FieldError::invalid("parameters", "", "field can not be empty."));
+        }
+        choice(new, "reclaimPolicy", &["Delete", "Retain"], "", errors);
+    }
+    let modes = ["Immediate", "WaitForFirstConsumer"];
+    choice(new, "volumeBindingMode", &modes, "", errors);
+    if let Some(old) = old {
+        for field in ["parameters", "provisioner", "reclaimPolicy", "volumeBindingMode"] {
+            super::immutable(&new[field], &old[field], field, errors);
+        }
+    }
+    for (i, term) in list(new, "allowedTopologies").iter().enumerate() {
+        for (j, wanted) in list(term, "matchLabelExpressions").iter().enumerate() {
+            let path = format!("allowedTopologies[{i}].matchLabelExpressions[{j}]");
+            let values = texts(wanted, "values");
+            if values.is_empty() {
+                errors.push(FieldError::required(format!("{path}.values"), ""));
+            }
+            for (k, value) in values.iter().enumerate() {
+                if values[..k].contains(value) {
+                    errors.push(FieldError::duplicate(format!("{path}.values[{k}]"), *value));
+                }
+            }
+            by_rule(
+                text(wanted, "key"),
+                format!("{path}.key"),
+                names::qualified_name,
+                errors,
+            );
+        }
+    }
+}
+
+pub(super) fn csi_driver(new: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>) {
+    let spec = &new["spec"];
+    let policies = ["File", "None", "ReadWriteOnceWithFSType"];
+    choice(spec, "fsGroupPolicy", &policies, "spec", errors);
+    let mut seen: Vec<&str> = Vec::new();
+    for (i, request) in list(spec, "tokenRequests").iter().enumerate() {
+        let path = format!("spec.tokenRequests[{i}]");
+        let audience = text(request, "audience");
+        if seen.contains(&audience) {
+            errors.push(FieldError::duplicate(format!("{path}.audience"), audience));
+            continue;
+        }
+        seen.push(audience);
+        if let Some(seconds) = request["expirationSeconds"].as_i64().filter(|s| *s < 600) {
+            let detail = "may not specify a duration less than 10 minutes";
+            errors.push(FieldError::invalid(
+                format!("{path}.expirationSeconds"),
+                seconds,
+                detail,
+            ));
+        }
+    }
+    let valid = ["Persistent", "Ephemeral"];
+    for mode in texts(spec, "volumeLifecycleModes")
+        .into_iter()
+        .filter(|m| !valid.contains(m))
+    {
+        errors.push(FieldError::not_supported("spec.volumeLifecycleModes", mode, &valid));
+    }
+    if let Some(old) = old {
+        for (field, path) in [
+            ("attachRequired", "spec.attachedRequired"),
+            ("volumeLifecycleModes", "spec.volumeLifecycleModes"),
+        ] {
+            super::immutable(&spec[field], &old["spec"][field], path, errors);
+        }
+    }
+}
+
+pub(super) fn csi_node(new: &Value, errors: &mut Vec<FieldError>) {
+    let mut seen: Vec<&str> = Vec::new();
+    for (i, driver) in list(&new["spec"], "drivers").iter().enumerate() {
+        let path = format!("spec.drivers[{i}]");
+        needed(driver, "name", &path, errors);
+        needed(driver, "nodeID", &path, errors);
+        if let Some(count) = driver["allocatable"]["count"].as_i64().filter(|c| *c < 0) {
+            let detail = "must be greater than or equal to 0";
+            errors.push(FieldError::invalid(format!("{path}.allocatable.count"), count, detail));
+        }
+        let name = text(driver, "name");
+        if seen.contains(&name) {
+            errors.push(FieldError::duplicate(format!("{path}.name"), name));
+        }
+        seen.push(name);
+        let keys = texts(driver, "topologyKeys");
+        for (j, key) in keys.iter().enumerate() {
+            if keys[..j].contains(key) {
+                errors.push(FieldError::duplicate(path.as_str(), *key));
+            }
+            by_rule(key, path.clone(), names::qualified_name, errors);
+        }
+    }
+}
+
+pub(super) fn attachment(new: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>) {
+    let spec = &new["spec"];
+    needed(spec, "attacher", "spec", errors);
+    let source = &spec["source"];
+    if source["inlineVolumeSpec"].is_null() == text(source, "persistentVolumeName").is_empty() {
+        let detail = "must specify exactly one of inlineVolumeSpec and persistentVolumeName";
+        errors.push(FieldError::required("spec.source", detail));
+    }
+    by_rule(
+        text(spec, "nodeName"),
+        "spec.nodeName".to_owned(),
+        names::dns1123_subdomain,
+        errors,
+    );
+    if let Some(old) = old {
+        super::immutable(spec, &old["spec"], "spec", errors);
+    }
+}
+
+pub(super) fn capacity(new: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>) {
+    by_rule(
+        text(new, "storageClassName"),
+        "storageClassName".to_owned(),
+        names::dns1123_subdomain,
+        errors,
+    );
+    for field in ["capacity", "maximumVolumeSize"] {
+        if let Some(amount) = Quantity::from_value(&new[field]).ok().filter(|q| q.is_negative()) {
+            let detail = "must be greater than or equal to 0";
+            errors.push(FieldError::invalid(field, amount.to_string(), detail));
+        }
+    }
+    label_selector(&new["nodeTopology"], "nodeTopology", errors);
+    if let Some(old) = old {
+        for field in ["nodeTopology", "storageClassName"] {
+            super::immutable(&new[field], &old[field], field, errors);
+        }
+    }
+}
+
+pub(super) fn attributes_class(new: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>) {
+    if old.is_none() {
+        qualified_lower(new, "driverName", errors);
+        if new["parameters"].as_object().is_none_or(serde_json::Map::is_empty) {
+            let detail = "must contain at least one key/value pair";
+            errors.push(FieldError::required("parameters", detail));
+        }
+    }
+    fixed(
+        new,
+        old,
+        &[
+            ("driverName", "updates to driverName are forbidden."),
+            ("parameters", "updates to parameters are forbidden."),
+        ],
+        errors,
+    );
+}
+
+pub(super) fn volume(new: &Value, errors: &mut Vec<FieldError>) {
+    let spec = &new["spec"];
+    let modes = texts(spec, "accessModes");
+    if modes.is_empty() {
+        errors.push(FieldError::required("spec.accessModes", ""));
+    }
+    access_modes(&modes, "spec.accessModes", errors);
+    let amounts = &spec["capacity"];
+    let kinds = amounts.as_object().map_or(0, serde_json::Map::len);
+    if kinds == 0 {
+        errors.push(FieldError::required("spec.capacity", ""));
+    }
+    if amounts["storage"].is_null() || kinds > 1 {
+        errors.push(FieldError::not_supported(
+            "spec.capacity",
+            amounts.clone(),
+            &["storage"],
+        ));
+    }
+    if let Ok(size) = Quantity::from_value(&amounts["storage"])
+        && (size.is_zero() || size.is_negative())
+    {
+        let detail = "must be greater than zero";
+        errors.push(FieldError::invalid("spec.capacity[storage]", size.to_string(), detail));
+    }
+    choice(
+        spec,
+        "persistentVolumeReclaimPolicy",
+        &["Delete", "Recycle", "Retain"],
+        "spec",
+        errors,
+    );
+    if spec["nodeAffinity"]["required"].is_object() {
+        node_selector(&spec["nodeAffinity"]["required"], "spec.nodeAffinity.required", errors);
+    }
+    let mut some = false;
+    for kind in SOURCES.iter().filter(|k| spec[**k].is_object()) {
+        if some {
+            let detail = "may not specify more than 1 volume type";
+            errors.push(FieldError::forbidden(format!("spec.{kind}"), detail));
+            continue;
+        }
+        some = true;
+        let path = format!("spec.{kind}");
+        match *kind {
+            "csi" => {
+                needed(&spec[*kind], "driver", &path, errors);
+                needed(&spec[*kind], "volumeHandle", &path, errors);
+            }
+            "local" => {
+                needed(&spec[*kind], "path", &path, errors);
+                if spec["nodeAffinity"].is_null() {
+                    let detail = "Local volume requires node affinity";
+                    errors.push(FieldError::required("spec.nodeAffinity", detail));
+                }
+            }
+            kind => crate::defaults::validate_volume::source(spec, kind, "spec", errors),
+        }
+    }
+    if !some {
+        errors.push(FieldError::required("spec", "must specify a volume type"));
+    }
+    named(spec, "storageClassName", names::dns1123_subdomain, "spec", errors);
+    choice(spec, "volumeMode", &["Block", "Filesystem"], "spec", errors);
+}
+
+/// What a volume may be made from, in the order it is checked in.
+const SOURCES: [&str; 22] = [
+    "hostPath",
+    "gcePersistentDisk",
+    "awsElasticBlockStore",
+    "glusterfs",
+    "flocker",
+    "nfs",
+    "rbd",
+    "quobyte",
+    "cephfs",
+    "iscsi",
+    "cinder",
+    "fc",
+    "flexVolume",
+    "azureFile",
+    "vsphereVolume",
+    "photonPersistentDisk",
+    "portworxVolume",
+    "azureDisk",
+    "scaleIO",
+    "local",
+    "storageos",
+    "csi",
+];

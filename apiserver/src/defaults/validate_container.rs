@@ -1,0 +1,461 @@
+//! Validation of what containers have besides their names: probes, hooks, environment, security contexts
+//! (`pkg/apis/core/validation/validation.go` in Kubernetes).
+
+use super::names;
+use super::validate_parts::{by_rule, choice, list, named, text, within};
+use super::validate_pod::port_or_name;
+use crate::schema::FieldError;
+use serde_json::Value;
+
+/// Most of what a user or group may be.
+const IDS: (i64, i64) = (0, 2_147_483_647);
+
+/// Hooks and probes of a container that goes on running.
+pub(super) fn running(container: &Value, grace: i64, path: &str, errors: &mut Vec<FieldError>) {
+    for hook in ["postStart", "preStop"] {
+        if container["lifecycle"][hook].is_object() {
+            let path = format!("{path}.lifecycle.{hook}");
+            handler(&container["lifecycle"][hook], Some(grace), &path, errors);
+        }
+    }
+    for which in ["livenessProbe", "readinessProbe", "startupProbe"] {
+        probe(&container[which], which, &format!("{path}.{which}"), errors);
+    }
+}
+
+/// What a container that only prepares may not have.
+pub(super) fn preparing(container: &Value, path: &str, errors: &mut Vec<FieldError>) {
+    for field in ["lifecycle", "livenessProbe", "readinessProbe", "startupProbe"] {
+        let set = match &container[field] {
+            Value::Object(fields) => field != "lifecycle" || !fields.is_empty(),
+            _ => false,
+        };
+        if set {
+            let detail = "may not be set for init containers without restartPolicy=Always";
+            errors.push(FieldError::forbidden(format!("{path}.{field}"), detail));
+        }
+    }
+}
+
+fn probe(probe: &Value, which: &str, path: &str, errors: &mut Vec<FieldError>) {
+    if !probe.is_object() {
+        return;
+    }
+    handler(probe, None, path, errors);
+    for field in [
+        "initialDelaySeconds",
+        "timeoutSeconds",
+        "periodSeconds",
+        "successThreshold",
+        "failureThreshold",
+    ] {
+        super::validate::nonnegative(probe, field, path, errors);
+    }
+    let grace = format!("{path}.terminationGracePeriodSeconds");
+    if let Some(seconds) = probe["terminationGracePeriodSeconds"].as_i64() {
+        if which == "readinessProbe" {
+            let detail = "must not be set for readinessProbes";
+            errors.push(FieldError::invalid(grace, seconds, detail));
+        } else if seconds <= 0 {
+            errors.push(FieldError::invalid(grace, seconds, "must be greater than 0"));
+        }
+    }
+    if which != "readinessProbe"
+        && let Some(count) = probe["successThreshold"].as_i64().filter(|n| *n != 1)
+    {
+        let at = format!("{path}.successThreshold");
+        errors.push(FieldError::invalid(at, count, "must be 1"));
+    }
+}
+
+/// `validateHandler`: one action; `grace` of a hook, which may sleep for so long.
+fn handler(handler: &Value, grace: Option<i64>, path: &str, errors: &mut Vec<FieldError>) {
+    let mut some = false;
+    for action in ["exec", "httpGet", "tcpSocket", "grpc", "sleep"] {
+        let value = &handler[action];
+        let served = value.is_object()
+            && if grace.is_some() {
+                action != "grpc"
+            } else {
+                action != "sleep"
+            };
+        if !served {
+            continue;
+        }
+        let path = format!("{path}.{action}");
+        if some {
+            let detail = "may not specify more than 1 handler type";
+            errors.push(FieldError::forbidden(path, detail));
+            continue;
+        }
+        some = true;
+        match action {
+            "exec" if list(value, "command").is_empty() => {
+                errors.push(FieldError::required(format!("{path}.command"), ""));
+            }
+            "httpGet" => {
+                port(&value["port"], &format!("{path}.port"), errors);
+                choice(value, "scheme", &["HTTP", "HTTPS"], &path, errors);
+                for header in list(value, "httpHeaders") {
+                    by_rule(
+                        text(header, "name"),
+                        format!("{path}.httpHeaders"),
+                        names::http_header,
+                        errors,
+                    );
+                }
+            }
+            "tcpSocket" => port(&value["port"], &format!("{path}.port"), errors),
+            "grpc" => port(&value["port"], &format!("{path}.port"), errors),
+            "sleep" => {
+                let (seconds, grace) = (value["seconds"].as_i64().unwrap_or(0), grace.unwrap_or(0));
+                if seconds < 0 || seconds > grace {
+                    let detail = format!("must be non-negative and less than terminationGracePeriodSeconds ({grace})");
+                    errors.push(FieldError::invalid(path, seconds, detail));
+                }
+            }
+            _ => {}
+        }
+    }
+    if !some {
+        errors.push(FieldError::required(path, "must specify a handler type"));
+    }
+}
+
+/// A port that must be there.
+fn port(port: &Value, path: &str, errors: &mut Vec<FieldError>) {
+    let zero = Value::from(0);
+    port_or_name(if port.is_null() { &zero } else { port }, path, errors);
+}
+
+/// `ValidateEnv`: where a variable's value comes from.
+pub(super) fn value_source(env: &Value, path: &str, errors: &mut Vec<FieldError>) {
+    let source = &env["valueFrom"];
+    if !source.is_object() {
+        return;
+    }
+    let mut count = 0;
+    if source["fieldRef"].is_object() {
+        count += 1;
+        env_field(
+            text(&source["fieldRef"], "fieldPath"),
+            &format!("{path}.fieldRef"),
+            errors,
+        );
+    }
+    if source["resourceFieldRef"].is_object() {
+        count += 1;
+        resource_field(
+            &source["resourceFieldRef"],
+            false,
+            &format!("{path}.resourceFieldRef"),
+            errors,
+        );
+    }
+    for (field, key) in [("configMapKeyRef", "key"), ("secretKeyRef", "key")] {
+        if source[field].is_object() {
+            count += 1;
+            let path = format!("{path}.{field}");
+            named(&source[field], "name", names::dns1123_subdomain, &path, errors);
+            match text(&source[field], key) {
+                "" => errors.push(FieldError::required(format!("{path}.key"), "")),
+                name => by_rule(name, format!("{path}.key"), names::config_map_key, errors),
+            }
+        }
+    }
+    count += usize::from(source["fileKeyRef"].is_object());
+    if !text(env, "value").is_empty() {
+        return;
+    }
+    if count == 0 {
+        let detail = "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef`, `secretKeyRef` or \
+                      `fileKeyRef`";
+        errors.push(FieldError::invalid(path, "", detail));
+    } else if count > 1 {
+        let detail = "may not have more than one field specified at a time";
+        errors.push(FieldError::invalid(path, "", detail));
+    }
+}
+
+fn env_field(field: &str, path: &str, errors: &mut Vec<FieldError>) {
+    let at = format!("{path}.fieldPath");
+    const KNOWN: [&str; 9] = [
+        "metadata.name",
+        "metadata.namespace",
+        "metadata.uid",
+        "spec.nodeName",
+        "spec.serviceAccountName",
+        "status.hostIP",
+        "status.hostIPs",
+        "status.podIP",
+        "status.podIPs",
+    ];
+    if field.is_empty() {
+        errors.push(FieldError::required(at, ""));
+    } else if let Some((base, key)) = subscript(field) {
+        let key = if base == "metadata.annotations" {
+            key.to_lowercase()
+        } else {
+            key.to_owned()
+        };
+        match base {
+            "metadata.labels" | "metadata.annotations" => {
+                by_rule(&key, path.to_owned(), names::qualified_name, errors);
+            }
+            _ => errors.push(FieldError::invalid(at, field, "does not support subscript")),
+        }
+    } else if matches!(field, "metadata.labels" | "metadata.annotations") {
+        let valid = [
+            "metadata.name",
+            "metadata.namespace",
+            "metadata.uid",
+            "spec.nodeName",
+            "spec.serviceAccountName",
+            "status.hostIP",
+            "status.hostIPs",
+            "status.podIP",
+            "status.podIPs",
+        ];
+        errors.push(FieldError::not_supported(at, field, &valid));
+    } else if !KNOWN.contains(&field) {
+        let detail = format!("error converting fieldPath: field label not supported: {field}");
+        errors.push(FieldError::invalid(at, field, detail));
+    }
+}
+
+/// `a['b']` as a and b.
+pub(super) fn subscript(field: &str) -> Option<(&str, &str)> {
+    field.strip_suffix("']")?.split_once("['")
+}
+
+/// A container's resource as a value; `volume` where the container must be named.
+pub(super) fn resource_field(field: &Value, volume: bool, path: &str, errors: &mut Vec<FieldError>) {
+    if volume && text(field, "containerName").is_empty() {
+        errors.push(FieldError::required(format!("{path}.containerName"), ""));
+    }
+    let valid = [
+        "limits.cpu",
+        "limits.ephemeral-storage",
+        "limits.memory",
+        "requests.cpu",
+        "requests.ephemeral-storage",
+        "requests.memory",
+    ];
+    let name = text(field, "resource");
+    let huge = name.starts_with("limits.hugepages-") || name.starts_with("requests.hugepages-");
+    if name.is_empty() {
+        errors.push(FieldError::required(format!("{path}.resource"), ""));
+    } else if !valid.contains(&name) && !huge {
+        errors.push(FieldError::not_supported(format!("{path}.resource"), name, &valid));
+    }
+}
+
+/// `ValidateEnvFrom`.
+pub(super) fn env_from(container: &Value, path: &str, errors: &mut Vec<FieldError>) {
+    for (i, source) in list(container, "envFrom").iter().enumerate() {
+        let at = format!("{path}.envFrom[{i}]");
+        named(source, "prefix", names::env_name, &at, errors);
+        let mut count = 0;
+        for field in ["configMapRef", "secretRef"] {
+            if source[field].is_object() {
+                count += 1;
+                let at = format!("{at}.{field}.name");
+                match text(&source[field], "name") {
+                    "" => errors.push(FieldError::required(at, "")),
+                    name => by_rule(name, at, names::dns1123_subdomain, errors),
+                }
+            }
+        }
+        let detail = match count {
+            0 => "must specify one of: `configMapRef` or `secretRef`",
+            1 => continue,
+            _ => "may not have more than one field specified at a time",
+        };
+        errors.push(FieldError::invalid(format!("{path}.envFrom"), "", detail));
+    }
+}
+
+/// `ValidateSecurityContext`.
+pub(super) fn security_context(container: &Value, path: &str, errors: &mut Vec<FieldError>) {
+    let context = &container["securityContext"];
+    if !context.is_object() {
+        return;
+    }
+    let path = &format!("{path}.securityContext");
+    within(context, "runAsUser", IDS, path, errors);
+    within(context, "runAsGroup", IDS, path, errors);
+    choice(context, "procMount", &["Default", "Unmasked"], path, errors);
+    seccomp(&context["seccompProfile"], &format!("{path}.seccompProfile"), errors);
+    if context["allowPrivilegeEscalation"] == false {
+        let added = list(&context["capabilities"], "add");
+        let detail = if context["privileged"] == true {
+            "cannot set `allowPrivilegeEscalation` to false and `privileged` to true"
+        } else if added.iter().any(|c| c == "CAP_SYS_ADMIN") {
+            "cannot set `allowPrivilegeEscalation` to false and `capabilities.Add` CAP_SYS_ADMIN"
+        } else {
+            ""
+        };
+        if !detail.is_empty() {
+            errors.push(FieldError::invalid(path.as_str(), as_go(context), detail));
+        }
+    }
+    windows(&context["windowsOptions"], &format!("{path}.windowsOptions"), errors);
+    app_armor(&context["appArmorProfile"], &format!("{path}.appArmorProfile"), errors);
+}
+
+/// A security context as Go's internal type has it.
+fn as_go(context: &Value) -> Value {
+    let capabilities = &context["capabilities"];
+    let mut shown = serde_json::Map::new();
+    for (name, field) in [
+        ("Privileged", "privileged"),
+        ("SELinuxOptions", "seLinuxOptions"),
+        ("WindowsOptions", "windowsOptions"),
+        ("RunAsUser", "runAsUser"),
+        ("RunAsGroup", "runAsGroup"),
+        ("RunAsNonRoot", "runAsNonRoot"),
+        ("ReadOnlyRootFilesystem", "readOnlyRootFilesystem"),
+        ("AllowPrivilegeEscalation", "allowPrivilegeEscalation"),
+        ("ProcMount", "procMount"),
+        ("SeccompProfile", "seccompProfile"),
+        ("AppArmorProfile", "appArmorProfile"),
+    ] {
+        if name == "Privileged" {
+            let value = if capabilities.is_null() {
+                Value::Null
+            } else {
+                serde_json::json!({"Add": capabilities["add"], "Drop": capabilities["drop"]})
+            };
+            shown.insert("Capabilities".to_owned(), value);
+        }
+        shown.insert(name.to_owned(), context[field].clone());
+    }
+    Value::Object(shown)
+}
+
+pub(super) fn seccomp(profile: &Value, path: &str, errors: &mut Vec<FieldError>) {
+    if !profile.is_object() {
+        return;
+    }
+    let local = text(profile, "localhostProfile");
+    match text(profile, "type") {
+        "Localhost" if profile["localhostProfile"].is_null() => errors.push(FieldError::required(
+            format!("{path}.localhostProfile"),
+            "must be set when seccomp type is Localhost",
+        )),
+        "Localhost" => below(local, &format!("{path}.localhostProfile"), errors),
+        "RuntimeDefault" | "Unconfined" => {
+            if !profile["localhostProfile"].is_null() {
+                let detail = "can only be set when seccomp type is Localhost";
+                errors.push(FieldError::invalid(format!("{path}.localhostProfile"), local, detail));
+            }
+        }
+        "" => errors.push(FieldError::required(
+            format!("{path}.type"),
+            "type is required when seccompProfile is set",
+        )),
+        other => errors.push(FieldError::not_supported(
+            format!("{path}.type"),
+            other,
+            &["Localhost", "RuntimeDefault", "Unconfined"],
+        )),
+    }
+}
+
+pub(super) fn app_armor(profile: &Value, path: &str, errors: &mut Vec<FieldError>) {
+    if !profile.is_object() {
+        return;
+    }
+    let local = &profile["localhostProfile"];
+    match text(profile, "type") {
+        "Localhost" if local.is_null() => errors.push(FieldError::required(
+            format!("{path}.localhostProfile"),
+            "must be set when AppArmor type is Localhost",
+        )),
+        "Localhost" => {}
+        "RuntimeDefault" | "Unconfined" => {
+            if !local.is_null() {
+                let detail = "can only be set when AppArmor type is Localhost";
+                errors.push(FieldError::invalid(
+                    format!("{path}.localhostProfile"),
+                    local.clone(),
+                    detail,
+                ));
+            }
+        }
+        "" => errors.push(FieldError::required(
+            format!("{path}.type"),
+            "type is required when appArmorProfile is set",
+        )),
+        other => errors.push(FieldError::not_supported(
+            format!("{path}.type"),
+            other,
+            &["Localhost", "RuntimeDefault", "Unconfined"],
+        )),
+    }
+}
+
+pub(super) fn windows(options: &Value, path: &str, errors: &mut Vec<FieldError>) {
+    named(
+        options,
+        "gmsaCredentialSpecName",
+        names::dns1123_subdomain,
+        path,
+        errors,
+    );
+    if options["gmsaCredentialSpec"] == "" {
+        let detail = "gmsaCredentialSpec cannot be an empty string";
+        errors.push(FieldError::invalid(format!("{path}.gmsaCredentialSpec"), "", detail));
+    }
+    if options["runAsUserName"] == "" {
+        let detail = "runAsUserName cannot be an empty string";
+        errors.push(FieldError::invalid(format!("{path}.runAsUserName"), "", detail));
+    }
+}
+
+/// A path that stays below where it is mounted (`validateLocalDescendingPath`).
+pub(super) fn below(value: &str, path: &str, errors: &mut Vec<FieldError>) {
+    if value.starts_with('/') {
+        errors.push(FieldError::invalid(path, value, "must be a relative path"));
+    }
+    no_steps_back(value, path, errors);
+}
+
+/// `validatePathNoBacksteps`.
+pub(super) fn no_steps_back(value: &str, path: &str, errors: &mut Vec<FieldError>) {
+    if value.split('/').any(|part| part == "..") {
+        errors.push(FieldError::invalid(path, value, "must not contain '..'"));
+    }
+}
+
+/// `ValidatePodSecurityContext`, but for the kernel's parameters and what hosts share.
+pub(super) fn pod_context(context: &Value, path: &str, errors: &mut Vec<FieldError>) {
+    within(context, "fsGroup", IDS, path, errors);
+    within(context, "runAsUser", IDS, path, errors);
+    within(context, "runAsGroup", IDS, path, errors);
+    for (i, group) in list(context, "supplementalGroups").iter().enumerate() {
+        if let Some(number) = group.as_i64().filter(|n| !(IDS.0..=IDS.1).contains(n)) {
+            let detail = format!("must be between {} and {}, inclusive", IDS.0, IDS.1);
+            errors.push(FieldError::invalid(
+                format!("{path}.supplementalGroups[{i}]"),
+                number,
+                detail,
+            ));
+        }
+    }
+}
+
+/// What comes after the kernel's parameters.
+pub(super) fn pod_context_rest(context: &Value, path: &str, errors: &mut Vec<FieldError>) {
+    choice(
+        context,
+        "fsGroupChangePolicy",
+        &["Always", "OnRootMismatch"],
+        path,
+        errors,
+    );
+    seccomp(&context["seccompProfile"], &format!("{path}.seccompProfile"), errors);
+    windows(&context["windowsOptions"], &format!("{path}.windowsOptions"), errors);
+    app_armor(&context["appArmorProfile"], &format!("{path}.appArmorProfile"), errors);
+    choice(context, "supplementalGroupsPolicy", &["Merge", "Strict"], path, errors);
+}

@@ -1,0 +1,187 @@
+//! Validation of what jobs say of failure and success (`pkg/apis/batch/validation` in Kubernetes).
+
+use super::validate_parts::{choice, list, text};
+use crate::schema::FieldError;
+use serde_json::{Value, json};
+
+/// Everything of a job's spec that its numbers and its template do not say.
+pub(super) fn policies(spec: &Value, path: &str, errors: &mut Vec<FieldError>) {
+    let limit = spec["maxFailedIndexes"].as_i64();
+    let per_index = !spec["backoffLimitPerIndex"].is_null();
+    if limit.is_some() && !per_index {
+        let detail = "when maxFailedIndexes is specified";
+        errors.push(FieldError::required(format!("{path}.backoffLimitPerIndex"), detail));
+    }
+    if let (Some(limit), Some(all)) = (limit, spec["completions"].as_i64())
+        && limit > all
+    {
+        let detail = "must be less than or equal to completions";
+        errors.push(FieldError::invalid(format!("{path}.maxFailedIndexes"), limit, detail));
+    }
+    if let Some(name) = spec["managedBy"].as_str() {
+        let good = name
+            .split_once('/')
+            .is_some_and(|(domain, path)| super::names::dns1123_subdomain(domain).is_none() && !path.is_empty());
+        if !good {
+            let detail = "must be a domain-prefixed path (such as \"acme.io/foo\")";
+            errors.push(FieldError::invalid(format!("{path}.managedBy"), name, detail));
+        }
+    }
+    if spec["podFailurePolicy"].is_object() {
+        for (i, rule) in list(&spec["podFailurePolicy"], "rules").iter().enumerate() {
+            failure_rule(rule, spec, &format!("{path}.podFailurePolicy.rules[{i}]"), errors);
+        }
+    }
+    success(spec, path, errors);
+    let replacement = ["Failed", "TerminatingOrFailed"];
+    choice(spec, "podReplacementPolicy", &replacement, path, errors);
+}
+
+fn failure_rule(rule: &Value, spec: &Value, path: &str, errors: &mut Vec<FieldError>) {
+    let action = text(rule, "action");
+    let at = format!("{path}.action");
+    if action.is_empty() {
+        let detail = "valid values: [\"Count\" \"FailIndex\" \"FailJob\" \"Ignore\"]";
+        errors.push(FieldError::required(at, detail));
+    } else if action == "FailIndex" {
+        if spec["backoffLimitPerIndex"].is_null() {
+            let detail = "requires the backoffLimitPerIndex to be set";
+            errors.push(FieldError::invalid(at, action, detail));
+        }
+    } else {
+        choice(
+            rule,
+            "action",
+            &["Count", "FailIndex", "FailJob", "Ignore"],
+            path,
+            errors,
+        );
+    }
+    let codes = &rule["onExitCodes"];
+    if codes.is_object() {
+        exit_codes(codes, spec, &format!("{path}.onExitCodes"), errors);
+    }
+    let conditions = list(rule, "onPodConditions");
+    for (i, condition) in conditions.iter().enumerate() {
+        let path = format!("{path}.onPodConditions[{i}]");
+        choice(condition, "status", &["False", "True", "Unknown"], &path, errors);
+    }
+    match (codes.is_object(), conditions.is_empty()) {
+        (true, false) => {
+            let detail = "specifying both OnExitCodes and OnPodConditions is not supported";
+            errors.push(without_value(path, detail));
+        }
+        (false, true) => {
+            let detail = "specifying one of OnExitCodes and OnPodConditions is required";
+            errors.push(without_value(path, detail));
+        }
+        _ => {}
+    }
+}
+
+/// What is wrong without showing what was given.
+fn without_value(path: &str, detail: &str) -> FieldError {
+    let mut error = FieldError::invalid(path, Value::Null, detail);
+    error.value = None;
+    error
+}
+
+fn exit_codes(codes: &Value, spec: &Value, path: &str, errors: &mut Vec<FieldError>) {
+    match text(codes, "operator") {
+        "" => {
+            let detail = "valid values: [\"In\" \"NotIn\"]";
+            errors.push(FieldError::required(format!("{path}.operator"), detail));
+        }
+        _ => choice(codes, "operator", &["In", "NotIn"], path, errors),
+    }
+    if let Some(name) = codes["containerName"].as_str() {
+        let pod = &spec["template"]["spec"];
+        let known = ["containers", "initContainers"]
+            .iter()
+            .any(|which| list(pod, which).iter().any(|c| text(c, "name") == name));
+        if !known {
+            let detail = "must be one of the container or initContainer names in the pod template";
+            errors.push(FieldError::invalid(format!("{path}.containerName"), name, detail));
+        }
+    }
+    let values = list(codes, "values");
+    if values.is_empty() {
+        let detail = "at least one value is required";
+        errors.push(FieldError::invalid(format!("{path}.values"), json!([]), detail));
+    }
+    for (i, value) in values.iter().enumerate() {
+        let at = format!("{path}.values[{i}]");
+        if text(codes, "operator") == "In" && *value == 0 {
+            errors.push(FieldError::invalid(at.as_str(), 0, "must not be 0 for the In operator"));
+        }
+        if values[..i].contains(value) {
+            errors.push(FieldError::duplicate(at, value.clone()));
+        }
+    }
+}
+
+fn success(spec: &Value, path: &str, errors: &mut Vec<FieldError>) {
+    let policy = &spec["successPolicy"];
+    if !policy.is_object() {
+        return;
+    }
+    let at = format!("{path}.successPolicy");
+    if text(spec, "completionMode") != "Indexed" {
+        let rules: Vec<Value> = list(policy, "rules")
+            .iter()
+            .map(|r| json!({"SucceededIndexes": r["succeededIndexes"], "SucceededCount": r["succeededCount"]}))
+            .collect();
+        let detail = "requires indexed completion mode";
+        errors.push(FieldError::invalid(at, json!({"Rules": rules}), detail));
+        return;
+    }
+    let rules = list(policy, "rules");
+    if rules.is_empty() {
+        let detail = "at least one rules must be specified when the successPolicy is specified";
+        errors.push(FieldError::required(format!("{at}.rules"), detail));
+    }
+    for (i, rule) in rules.iter().enumerate() {
+        let at = format!("{at}.rules[{i}]");
+        if rule["succeededCount"].is_null() && rule["succeededIndexes"].is_null() {
+            let detail = "at least one of succeededCount or succeededIndexes must be specified";
+            errors.push(FieldError::required(at, detail));
+            continue;
+        }
+        let all = spec["completions"].as_i64().unwrap_or_default();
+        if let Some(indexes) = rule["succeededIndexes"].as_str()
+            && let Err(why) = count(indexes, all)
+        {
+            let detail = format!("error parsing succeededIndexes: {why}");
+            errors.push(FieldError::invalid(format!("{at}.succeededIndexes"), indexes, detail));
+        }
+    }
+}
+
+/// Checks intervals of indexes: `1,3-5`.
+fn count(indexes: &str, all: i64) -> Result<(), String> {
+    let mut last: Option<i64> = None;
+    let number = |text: &str| {
+        let value = text
+            .parse::<i64>()
+            .map_err(|_| format!("cannot convert string to integer for index: {text:?}"))?;
+        if value >= all {
+            return Err(format!("too large index: {text:?}"));
+        }
+        Ok(value)
+    };
+    for interval in indexes.split(',').filter(|_| !indexes.is_empty()) {
+        let (start, end) = interval.split_once('-').unwrap_or((interval, interval));
+        let (x, y) = (number(start)?, number(end)?);
+        if last.is_some_and(|last| last >= x) {
+            return Err(format!(
+                "non-increasing order, previous: {}, current: {x}",
+                last.unwrap_or_default()
+            ));
+        }
+        if x > y {
+            return Err(format!("non-increasing order, previous: {x}, current: {y}"));
+        }
+        last = Some(y);
+    }
+    Ok(())
+}
