@@ -485,7 +485,7 @@ impl Kubelet {
 
     fn launch(&mut self, uid: &str, pod: &mut Pod, c: &Value) {
         let name = c.name_of().to_owned();
-        match self.o.workloads.find(c.text("/image")) {
+        match self.o.workloads.find_for(&pod.object, c) {
             None => {
                 let restarts = served_restarts(&pod.object, &name);
                 self.runtime.start(
@@ -498,7 +498,7 @@ impl Kubelet {
                     },
                 );
             }
-            Some(_) => {
+            Some(workload) => {
                 pod.preparing.insert(name);
                 let ip = self.runtime.address(uid);
                 let job = Preparation {
@@ -510,6 +510,8 @@ impl Kubelet {
                     container: c.clone(),
                     host_ip: self.host_ip.clone(),
                     pod_ip: ip,
+                    has_files: workload.has_files(),
+                    cancel: self.cancel.clone(),
                 };
                 let (tell, cancel) = (self.tell.clone(), self.cancel.clone());
                 tokio::spawn(async move {

@@ -90,8 +90,12 @@ impl Named for Value {
 }
 
 fn terminated(e: &Ended) -> Value {
-    json!({"terminated": {"exitCode": e.code, "reason": e.reason, "startedAt": stamp(e.started),
-        "finishedAt": stamp(e.finished), "containerID": e.id}})
+    let mut t = json!({"exitCode": e.code, "reason": e.reason, "startedAt": stamp(e.started),
+        "finishedAt": stamp(e.finished), "containerID": e.id});
+    if !e.message.is_empty() {
+        t["message"] = json!(e.message);
+    }
+    json!({"terminated": t})
 }
 
 fn container_status(f: &Facts<'_>, c: &Value, init: bool) -> Value {
@@ -307,6 +311,7 @@ mod tests {
             started: t,
             finished: t,
             id: "cfn://1".into(),
+            message: String::new(),
         })
     }
 
