@@ -11,9 +11,10 @@ use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
-use tokio_tungstenite::tungstenite::protocol::Role;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role};
 
 use super::{Answer, Incoming, ResponseBody};
 use crate::local::{Executed, NodeHook};
@@ -26,6 +27,12 @@ const STDERR: u8 = 2;
 const ERROR: u8 = 3;
 /// In `v5`: the channel named after it is closed.
 const CLOSE: u8 = 255;
+
+/// How a stream ends that ends well.
+const NORMAL: CloseFrame = CloseFrame {
+    code: CloseCode::Normal,
+    reason: Utf8Bytes::from_static(""),
+};
 
 /// Whether a WebSocket is asked for.
 pub(super) fn is_asked(r: &Incoming) -> bool {
@@ -95,7 +102,7 @@ pub(super) fn log(r: &Incoming, log: Vec<u8>) -> Result<Answer, Status> {
             false => Message::binary(log),
         };
         let _ = socket.send(data).await;
-        let _ = socket.close(None).await;
+        let _ = socket.close(Some(NORMAL)).await;
     }))
 }
 
@@ -155,7 +162,7 @@ pub(super) fn exec(r: &Incoming, e: Exec) -> Result<Answer, Status> {
             }
         }
         let _ = socket.flush().await;
-        let _ = socket.close(None).await;
+        let _ = socket.close(Some(NORMAL)).await;
         // The client closes its side: data on its way must not be cut off.
         let _ = tokio::time::timeout(std::time::Duration::from_secs(5), gone(&mut socket)).await;
     }))

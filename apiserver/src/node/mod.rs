@@ -19,6 +19,7 @@ mod env;
 mod files;
 mod heartbeat;
 mod kubelet;
+mod lifecycle;
 mod log;
 mod mounts;
 mod probes;

@@ -110,7 +110,11 @@ pub(crate) fn container_files(
         let read_only = m.flag("/readOnly") || content;
         let at = m.text("/mountPath");
         if let Some(path) = spec.pointer("/hostPath/path").and_then(Value::as_str) {
-            mounts.push(Mount::new(at, host.clone(), &format!("{path}/{sub}"), read_only));
+            let path = format!("{path}/{sub}");
+            if host.tree().at(&split(&path)).is_none() {
+                host.tree().put(&path, Inode::directory(0o755));
+            }
+            mounts.push(Mount::new(at, host.clone(), &path, read_only));
             continue;
         }
         let Some(volume) = volumes.by_name.get(name) else {

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::shell::{self, Process};
+use super::lifecycle;
+use super::shell::Process;
 use super::workload::WorkloadContext;
 use crate::controllers::object::Object;
 
@@ -13,14 +14,16 @@ const KILLED: i32 = 137;
 
 /// One probe of a container.
 struct Probe<'a> {
+    ctx: &'a WorkloadContext,
+    container: &'a Value,
     spec: &'a Value,
     process: &'a Process,
 }
 
 impl<'a> Probe<'a> {
-    fn of(container: &'a Value, kind: &str, process: &'a Process) -> Option<Self> {
+    fn of(ctx: &'a WorkloadContext, container: &'a Value, kind: &str, process: &'a Process) -> Option<Self> {
         let spec = container.get(kind).filter(|p| p.is_object())?;
-        Some(Self { spec, process })
+        Some(Self { ctx, container, spec, process })
     }
 
     fn number(&self, key: &str, default: u64) -> u64 {
@@ -36,16 +39,11 @@ impl<'a> Probe<'a> {
         tokio::time::sleep(Duration::from_secs(self.number("/periodSeconds", 10).max(1))).await;
     }
 
-    /// Looks once. Of what cannot be looked at (a network the container has not) nothing is said.
+    /// Looks once. Of what cannot be looked at nothing is said.
     async fn look(&self) -> Option<bool> {
-        let argv: Vec<String> = self.spec.items("/exec/command").iter().filter_map(Value::as_str).map(str::to_owned).collect();
-        if argv.is_empty() || !shell::is_understood(&argv) {
-            return None;
-        }
         let limit = Duration::from_secs(self.number("/timeoutSeconds", 1).max(1));
-        let process = Process { term: tokio_util::sync::CancellationToken::new(), ..self.process.clone() };
-        let done = tokio::time::timeout(limit, shell::execute(process, &argv, Vec::new())).await;
-        Some(done.is_ok_and(|d| d.code == 0))
+        let act = lifecycle::act(self.ctx, self.container, self.process, self.spec);
+        tokio::time::timeout(limit, act).await.unwrap_or(Some(false))
     }
 
     /// Looks until it has been so `count` times in a row.
@@ -68,13 +66,13 @@ impl<'a> Probe<'a> {
 /// Probes a container for as long as it runs and says whether it is ready. Returns when it was told to end because a
 /// probe failed and has not ended in its grace period: its exit code.
 pub(crate) async fn watch(ctx: &WorkloadContext, container: &Value, process: &Process) -> i32 {
-    let probe = |kind| Probe::of(container, kind, process);
+    let probe = |kind| Probe::of(ctx, container, kind, process);
     if let Some(p) = probe("startupProbe") {
         p.delay().await;
         tokio::select! {
             biased;
             () = p.until(true, 1) => {}
-            () = p.until(false, p.number("/failureThreshold", 3)) => return end(ctx, &p).await,
+            () = p.until(false, p.number("/failureThreshold", 3)) => return end(ctx, p.spec).await,
         }
     }
     let readiness = async {
@@ -96,7 +94,7 @@ pub(crate) async fn watch(ctx: &WorkloadContext, container: &Value, process: &Pr
         };
         p.delay().await;
         p.until(false, p.number("/failureThreshold", 3)).await;
-        end(ctx, &p).await
+        end(ctx, p.spec).await
     };
     tokio::select! {
         biased;
@@ -105,12 +103,12 @@ pub(crate) async fn watch(ctx: &WorkloadContext, container: &Value, process: &Pr
     }
 }
 
-/// Ends a container whose probe failed.
-async fn end(ctx: &WorkloadContext, p: &Probe<'_>) -> i32 {
+/// Ends a container whose probe (or hook) failed; `spec` may have a grace period of its own.
+pub(crate) async fn end(ctx: &WorkloadContext, spec: &Value) -> i32 {
     let _ = ctx.ready.send(false);
     ctx.cancel.cancel();
     let of_pod = ctx.pod.int("/spec/terminationGracePeriodSeconds").unwrap_or(30);
-    let grace = p.spec.int("/terminationGracePeriodSeconds").unwrap_or(of_pod);
+    let grace = spec.int("/terminationGracePeriodSeconds").unwrap_or(of_pod);
     tokio::time::sleep(Duration::from_secs(grace.unsigned_abs())).await;
     KILLED
 }

@@ -109,7 +109,7 @@ fn container_status(f: &Facts<'_>, c: &Value, init: bool) -> Value {
         }
         json!({"waiting": w})
     };
-    let first = if init || f.pod.items("/spec/initContainers").is_empty() {
+    let first = if f.pod.items("/spec/initContainers").is_empty() {
         "ContainerCreating"
     } else {
         "PodInitializing"
@@ -243,6 +243,11 @@ pub(crate) fn status(f: &Facts<'_>) -> Value {
     if !inits.is_empty() {
         s["initContainerStatuses"] = json!(inits);
     }
+    let ephemeral = f.pod.items("/spec/ephemeralContainers");
+    if !ephemeral.is_empty() {
+        let all: Vec<Value> = ephemeral.iter().map(|c| container_status(f, c, false)).collect();
+        s["ephemeralContainerStatuses"] = json!(all);
+    }
     if let Some(g) = f.pod.int("/metadata/generation") {
         s["observedGeneration"] = json!(g);
     }
@@ -260,6 +265,8 @@ pub(crate) fn differs(pod: &Value, wanted: &Value) -> bool {
         "podIP",
         "containerStatuses",
         "initContainerStatuses",
+        "ephemeralContainerStatuses",
+        "reason",
         "observedGeneration",
     ];
     let blank = |v: Option<&Value>| v.map(without_nulls).filter(|v| !v.is_null());

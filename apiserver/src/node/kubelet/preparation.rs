@@ -110,7 +110,9 @@ impl Preparation {
         let (pod, node) = (&self.pod, &self.o.name);
         let volumes = kept.clone().unwrap_or_default();
         let made = mounts::container_files(pod, &self.container, node, env, &volumes, self.runtime.host_files())?;
-        let process = Process::of(pod, &self.container, node, env, made.files, &self.o.clock);
+        let host = self.pod_ip.clone().unwrap_or_else(|| node.clone());
+        let net = Some((self.o.net.clone(), host));
+        let process = Process::of(pod, &self.container, node, env, made.files, &self.o.clock, net);
         Ok((process, made.last_words))
     }
 

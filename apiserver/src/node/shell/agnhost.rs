@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::file_commands::{mode, permissions};
 use super::run::{Io, Process, Shell};
+use super::serve::Server;
 use crate::node::files::{FileError, Inode};
 
 /// What `mounttest` writes into new files.
@@ -17,9 +18,13 @@ pub(crate) enum Sub {
     Pause,
     /// Prints the command line.
     Entrypoint(Vec<String>),
+    /// Prints `/etc/hosts`.
+    Hosts,
     MountTest(Vec<(String, String)>),
     /// Lines, and how long they take.
     Logs(u64, Duration),
+    /// Serves; only as a container's own program.
+    Serve(Server),
 }
 
 impl Sub {
@@ -37,6 +42,7 @@ impl Sub {
         match sub.as_str() {
             "pause" => Some(Self::Pause),
             "entrypoint-tester" => Some(Self::Entrypoint(argv.to_vec())),
+            "etc-hosts" => Some(Self::Hosts),
             "mounttest" => flags(args).map(Self::MountTest),
             "logs-generator" => {
                 let flags = flags(args)?;
@@ -45,7 +51,7 @@ impl Sub {
                 let time = crate::controllers::duration(&find(["run-duration", "d"])?.1)?;
                 Some(Self::Logs(lines, time))
             }
-            _ => None,
+            sub => Server::of(sub, &flags(args)?).map(Self::Serve),
         }
     }
 }
@@ -89,10 +95,21 @@ async fn in_files(sub: &Sub, process: &Process, io: &Io) -> i32 {
             print("Paused\n".to_owned());
             std::future::pending().await
         }
+        Sub::Serve(_) => {
+            print("only served as a container's own program\n".to_owned());
+            1
+        }
         Sub::Entrypoint(argv) => {
             print(format!("[{}]\n", argv.join(" ")));
             0
         }
+        Sub::Hosts => match process.files.read("/etc/hosts") {
+            Ok(data) => i32::from(!shell.write(&io.out, &data)),
+            Err(e) => {
+                print(format!("{}\n", go("open", "/etc/hosts", e)));
+                1
+            }
+        },
         Sub::MountTest(flags) => mount_test(process, flags, &print).await,
         Sub::Logs(lines, time) => {
             for id in 0..*lines {

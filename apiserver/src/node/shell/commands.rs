@@ -7,9 +7,9 @@ use super::run::{Flow, Io, Shell};
 use super::test_command;
 
 /// The names of all commands.
-const NAMES: [&str; 50] = [
-    ":", "[", "[[", "basename", "break", "cat", "cd", "chmod", "continue", "cp", "cut", "date", "dirname", "echo", "env",
-    "exec", "exit", "export", "false", "find", "grep", "head", "hexdump", "hostname", "id", "ln", "ls", "mkdir", "mv",
+const NAMES: [&str; 53] = [
+    ":", "[", "[[", "awk", "basename", "break", "cat", "cd", "chmod", "continue", "cp", "curl", "cut", "date", "dirname", "echo", "env",
+    "exec", "exit", "export", "expr", "false", "find", "grep", "head", "hexdump", "hostname", "id", "ln", "ls", "mkdir", "mv",
     "printenv", "printf", "pwd", "rm", "rmdir", "seq", "set", "sh", "sleep", "sort", "stat", "sync", "tail", "tee", "test", "touch",
     "trap", "true", "unset", "wc", "whoami",
 ];
@@ -81,6 +81,8 @@ pub(crate) async fn run(shell: &mut Shell, argv: &[String], io: &Io) -> Flow {
         "hostname" => print(shell, io, &format!("{}\n", shell.p.hostname)),
         "pwd" => print(shell, io, &format!("{}\n", shell.p.directory)),
         "date" => date(shell, &args, io),
+        "curl" => super::web::curl(shell, &args, io).await,
+        "expr" => expr(shell, &args, io),
         "seq" => seq(shell, &args, io),
         "tail" if args.first() == Some(&"-f") => return wait_for_ever().await,
         other if NAMES.contains(&other) => file_commands::run(shell, other, &args, io),
@@ -295,6 +297,22 @@ fn date(shell: &Shell, args: &[&str], io: &Io) -> i32 {
             1
         }
     }
+}
+
+/// `expr` of numbers, and of words that are equal or not.
+fn expr(shell: &Shell, args: &[&str], io: &Io) -> i32 {
+    let number = super::arithmetic::evaluate(&args.join(" ").replace(" = ", " == "), &|_| None);
+    let value = match (args, number) {
+        ([a, "=", b], _) => i64::from(a == b).to_string(),
+        ([a, "!=", b], _) => i64::from(a != b).to_string(),
+        (_, Some(n)) => n.to_string(),
+        _ => {
+            shell.complain(io, "expr: syntax error");
+            return 2;
+        }
+    };
+    print(shell, io, &format!("{value}\n"));
+    i32::from(matches!(value.as_str(), "0" | ""))
 }
 
 fn seq(shell: &Shell, args: &[&str], io: &Io) -> i32 {

@@ -26,6 +26,9 @@ pub(super) fn run(shell: &Shell, program: &str, args: &[&str], io: &Io) -> i32 {
         }
     }
     let pattern = (program == "grep" && !names.is_empty()).then(|| names.remove(0));
+    // awk's programs that pick a field, the only ones that are here.
+    let field = (program == "awk" && !names.is_empty()).then(|| names.remove(0)).and_then(field);
+    let of_file = names.first().map(|n| format!(" {n}")).unwrap_or_default();
     let mut code = 0;
     let mut data = Vec::new();
     if names.is_empty() {
@@ -60,10 +63,18 @@ pub(super) fn run(shell: &Shell, program: &str, args: &[&str], io: &Io) -> i32 {
             lines.sort_unstable();
             print(shell, io, &joined(&lines))
         }
-        "wc" if has('l') => print(shell, io, &format!("{}\n", data.iter().filter(|b| **b == b'\n').count())),
-        "wc" if has('c') => print(shell, io, &format!("{}\n", data.len())),
-        "wc" if has('w') => print(shell, io, &format!("{}\n", text.split_whitespace().count())),
+        "wc" if has('l') => print(shell, io, &format!("{}{of_file}\n", data.iter().filter(|b| **b == b'\n').count())),
+        "wc" if has('c') => print(shell, io, &format!("{}{of_file}\n", data.len())),
+        "wc" if has('w') => print(shell, io, &format!("{}{of_file}\n", text.split_whitespace().count())),
         "hexdump" if has('C') => print(shell, io, &hexdump(&data)),
+        "awk" => match field {
+            Some(f) => {
+                let pick = |l: &&str| if f == 0 { (*l).to_owned() } else { l.split_whitespace().nth(f - 1).unwrap_or("").to_owned() };
+                let picked: Vec<String> = lines.iter().map(pick).collect();
+                print(shell, io, &picked.iter().map(|l| format!("{l}\n")).collect::<String>())
+            }
+            None => usage(shell, io, "awk '{print $N}' [FILE]..."),
+        },
         "cut" => {
             let by = after("-d").and_then(|d| d.chars().next()).unwrap_or('\t');
             match after("-f").and_then(|f| f.parse::<usize>().ok()).filter(|f| *f > 0) {
@@ -91,6 +102,12 @@ pub(super) fn run(shell: &Shell, program: &str, args: &[&str], io: &Io) -> i32 {
     code.max(done)
 }
 
+/// N of `{print $N}`.
+fn field(program: &str) -> Option<usize> {
+    let inside = program.trim().strip_prefix('{')?.strip_suffix('}')?;
+    inside.trim().strip_prefix("print")?.trim().strip_prefix('$')?.parse().ok()
+}
+
 /// `hexdump -C`.
 fn hexdump(data: &[u8]) -> String {
     let mut out = String::new();
@@ -109,6 +126,13 @@ fn hexdump(data: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn fields() {
+        for (program, expected) in [("{print $2}", Some(2)), ("{ print $1 }", Some(1)), ("{print}", None), ("NR", None)] {
+            assert_eq!(field(program), expected, "{program}");
+        }
+    }
 
     #[test]
     fn hexadecimal() {

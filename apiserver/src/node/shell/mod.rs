@@ -9,19 +9,23 @@ mod commands;
 mod file_commands;
 mod filters;
 mod parse;
+mod reviews;
 mod run;
+mod serve;
 mod test_command;
+pub(crate) mod web;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use cfn_net::SharedClock;
+use cfn_net::{Net, SharedClock};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use super::env;
 use super::files::Files;
+use super::lifecycle;
 use super::probes;
 use super::volumes;
 use super::workload::{Workload, WorkloadContext, Workloads};
@@ -78,7 +82,11 @@ impl Workload for Interpreted {
         // Values are known when it starts; that they are there is enough to read the script.
         let names = container.items("/env").iter().map(|e| (e.text("/name").to_owned(), "x".to_owned()));
         let staged = pod.pointer("/metadata/annotations").is_some_and(|a| a.get(STAGED).is_some());
+        // A container that only waits is not worth more than a simulated one, but for what is done to it.
+        let watched = ["lifecycle", "livenessProbe", "readinessProbe", "startupProbe"];
+        let waits = self.0.entry == ["/pause"] && !watched.iter().any(|k| container.get(k).is_some());
         !staged
+            && !waits
             && volumes::are_known(pod)
             && Program::of(&self.command_line(container, &names.collect())).is_some()
     }
@@ -99,11 +107,31 @@ impl Workload for Interpreted {
         let write = ctx.write.clone();
         let out = Sink::Call(Arc::new(move |b: &[u8]| write(b)));
         let io = Io { input: Arc::default(), out: out.clone(), err: out };
-        let probed = process.clone();
+        // The program is told to end when its hook has run.
+        let process = Process { term: CancellationToken::new(), ..process };
+        let main = async {
+            match &program {
+                Program::Agnhost(agnhost::Sub::Serve(s)) => serve::run(s, &ctx, &process, &io).await,
+                program => program.run(process.clone(), io).await,
+            }
+        };
+        let told = async {
+            ctx.cancel.cancelled().await;
+            lifecycle::hook(&ctx, container, &process, "preStop").await;
+            process.term.cancel();
+            std::future::pending::<()>().await;
+        };
+        let looked_after = async {
+            if !lifecycle::hook(&ctx, container, &process, "postStart").await {
+                return probes::end(&ctx, container).await;
+            }
+            probes::watch(&ctx, container, &process).await
+        };
         tokio::select! {
             biased;
-            code = program.run(process, io) => code,
-            code = probes::watch(&ctx, container, &probed) => code,
+            code = main => code,
+            code = looked_after => code,
+            () = told => 0,
         }
     }
 }
@@ -117,6 +145,7 @@ impl Process {
         env: &BTreeMap<String, String>,
         files: Files,
         clock: &SharedClock,
+        net: Option<(Net, String)>,
     ) -> Self {
         let directory = match container.text("/workingDir") {
             "" => "/",
@@ -139,6 +168,7 @@ impl Process {
             hostname: hostname.to_owned(),
             clock: clock.clone(),
             term: CancellationToken::new(),
+            net,
         }
     }
 }
@@ -200,17 +230,17 @@ impl Program {
         }
     }
 
-    async fn run(self, process: Process, io: Io) -> i32 {
+    async fn run(&self, process: Process, io: Io) -> i32 {
         match self {
-            Self::Script(s) => Shell::new(process, s.args, s.strict).script(&s.body, io).await,
+            Self::Script(s) => Shell::new(process, s.args.clone(), s.strict).script(&s.body, io).await,
             Self::Command(argv) => {
                 let mut shell = Shell::new(process, Vec::new(), false);
-                match commands::run(&mut shell, &argv, &io).await {
+                match commands::run(&mut shell, argv, &io).await {
                     run::Flow::Next(code) | run::Flow::Exit(code) => code,
                     run::Flow::Break | run::Flow::Continue => 0,
                 }
             }
-            Self::Agnhost(sub) => agnhost::run(&sub, &process, &io).await,
+            Self::Agnhost(sub) => agnhost::run(sub, &process, &io).await,
             Self::Nothing => 0,
         }
     }

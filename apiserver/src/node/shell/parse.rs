@@ -117,6 +117,12 @@ impl Parser<'_> {
         if self.keyword(word) { Ok(()) } else { Err(ParseError(format!("a script without {word:?}"))) }
     }
 
+    /// A closing parenthesis.
+    fn close(&mut self) -> Result<(), ParseError> {
+        self.blanks(true);
+        if self.eat(')') { Ok(()) } else { Err(ParseError("an open parenthesis".into())) }
+    }
+
     /// Commands until one of the reserved words, a `)` or the end.
     fn list(&mut self, ends: &[&str]) -> Result<Command, ParseError> {
         let mut all = Vec::new();
@@ -183,7 +189,7 @@ impl Parser<'_> {
         self.blanks(true);
         let body = if self.eat('(') {
             let body = self.list(&[])?;
-            self.expect(")")?;
+            self.close()?;
             return Ok(grouped(body, true, self.redirects()?));
         } else if self.keyword("{") {
             let body = self.list(&["}"])?;
@@ -328,7 +334,7 @@ impl Parser<'_> {
             let next: String = self.rest.clone().take(8).collect();
             return Err(ParseError(format!("{next:?}")));
         }
-        if words.len() > 1 && self.rest.peek() == Some(&'(') {
+        if !words.is_empty() && self.rest.peek() == Some(&'(') {
             return Err(ParseError("a function".into()));
         }
         Ok(Command::Simple { assigns, words, redirects })
@@ -459,7 +465,7 @@ impl Parser<'_> {
         }
         if self.eat('(') {
             let of = Box::new(self.list(&[])?);
-            self.expect(")")?;
+            self.close()?;
             return Ok(Part::Output { of, quoted });
         }
         if self.eat('{') {
@@ -538,6 +544,8 @@ impl Command {
 fn part(p: &Part, all: &mut Vec<String>) -> bool {
     match p {
         Part::Text { .. } => true,
+        // Nothing here is random.
+        Part::Variable { name, .. } if name == "RANDOM" => false,
         Part::Variable { op, .. } => op.as_ref().is_none_or(|(_, w)| w.iter().all(|p| part(p, all))),
         Part::Output { of, .. } => of.collect(all),
         Part::Arithmetic(w) => w.iter().all(|p| part(p, all)),

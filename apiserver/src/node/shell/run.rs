@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use cfn_net::Net;
 use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
@@ -58,6 +59,8 @@ pub(crate) struct Process {
     pub(crate) clock: cfn_net::SharedClock,
     /// SIGTERM.
     pub(crate) term: CancellationToken,
+    /// The network and its host in it.
+    pub(crate) net: Option<(Net, String)>,
 }
 
 /// A shell, or what runs one command.
@@ -263,6 +266,7 @@ impl Shell {
 
     /// The streams of a command with its redirections.
     async fn streams(&mut self, redirects: &[Redirect], mut io: Io) -> Result<Io, String> {
+        let me = self.args.first().cloned().unwrap_or_else(|| "sh".to_owned());
         for r in redirects {
             let word = match r {
                 Redirect::Input(w) | Redirect::Output { to: w, .. } => {
@@ -274,12 +278,12 @@ impl Shell {
             let path = absolute(&self.p.directory, &word);
             match r {
                 Redirect::Input(_) => {
-                    let data = self.p.files.read(&path).map_err(|e| format!("sh: can't open {word}: {e}"))?;
+                    let data = self.p.files.read(&path).map_err(|e| format!("{me}: can't open {word}: {e}"))?;
                     io.input = Arc::new(Mutex::new(data));
                 }
                 Redirect::Output { fd, append, .. } => {
                     let made = self.p.files.write(&path, b"", *append, 0o644);
-                    made.map_err(|e| format!("sh: can't create {word}: {e}"))?;
+                    made.map_err(|e| format!("{me}: can't create {word}: {e}"))?;
                     let to = match path.as_str() {
                         "/dev/null" => Sink::Nothing,
                         "/dev/stdout" | "/dev/stderr" => io.out.clone(),

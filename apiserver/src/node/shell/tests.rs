@@ -11,7 +11,7 @@ fn process() -> Process {
     let files = Files::new(vec![Mount::new("/", Volume::new(root, "61267"), "", false)], User::default());
     let env = BTreeMap::from([("A".to_owned(), "a b".to_owned()), ("IP".to_owned(), "1".to_owned())]);
     let clock: SharedClock = Arc::new(cfn_net::SystemClock);
-    Process::of(&serde_json::json!({"metadata": {"name": "p"}}), &Value::Null, "n", &env, files, &clock)
+    Process::of(&serde_json::json!({"metadata": {"name": "p"}}), &Value::Null, "n", &env, files, &clock, None)
 }
 
 fn argv(words: &[&str]) -> Vec<String> {
@@ -49,6 +49,9 @@ async fn scripts() {
         ("printf '%s-%s\\n' a b", "a-b\n", 0),
         ("id -u; whoami; hostname", "0\nroot\np\n", 0),
         ("rm /nope", "", 1),
+        ("f=/tmp/c; count=$(echo 'hello' >> $f ; wc -l $f | awk {'print $1'}); echo $count", "1\n", 0),
+        ("if [ $(expr 3 % 2) -ne 0 ]; then exit 1; else exit 0; fi", "", 1),
+        ("curl http://10.0.0.1:80/x", "", 7),
         ("stat -c %a /etc/config/data-1", "400\n", 0),
         ("ls /etc/config; ls /etc/c*", "data-1\ndata-1\n", 0),
     ] {
