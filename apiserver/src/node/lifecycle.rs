@@ -40,9 +40,6 @@ pub(crate) async fn act(ctx: &WorkloadContext, container: &Value, process: &Proc
     }
     let (http, tcp) = (action.get("httpGet"), action.get("tcpSocket"));
     let what = http.or(tcp)?;
-    if what.text("/scheme") == "HTTPS" {
-        return None;
-    }
     let host = match what.text("/host") {
         "" => ctx.host.as_str(),
         h => h,
@@ -50,7 +47,11 @@ pub(crate) async fn act(ctx: &WorkloadContext, container: &Value, process: &Proc
     let at = (host, port(container, what.get("port"))?);
     Some(match http {
         Some(h) => {
-            let answer = web::get(&ctx.net, &ctx.node, at, h.text("/path")).await;
+            let path = h.text("/path");
+            let answer = match h.text("/scheme") {
+                "HTTPS" => web::get_tls(&ctx.net, &ctx.node, at, path).await,
+                _ => web::get(&ctx.net, &ctx.node, at, path).await,
+            };
             answer.is_ok_and(|a| (200..400).contains(&a.code))
         }
         None => ctx.net.connect(&ctx.node, at.0, at.1).await.is_ok(),

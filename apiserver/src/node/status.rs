@@ -168,15 +168,15 @@ pub(crate) fn status(f: &Facts<'_>) -> Value {
         .filter(|c| !c.flag("/ready"))
         .map(|c| c.text("/name"))
         .collect();
-    let initialized = f
-        .pod
-        .items("/spec/initContainers")
-        .iter()
-        .zip(&inits)
-        .all(|(c, s)| match is_sidecar(c) {
-            true => s.flag("/started"),
-            false => s.int("/state/terminated/exitCode") == Some(0),
-        });
+    let pairs = f.pod.items("/spec/initContainers").iter().zip(&inits);
+    let incomplete: Vec<&str> = pairs
+        .filter(|(c, s)| match is_sidecar(c) {
+            true => !s.flag("/started"),
+            false => s.int("/state/terminated/exitCode") != Some(0),
+        })
+        .map(|(c, _)| c.name_of())
+        .collect();
+    let initialized = incomplete.is_empty();
     let gates = f.pod.items("/spec/readinessGates").iter().all(|g| {
         f.pod
             .condition(g.text("/conditionType"))
@@ -225,7 +225,7 @@ pub(crate) fn status(f: &Facts<'_>) -> Value {
             "Initialized",
             false,
             "ContainersNotInitialized",
-            "containers with incomplete status",
+            &format!("containers with incomplete status: [{}]", incomplete.join(" ")),
         ),
     }
     match ready && !gates {

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::reviews;
 use super::run::{Io, Process, Shell};
+use super::web;
 use crate::http::decode;
 use crate::node::workload::WorkloadContext;
 
@@ -206,6 +207,12 @@ async fn answer(s: &State, r: Request<Incoming>) -> Response<Full<Bytes>> {
             "/healthz" => text(200, ""),
             "/readyz" if s.term.is_cancelled() => text(503, "shutting down"),
             "/readyz" => text(200, "ok"),
+            "/dial" if matches!(value("protocol").as_str(), "" | "http") => {
+                let (host, port, request) = (value("host"), value("port"), value("request"));
+                log(format!("GET /dial?host={host}&protocol=http&port={port}&request={request}"));
+                let tries = value("tries").parse().unwrap_or(1);
+                dial(s, &host, port.parse().unwrap_or(0), &request, tries).await
+            }
             "/serverport" => text(200, s.port.to_string()),
             "/exit" | "/shutdown" => {
                 let _ = s.exit.send(Some(value("code").parse().unwrap_or(0)));
@@ -223,6 +230,32 @@ async fn answer(s: &State, r: Request<Incoming>) -> Response<Full<Bytes>> {
             _ => text(404, "404 page not found\n"),
         },
     }
+}
+
+/// Asks another server so many times; what it answered, and whether the last time went well.
+async fn dial(s: &State, host: &str, port: u16, request: &str, tries: u32) -> Response<Full<Bytes>> {
+    let (mut responses, mut errors) = (Vec::new(), Vec::new());
+    let mut code = 417;
+    for _ in 0..tries.min(100) {
+        let Some((net, from)) = &s.shell.p.net else { break };
+        match web::get(net, from, (host, port), request).await {
+            Ok(a) => {
+                code = 200;
+                responses.push(String::from_utf8_lossy(&a.body).into_owned());
+            }
+            Err(e) => {
+                code = 417;
+                errors.push(e.to_string());
+            }
+        }
+    }
+    let mut all = serde_json::json!({});
+    for (key, list) in [("responses", responses), ("errors", errors)] {
+        if !list.is_empty() {
+            all[key] = serde_json::json!(list);
+        }
+    }
+    text(code, all.to_string())
 }
 
 #[cfg(test)]
