@@ -115,7 +115,14 @@ pub trait NodeHook: Send + Sync {
     /// The log of a container so far, or `None` when it does not run here.
     fn log(&self, namespace: &str, pod: &str, container: &str, wanted: &LogOptions) -> Option<Vec<u8>>;
     /// Runs a command in a container, or `None` when there is no such thing here.
-    fn exec(&self, namespace: &str, pod: &str, container: &str, command: &[String], input: Vec<u8>) -> Option<Execution> {
+    fn exec(
+        &self,
+        namespace: &str,
+        pod: &str,
+        container: &str,
+        command: &[String],
+        input: Vec<u8>,
+    ) -> Option<Execution> {
         let _ = (namespace, pod, container, command, input);
         None
     }

@@ -63,7 +63,9 @@ impl Server {
         if bound["kind"] == "Pod" {
             own["pod"] = json!({"name": bound["name"], "uid": bound["uid"]});
             let pod = self.store.get(&PODS, &Key::new(ns, text(bound, "/name")));
-            let node = pod.map(|p| text(&p.value, "/spec/nodeName").to_owned()).unwrap_or_default();
+            let node = pod
+                .map(|p| text(&p.value, "/spec/nodeName").to_owned())
+                .unwrap_or_default();
             if let Some(n) = self.store.get(&NODES, &Key::new("", &node)) {
                 own["node"] = json!({"name": node, "uid": n.value["metadata"]["uid"]});
             }

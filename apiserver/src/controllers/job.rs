@@ -10,12 +10,12 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::manager::{Action, Controller, Now, Plan};
-use policy::Meaning;
 use super::object::{Object, between, selects_object, set_meta, stamp};
 use super::pods;
 use super::replicaset::{queue_owner, set_count};
 use super::world::{Key, World, gvr};
 use crate::local::WatchEvent;
+use policy::Meaning;
 
 const INDEX: &str = "batch.kubernetes.io/job-completion-index";
 
@@ -36,7 +36,10 @@ impl Controller for Jobs {
             queue_owner(e, "Job", queue);
             if e.object.controller().is_none() && e.kind != crate::local::EventKind::Deleted {
                 let jobs = world.list_in(&gvr::JOBS, e.object.namespace());
-                queue.extend(jobs.filter(|j| selects_object(j.pointer("/spec/selector"), &e.object)).map(|j| Key::of(j)));
+                queue.extend(
+                    jobs.filter(|j| selects_object(j.pointer("/spec/selector"), &e.object))
+                        .map(|j| Key::of(j)),
+                );
             }
         }
     }
@@ -146,7 +149,14 @@ fn reconcile(job: &Arc<Value>, owned: &[Arc<Value>], counted: &mut BTreeSet<Stri
     let matched = success_rule(job, &done).map(|i| format!("Matched rules at index {i}"));
     let of_indexes = policy::end_of_indexes(job, done.len(), lost.len());
     if let Some(m) = &fatal {
-        end = Some(("Failed", "FailureTarget", "PodFailurePolicy", m.as_str(), "PodFailurePolicy", m.as_str()));
+        end = Some((
+            "Failed",
+            "FailureTarget",
+            "PodFailurePolicy",
+            m.as_str(),
+            "PodFailurePolicy",
+            m.as_str(),
+        ));
     } else if let Some((reason, m)) = of_indexes {
         end = Some(("Failed", "FailureTarget", reason, m, reason, m));
     } else if let Some(m) = matched.as_deref().filter(|_| !late && !broken) {
@@ -189,7 +199,16 @@ fn reconcile(job: &Arc<Value>, owned: &[Arc<Value>], counted: &mut BTreeSet<Stri
         }
         running.clear();
     } else {
-        work(job, &active, owned, (&done, &lost), (succeeded, failed), indexed, now, &mut plan);
+        work(
+            job,
+            &active,
+            owned,
+            (&done, &lost),
+            (succeeded, failed),
+            indexed,
+            now,
+            &mut plan,
+        );
         if let Some(d) = deadline {
             plan.after(d.saturating_sub(between(started, now.wall)));
         }
@@ -277,7 +296,9 @@ fn work(
     let parallelism = job.int("/spec/parallelism").unwrap_or(1);
     let have = i64::try_from(active.len()).unwrap_or(i64::MAX);
     let wanted = match job.int("/spec/completions") {
-        Some(c) => (c - succeeded - i64::try_from(lost.len()).unwrap_or(0)).min(parallelism).max(0),
+        Some(c) => (c - succeeded - i64::try_from(lost.len()).unwrap_or(0))
+            .min(parallelism)
+            .max(0),
         None if succeeded > 0 => have.min(parallelism),
         None => parallelism,
     };
@@ -311,7 +332,11 @@ fn work(
     let free: Vec<i64> = free
         .filter(|i| {
             // Each index waits after its own failures.
-            let wait = if per_index { policy::wait(owned, *i, now).0 } else { Duration::ZERO };
+            let wait = if per_index {
+                policy::wait(owned, *i, now).0
+            } else {
+                Duration::ZERO
+            };
             waits.push(wait);
             !lost.contains(i) && wait.is_zero()
         })

@@ -232,7 +232,9 @@ fn finish(server: &Server, definition: &Object) {
         .catalog
         .all_custom()
         .into_iter()
-        .find(|r| r.custom.as_ref().is_some_and(|c| c.definition == name))
+        .filter(|r| r.custom.as_ref().is_some_and(|c| c.definition == name))
+        // As they are stored: who converts them may be gone already.
+        .max_by_key(|r| r.api_version == r.storage_version)
     else {
         return release(server, name);
     };

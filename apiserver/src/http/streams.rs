@@ -11,10 +11,10 @@ use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role};
+use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
 use super::{Answer, Incoming, ResponseBody};
 use crate::local::{Executed, NodeHook};
@@ -53,18 +53,35 @@ impl Offer {
         let text = |name| r.headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default();
         let asked = text(header::SEC_WEBSOCKET_PROTOCOL);
         let mut all = asked.split(',').map(str::trim);
-        let protocol = if asked.is_empty() { Some("") } else { all.find(|p| served.contains(p)) };
+        let protocol = if asked.is_empty() {
+            Some("")
+        } else {
+            all.find(|p| served.contains(p))
+        };
         let protocol = protocol.ok_or_else(|| Status::bad_request(format!("no protocol of {asked:?} is served")))?;
         let key = text(header::SEC_WEBSOCKET_KEY);
-        let upgrade = r.upgrade.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+        let upgrade = r
+            .upgrade
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .take();
         match upgrade {
-            Some(upgrade) if !key.is_empty() => Ok(Self { upgrade, key: key.to_owned(), protocol: protocol.to_owned() }),
-            _ => Err(Status::bad_request("unable to upgrade: not a WebSocket's handshake".to_owned())),
+            Some(upgrade) if !key.is_empty() => Ok(Self {
+                upgrade,
+                key: key.to_owned(),
+                protocol: protocol.to_owned(),
+            }),
+            _ => Err(Status::bad_request(
+                "unable to upgrade: not a WebSocket's handshake".to_owned(),
+            )),
         }
     }
 
     /// Answers, and runs the socket behind the answer.
-    fn accept<F>(self, run: impl FnOnce(WebSocketStream<TokioIo<hyper::upgrade::Upgraded>>) -> F + Send + 'static) -> Answer
+    fn accept<F>(
+        self,
+        run: impl FnOnce(WebSocketStream<TokioIo<hyper::upgrade::Upgraded>>) -> F + Send + 'static,
+    ) -> Answer
     where
         F: Future<Output = ()> + Send + 'static,
     {
@@ -121,16 +138,7 @@ pub(super) fn exec(r: &Incoming, e: Exec) -> Result<Answer, Status> {
     let offer = Offer::of(r, &["v5.channel.k8s.io", "v4.channel.k8s.io", "channel.k8s.io"])?;
     let states = offer.protocol.starts_with('v');
     Ok(offer.accept(move |mut socket| async move {
-        let mut input = Vec::new();
-        while e.stdin {
-            match socket.next().await {
-                Some(Ok(Message::Binary(b))) if b.first() == Some(&STDIN) => input.extend_from_slice(&b[1..]),
-                // Its end, as `v5` says it.
-                Some(Ok(Message::Binary(b))) if *b == [CLOSE, STDIN] => break,
-                Some(Ok(Message::Close(_)) | Err(_)) | None => break,
-                Some(Ok(_)) => {}
-            }
-        }
+        let input = if e.stdin { read(&mut socket).await } else { Vec::new() };
         let running = e.hook.exec(&e.namespace, &e.pod, &e.container, &e.command, input);
         let (done, status) = match running {
             Some(running) => {
@@ -144,8 +152,17 @@ pub(super) fn exec(r: &Incoming, e: Exec) -> Result<Answer, Status> {
                 (done, status)
             }
             None => {
-                let text = format!("command {:?} is not interpreted in container {}", e.command, e.container);
-                (Executed { code: -1, ..Executed::default() }, failure("InternalError", text, Value::Null, 500))
+                let text = format!(
+                    "command {:?} is not interpreted in container {}",
+                    e.command, e.container
+                );
+                (
+                    Executed {
+                        code: -1,
+                        ..Executed::default()
+                    },
+                    failure("InternalError", text, Value::Null, 500),
+                )
             }
         };
         let failed = done.code != 0;
@@ -166,6 +183,20 @@ pub(super) fn exec(r: &Incoming, e: Exec) -> Result<Answer, Status> {
         // The client closes its side: data on its way must not be cut off.
         let _ = tokio::time::timeout(std::time::Duration::from_secs(5), gone(&mut socket)).await;
     }))
+}
+
+/// The command's input, to its end.
+async fn read(socket: &mut WebSocketStream<TokioIo<hyper::upgrade::Upgraded>>) -> Vec<u8> {
+    let mut input = Vec::new();
+    loop {
+        match socket.next().await {
+            Some(Ok(Message::Binary(b))) if b.first() == Some(&STDIN) => input.extend_from_slice(&b[1..]),
+            // Its end, as `v5` says it.
+            Some(Ok(Message::Binary(b))) if *b == [CLOSE, STDIN] => return input,
+            Some(Ok(Message::Close(_)) | Err(_)) | None => return input,
+            Some(Ok(_)) => {}
+        }
+    }
 }
 
 async fn gone(socket: &mut WebSocketStream<TokioIo<hyper::upgrade::Upgraded>>) {
@@ -190,7 +221,10 @@ fn status(done: &Executed, command: &[String]) -> Value {
     if done.code == 0 {
         return json!({"metadata": {}, "status": "Success"});
     }
-    let text = format!("command terminated with non-zero exit code: error executing command {command:?}, exit code {}", done.code);
+    let text = format!(
+        "command terminated with non-zero exit code: error executing command {command:?}, exit code {}",
+        done.code
+    );
     let causes = json!({"causes": [{"reason": "ExitCode", "message": done.code.to_string()}]});
     failure("NonZeroExitCode", text, causes, 0)
 }
@@ -201,7 +235,10 @@ mod tests {
 
     #[test]
     fn statuses() {
-        let done = |code| Executed { code, ..Executed::default() };
+        let done = |code| Executed {
+            code,
+            ..Executed::default()
+        };
         assert_eq!(status(&done(0), &[])["status"], "Success");
         let s = status(&done(3), &["x".to_owned()]);
         assert_eq!(s["reason"], "NonZeroExitCode");

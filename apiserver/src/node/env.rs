@@ -59,9 +59,18 @@ pub(crate) fn field(pod: &Value, path: &str, a: &Addresses<'_>) -> Result<String
         return Ok(v);
     }
     // All of them, sorted, as a file of a volume has them.
-    if let Some(map) = path.strip_prefix("metadata.").filter(|m| matches!(*m, "labels" | "annotations")) {
-        let all = pod.pointer("/metadata").and_then(|m| m.get(map)).and_then(Value::as_object);
-        let lines = all.into_iter().flatten().map(|(k, v)| format!("{k}={:?}", v.as_str().unwrap_or_default()));
+    if let Some(map) = path
+        .strip_prefix("metadata.")
+        .filter(|m| matches!(*m, "labels" | "annotations"))
+    {
+        let all = pod
+            .pointer("/metadata")
+            .and_then(|m| m.get(map))
+            .and_then(Value::as_object);
+        let lines = all
+            .into_iter()
+            .flatten()
+            .map(|(k, v)| format!("{k}={:?}", v.as_str().unwrap_or_default()));
         return Ok(lines.collect::<Vec<_>>().join("\n"));
     }
     Ok(match path {
@@ -84,13 +93,22 @@ pub(crate) fn container<'a>(pod: &'a Value, name: &str) -> Option<&'a Value> {
 }
 
 /// A `resourceFieldRef`: the node's capacity is the limit where there is none; in units of the divisor, rounded up.
-pub(crate) fn resource(container: &Value, field: &Value, capacity: &BTreeMap<String, String>) -> Result<String, String> {
+pub(crate) fn resource(
+    container: &Value,
+    field: &Value,
+    capacity: &BTreeMap<String, String>,
+) -> Result<String, String> {
     let what = field.text("/resource");
-    let Some((list, name)) = what.split_once('.').filter(|(l, _)| matches!(*l, "limits" | "requests")) else {
+    let Some((list, name)) = what
+        .split_once('.')
+        .filter(|(l, _)| matches!(*l, "limits" | "requests"))
+    else {
         return Err(format!("unsupported container resource : {what}"));
     };
     let thousandths = |q: &Value| Quantity::from_value(q).ok().map(|q| i128::from(q.milli_value()));
-    let own = container.pointer(&format!("/resources/{list}")).and_then(|r| r.get(name));
+    let own = container
+        .pointer(&format!("/resources/{list}"))
+        .and_then(|r| r.get(name));
     let default = || {
         let of_node = capacity.get(name).map(String::as_str);
         let of_node = of_node.or(match name {
@@ -98,10 +116,20 @@ pub(crate) fn resource(container: &Value, field: &Value, capacity: &BTreeMap<Str
             "memory" => Some("8Gi"),
             _ => None,
         });
-        of_node.filter(|_| list == "limits").and_then(|q| thousandths(&Value::from(q)))
+        of_node
+            .filter(|_| list == "limits")
+            .and_then(|q| thousandths(&Value::from(q)))
     };
-    let amount = own.and_then(thousandths).filter(|n| *n > 0 || list == "requests").or_else(default).unwrap_or(0);
-    let divisor = field.get("divisor").and_then(thousandths).filter(|n| *n > 0).unwrap_or(1000);
+    let amount = own
+        .and_then(thousandths)
+        .filter(|n| *n > 0 || list == "requests")
+        .or_else(default)
+        .unwrap_or(0);
+    let divisor = field
+        .get("divisor")
+        .and_then(thousandths)
+        .filter(|n| *n > 0)
+        .unwrap_or(1000);
     Ok(((amount + divisor - 1) / divisor).to_string())
 }
 
@@ -111,7 +139,12 @@ pub(crate) async fn of_services(rest: &Rest, pod: &Value) -> Result<BTreeMap<Str
     let mut services = Vec::new();
     if links {
         let path = format!("/api/v1/namespaces/{}/services", pod.namespace());
-        services = rest.get(&path).await.map_err(|e| e.to_string())?.items("/items").to_vec();
+        services = rest
+            .get(&path)
+            .await
+            .map_err(|e| e.to_string())?
+            .items("/items")
+            .to_vec();
     }
     if pod.namespace() != "default" || !links {
         services.extend(rest.get("/api/v1/namespaces/default/services/kubernetes").await);

@@ -212,7 +212,7 @@ impl Files {
             for n in 1..=m.at.len() {
                 let (owner, rel) = f.owner(&m.at[..n - 1]);
                 let name = &m.at[n - 1];
-                let sees = owner.at.len() <= n - 1;
+                let sees = owner.at.len() < n;
                 let mut tree = owner.volume.tree();
                 if let Some(Kind::Directory(d)) = tree.at_mut(&rel).map(|i| &mut i.kind)
                     && sees
@@ -240,12 +240,11 @@ impl Files {
         // Whole directories are not copied to be looked at.
         Some(match &i.kind {
             Kind::Directory(d) => Inode {
-                kind: Kind::Directory(
-                    d.keys()
-                        .map(|k| (k.clone(), Inode::file(0, Vec::new())))
-                        .collect(),
-                ),
-                ..Inode { kind: Kind::Link(String::new()), ..*i }
+                kind: Kind::Directory(d.keys().map(|k| (k.clone(), Inode::file(0, Vec::new()))).collect()),
+                ..Inode {
+                    kind: Kind::Link(String::new()),
+                    ..*i
+                }
             },
             _ => i.clone(),
         })
@@ -268,7 +267,9 @@ impl Files {
                 None => return Err(FileError::NotFound),
             }
             at.push(part);
-            if let Some(Inode { kind: Kind::Link(to), .. }) = self.get(&at)
+            if let Some(Inode {
+                kind: Kind::Link(to), ..
+            }) = self.get(&at)
                 && (follow || !rest.is_empty())
             {
                 links += 1;

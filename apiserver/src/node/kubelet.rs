@@ -289,9 +289,15 @@ impl Kubelet {
         let deadline = deadline.min(limit);
         pod.deadline = Some(deadline);
         let alive = |v: &View| matches!(v.doing, Doing::Running { .. });
-        for (name, v) in self.runtime.views(uid).iter().filter(|(_, v)| alive(v)) {
+        let views = self.runtime.views(uid);
+        for (name, v) in views.iter().filter(|(_, v)| alive(v)) {
             if now >= deadline {
                 self.runtime.kill(uid, name);
+                continue;
+            }
+            // Sidecars end after all that they are there for, the last one first.
+            if status::outlives(&pod.object, name, |n| views.get(n).is_some_and(alive)) {
+                soonest(next, deadline);
                 continue;
             }
             if !v.stopping {
@@ -515,6 +521,8 @@ fn report(pod: &Value, status: Value, delete: bool) -> Report {
 
 fn containers(pod: &Value) -> impl Iterator<Item = (&Value, bool)> {
     let init = pod.items("/spec/initContainers").iter().map(|c| (c, true));
-    let others = ["/spec/containers", "/spec/ephemeralContainers"].iter().flat_map(|l| pod.items(l));
+    let others = ["/spec/containers", "/spec/ephemeralContainers"]
+        .iter()
+        .flat_map(|l| pod.items(l));
     init.chain(others.map(|c| (c, false)))
 }

@@ -17,7 +17,10 @@ fn port(container: &Value, port: Option<&Value>) -> Option<u16> {
         Value::String(name) => {
             let mut all = container.items("/ports").iter();
             let named = all.find(|p| p.text("/name") == name);
-            named.and_then(|p| p["containerPort"].as_u64()).and_then(number).or_else(|| name.parse().ok())
+            named
+                .and_then(|p| p["containerPort"].as_u64())
+                .and_then(number)
+                .or_else(|| name.parse().ok())
         }
         p => number(p.as_u64()?),
     }
@@ -25,13 +28,20 @@ fn port(container: &Value, port: Option<&Value>) -> Option<u16> {
 
 /// Does what a probe or a hook says and whether it went well; `None`: it cannot be done here.
 pub(crate) async fn act(ctx: &WorkloadContext, container: &Value, process: &Process, action: &Value) -> Option<bool> {
-    let argv: Vec<String> =
-        action.items("/exec/command").iter().filter_map(Value::as_str).map(str::to_owned).collect();
+    let argv: Vec<String> = action
+        .items("/exec/command")
+        .iter()
+        .filter_map(Value::as_str)
+        .map(str::to_owned)
+        .collect();
     if !argv.is_empty() {
         if !shell::is_understood(&argv) {
             return None;
         }
-        let process = Process { term: CancellationToken::new(), ..process.clone() };
+        let process = Process {
+            term: CancellationToken::new(),
+            ..process.clone()
+        };
         return Some(shell::execute(process, &argv, Vec::new()).await.code == 0);
     }
     if let Some(seconds) = action.int("/sleep/seconds") {
@@ -60,7 +70,11 @@ pub(crate) async fn act(ctx: &WorkloadContext, container: &Value, process: &Proc
 
 /// Runs a container's hook, if it has one.
 pub(crate) async fn hook(ctx: &WorkloadContext, container: &Value, process: &Process, name: &str) -> bool {
-    match container.pointer("/lifecycle").and_then(|l| l.get(name)).filter(|h| h.is_object()) {
+    match container
+        .pointer("/lifecycle")
+        .and_then(|l| l.get(name))
+        .filter(|h| h.is_object())
+    {
         Some(h) => act(ctx, container, process, h).await != Some(false),
         None => true,
     }
@@ -74,7 +88,12 @@ mod tests {
     #[test]
     fn ports_by_name() {
         let c = json!({"ports": [{"name": "web", "containerPort": 8080}]});
-        for (given, expected) in [(json!("web"), Some(8080)), (json!(80), Some(80)), (json!("81"), Some(81)), (json!("x"), None)] {
+        for (given, expected) in [
+            (json!("web"), Some(8080)),
+            (json!(80), Some(80)),
+            (json!("81"), Some(81)),
+            (json!("x"), None),
+        ] {
             assert_eq!(port(&c, Some(&given)), expected, "{given}");
         }
     }

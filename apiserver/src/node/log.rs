@@ -18,10 +18,13 @@ const MESSAGE: usize = 4096;
 const MESSAGE_LINES: usize = 80;
 const MESSAGE_OF_LOG: usize = 2048;
 
+/// When a line began, and its bytes.
+type Line = (Timestamp, Vec<u8>);
+
 /// A log. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Log {
-    lines: Arc<Mutex<VecDeque<(Timestamp, Vec<u8>)>>>,
+    lines: Arc<Mutex<VecDeque<Line>>>,
 }
 
 impl Log {
@@ -51,7 +54,11 @@ impl Log {
         let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         let skip = wanted.tail.map_or(0, |t| lines.len().saturating_sub(t));
         let mut out = Vec::new();
-        for (at, line) in lines.iter().skip(skip).filter(|(at, _)| wanted.since.is_none_or(|s| *at >= s)) {
+        for (at, line) in lines
+            .iter()
+            .skip(skip)
+            .filter(|(at, _)| wanted.since.is_none_or(|s| *at >= s))
+        {
             if wanted.timestamps {
                 out.extend(format!("{} ", micro(*at)).into_bytes());
             }
@@ -89,7 +96,10 @@ impl LastWords {
         if !said.is_empty() || code == 0 || !self.or_log {
             return said;
         }
-        let log = self.log.read(&LogOptions { tail: Some(MESSAGE_LINES), ..LogOptions::default() });
+        let log = self.log.read(&LogOptions {
+            tail: Some(MESSAGE_LINES),
+            ..LogOptions::default()
+        });
         String::from_utf8_lossy(&log[log.len().saturating_sub(MESSAGE_OF_LOG)..]).into_owned()
     }
 }
@@ -110,9 +120,28 @@ mod tests {
         let all = LogOptions::default;
         assert_eq!(read(all()), "ab\ncd\ne\n");
         assert_eq!(read(LogOptions { tail: Some(1), ..all() }), "e\n");
-        assert_eq!(read(LogOptions { since: Some(at(1)), ..all() }), "cd\ne\n");
-        assert_eq!(read(LogOptions { limit: Some(4), ..all() }), "ab\nc");
-        let timed = read(LogOptions { timestamps: true, tail: Some(1), ..all() });
-        assert!(timed.starts_with("1970-01-01T00:00:03") && timed.ends_with(" e\n"), "{timed}");
+        assert_eq!(
+            read(LogOptions {
+                since: Some(at(1)),
+                ..all()
+            }),
+            "cd\ne\n"
+        );
+        assert_eq!(
+            read(LogOptions {
+                limit: Some(4),
+                ..all()
+            }),
+            "ab\nc"
+        );
+        let timed = read(LogOptions {
+            timestamps: true,
+            tail: Some(1),
+            ..all()
+        });
+        assert!(
+            timed.starts_with("1970-01-01T00:00:03") && timed.ends_with(" e\n"),
+            "{timed}"
+        );
     }
 }

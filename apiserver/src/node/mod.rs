@@ -36,7 +36,7 @@ mod writer;
 
 pub use runtime::RunningPod;
 pub use stages::{ContainerKind, Delay, Next, Requirement, Stage, Stages, StagesError, State, When};
-pub use workload::{Workload, WorkloadContext, Workloads};
+pub use workload::{Workload, WorkloadContext, Workloads, Write};
 
 /// What a node is made of.
 #[derive(Clone)]
@@ -250,7 +250,10 @@ impl NodeHandle {
     /// The log of a container of ours so far (the last 2000 lines), or `None` when it is not on this host.
     #[must_use]
     pub fn logs(&self, namespace: &str, pod: &str, container: &str) -> Option<String> {
-        let log = self.inner.runtime.log(namespace, pod, container, &LogOptions::default())?;
+        let log = self
+            .inner
+            .runtime
+            .log(namespace, pod, container, &LogOptions::default())?;
         Some(String::from_utf8_lossy(&log).into_owned())
     }
 

@@ -35,7 +35,9 @@ pub(crate) fn user(pod: &Value, container: &Value) -> User {
     };
     let number = |n: i64| u32::try_from(n).unwrap_or(0);
     let extra = pod.items("/spec/securityContext/supplementalGroups").iter();
-    let groups = extra.filter_map(Value::as_i64).chain(pod.int("/spec/securityContext/fsGroup"));
+    let groups = extra
+        .filter_map(Value::as_i64)
+        .chain(pod.int("/spec/securityContext/fsGroup"));
     User {
         uid: number(of("runAsUser").unwrap_or(0)),
         gid: number(of("runAsGroup").unwrap_or(0)),
@@ -52,7 +54,10 @@ fn image(hostname: &str) -> Inode {
     root.put("tmp", Inode::directory(0o1777));
     root.put("dev/null", Inode::file(0o666, Vec::new()));
     for (path, text) in [
-        ("etc/passwd", "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/home:/bin/false\n"),
+        (
+            "etc/passwd",
+            "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/home:/bin/false\n",
+        ),
         ("etc/group", "root:x:0:\nnobody:x:65534:\n"),
         ("etc/hostname", &format!("{hostname}\n")),
     ] {
@@ -90,7 +95,9 @@ pub(crate) fn container_files(
     host: &Volume,
 ) -> Result<ContainerFiles, String> {
     let user = user(pod, container);
-    let non_root = container.pointer("/securityContext/runAsNonRoot").and_then(Value::as_bool);
+    let non_root = container
+        .pointer("/securityContext/runAsNonRoot")
+        .and_then(Value::as_bool);
     if non_root.unwrap_or_else(|| pod.flag("/spec/securityContext/runAsNonRoot")) && user.uid == 0 {
         return Err("container has runAsNonRoot and image will run as root".into());
     }
@@ -103,7 +110,10 @@ pub(crate) fn container_files(
     for m in container.items("/volumeMounts") {
         let name = m.text("/name");
         let Some(spec) = pod.items("/spec/volumes").iter().find(|v| v.text("/name") == name) else {
-            return Err(format!("cannot find volume {name:?} to mount into container {:?}", container.text("/name")));
+            return Err(format!(
+                "cannot find volume {name:?} to mount into container {:?}",
+                container.text("/name")
+            ));
         };
         let sub = sub_path(m, environment)?;
         let content = volumes::is_content(spec);
@@ -118,7 +128,10 @@ pub(crate) fn container_files(
             continue;
         }
         let Some(volume) = volumes.by_name.get(name) else {
-            return Err(format!("cannot find volume {name:?} to mount into container {:?}", container.text("/name")));
+            return Err(format!(
+                "cannot find volume {name:?} to mount into container {:?}",
+                container.text("/name")
+            ));
         };
         if !sub.is_empty() && volume.tree().at(&split(&sub)).is_none() {
             let mut made = Inode::directory(0o750);
@@ -141,7 +154,10 @@ pub(crate) fn container_files(
     };
     let last_words = Volume::new(Inode::file(0o666, Vec::new()), "61267");
     mounts.push(Mount::new(path, last_words.clone(), "", false));
-    Ok(ContainerFiles { files: Files::new(mounts, user), last_words })
+    Ok(ContainerFiles {
+        files: Files::new(mounts, user),
+        last_words,
+    })
 }
 
 #[cfg(test)]

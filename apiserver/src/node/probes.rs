@@ -23,11 +23,19 @@ struct Probe<'a> {
 impl<'a> Probe<'a> {
     fn of(ctx: &'a WorkloadContext, container: &'a Value, kind: &str, process: &'a Process) -> Option<Self> {
         let spec = container.get(kind).filter(|p| p.is_object())?;
-        Some(Self { ctx, container, spec, process })
+        Some(Self {
+            ctx,
+            container,
+            spec,
+            process,
+        })
     }
 
     fn number(&self, key: &str, default: u64) -> u64 {
-        self.spec.int(key).and_then(|n| u64::try_from(n).ok()).unwrap_or(default)
+        self.spec
+            .int(key)
+            .and_then(|n| u64::try_from(n).ok())
+            .unwrap_or(default)
     }
 
     /// Waits until the container's first look is due.

@@ -1,6 +1,8 @@
 //! The container runtime of a simulated node: what really runs on the host. It outlives the kubelet, and its records
 //! outlive the host (they are the host's disk).
 
+mod hook;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::panic::AssertUnwindSafe;
@@ -18,7 +20,6 @@ use super::log::{LastWords, Log};
 use super::mounts::PodVolumes;
 use super::shell::Process;
 use super::workload::{Workload, WorkloadContext};
-use crate::local::{Execution, LogOptions, NodeHook};
 
 /// Exit code of a container that was killed (128 + SIGKILL).
 const KILLED: i32 = 137;
@@ -318,11 +319,23 @@ impl Runtime {
                 ready,
                 log: Arc::new(line),
                 write: Arc::new(write),
-                process: p.process.map(|process| Process { term: term.clone(), ..process }),
+                process: p.process.map(|process| Process {
+                    term: term.clone(),
+                    ..process
+                }),
                 cancel: term,
             };
             let this = self.clone();
-            tokio::spawn(this.supervise(workload, ctx, said, kill, uid.to_owned(), start.container, id, last_words));
+            tokio::spawn(this.supervise(
+                workload,
+                ctx,
+                said,
+                kill,
+                uid.to_owned(),
+                start.container,
+                id,
+                last_words,
+            ));
         }
         self.touch(uid);
     }
@@ -557,43 +570,6 @@ impl Runtime {
             .collect();
         list.sort();
         list
-    }
-}
-
-impl Runtime {
-    /// Does something with a container of a pod (the pod's only one where none is named).
-    fn in_container<T>(&self, namespace: &str, pod: &str, container: &str, f: impl FnOnce(&Container) -> T) -> Option<T> {
-        let inner = self.inner();
-        let mut all = inner.pods.values();
-        let s = all.find(|s| s.namespace == namespace && s.name == pod)?;
-        if container.is_empty() {
-            return s.containers.values().next().map(f);
-        }
-        s.containers.get(container).map(f)
-    }
-}
-
-impl NodeHook for Runtime {
-    fn log(&self, namespace: &str, pod: &str, container: &str, wanted: &LogOptions) -> Option<Vec<u8>> {
-        let log = self.in_container(namespace, pod, container, |c| match wanted.previous {
-            true => c.previous.clone(),
-            false => Some(c.log.clone()),
-        })??;
-        Some(log.read(wanted))
-    }
-
-    fn exec(&self, namespace: &str, pod: &str, container: &str, command: &[String], input: Vec<u8>) -> Option<Execution> {
-        let process = self.in_container(namespace, pod, container, |c| match c.view.doing {
-            Doing::Running { .. } => c.process.clone(),
-            Doing::Exited(_) => None,
-        })??;
-        // The container's signals are not this command's.
-        let process = Process { term: CancellationToken::new(), ..process };
-        let command = command.to_vec();
-        if !super::shell::is_understood(&command) {
-            return None;
-        }
-        Some(Box::pin(async move { super::shell::execute(process, &command, input).await }))
     }
 }
 

@@ -32,6 +32,16 @@ pub(crate) fn is_sidecar(container: &Value) -> bool {
     container.text("/restartPolicy") == "Always"
 }
 
+/// Whether a container is a sidecar that must not end yet: something it is there for is alive.
+pub(crate) fn outlives(pod: &Value, name: &str, alive: impl Fn(&str) -> bool) -> bool {
+    let inits = pod.items("/spec/initContainers");
+    let Some(at) = inits.iter().position(|c| c.name_of() == name && is_sidecar(c)) else {
+        return false;
+    };
+    let later = inits[at + 1..].iter().chain(pod.items("/spec/containers"));
+    later.into_iter().any(|c| alive(c.name_of()))
+}
+
 /// The phase of a pod.
 pub(crate) fn phase(pod: &Value, views: &BTreeMap<String, View>) -> &'static str {
     let policy = pod.text("/spec/restartPolicy");
@@ -320,6 +330,21 @@ mod tests {
             id: "cfn://1".into(),
             message: String::new(),
         })
+    }
+
+    #[test]
+    fn sidecars_end_last() {
+        let pod = json!({"spec": {"initContainers": [{"name": "a", "restartPolicy": "Always"},
+            {"name": "b", "restartPolicy": "Always"}], "containers": [{"name": "m"}]}});
+        for (name, alive, expected) in [
+            ("m", "m", false),
+            ("a", "m", true),
+            ("a", "b", true),
+            ("b", "a", false),
+            ("b", "", false),
+        ] {
+            assert_eq!(outlives(&pod, name, |n| n == alive), expected, "{name} {alive}");
+        }
     }
 
     #[tokio::test]

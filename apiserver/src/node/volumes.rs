@@ -84,7 +84,11 @@ impl Sources<'_> {
     /// A new volume. An error is why it cannot be mounted.
     pub(crate) async fn make(&self, volume: &Value) -> Result<Volume, String> {
         if let Some(e) = volume.get("emptyDir") {
-            let kind = if e.text("/medium") == "Memory" { "tmpfs" } else { "61267" };
+            let kind = if e.text("/medium") == "Memory" {
+                "tmpfs"
+            } else {
+                "61267"
+            };
             let mut tree = Inode::directory(0o777);
             self.own(&mut tree, 0o660);
             return Ok(Volume::new(tree, kind));
@@ -137,11 +141,15 @@ impl Sources<'_> {
                     None => {
                         let field = item.get("resourceFieldRef").unwrap_or(&Value::Null);
                         let name = field.text("/containerName");
-                        let container = env::container(self.pod, name).ok_or_else(|| format!("container {name} not found"))?;
+                        let container =
+                            env::container(self.pod, name).ok_or_else(|| format!("container {name} not found"))?;
                         env::resource(container, field, &self.node.capacity)?
                     }
                 };
-                files.insert(item.text("/path").to_owned(), file(item.int("/mode").unwrap_or(mode), text.into_bytes()));
+                files.insert(
+                    item.text("/path").to_owned(),
+                    file(item.int("/mode").unwrap_or(mode), text.into_bytes()),
+                );
             }
         }
         if let Some(s) = source.get("serviceAccountToken") {
@@ -149,7 +157,11 @@ impl Sources<'_> {
             // Only its owner reads a token, when there is one.
             let fs_group = self.pod.int("/spec/securityContext/fsGroup");
             let user = self.pod.int("/spec/securityContext/runAsUser");
-            let mode = if fs_group.is_some() || user.is_some() { 0o600 } else { mode };
+            let mode = if fs_group.is_some() || user.is_some() {
+                0o600
+            } else {
+                mode
+            };
             let mut f = file(mode, token.into_bytes());
             f.uid = number(user);
             files.insert(s.text("/path").to_owned(), f);
@@ -172,7 +184,11 @@ impl Sources<'_> {
         let map = |key: &str| object.get(key).and_then(Value::as_object).into_iter().flatten();
         let mut data: BTreeMap<&str, Vec<u8>> = BTreeMap::new();
         for (k, v) in map("data") {
-            let bytes = if kind == "secrets" { decode(v) } else { v.as_str().map(|s| s.as_bytes().to_vec()) };
+            let bytes = if kind == "secrets" {
+                decode(v)
+            } else {
+                v.as_str().map(|s| s.as_bytes().to_vec())
+            };
             data.insert(k, bytes.unwrap_or_default());
         }
         data.extend(map("binaryData").filter_map(|(k, v)| Some((k.as_str(), decode(v)?))));
@@ -184,7 +200,10 @@ impl Sources<'_> {
         for i in items {
             match data.get(i.text("/key")) {
                 Some(d) => {
-                    files.insert(i.text("/path").to_owned(), file(i.int("/mode").unwrap_or(mode), d.clone()));
+                    files.insert(
+                        i.text("/path").to_owned(),
+                        file(i.int("/mode").unwrap_or(mode), d.clone()),
+                    );
                 }
                 None if optional => {}
                 None => return Err("references non-existent config key: ".to_owned() + i.text("/key")),
@@ -200,7 +219,10 @@ impl Sources<'_> {
         };
         let audience = source.text("/audience");
         let audiences: Vec<&str> = Some(audience).filter(|a| !a.is_empty()).into_iter().collect();
-        let path = format!("/api/v1/namespaces/{}/serviceaccounts/{account}/token", self.pod.namespace());
+        let path = format!(
+            "/api/v1/namespaces/{}/serviceaccounts/{account}/token",
+            self.pod.namespace()
+        );
         let body = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest",
             "spec": {"audiences": audiences, "expirationSeconds": source.int("/expirationSeconds").unwrap_or(3600),
                 "boundObjectRef": {"apiVersion": "v1", "kind": "Pod", "name": self.pod.name(), "uid": self.pod.uid()}}});
@@ -210,7 +232,9 @@ impl Sources<'_> {
 
     /// The pod's group owns what is in its volumes (`SetVolumeOwnership`).
     fn own(&self, tree: &mut Inode, mask: u32) {
-        let Some(group) = self.pod.int("/spec/securityContext/fsGroup") else { return };
+        let Some(group) = self.pod.int("/spec/securityContext/fsGroup") else {
+            return;
+        };
         tree.each(&mut |i| {
             i.gid = number(Some(group));
             i.mode |= match i.kind {
@@ -239,7 +263,10 @@ mod tests {
             "spec": {"hostAliases": [{"ip": "1.2.3.4", "hostnames": ["a", "b"]}]}});
         let text = hosts(&pod, "node", "10.0.0.2");
         assert!(text.starts_with("# Kubernetes-managed hosts file.\n127.0.0.1\tlocalhost\n"));
-        assert!(text.ends_with("10.0.0.2\tp\n\n# Entries added by HostAliases.\n1.2.3.4\ta\tb\n"), "{text}");
+        assert!(
+            text.ends_with("10.0.0.2\tp\n\n# Entries added by HostAliases.\n1.2.3.4\ta\tb\n"),
+            "{text}"
+        );
         let pod = json!({"spec": {"hostNetwork": true}});
         assert!(hosts(&pod, "node", "").starts_with("# Kubernetes-managed hosts file (host network).\n"));
     }
@@ -249,6 +276,8 @@ mod tests {
         let pod = |volume: Value| json!({"spec": {"volumes": [volume]}});
         assert!(are_known(&pod(json!({"name": "a", "emptyDir": {}}))));
         assert!(are_known(&pod(json!({"name": "a", "projected": {"sources": []}}))));
-        assert!(!are_known(&pod(json!({"name": "a", "persistentVolumeClaim": {"claimName": "c"}}))));
+        assert!(!are_known(&pod(
+            json!({"name": "a", "persistentVolumeClaim": {"claimName": "c"}})
+        )));
     }
 }

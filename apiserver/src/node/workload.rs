@@ -12,6 +12,9 @@ use tokio_util::sync::CancellationToken;
 use super::shell::Process;
 use crate::controllers::object::Object;
 
+/// Where bytes go.
+pub type Write = Arc<dyn Fn(&[u8]) + Send + Sync>;
+
 /// A container of ours.
 #[async_trait]
 pub trait Workload: Send + Sync {
@@ -61,7 +64,7 @@ pub struct WorkloadContext {
     /// Its log, line by line.
     pub log: Arc<dyn Fn(&str) + Send + Sync>,
     /// Its log, bytes as they come.
-    pub write: Arc<dyn Fn(&[u8]) + Send + Sync>,
+    pub write: Write,
     /// Its files and what else a process has, when the workload asked for it.
     pub(crate) process: Option<Process>,
     /// Asks it to end (SIGTERM). After the grace period its task is dropped (SIGKILL).

@@ -30,8 +30,12 @@ pub(super) enum Meaning {
 /// What the first rule that a failed pod matches says; without one it counts.
 pub(super) fn meaning(job: &Value, pod: &Value) -> Meaning {
     let rules = job.items("/spec/podFailurePolicy/rules").iter().enumerate();
-    let found = rules.filter_map(|(i, rule)| Some((i, rule, matched(rule, pod)?))).next();
-    let Some((i, rule, what)) = found else { return Meaning::Count };
+    let found = rules
+        .filter_map(|(i, rule)| Some((i, rule, matched(rule, pod)?)))
+        .next();
+    let Some((i, rule, what)) = found else {
+        return Meaning::Count;
+    };
     match rule.text("/action") {
         "Ignore" => Meaning::Ignore,
         "FailIndex" => Meaning::FailIndex,
@@ -47,10 +51,19 @@ fn matched(rule: &Value, pod: &Value) -> Option<String> {
         let statuses = ["/status/containerStatuses", "/status/initContainerStatuses"];
         let only = codes.text("/containerName");
         let values: BTreeSet<i64> = codes.items("/values").iter().filter_map(Value::as_i64).collect();
-        for c in statuses.iter().flat_map(|l| pod.items(l)).filter(|c| only.is_empty() || c.text("/name") == only) {
-            let Some(code) = c.int("/state/terminated/exitCode").filter(|n| *n != 0) else { continue };
+        for c in statuses
+            .iter()
+            .flat_map(|l| pod.items(l))
+            .filter(|c| only.is_empty() || c.text("/name") == only)
+        {
+            let Some(code) = c.int("/state/terminated/exitCode").filter(|n| *n != 0) else {
+                continue;
+            };
             if values.contains(&code) == (codes.text("/operator") == "In") {
-                return Some(format!("Container {} for pod {name} failed with exit code {code}", c.text("/name")));
+                return Some(format!(
+                    "Container {} for pod {name} failed with exit code {code}",
+                    c.text("/name")
+                ));
             }
         }
         return None;
@@ -70,11 +83,18 @@ pub(super) fn failures(pod: &Value) -> i64 {
 
 /// How long an index waits after its last failure, and how often it has failed.
 pub(super) fn wait(owned: &[Arc<Value>], i: i64, now: Now) -> (Duration, i64) {
-    let failed = owned.iter().filter(|p| index(p) == Some(i) && p.text("/status/phase") == "Failed");
-    let Some(last) = failed.max_by_key(|p| failures(p)) else { return (Duration::ZERO, 0) };
+    let failed = owned
+        .iter()
+        .filter(|p| index(p) == Some(i) && p.text("/status/phase") == "Failed");
+    let Some(last) = failed.max_by_key(|p| failures(p)) else {
+        return (Duration::ZERO, 0);
+    };
     let n = failures(last);
     let limit = Duration::from_secs(10 << (n - 1).clamp(0, 6)).min(Duration::from_secs(600));
-    (ended_at(last).map_or(Duration::ZERO, |t| limit.saturating_sub(between(t, now.wall))), n)
+    (
+        ended_at(last).map_or(Duration::ZERO, |t| limit.saturating_sub(between(t, now.wall))),
+        n,
+    )
 }
 
 /// How a job with failed indexes ends: reason and message.
@@ -99,7 +119,10 @@ pub(super) fn claim(job: &Arc<Value>, owned: &mut Vec<Arc<Value>>, loose: &[Arc<
         let mine = p.deleting() || selects_object(selector, p);
         if !mine {
             let mut released = (**p).clone();
-            if let Some(l) = released.pointer_mut("/metadata/ownerReferences").and_then(Value::as_array_mut) {
+            if let Some(l) = released
+                .pointer_mut("/metadata/ownerReferences")
+                .and_then(Value::as_array_mut)
+            {
                 l.retain(|o| o.text("/uid") != job.uid());
             }
             plan.update(&gvr::PODS, released);
@@ -125,10 +148,9 @@ mod tests {
         let pod = json!({"metadata": {"name": "p", "namespace": "n"}, "status": {
             "conditions": [{"type": "DisruptionTarget", "status": "True"}],
             "containerStatuses": [{"name": "c", "state": {"terminated": {"exitCode": 42}}}]}});
-        let exit = |operator: &str, action: &str| {
-            json!({"action": action, "onExitCodes": {"operator": operator, "values": [42]}})
-        };
-        let disrupted = json!({"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]});
+        let exit = |operator: &str, action: &str| json!({"action": action, "onExitCodes": {"operator": operator, "values": [42]}});
+        let disrupted =
+            json!({"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]});
         let why = "Container c for pod n/p failed with exit code 42 matching FailJob rule at index 0";
         for (rules, expected) in [
             (vec![], Meaning::Count),

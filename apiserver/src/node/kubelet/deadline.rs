@@ -19,8 +19,15 @@ impl Kubelet {
         let Some(seconds) = pod.object.int("/spec/activeDeadlineSeconds") else {
             return false;
         };
-        if pod.sent.as_ref().is_some_and(|s| matches!(s.text("/status/phase"), "Succeeded" | "Failed")) {
-            return pod.sent.as_ref().is_some_and(|s| s.text("/status/reason") == "DeadlineExceeded");
+        if pod
+            .sent
+            .as_ref()
+            .is_some_and(|s| matches!(s.text("/status/phase"), "Succeeded" | "Failed"))
+        {
+            return pod
+                .sent
+                .as_ref()
+                .is_some_and(|s| s.text("/status/reason") == "DeadlineExceeded");
         }
         let limit = std::time::Duration::from_secs(seconds.unsigned_abs());
         let left = limit.saturating_sub(between(pod.started, self.o.clock.now()));

@@ -97,7 +97,12 @@ impl Preparation {
         if kept.is_none() {
             let sources = self.sources(&self.pod);
             let mut made = PodVolumes::default();
-            for v in self.pod.items("/spec/volumes").iter().filter(|v| v.get("hostPath").is_none()) {
+            for v in self
+                .pod
+                .items("/spec/volumes")
+                .iter()
+                .filter(|v| v.get("hostPath").is_none())
+            {
                 made.by_name.insert(v.name_of().to_owned(), sources.make(v).await?);
             }
             let hosts = volumes::hosts(&self.pod, &self.o.name, ip);
@@ -142,7 +147,12 @@ impl Preparation {
             let path = format!("/api/v1/namespaces/{}/pods/{}", self.pod.namespace(), self.pod.name());
             let Ok(pod) = self.rest.get(&path).await else { continue };
             let sources = self.sources(&pod);
-            for v in self.pod.items("/spec/volumes").iter().filter(|v| volumes::is_content(v)) {
+            for v in self
+                .pod
+                .items("/spec/volumes")
+                .iter()
+                .filter(|v| volumes::is_content(v))
+            {
                 // What cannot be had now stays as it is.
                 if let (Ok(tree), Some(kept)) = (sources.content(v).await, made.by_name.get(v.name_of())) {
                     *kept.tree() = tree;

@@ -117,7 +117,9 @@ async fn in_files(sub: &Sub, process: &Process, io: &Io) -> i32 {
                 let method = ["GET", "POST", "PUT"][usize::try_from(id % 3).unwrap_or(0)];
                 let url = format!("/api/v1/namespaces/default/pods/p{:02}", id * 7 % 100);
                 let status = 200 + id * 37 % 400;
-                print(format!("I{now}       1 logs_generator.go:76] {id} {method} {url} {status}\n"));
+                print(format!(
+                    "I{now}       1 logs_generator.go:76] {id} {method} {url} {status}\n"
+                ));
                 tokio::time::sleep(*time / u32::try_from(*lines).unwrap_or(u32::MAX)).await;
             }
             0
@@ -134,7 +136,14 @@ fn go(op: &str, path: &str, e: FileError) -> String {
 
 /// `mounttest`: its tests in its order, whatever the order of its flags.
 async fn mount_test(p: &Process, flags: &[(String, String)], print: &(dyn Fn(String) + Sync)) -> i32 {
-    let flag = |name: &str| flags.iter().rev().find(|(k, _)| k == name).map(|(_, v)| v.as_str()).filter(|v| !v.is_empty());
+    let flag = |name: &str| {
+        flags
+            .iter()
+            .rev()
+            .find(|(k, _)| k == name)
+            .map(|(_, v)| v.as_str())
+            .filter(|v| !v.is_empty())
+    };
     let mut failed = false;
     if let Some(path) = flag("fs_type") {
         match p.files.kind(path) {
@@ -171,8 +180,12 @@ async fn mount_test(p: &Process, flags: &[(String, String)], print: &(dyn Fn(Str
         }
     };
     look("file_mode", &|path, i| format!("mode of file {path:?}: {}\n", mode(i)));
-    look("file_perm", &|path, i| format!("perms of file {path:?}: -{}\n", permissions(i.mode)));
-    look("file_owner", &|path, i| format!("owner UID of {path:?}: {}\nowner GID of {path:?}: {}\n", i.uid, i.gid));
+    look("file_perm", &|path, i| {
+        format!("perms of file {path:?}: -{}\n", permissions(i.mode))
+    });
+    look("file_owner", &|path, i| {
+        format!("owner UID of {path:?}: {}\nowner GID of {path:?}: {}\n", i.uid, i.gid)
+    });
     if let Some(path) = flag("file_content") {
         failed |= !content(p, path, print);
     }
@@ -187,11 +200,17 @@ async fn mount_test(p: &Process, flags: &[(String, String)], print: &(dyn Fn(Str
 fn content(p: &Process, path: &str, print: &(dyn Fn(String) + Sync)) -> bool {
     match p.files.read(path) {
         Ok(data) => {
-            print(format!("content of file {path:?}: {}\n", String::from_utf8_lossy(&data)));
+            print(format!(
+                "content of file {path:?}: {}\n",
+                String::from_utf8_lossy(&data)
+            ));
             true
         }
         Err(e) => {
-            print(format!("error reading file content for {path:?}: {}\n", go("open", path, e)));
+            print(format!(
+                "error reading file content for {path:?}: {}\n",
+                go("open", path, e)
+            ));
             false
         }
     }
@@ -204,7 +223,10 @@ async fn repeated(p: &Process, path: &str, time: Duration, stops: bool, print: &
         match p.files.read(path) {
             Err(e) => {
                 read = false;
-                print(format!("Error reading file {path}: {}, retrying\n", go("open", path, e)));
+                print(format!(
+                    "Error reading file {path}: {}, retrying\n",
+                    go("open", path, e)
+                ));
             }
             Ok(data) => {
                 read = true;

@@ -42,7 +42,11 @@ impl Expression<'_> {
         let mut left = self.product()?;
         while let Some(op) = self.one_of(&["+", "-"]) {
             let right = self.product()?;
-            left = if op == "+" { left.checked_add(right)? } else { left.checked_sub(right)? };
+            left = if op == "+" {
+                left.checked_add(right)?
+            } else {
+                left.checked_sub(right)?
+            };
         }
         Some(left)
     }
@@ -69,7 +73,10 @@ impl Expression<'_> {
             return self.one_of(&[")"]).map(|_| value);
         }
         let rest = &self.text[self.at..];
-        let n = rest.iter().take_while(|c| c.is_ascii_alphanumeric() || **c == '_').count();
+        let n = rest
+            .iter()
+            .take_while(|c| c.is_ascii_alphanumeric() || **c == '_')
+            .count();
         let word: String = rest[..n].iter().collect();
         self.at += n;
         match word.chars().next()? {

@@ -8,10 +8,10 @@ use super::test_command;
 
 /// The names of all commands.
 const NAMES: [&str; 53] = [
-    ":", "[", "[[", "awk", "basename", "break", "cat", "cd", "chmod", "continue", "cp", "curl", "cut", "date", "dirname", "echo", "env",
-    "exec", "exit", "export", "expr", "false", "find", "grep", "head", "hexdump", "hostname", "id", "ln", "ls", "mkdir", "mv",
-    "printenv", "printf", "pwd", "rm", "rmdir", "seq", "set", "sh", "sleep", "sort", "stat", "sync", "tail", "tee", "test", "touch",
-    "trap", "true", "unset", "wc", "whoami",
+    ":", "[", "[[", "awk", "basename", "break", "cat", "cd", "chmod", "continue", "cp", "curl", "cut", "date",
+    "dirname", "echo", "env", "exec", "exit", "export", "expr", "false", "find", "grep", "head", "hexdump", "hostname",
+    "id", "ln", "ls", "mkdir", "mv", "printenv", "printf", "pwd", "rm", "rmdir", "seq", "set", "sh", "sleep", "sort",
+    "stat", "sync", "tail", "tee", "test", "touch", "trap", "true", "unset", "wc", "whoami",
 ];
 
 /// The program's own name: `/bin/echo` is `echo`.
@@ -27,7 +27,11 @@ pub(crate) fn name(program: &str) -> &str {
 }
 
 fn shell_name(name: &str) -> &str {
-    if matches!(name, "bash" | "ash" | "dash") { "sh" } else { name }
+    if matches!(name, "bash" | "ash" | "dash") {
+        "sh"
+    } else {
+        name
+    }
 }
 
 /// Whether there is such a command.
@@ -215,7 +219,12 @@ fn duration(text: &str) -> Option<Duration> {
 }
 
 async fn sleep(shell: &Shell, args: &[&str], io: &Io) -> Flow {
-    let Some(total) = args.iter().map(|a| duration(a)).sum::<Option<Duration>>().filter(|_| !args.is_empty()) else {
+    let Some(total) = args
+        .iter()
+        .map(|a| duration(a))
+        .sum::<Option<Duration>>()
+        .filter(|_| !args.is_empty())
+    else {
         shell.complain(io, &format!("sleep: invalid number '{}'", args.join(" ")));
         return Flow::Next(1);
     };
@@ -226,7 +235,9 @@ async fn sleep(shell: &Shell, args: &[&str], io: &Io) -> Flow {
 async fn environment(shell: &mut Shell, argv: &[String], io: &Io) -> Flow {
     let mut rest = &argv[1..];
     if name(&argv[0]) == "printenv" && !rest.is_empty() {
-        let Some(v) = shell.p.env.get(&rest[0]) else { return Flow::Next(1) };
+        let Some(v) = shell.p.env.get(&rest[0]) else {
+            return Flow::Next(1);
+        };
         return Flow::Next(print(shell, io, &format!("{v}\n")));
     }
     let mut inner = shell.clone();
@@ -242,7 +253,9 @@ async fn environment(shell: &mut Shell, argv: &[String], io: &Io) -> Flow {
 }
 
 fn trap(shell: &mut Shell, args: &[&str], io: &Io) -> i32 {
-    let Some((script, signals)) = args.split_first() else { return 0 };
+    let Some((script, signals)) = args.split_first() else {
+        return 0;
+    };
     if !signals.iter().any(|s| matches!(*s, "TERM" | "SIGTERM" | "15")) {
         return 0;
     }

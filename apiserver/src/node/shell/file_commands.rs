@@ -65,14 +65,20 @@ pub(crate) fn run(shell: &mut Shell, program: &str, args: &[&str], io: &Io) -> i
                     to = format!("{to}/{}", base(from));
                 }
                 files.write(&to, &data, false, i.mode)?;
-                if program == "mv" { files.remove(p, false) } else { Ok(()) }
+                if program == "mv" {
+                    files.remove(p, false)
+                } else {
+                    Ok(())
+                }
             }),
             _ => usage(shell, io, "cp FROM TO"),
         },
         "basename" => print(shell, io, &format!("{}\n", base(names.first().unwrap_or(&"")))),
         "dirname" => {
             let name = names.first().copied().unwrap_or_default();
-            let dir = name.rsplit_once('/').map_or(".", |(d, _)| if d.is_empty() { "/" } else { d });
+            let dir = name
+                .rsplit_once('/')
+                .map_or(".", |(d, _)| if d.is_empty() { "/" } else { d });
             print(shell, io, &format!("{dir}\n"))
         }
         "stat" => stat(shell, args, io),
@@ -118,7 +124,8 @@ pub(crate) fn mode(i: &Inode) -> String {
 /// `rwxr-xr-x`.
 pub(crate) fn permissions(mode: u32) -> String {
     let bits = (0..9).rev().zip("rwxrwxrwx".chars());
-    bits.map(|(bit, c)| if mode >> bit & 1 == 1 { c } else { '-' }).collect()
+    bits.map(|(bit, c)| if mode >> bit & 1 == 1 { c } else { '-' })
+        .collect()
 }
 
 fn stat(shell: &Shell, args: &[&str], io: &Io) -> i32 {
@@ -168,7 +175,11 @@ fn list(shell: &Shell, names: &[&str], long: bool, all: bool, io: &Io) -> i32 {
     for n in names {
         let path = absolute(&shell.p.directory, n);
         let found = shell.p.files.stat(&path).and_then(|i| match i.is_directory() {
-            true => shell.p.files.list(&path).map(|l| l.into_iter().map(|e| (format!("{path}/{e}"), e)).collect()),
+            true => shell
+                .p
+                .files
+                .list(&path)
+                .map(|l| l.into_iter().map(|e| (format!("{path}/{e}"), e)).collect()),
             false => Ok(vec![(path.clone(), (*n).to_owned())]),
         });
         match found {
@@ -177,7 +188,13 @@ fn list(shell: &Shell, names: &[&str], long: bool, all: bool, io: &Io) -> i32 {
                     let line = match shell.p.files.stat(&path) {
                         Ok(i) if long => {
                             let kind = if i.is_directory() { 'd' } else { '-' };
-                            format!("{kind}{}    1 {} {} {} {e}", permissions(i.mode), i.uid, i.gid, i.size())
+                            format!(
+                                "{kind}{}    1 {} {} {} {e}",
+                                permissions(i.mode),
+                                i.uid,
+                                i.gid,
+                                i.size()
+                            )
                         }
                         _ => e,
                     };
@@ -195,7 +212,12 @@ fn list(shell: &Shell, names: &[&str], long: bool, all: bool, io: &Io) -> i32 {
 
 /// `find PATH... [-type f|d] [-name NAME]`.
 fn find(shell: &Shell, args: &[&str], io: &Io) -> i32 {
-    let option = |name: &str| args.iter().position(|a| *a == name).and_then(|i| args.get(i + 1)).copied();
+    let option = |name: &str| {
+        args.iter()
+            .position(|a| *a == name)
+            .and_then(|i| args.get(i + 1))
+            .copied()
+    };
     let (kind, name) = (option("-type"), option("-name"));
     let paths = args.iter().take_while(|a| !a.starts_with('-'));
     let mut todo: Vec<String> = paths.map(|a| (*a).to_owned()).collect();
@@ -221,7 +243,12 @@ fn find(shell: &Shell, args: &[&str], io: &Io) -> i32 {
         }
         if i.is_directory() {
             let below = shell.p.files.list(&at).unwrap_or_default();
-            todo.extend(below.iter().rev().map(|n| format!("{}/{n}", path.trim_end_matches('/'))));
+            todo.extend(
+                below
+                    .iter()
+                    .rev()
+                    .map(|n| format!("{}/{n}", path.trim_end_matches('/'))),
+            );
         }
     }
     code

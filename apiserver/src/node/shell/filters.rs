@@ -27,7 +27,9 @@ pub(super) fn run(shell: &Shell, program: &str, args: &[&str], io: &Io) -> i32 {
     }
     let pattern = (program == "grep" && !names.is_empty()).then(|| names.remove(0));
     // awk's programs that pick a field, the only ones that are here.
-    let field = (program == "awk" && !names.is_empty()).then(|| names.remove(0)).and_then(field);
+    let field = (program == "awk" && !names.is_empty())
+        .then(|| names.remove(0))
+        .and_then(field);
     let of_file = names.first().map(|n| format!(" {n}")).unwrap_or_default();
     let mut code = 0;
     let mut data = Vec::new();
@@ -50,7 +52,13 @@ pub(super) fn run(shell: &Shell, program: &str, args: &[&str], io: &Io) -> i32 {
     }
     let text = String::from_utf8_lossy(&data);
     let has = |c: char| options.iter().any(|o| o.starts_with('-') && o.contains(c));
-    let after = |name: &str| options.iter().position(|o| *o == name).and_then(|i| options.get(i + 1)).copied();
+    let after = |name: &str| {
+        options
+            .iter()
+            .position(|o| *o == name)
+            .and_then(|i| options.get(i + 1))
+            .copied()
+    };
     let lines: Vec<&str> = text.lines().collect();
     let joined = |lines: &[&str]| lines.iter().map(|l| format!("{l}\n")).collect::<String>();
     let n = numbers.unwrap_or(10);
@@ -63,13 +71,23 @@ pub(super) fn run(shell: &Shell, program: &str, args: &[&str], io: &Io) -> i32 {
             lines.sort_unstable();
             print(shell, io, &joined(&lines))
         }
-        "wc" if has('l') => print(shell, io, &format!("{}{of_file}\n", data.iter().filter(|b| **b == b'\n').count())),
+        "wc" if has('l') => print(
+            shell,
+            io,
+            &format!("{}{of_file}\n", data.iter().filter(|b| **b == b'\n').count()),
+        ),
         "wc" if has('c') => print(shell, io, &format!("{}{of_file}\n", data.len())),
         "wc" if has('w') => print(shell, io, &format!("{}{of_file}\n", text.split_whitespace().count())),
         "hexdump" if has('C') => print(shell, io, &hexdump(&data)),
         "awk" => match field {
             Some(f) => {
-                let pick = |l: &&str| if f == 0 { (*l).to_owned() } else { l.split_whitespace().nth(f - 1).unwrap_or("").to_owned() };
+                let pick = |l: &&str| {
+                    if f == 0 {
+                        (*l).to_owned()
+                    } else {
+                        l.split_whitespace().nth(f - 1).unwrap_or("").to_owned()
+                    }
+                };
                 let picked: Vec<String> = lines.iter().map(pick).collect();
                 print(shell, io, &picked.iter().map(|l| format!("{l}\n")).collect::<String>())
             }
@@ -97,7 +115,11 @@ pub(super) fn run(shell: &Shell, program: &str, args: &[&str], io: &Io) -> i32 {
             }
             _ => usage(shell, io, "grep PATTERN [FILE]..."),
         },
-        _ => usage(shell, io, &format!("{program} with other options than these is not here")),
+        _ => usage(
+            shell,
+            io,
+            &format!("{program} with other options than these is not here"),
+        ),
     };
     code.max(done)
 }
@@ -105,7 +127,13 @@ pub(super) fn run(shell: &Shell, program: &str, args: &[&str], io: &Io) -> i32 {
 /// N of `{print $N}`.
 fn field(program: &str) -> Option<usize> {
     let inside = program.trim().strip_prefix('{')?.strip_suffix('}')?;
-    inside.trim().strip_prefix("print")?.trim().strip_prefix('$')?.parse().ok()
+    inside
+        .trim()
+        .strip_prefix("print")?
+        .trim()
+        .strip_prefix('$')?
+        .parse()
+        .ok()
 }
 
 /// `hexdump -C`.
@@ -116,7 +144,13 @@ fn hexdump(data: &[u8]) -> String {
         let (a, b) = chunk.split_at(chunk.len().min(8));
         let text: String = chunk
             .iter()
-            .map(|b| if b.is_ascii_graphic() || *b == b' ' { char::from(*b) } else { '.' })
+            .map(|b| {
+                if b.is_ascii_graphic() || *b == b' ' {
+                    char::from(*b)
+                } else {
+                    '.'
+                }
+            })
             .collect();
         out += &format!("{:08x} {:<24} {:<25} |{text}|\n", i * 16, half(a), half(b));
     }
@@ -129,7 +163,12 @@ mod tests {
 
     #[test]
     fn fields() {
-        for (program, expected) in [("{print $2}", Some(2)), ("{ print $1 }", Some(1)), ("{print}", None), ("NR", None)] {
+        for (program, expected) in [
+            ("{print $2}", Some(2)),
+            ("{ print $1 }", Some(1)),
+            ("{print}", None),
+            ("NR", None),
+        ] {
             assert_eq!(field(program), expected, "{program}");
         }
     }

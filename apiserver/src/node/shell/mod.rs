@@ -13,6 +13,7 @@ mod reviews;
 mod run;
 mod serve;
 mod test_command;
+mod tree;
 pub(crate) mod web;
 
 use std::collections::BTreeMap;
@@ -47,11 +48,31 @@ struct Image {
 }
 
 const IMAGES: [Image; 5] = [
-    Image { prefix: "registry.k8s.io/e2e-test-images/agnhost:", entry: &["/agnhost"], command: &["pause"] },
-    Image { prefix: "registry.k8s.io/e2e-test-images/busybox:", entry: &[], command: &["sh"] },
-    Image { prefix: "docker.io/library/busybox:", entry: &[], command: &["sh"] },
-    Image { prefix: "busybox:", entry: &[], command: &["sh"] },
-    Image { prefix: "registry.k8s.io/pause:", entry: &["/pause"], command: &[] },
+    Image {
+        prefix: "registry.k8s.io/e2e-test-images/agnhost:",
+        entry: &["/agnhost"],
+        command: &["pause"],
+    },
+    Image {
+        prefix: "registry.k8s.io/e2e-test-images/busybox:",
+        entry: &[],
+        command: &["sh"],
+    },
+    Image {
+        prefix: "docker.io/library/busybox:",
+        entry: &[],
+        command: &["sh"],
+    },
+    Image {
+        prefix: "busybox:",
+        entry: &[],
+        command: &["sh"],
+    },
+    Image {
+        prefix: "registry.k8s.io/pause:",
+        entry: &["/pause"],
+        command: &[],
+    },
 ];
 
 /// Registers the interpreted images.
@@ -68,7 +89,10 @@ impl Interpreted {
     fn command_line(&self, container: &Value, env: &BTreeMap<String, String>) -> Vec<String> {
         let given = env::arguments(container, env);
         let own = |list: &[&str]| list.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>();
-        match (container.items("/command").is_empty(), container.items("/args").is_empty()) {
+        match (
+            container.items("/command").is_empty(),
+            container.items("/args").is_empty(),
+        ) {
             (false, _) => given,
             (true, false) => [own(self.0.entry), given].concat(),
             (true, true) => [own(self.0.entry), own(self.0.command)].concat(),
@@ -80,11 +104,18 @@ impl Interpreted {
 impl Workload for Interpreted {
     fn runs(&self, pod: &Value, container: &Value) -> bool {
         // Values are known when it starts; that they are there is enough to read the script.
-        let names = container.items("/env").iter().map(|e| (e.text("/name").to_owned(), "x".to_owned()));
-        let staged = pod.pointer("/metadata/annotations").is_some_and(|a| a.get(STAGED).is_some());
-        // A container that only waits is not worth more than a simulated one, but for what is done to it.
+        let names = container
+            .items("/env")
+            .iter()
+            .map(|e| (e.text("/name").to_owned(), "x".to_owned()));
+        let staged = pod
+            .pointer("/metadata/annotations")
+            .is_some_and(|a| a.get(STAGED).is_some());
+        // A container that only waits is not worth more than a simulated one, but for what is done to it; and simulated
+        // ones of jobs end.
         let watched = ["lifecycle", "livenessProbe", "readinessProbe", "startupProbe"];
-        let waits = self.0.entry == ["/pause"] && !watched.iter().any(|k| container.get(k).is_some());
+        let of_job = pod.label("batch.kubernetes.io/job-name").is_some();
+        let waits = self.0.entry == ["/pause"] && !of_job && !watched.iter().any(|k| container.get(k).is_some());
         !staged
             && !waits
             && volumes::are_known(pod)
@@ -106,9 +137,16 @@ impl Workload for Interpreted {
         };
         let write = ctx.write.clone();
         let out = Sink::Call(Arc::new(move |b: &[u8]| write(b)));
-        let io = Io { input: Arc::default(), out: out.clone(), err: out };
+        let io = Io {
+            input: Arc::default(),
+            out: out.clone(),
+            err: out,
+        };
         // The program is told to end when its hook has run.
-        let process = Process { term: CancellationToken::new(), ..process };
+        let process = Process {
+            term: CancellationToken::new(),
+            ..process
+        };
         let main = async {
             match &program {
                 Program::Agnhost(agnhost::Sub::Serve(s)) => serve::run(s, &ctx, &process, &io).await,
@@ -176,7 +214,7 @@ impl Process {
 /// A script and its arguments (`$0` first).
 pub(crate) struct Script {
     pub(crate) args: Vec<String>,
-    pub(crate) body: parse::Command,
+    pub(crate) body: tree::Command,
     strict: bool,
 }
 
@@ -193,7 +231,11 @@ impl Script {
         if args.is_empty() {
             args.push(argv[0].clone());
         }
-        Some(parse::parse(script).map(|body| Self { args, body, strict: flags.contains('e') }))
+        Some(parse::parse(script).map(|body| Self {
+            args,
+            body,
+            strict: flags.contains('e'),
+        }))
     }
 }
 
@@ -211,7 +253,10 @@ impl Program {
     pub(crate) fn of(argv: &[String]) -> Option<Self> {
         let first = argv.first()?;
         // What the kernel has to say is not simulated.
-        if argv.iter().any(|a| ["/proc", "/sys"].iter().any(|p| a.contains(&format!("{p}/")))) {
+        if argv
+            .iter()
+            .any(|a| ["/proc", "/sys"].iter().any(|p| a.contains(&format!("{p}/"))))
+        {
             return None;
         }
         if let Some(sub) = agnhost::Sub::of(argv) {
@@ -255,7 +300,11 @@ pub(crate) fn is_understood(argv: &[String]) -> bool {
 pub(crate) async fn execute(process: Process, argv: &[String], input: Vec<u8>) -> Executed {
     let Some(program) = Program::of(argv) else {
         let err = format!("{}: not found\n", argv.join(" ")).into_bytes();
-        return Executed { out: Vec::new(), err, code: 127 };
+        return Executed {
+            out: Vec::new(),
+            err,
+            code: 127,
+        };
     };
     let (out, err) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(Vec::new())));
     let io = Io {
@@ -265,7 +314,11 @@ pub(crate) async fn execute(process: Process, argv: &[String], input: Vec<u8>) -
     };
     let code = program.run(process, io).await;
     let take = |b: Arc<Mutex<Vec<u8>>>| std::mem::take(&mut *b.lock().unwrap_or_else(PoisonError::into_inner));
-    Executed { out: take(out), err: take(err), code }
+    Executed {
+        out: take(out),
+        err: take(err),
+        code,
+    }
 }
 
 #[cfg(test)]

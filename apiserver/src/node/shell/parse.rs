@@ -3,49 +3,18 @@
 use std::iter::Peekable;
 use std::str::Chars;
 
+use super::tree::{Command, Part, Redirect, Word, plain};
+
 /// Why a script is not understood. A container with such a script is simulated as one whose code is unknown.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0} is not understood")]
 pub(crate) struct ParseError(pub(crate) String);
 
-/// A part of a word.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Part {
-    Text { text: String, quoted: bool },
-    /// `$name`, `${name}` and `${name<op>word}` with the operators `:-`, `-`, `:?`, `?`, `:+` and `+`.
-    Variable { name: String, op: Option<(String, Word)>, quoted: bool },
-    Output { of: Box<Command>, quoted: bool },
-    Arithmetic(Word),
-}
-
-pub(crate) type Word = Vec<Part>;
-
-/// Where a stream of a command goes or comes from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Redirect {
-    Input(Word),
-    Output { fd: u8, to: Word, append: bool },
-    Duplicate { fd: u8, from: u8 },
-}
-
-/// A command.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Command {
-    Simple { assigns: Vec<(String, Word)>, words: Vec<Word>, redirects: Vec<Redirect> },
-    Pipeline(Vec<Command>),
-    Not(Box<Command>),
-    /// The first one, then each with whether it needs success (`&&`) or failure (`||`) before it.
-    Chain(Box<Command>, Vec<(bool, Command)>),
-    Sequence(Vec<Command>),
-    If { arms: Vec<(Command, Command)>, otherwise: Option<Box<Command>> },
-    Loop { until: bool, condition: Box<Command>, body: Box<Command> },
-    For { name: String, words: Vec<Word>, body: Box<Command> },
-    Group { body: Box<Command>, apart: bool, redirects: Vec<Redirect> },
-}
-
 /// Parses a script.
 pub(crate) fn parse(script: &str) -> Result<Command, ParseError> {
-    let mut p = Parser { rest: script.chars().peekable() };
+    let mut p = Parser {
+        rest: script.chars().peekable(),
+    };
     let list = p.list(&[])?;
     match p.rest.peek() {
         None => Ok(list),
@@ -55,14 +24,6 @@ pub(crate) fn parse(script: &str) -> Result<Command, ParseError> {
 
 struct Parser<'a> {
     rest: Peekable<Chars<'a>>,
-}
-
-/// The text of a word that is one unquoted text.
-fn plain(w: &Word) -> Option<&str> {
-    match w.as_slice() {
-        [Part::Text { text, quoted: false }] => Some(text),
-        _ => None,
-    }
 }
 
 fn is_name(s: &str) -> bool {
@@ -114,13 +75,21 @@ impl Parser<'_> {
     }
 
     fn expect(&mut self, word: &str) -> Result<(), ParseError> {
-        if self.keyword(word) { Ok(()) } else { Err(ParseError(format!("a script without {word:?}"))) }
+        if self.keyword(word) {
+            Ok(())
+        } else {
+            Err(ParseError(format!("a script without {word:?}")))
+        }
     }
 
     /// A closing parenthesis.
     fn close(&mut self) -> Result<(), ParseError> {
         self.blanks(true);
-        if self.eat(')') { Ok(()) } else { Err(ParseError("an open parenthesis".into())) }
+        if self.eat(')') {
+            Ok(())
+        } else {
+            Err(ParseError("an open parenthesis".into()))
+        }
     }
 
     /// Commands until one of the reserved words, a `)` or the end.
@@ -161,7 +130,11 @@ impl Parser<'_> {
             self.blanks(true);
             rest.push((and, self.pipeline()?));
         }
-        Ok(if rest.is_empty() { first } else { Command::Chain(Box::new(first), rest) })
+        Ok(if rest.is_empty() {
+            first
+        } else {
+            Command::Chain(Box::new(first), rest)
+        })
     }
 
     fn pipeline(&mut self) -> Result<Command, ParseError> {
@@ -185,7 +158,11 @@ impl Parser<'_> {
     }
 
     fn command(&mut self) -> Result<Command, ParseError> {
-        let grouped = |body, apart, redirects| Command::Group { body: Box::new(body), apart, redirects };
+        let grouped = |body, apart, redirects| Command::Group {
+            body: Box::new(body),
+            apart,
+            redirects,
+        };
         self.blanks(true);
         let body = if self.eat('(') {
             let body = self.list(&[])?;
@@ -307,7 +284,8 @@ impl Parser<'_> {
 
     fn target(&mut self) -> Result<Word, ParseError> {
         self.blanks(false);
-        self.word()?.ok_or_else(|| ParseError("a redirection to nothing".into()))
+        self.word()?
+            .ok_or_else(|| ParseError("a redirection to nothing".into()))
     }
 
     fn simple(&mut self) -> Result<Command, ParseError> {
@@ -324,7 +302,10 @@ impl Parser<'_> {
                 && is_name(name)
             {
                 let name = name.to_owned();
-                w[0] = Part::Text { text: value.to_owned(), quoted: false };
+                w[0] = Part::Text {
+                    text: value.to_owned(),
+                    quoted: false,
+                };
                 assigns.push((name, w));
                 continue;
             }
@@ -337,7 +318,11 @@ impl Parser<'_> {
         if !words.is_empty() && self.rest.peek() == Some(&'(') {
             return Err(ParseError("a function".into()));
         }
-        Ok(Command::Simple { assigns, words, redirects })
+        Ok(Command::Simple {
+            assigns,
+            words,
+            redirects,
+        })
     }
 
     /// A word, or nothing when something else comes next.
@@ -346,7 +331,10 @@ impl Parser<'_> {
         let mut text = String::new();
         let flush = |text: &mut String, parts: &mut Word| {
             if !text.is_empty() {
-                parts.push(Part::Text { text: std::mem::take(text), quoted: false });
+                parts.push(Part::Text {
+                    text: std::mem::take(text),
+                    quoted: false,
+                });
             }
         };
         while let Some(c) = self.rest.peek().copied() {
@@ -363,7 +351,10 @@ impl Parser<'_> {
                             None => return Err(ParseError("an open quote".into())),
                         }
                     }
-                    parts.push(Part::Text { text: quoted, quoted: true });
+                    parts.push(Part::Text {
+                        text: quoted,
+                        quoted: true,
+                    });
                 }
                 '"' => {
                     self.rest.next();
@@ -375,7 +366,10 @@ impl Parser<'_> {
                     flush(&mut text, &mut parts);
                     match self.rest.next() {
                         Some('\n') | None => {}
-                        Some(c) => parts.push(Part::Text { text: c.to_string(), quoted: true }),
+                        Some(c) => parts.push(Part::Text {
+                            text: c.to_string(),
+                            quoted: true,
+                        }),
                     }
                 }
                 '$' | '`' => {
@@ -410,7 +404,10 @@ impl Parser<'_> {
                 }
                 Some('$' | '`') => {
                     if !text.is_empty() {
-                        parts.push(Part::Text { text: std::mem::take(&mut text), quoted: true });
+                        parts.push(Part::Text {
+                            text: std::mem::take(&mut text),
+                            quoted: true,
+                        });
                     }
                     any = true;
                     let p = self.dollar(true)?;
@@ -439,7 +436,10 @@ impl Parser<'_> {
             if !self.eat('`') {
                 return Err(ParseError("an open quote".into()));
             }
-            return Ok(Part::Output { of: Box::new(parse(&inside)?), quoted });
+            return Ok(Part::Output {
+                of: Box::new(parse(&inside)?),
+                quoted,
+            });
         }
         self.rest.next();
         if self.ahead("((") {
@@ -460,7 +460,10 @@ impl Parser<'_> {
                 return Err(ParseError("$((".into()));
             }
             let mut word = Vec::new();
-            Parser { rest: format!("{inside}\"").chars().peekable() }.quoted(&mut word)?;
+            Parser {
+                rest: format!("{inside}\"").chars().peekable(),
+            }
+            .quoted(&mut word)?;
             return Ok(Part::Arithmetic(word));
         }
         if self.eat('(') {
@@ -477,7 +480,10 @@ impl Parser<'_> {
             let mut word = Vec::new();
             if !op.is_empty() {
                 let inside: String = std::iter::from_fn(|| self.rest.next_if(|c| *c != '}')).collect();
-                Parser { rest: format!("{}\"", inside.replace('"', "")).chars().peekable() }.quoted(&mut word)?;
+                Parser {
+                    rest: format!("{}\"", inside.replace('"', "")).chars().peekable(),
+                }
+                .quoted(&mut word)?;
             }
             let known = matches!(op.as_str(), "" | ":-" | "-" | ":?" | "?" | ":+" | "+" | ":=" | "=");
             if !self.eat('}') || name.is_empty() || !known {
@@ -488,7 +494,10 @@ impl Parser<'_> {
         }
         let name = self.name();
         Ok(if name.is_empty() {
-            Part::Text { text: "$".into(), quoted }
+            Part::Text {
+                text: "$".into(),
+                quoted,
+            }
         } else {
             Part::Variable { name, op: None, quoted }
         })
@@ -503,55 +512,6 @@ impl Parser<'_> {
     }
 }
 
-impl Command {
-    /// The names of the programs that it may run; `None` when one is only known when it runs.
-    pub(crate) fn programs(&self) -> Option<Vec<String>> {
-        let mut all = Vec::new();
-        self.collect(&mut all).then_some(all)
-    }
-
-    fn collect(&self, all: &mut Vec<String>) -> bool {
-        let words = |ws: &[Word], all: &mut Vec<String>| ws.iter().flatten().all(|p| part(p, all));
-        match self {
-            Self::Simple { assigns, words: ws, redirects } => {
-                match ws.first() {
-                    None => {}
-                    Some(w) => match plain(w) {
-                        Some(name) => all.push(name.to_owned()),
-                        None => return false,
-                    },
-                }
-                words(ws, all)
-                    && assigns.iter().all(|(_, w)| words(std::slice::from_ref(w), all))
-                    && redirects.iter().all(|r| match r {
-                        Redirect::Input(w) | Redirect::Output { to: w, .. } => words(std::slice::from_ref(w), all),
-                        Redirect::Duplicate { .. } => true,
-                    })
-            }
-            Self::Pipeline(c) | Self::Sequence(c) => c.iter().all(|c| c.collect(all)),
-            Self::Not(c) | Self::Group { body: c, .. } => c.collect(all),
-            Self::Chain(first, rest) => first.collect(all) && rest.iter().all(|(_, c)| c.collect(all)),
-            Self::If { arms, otherwise } => {
-                arms.iter().all(|(c, b)| c.collect(all) && b.collect(all))
-                    && otherwise.as_ref().is_none_or(|c| c.collect(all))
-            }
-            Self::Loop { condition, body, .. } => condition.collect(all) && body.collect(all),
-            Self::For { words: ws, body, .. } => words(ws, all) && body.collect(all),
-        }
-    }
-}
-
-fn part(p: &Part, all: &mut Vec<String>) -> bool {
-    match p {
-        Part::Text { .. } => true,
-        // Nothing here is random.
-        Part::Variable { name, .. } if name == "RANDOM" => false,
-        Part::Variable { op, .. } => op.as_ref().is_none_or(|(_, w)| w.iter().all(|p| part(p, all))),
-        Part::Output { of, .. } => of.collect(all),
-        Part::Arithmetic(w) => w.iter().all(|p| part(p, all)),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -561,10 +521,19 @@ mod tests {
         for (script, expected) in [
             ("env", &["env"][..]),
             ("echo a; sleep 240", &["echo", "sleep"]),
-            ("[[ \"${A:?}\" == b ]] && echo 'OK' || echo \"no '$A'\"", &["[[", "echo", "echo"]),
-            ("while true; do echo $(cat /f); sleep 1; done", &["true", "echo", "cat", "sleep"]),
+            (
+                "[[ \"${A:?}\" == b ]] && echo 'OK' || echo \"no '$A'\"",
+                &["[[", "echo", "echo"],
+            ),
+            (
+                "while true; do echo $(cat /f); sleep 1; done",
+                &["true", "echo", "cat", "sleep"],
+            ),
             ("if test -d /x\nthen echo y; else echo n; fi", &["test", "echo", "echo"]),
-            ("trap exit TERM; for i in 1 2; do echo $i > /dev/null 2>&1; done", &["trap", "echo"]),
+            (
+                "trap exit TERM; for i in 1 2; do echo $i > /dev/null 2>&1; done",
+                &["trap", "echo"],
+            ),
             ("A=$((A+1)) cat < /f | grep x", &["cat", "grep"]),
             ("(exit 3) || { false; }", &["exit", "false"]),
         ] {
@@ -574,7 +543,14 @@ mod tests {
 
     #[test]
     fn what_is_not_understood() {
-        for script in ["sleep 1 &", "case x in x) ;; esac", "f() { echo; }", "cat <<E", "echo 'a", "if true; then"] {
+        for script in [
+            "sleep 1 &",
+            "case x in x) ;; esac",
+            "f() { echo; }",
+            "cat <<E",
+            "echo 'a",
+            "if true; then",
+        ] {
             assert!(parse(script).is_err(), "{script}");
         }
         assert_eq!(parse("$CMD x").unwrap().programs(), None);

@@ -53,10 +53,18 @@ fn decide(path: &str, request: &Value) -> Option<Value> {
             if object.label(KEY) == Some(DISALLOW) {
                 why.push("the pod contains unwanted label;");
             }
-            if object.items("/spec/containers").iter().any(|c| c.text("/name").contains(DISALLOW)) {
+            if object
+                .items("/spec/containers")
+                .iter()
+                .any(|c| c.text("/name").contains(DISALLOW))
+            {
                 why.push("the pod contains unwanted container name;");
             }
-            if why.is_empty() { allow() } else { deny("message", &why.join(" ")) }
+            if why.is_empty() {
+                allow()
+            } else {
+                deny("message", &why.join(" "))
+            }
         }
         "/pods/attach" => match request.text("/name") {
             "to-be-attached-pod" => deny("message", "attaching to pod 'to-be-attached-pod' is not allowed"),
@@ -64,18 +72,26 @@ fn decide(path: &str, request: &Value) -> Option<Value> {
         },
         "/mutating-pods" => match object.text("/metadata/name") {
             "webhook-to-be-mutated" if object.items("/spec/initContainers").is_empty() => {
-                let added = json!([{"image": "webhook-added-image", "name": "webhook-added-init-container", "resources": {}}]);
+                let added =
+                    json!([{"image": "webhook-added-image", "name": "webhook-added-init-container", "resources": {}}]);
                 patched(&json!([{"op": "add", "path": "/spec/initContainers", "value": added}]))
             }
             _ => allow(),
         },
-        "/configmaps" => unwanted(request, "the configmap contains unwanted key and value", "the configmap"),
-        "/custom-resource" => unwanted(request, "the custom resource contains unwanted data", "the custom resource"),
+        "/configmaps" => unwanted(
+            request,
+            "the configmap contains unwanted key and value",
+            "the configmap",
+        ),
+        "/custom-resource" => unwanted(
+            request,
+            "the custom resource contains unwanted data",
+            "the custom resource",
+        ),
         "/mutating-configmaps" | "/mutating-custom-resource" => {
             let is = |key: &str| object.pointer("/data").is_some_and(|d| d[key] == "yes");
-            let stage = |n: u8| {
-                patched(&json!([{"op": "add", "path": format!("/data/mutation-stage-{n}"), "value": "yes"}]))
-            };
+            let stage =
+                |n: u8| patched(&json!([{"op": "add", "path": format!("/data/mutation-stage-{n}"), "value": "yes"}]));
             match (is("mutation-start"), is("mutation-stage-1")) {
                 (_, true) => stage(2),
                 (true, false) => stage(1),
@@ -93,12 +109,17 @@ fn decide(path: &str, request: &Value) -> Option<Value> {
 /// Data that may not be written, or whose object may not be deleted.
 fn unwanted(request: &Value, why: &str, what: &str) -> Value {
     let deletes = request["operation"] == "DELETE";
-    let object = if deletes { &request["oldObject"] } else { &request["object"] };
+    let object = if deletes {
+        &request["oldObject"]
+    } else {
+        &request["object"]
+    };
     match object.pointer("/data").and_then(|d| d.get(KEY)).and_then(Value::as_str) {
         Some(DISALLOW) if !deletes => deny("reason", why),
-        Some("webhook-nondeletable") if deletes => {
-            deny("reason", &format!("{what} cannot be deleted because it contains unwanted key and value"))
-        }
+        Some("webhook-nondeletable") if deletes => deny(
+            "reason",
+            &format!("{what} cannot be deleted because it contains unwanted key and value"),
+        ),
         _ => allow(),
     }
 }
@@ -118,10 +139,14 @@ pub(super) fn conversion(mut review: Value) -> Value {
 fn convert(object: &Value, to: &str) -> Result<Value, String> {
     let from = object.text("/apiVersion").to_owned();
     let mut o = object.clone();
-    let Some(map) = o.as_object_mut() else { return Err("no object".into()) };
+    let Some(map) = o.as_object_mut() else {
+        return Err("no object".into());
+    };
     match (from.as_str(), to) {
         (a, b) if a == b => {
-            return Err(format!("conversion from a version to itself should not call the webhook: {to}"));
+            return Err(format!(
+                "conversion from a version to itself should not call the webhook: {to}"
+            ));
         }
         ("stable.example.com/v1", "stable.example.com/v2") => {
             if let Some(v) = map.remove("hostPort") {
@@ -154,10 +179,26 @@ mod tests {
     async fn decisions() {
         for (path, request, allowed) in [
             ("/always-deny", json!({}), false),
-            ("/configmaps", json!({"operation": "CREATE", "object": {"data": {KEY: DISALLOW}}}), false),
-            ("/configmaps", json!({"operation": "DELETE", "oldObject": {"data": {KEY: DISALLOW}}}), true),
-            ("/crd", json!({"object": {"metadata": {"labels": {KEY: DISALLOW}}}}), false),
-            ("/pods", json!({"object": {"spec": {"containers": [{"name": "a"}]}}}), true),
+            (
+                "/configmaps",
+                json!({"operation": "CREATE", "object": {"data": {KEY: DISALLOW}}}),
+                false,
+            ),
+            (
+                "/configmaps",
+                json!({"operation": "DELETE", "oldObject": {"data": {KEY: DISALLOW}}}),
+                true,
+            ),
+            (
+                "/crd",
+                json!({"object": {"metadata": {"labels": {KEY: DISALLOW}}}}),
+                false,
+            ),
+            (
+                "/pods",
+                json!({"object": {"spec": {"containers": [{"name": "a"}]}}}),
+                true,
+            ),
         ] {
             let review = json!({"apiVersion": "admission.k8s.io/v1", "request": request});
             let a = admission(path, review).await.unwrap();
@@ -170,7 +211,10 @@ mod tests {
     fn conversions_lead_back() {
         let v1 = json!({"apiVersion": "stable.example.com/v1", "hostPort": "a:1"});
         let v2 = convert(&v1, "stable.example.com/v2").unwrap();
-        assert_eq!(v2, json!({"apiVersion": "stable.example.com/v2", "host": "a", "port": "1"}));
+        assert_eq!(
+            v2,
+            json!({"apiVersion": "stable.example.com/v2", "host": "a", "port": "1"})
+        );
         assert_eq!(convert(&v2, "stable.example.com/v1").unwrap(), v1);
         assert!(convert(&v1, "stable.example.com/v1").is_err());
     }

@@ -9,8 +9,10 @@ use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
 use super::commands;
-use super::parse::{self, Command, Part, Redirect, Word};
+use super::parse;
+use super::tree::{Command, Part, Redirect, Word};
 use crate::node::files::{Files, absolute};
+use crate::node::workload::Write;
 
 /// How long one turn of a loop takes at least: a loop that waits for nothing must let time go on.
 const TURN: Duration = Duration::from_millis(1);
@@ -19,7 +21,7 @@ const TURN: Duration = Duration::from_millis(1);
 #[derive(Clone)]
 pub(crate) enum Sink {
     Buffer(Arc<Mutex<Vec<u8>>>),
-    Call(Arc<dyn Fn(&[u8]) + Send + Sync>),
+    Call(Write),
     File(String),
     Nothing,
 }
@@ -122,7 +124,11 @@ impl Shell {
 
     /// Sets a variable; one of the environment stays there.
     pub(crate) fn set(&mut self, name: &str, value: String) {
-        let of = if self.p.env.contains_key(name) { &mut self.p.env } else { &mut self.variables };
+        let of = if self.p.env.contains_key(name) {
+            &mut self.p.env
+        } else {
+            &mut self.variables
+        };
         of.insert(name.to_owned(), value);
     }
 
@@ -153,7 +159,11 @@ impl Shell {
     pub(crate) fn run<'a>(&'a mut self, c: &'a Command, io: Io) -> BoxFuture<'a, Flow> {
         Box::pin(async move {
             let flow = match c {
-                Command::Simple { assigns, words, redirects } => self.simple(assigns, words, redirects, io).await,
+                Command::Simple {
+                    assigns,
+                    words,
+                    redirects,
+                } => self.simple(assigns, words, redirects, io).await,
                 Command::Sequence(all) => {
                     for c in all {
                         match self.run(c, io.clone()).await {
@@ -256,7 +266,11 @@ impl Shell {
         for (i, c) in all.iter().enumerate() {
             let buffer = Arc::new(Mutex::new(Vec::new()));
             let last = i + 1 == all.len();
-            let out = if last { io.out.clone() } else { Sink::Buffer(buffer.clone()) };
+            let out = if last {
+                io.out.clone()
+            } else {
+                Sink::Buffer(buffer.clone())
+            };
             let err = io.err.clone();
             code = self.clone().script(c, Io { input, out, err }).await;
             input = buffer;
@@ -278,7 +292,11 @@ impl Shell {
             let path = absolute(&self.p.directory, &word);
             match r {
                 Redirect::Input(_) => {
-                    let data = self.p.files.read(&path).map_err(|e| format!("{me}: can't open {word}: {e}"))?;
+                    let data = self
+                        .p
+                        .files
+                        .read(&path)
+                        .map_err(|e| format!("{me}: can't open {word}: {e}"))?;
                     io.input = Arc::new(Mutex::new(data));
                 }
                 Redirect::Output { fd, append, .. } => {
@@ -298,13 +316,7 @@ impl Shell {
         Ok(io)
     }
 
-    async fn simple(
-        &mut self,
-        assigns: &[(String, Word)],
-        words: &[Word],
-        redirects: &[Redirect],
-        io: Io,
-    ) -> Flow {
+    async fn simple(&mut self, assigns: &[(String, Word)], words: &[Word], redirects: &[Redirect], io: Io) -> Flow {
         let argv = match self.words(words, &io).await {
             Ok(a) => a,
             Err(code) => return Flow::Exit(code),
@@ -328,7 +340,11 @@ impl Shell {
                 saved.push((name.clone(), self.p.env.insert(name.clone(), value)));
             }
         }
-        let flow = if argv.is_empty() { Flow::Next(0) } else { commands::run(self, &argv, &io).await };
+        let flow = if argv.is_empty() {
+            Flow::Next(0)
+        } else {
+            commands::run(self, &argv, &io).await
+        };
         for (name, before) in saved {
             match before {
                 Some(v) => self.p.env.insert(name, v),
@@ -390,7 +406,11 @@ impl Shell {
     fn matching(&self, pattern: &str) -> Option<Vec<String>> {
         let (dir, last) = pattern.rsplit_once('/').unwrap_or(("", pattern));
         let (before, after) = last.split_once('*')?;
-        let at = if dir.is_empty() && !pattern.starts_with('/') { self.p.directory.clone() } else { format!("{dir}/") };
+        let at = if dir.is_empty() && !pattern.starts_with('/') {
+            self.p.directory.clone()
+        } else {
+            format!("{dir}/")
+        };
         let names = self.p.files.list(&absolute(&self.p.directory, &at)).ok()?;
         let prefix = pattern.strip_suffix(last).unwrap_or_default();
         let is = |n: &&String| {
@@ -424,7 +444,11 @@ impl Shell {
                     (_, Some(v)) => v,
                     ("?", None) => {
                         let why = Box::pin(self.text(word, io)).await?;
-                        let why = if why.is_empty() { "parameter not set".to_owned() } else { why };
+                        let why = if why.is_empty() {
+                            "parameter not set".to_owned()
+                        } else {
+                            why
+                        };
                         self.complain(io, &format!("sh: {name}: {why}"));
                         return Err(2);
                     }
@@ -439,10 +463,16 @@ impl Shell {
             }
             Part::Output { of, quoted } => {
                 let buffer = Arc::new(Mutex::new(Vec::new()));
-                let io = Io { out: Sink::Buffer(buffer.clone()), ..io.clone() };
+                let io = Io {
+                    out: Sink::Buffer(buffer.clone()),
+                    ..io.clone()
+                };
                 self.status = self.clone().script(of, io).await;
                 let data = std::mem::take(&mut *buffer.lock().unwrap_or_else(PoisonError::into_inner));
-                (String::from_utf8_lossy(&data).trim_end_matches('\n').to_owned(), *quoted)
+                (
+                    String::from_utf8_lossy(&data).trim_end_matches('\n').to_owned(),
+                    *quoted,
+                )
             }
             Part::Arithmetic(w) => {
                 let text = Box::pin(self.text(w, io)).await?;

@@ -60,7 +60,12 @@ impl Server {
             "crd-conversion-webhook" => (Kind::Conversion, 443),
             _ => return None,
         };
-        let mut s = Self { kind, port, tls: None, delay: 0 };
+        let mut s = Self {
+            kind,
+            port,
+            tls: None,
+            delay: 0,
+        };
         let (mut cert, mut key) = (None, None);
         for (k, v) in flags {
             match k.as_str() {
@@ -138,7 +143,10 @@ fn certificate(p: &Process, cert: &str, key: &str) -> Result<Arc<rustls::ServerC
         Ok(data) => Ok(String::from_utf8_lossy(&data).into_owned()),
         Err(e) => Err(format!("open {path}: {e}")),
     };
-    let pair = KeyCert { cert_pem: read(cert)?, key_pem: read(key)? };
+    let pair = KeyCert {
+        cert_pem: read(cert)?,
+        key_pem: read(key)?,
+    };
     server::tls_server_config(&pair, None).map_err(|e| e.to_string())
 }
 
@@ -154,7 +162,9 @@ async fn answer(s: &State, r: Request<Incoming>) -> Response<Full<Bytes>> {
     let method = r.method().clone();
     let value = |key: &str| {
         let mut all = query.split('&').filter_map(|p| p.split_once('='));
-        all.find(|(k, _)| *k == key).map(|(_, v)| decode(v, true)).unwrap_or_default()
+        all.find(|(k, _)| *k == key)
+            .map(|(_, v)| decode(v, true))
+            .unwrap_or_default()
     };
     let hostname = || s.shell.p.hostname.clone();
     let log = |line: String| {
@@ -209,7 +219,9 @@ async fn answer(s: &State, r: Request<Incoming>) -> Response<Full<Bytes>> {
             "/readyz" => text(200, "ok"),
             "/dial" if matches!(value("protocol").as_str(), "" | "http") => {
                 let (host, port, request) = (value("host"), value("port"), value("request"));
-                log(format!("GET /dial?host={host}&protocol=http&port={port}&request={request}"));
+                log(format!(
+                    "GET /dial?host={host}&protocol=http&port={port}&request={request}"
+                ));
                 let tries = value("tries").parse().unwrap_or(1);
                 dial(s, &host, port.parse().unwrap_or(0), &request, tries).await
             }
@@ -267,7 +279,11 @@ mod tests {
         let flag = |k: &str, v: &str| (k.to_owned(), v.to_owned());
         let s = Server::of("netexec", &[flag("http-port", "80")]).unwrap();
         assert_eq!((s.kind, s.port), (Kind::Netexec, 80));
-        let s = Server::of("webhook", &[flag("tls-cert-file", "/c"), flag("tls-private-key-file", "/k")]).unwrap();
+        let s = Server::of(
+            "webhook",
+            &[flag("tls-cert-file", "/c"), flag("tls-private-key-file", "/k")],
+        )
+        .unwrap();
         assert_eq!(s.tls, Some(("/c".to_owned(), "/k".to_owned())));
         assert_eq!(Server::of("netexec", &[flag("sctp-port", "1")]), None);
         assert_eq!(Server::of("dns", &[]), None);

@@ -95,7 +95,11 @@ async fn exchange<S>(mut stream: S, (host, port): (&str, u16), path: &str) -> io
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
+    let path = if path.starts_with('/') {
+        path.to_owned()
+    } else {
+        format!("/{path}")
+    };
     let request = format!(
         "GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\nUser-Agent: cfn\r\nAccept: */*\r\nConnection: close\r\n\r\n"
     );
@@ -104,7 +108,13 @@ where
     let mut all = Vec::new();
     let read = stream.take(LARGEST).read_to_end(&mut all).await;
     // A server that goes without a word of TLS has said all it had to.
-    read.map(|_| ()).or_else(|e| if e.kind() == io::ErrorKind::UnexpectedEof { Ok(()) } else { Err(e) })?;
+    read.map(|_| ()).or_else(|e| {
+        if e.kind() == io::ErrorKind::UnexpectedEof {
+            Ok(())
+        } else {
+            Err(e)
+        }
+    })?;
     parse(&all).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "malformed HTTP response"))
 }
 
@@ -113,7 +123,10 @@ fn parse(all: &[u8]) -> Option<Answer> {
     let end = all.windows(4).position(|w| w == b"\r\n\r\n")?;
     let head = String::from_utf8_lossy(&all[..end]);
     let code = head.split(' ').nth(1)?.parse().ok()?;
-    Some(Answer { code, body: all[end + 4..].to_vec() })
+    Some(Answer {
+        code,
+        body: all[end + 4..].to_vec(),
+    })
 }
 
 /// Host, port and path of an `http` URL.
@@ -152,7 +165,10 @@ pub(super) async fn curl(shell: &Shell, args: &[&str], io: &Io) -> i32 {
         shell.complain(io, "curl: (3) URL rejected");
         return 3;
     };
-    let Process { net: Some((net, from)), .. } = &shell.p else {
+    let Process {
+        net: Some((net, from)), ..
+    } = &shell.p
+    else {
         shell.complain(io, "curl: (7) no network");
         return 7;
     };

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Runs specs of Kubernetes' end-to-end suite, each in a process of its own with a limit of time.
 
-    ci/e2e_limited.py KUBECONFIG LIST OUT
+    ci/e2e/limited.py KUBECONFIG LIST OUT
 
 For specs that mostly wait for what never comes: Ginkgo only limits a whole run. LIST has one full name a line; OUT gets
 results.tsv (state, seconds, spec, first failure), in the form of the runner for whole runs. [Serial] specs come last, one by one.
