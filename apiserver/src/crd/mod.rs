@@ -245,6 +245,17 @@ fn finish(server: &Server, definition: &Object) {
     {
         let mut call = Call::internal("kube-apiserver");
         let _ = server.delete_collection(&mut call, &r, None, &ListOptions::default(), &DeleteOptions::default());
+        // Of those stored in another version nobody could be asked to convert them: they go as they are.
+        for o in server.store.list(&r.storage, None, None).objects {
+            let kept = o.value["metadata"]["finalizers"]
+                .as_array()
+                .is_some_and(|f| !f.is_empty());
+            if !kept {
+                let namespace = o.value["metadata"]["namespace"].as_str().unwrap_or_default();
+                let key = Key::new(namespace, o.name());
+                let _ = server.store.remove(&r.storage, &key, o.revision, (*o.value).clone());
+            }
+        }
     }
     if server.store.list(&r.storage, None, None).objects.is_empty() {
         release(server, name);

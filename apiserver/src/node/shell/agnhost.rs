@@ -115,7 +115,8 @@ async fn in_files(sub: &Sub, process: &Process, io: &Io) -> i32 {
             for id in 0..*lines {
                 let now = process.clock.now().strftime("%m%d %H:%M:%S%.6f").to_string();
                 let method = ["GET", "POST", "PUT"][usize::try_from(id % 3).unwrap_or(0)];
-                let url = format!("/api/v1/namespaces/default/pods/p{:02}", id * 7 % 100);
+                let at = ["kube-system", "default", "ns"][usize::try_from(id / 3 % 3).unwrap_or(0)];
+                let url = format!("/api/v1/namespaces/{at}/pods/p{:02}", id * 7 % 100);
                 let status = 200 + id * 37 % 400;
                 print(format!(
                     "I{now}       1 logs_generator.go:76] {id} {method} {url} {status}\n"
