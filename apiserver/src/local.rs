@@ -3,9 +3,11 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use cfn_net::SharedClock;
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
@@ -79,13 +81,49 @@ pub struct WatchEvent {
     pub revision: u64,
 }
 
+/// What of a container's log is asked for (`PodLogOptions`).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LogOptions {
+    /// Only so many last lines.
+    pub tail: Option<usize>,
+    /// Only what came at this time or later.
+    pub since: Option<Timestamp>,
+    /// Each line with its time.
+    pub timestamps: bool,
+    /// Only so many first bytes.
+    pub limit: Option<usize>,
+    /// That of the run before.
+    pub previous: bool,
+}
+
+/// What a command in a container did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Executed {
+    /// Its standard output.
+    pub out: Vec<u8>,
+    /// Its standard error.
+    pub err: Vec<u8>,
+    /// Its exit code.
+    pub code: i32,
+}
+
+/// A command that runs in a container.
+pub type Execution = Pin<Box<dyn Future<Output = Executed> + Send>>;
+
 /// What the API server asks the machine of a node (its kubelet's own API): logs and commands of containers.
 pub trait NodeHook: Send + Sync {
-    /// The log of a container so far (`tail`: only so many last lines), or `None` when it does not run here.
-    fn log(&self, namespace: &str, pod: &str, container: &str, tail: Option<usize>) -> Option<String>;
-    /// Runs a command in a container: output and exit code, or `None` when there is no such thing here.
-    fn exec(&self, namespace: &str, pod: &str, container: &str, command: &[String]) -> Option<(String, i32)> {
-        let _ = (namespace, pod, container, command);
+    /// The log of a container so far, or `None` when it does not run here.
+    fn log(&self, namespace: &str, pod: &str, container: &str, wanted: &LogOptions) -> Option<Vec<u8>>;
+    /// Runs a command in a container, or `None` when there is no such thing here.
+    fn exec(
+        &self,
+        namespace: &str,
+        pod: &str,
+        container: &str,
+        command: &[String],
+        input: Vec<u8>,
+    ) -> Option<Execution> {
+        let _ = (namespace, pod, container, command, input);
         None
     }
 }

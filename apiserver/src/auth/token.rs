@@ -11,6 +11,8 @@ use crate::registry::{Call, Server, User, rfc3339, text};
 use crate::status::{Cause, Status};
 use crate::store::Key;
 
+const PODS: Gvr = Gvr::new("", "v1", "pods");
+const NODES: Gvr = Gvr::new("", "v1", "nodes");
 const ACCOUNTS: Gvr = Gvr::new("", "v1", "serviceaccounts");
 /// `iss` and the audience when none is asked for.
 const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
@@ -60,9 +62,21 @@ impl Server {
         let bound = &request["spec"]["boundObjectRef"];
         if bound["kind"] == "Pod" {
             own["pod"] = json!({"name": bound["name"], "uid": bound["uid"]});
+            let pod = self.store.get(&PODS, &Key::new(ns, text(bound, "/name")));
+            let node = pod
+                .map(|p| text(&p.value, "/spec/nodeName").to_owned())
+                .unwrap_or_default();
+            if let Some(n) = self.store.get(&NODES, &Key::new("", &node)) {
+                own["node"] = json!({"name": node, "uid": n.value["metadata"]["uid"]});
+            }
         }
-        let claims = json!({"iss": ISSUER, "aud": audiences, "iat": now.as_second(), "nbf": now.as_second(), "exp": until.as_second(),
+        let mut claims = json!({"iss": ISSUER, "aud": audiences, "iat": now.as_second(), "nbf": now.as_second(), "exp": until.as_second(),
             "sub": format!("system:serviceaccount:{ns}:{name}"), "kubernetes.io": own});
+        // Of what it says: the same for the same request at the same second, as all of a token here is.
+        let id = hmac(&self.auth.key, claims.to_string().as_bytes());
+        let id: String = id.iter().take(16).map(|b| format!("{b:02x}")).collect();
+        let (a, b, c, d, e) = (&id[..8], &id[8..12], &id[12..16], &id[16..20], &id[20..]);
+        claims["jti"] = json!(format!("{a}-{b}-{c}-{d}-{e}"));
         let encode = |v: &Value| URL_SAFE_NO_PAD.encode(v.to_string());
         let signed = format!("{}.{}", encode(&json!({"alg": "HS256", "typ": "JWT"})), encode(&claims));
         let token = format!(
@@ -104,11 +118,15 @@ impl Server {
         ];
         let mut user = User::new(format!("system:serviceaccount:{ns}:{name}"), groups);
         user.uid = uid.to_owned();
-        for (field, key) in [("name", "pod-name"), ("uid", "pod-uid")] {
-            if let Some(v) = own["pod"][field].as_str() {
+        for (of, field) in [("pod", "name"), ("pod", "uid"), ("node", "name"), ("node", "uid")] {
+            if let Some(v) = own[of][field].as_str() {
                 user.extra
-                    .insert(format!("authentication.kubernetes.io/{key}"), vec![v.to_owned()]);
+                    .insert(format!("authentication.kubernetes.io/{of}-{field}"), vec![v.to_owned()]);
             }
+        }
+        if let Some(id) = claims["jti"].as_str() {
+            let key = "authentication.kubernetes.io/credential-id".to_owned();
+            user.extra.insert(key, vec![format!("JTI={id}")]);
         }
         Some(user)
     }

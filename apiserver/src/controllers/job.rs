@@ -1,5 +1,7 @@
 //! Jobs: pods that run to completion (`pkg/controller/job/job_controller.go`): parallelism, completions, back-off
-//! limit, deadline, suspension, Indexed completion, time to live. Not here: pod failure policies, success policies.
+//! limit, deadline, suspension, Indexed completion, time to live, success and failure policies, adoption.
+
+mod policy;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -8,11 +10,12 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::manager::{Action, Controller, Now, Plan};
-use super::object::{Object, between, set_meta, stamp};
+use super::object::{Object, between, selects_object, set_meta, stamp};
 use super::pods;
 use super::replicaset::{queue_owner, set_count};
 use super::world::{Key, World, gvr};
 use crate::local::WatchEvent;
+use policy::Meaning;
 
 const INDEX: &str = "batch.kubernetes.io/job-completion-index";
 
@@ -23,7 +26,7 @@ pub(crate) struct Jobs {
 }
 
 impl Controller for Jobs {
-    fn observe(&mut self, e: &WatchEvent, _: &World, _: Now, queue: &mut BTreeSet<Key>) {
+    fn observe(&mut self, e: &WatchEvent, world: &World, _: Now, queue: &mut BTreeSet<Key>) {
         if e.gvr == gvr::JOBS {
             queue.insert(Key::of(&e.object));
             if e.kind == crate::local::EventKind::Deleted {
@@ -31,6 +34,13 @@ impl Controller for Jobs {
             }
         } else if e.gvr == gvr::PODS {
             queue_owner(e, "Job", queue);
+            if e.object.controller().is_none() && e.kind != crate::local::EventKind::Deleted {
+                let jobs = world.list_in(&gvr::JOBS, e.object.namespace());
+                queue.extend(
+                    jobs.filter(|j| selects_object(j.pointer("/spec/selector"), &e.object))
+                        .map(|j| Key::of(j)),
+                );
+            }
         }
     }
 
@@ -38,9 +48,16 @@ impl Controller for Jobs {
         let Some(job) = world.get(&gvr::JOBS, &key.ns, &key.name) else {
             return Plan::default();
         };
-        let owned: Vec<_> = world.controlled(&gvr::PODS, job.uid()).cloned().collect();
+        let mut owned: Vec<_> = world.controlled(&gvr::PODS, job.uid()).cloned().collect();
+        let mut claims = Plan::default();
+        if is_finished(job).is_none() {
+            let loose: Vec<_> = world.loose(&gvr::PODS, &key.ns).cloned().collect();
+            policy::claim(job, &mut owned, &loose, &mut claims);
+        }
         let counted = self.counted.entry(job.uid().to_owned()).or_default();
-        reconcile(job, &owned, counted, now)
+        let mut plan = reconcile(job, &owned, counted, now);
+        plan.actions.append(&mut claims.actions);
+        plan
     }
 }
 
@@ -76,6 +93,9 @@ fn reconcile(job: &Arc<Value>, owned: &[Arc<Value>], counted: &mut BTreeSet<Stri
         job.int("/status/failed").unwrap_or(0),
     );
     let mut done: BTreeSet<i64> = parse_indexes(job.text("/status/completedIndexes"));
+    let per_index = job.int("/spec/backoffLimitPerIndex").filter(|_| indexed);
+    let mut lost: BTreeSet<i64> = parse_indexes(job.text("/status/failedIndexes"));
+    let mut fatal = None;
     for p in owned {
         let over = pods::is_ended(p) || (p.deleting() && p.text("/spec/nodeName").is_empty());
         if !over || !counted.insert(p.uid().to_owned()) {
@@ -86,7 +106,17 @@ fn reconcile(job: &Arc<Value>, owned: &[Arc<Value>], counted: &mut BTreeSet<Stri
                 done.extend(index(p));
             }
             "Succeeded" => succeeded += 1,
-            _ => failed += 1,
+            _ => {
+                let meaning = policy::meaning(job, p);
+                failed += i64::from(meaning != Meaning::Ignore);
+                let out = per_index.is_some_and(|limit| policy::failures(p) > limit);
+                match meaning {
+                    Meaning::FailJob(why) => fatal = fatal.or(Some(why)),
+                    Meaning::FailIndex => lost.extend(index(p)),
+                    Meaning::Count if out => lost.extend(index(p)),
+                    Meaning::Count | Meaning::Ignore => {}
+                }
+            }
         }
     }
     if indexed {
@@ -117,7 +147,19 @@ fn reconcile(job: &Arc<Value>, owned: &[Arc<Value>], counted: &mut BTreeSet<Stri
     super::object::child(&mut changed, "status");
     let mut end = None;
     let matched = success_rule(job, &done).map(|i| format!("Matched rules at index {i}"));
-    if let Some(m) = matched.as_deref().filter(|_| !late && !broken) {
+    let of_indexes = policy::end_of_indexes(job, done.len(), lost.len());
+    if let Some(m) = &fatal {
+        end = Some((
+            "Failed",
+            "FailureTarget",
+            "PodFailurePolicy",
+            m.as_str(),
+            "PodFailurePolicy",
+            m.as_str(),
+        ));
+    } else if let Some((reason, m)) = of_indexes {
+        end = Some(("Failed", "FailureTarget", reason, m, reason, m));
+    } else if let Some(m) = matched.as_deref().filter(|_| !late && !broken) {
         end = Some((
             "Complete",
             "SuccessCriteriaMet",
@@ -157,7 +199,16 @@ fn reconcile(job: &Arc<Value>, owned: &[Arc<Value>], counted: &mut BTreeSet<Stri
         }
         running.clear();
     } else {
-        work(job, &active, owned, &done, (succeeded, failed), indexed, now, &mut plan);
+        work(
+            job,
+            &active,
+            owned,
+            (&done, &lost),
+            (succeeded, failed),
+            indexed,
+            now,
+            &mut plan,
+        );
         if let Some(d) = deadline {
             plan.after(d.saturating_sub(between(started, now.wall)));
         }
@@ -171,6 +222,9 @@ fn reconcile(job: &Arc<Value>, owned: &[Arc<Value>], counted: &mut BTreeSet<Stri
     s["terminating"] = json!(owned.iter().filter(|p| p.deleting() && !pods::is_ended(p)).count());
     if indexed && !done.is_empty() {
         s["completedIndexes"] = json!(format_indexes(&done));
+    }
+    if per_index.is_some() {
+        s["failedIndexes"] = json!(format_indexes(&lost));
     }
     if !suspended && s.get("startTime").is_none_or(Value::is_null) {
         s["startTime"] = json!(stamp(now.wall));
@@ -233,7 +287,7 @@ fn work(
     job: &Arc<Value>,
     active: &[Arc<Value>],
     owned: &[Arc<Value>],
-    done: &BTreeSet<i64>,
+    (done, lost): (&BTreeSet<i64>, &BTreeSet<i64>),
     (succeeded, failed): (i64, i64),
     indexed: bool,
     now: Now,
@@ -242,7 +296,9 @@ fn work(
     let parallelism = job.int("/spec/parallelism").unwrap_or(1);
     let have = i64::try_from(active.len()).unwrap_or(i64::MAX);
     let wanted = match job.int("/spec/completions") {
-        Some(c) => (c - succeeded).min(parallelism).max(0),
+        Some(c) => (c - succeeded - i64::try_from(lost.len()).unwrap_or(0))
+            .min(parallelism)
+            .max(0),
         None if succeeded > 0 => have.min(parallelism),
         None => parallelism,
     };
@@ -258,7 +314,8 @@ fn work(
         return;
     }
     // After a failure: 10 s doubling to 10 min before the next pod (DefaultJobPodFailureBackOff).
-    if failed > 0 {
+    let per_index = indexed && job.int("/spec/backoffLimitPerIndex").is_some();
+    if failed > 0 && !per_index {
         let ended = |p: &&Arc<Value>| p.text("/status/phase") == "Failed";
         let last = owned.iter().filter(ended).filter_map(|p| ended_at(p)).max();
         let d = Duration::from_secs(10 << (failed - 1).clamp(0, 6)).min(Duration::from_secs(600));
@@ -271,7 +328,23 @@ fn work(
     let template = job.pointer("/spec/template").cloned().unwrap_or_default();
     let taken: BTreeSet<i64> = active.iter().filter_map(|p| index(p)).collect();
     let free = (0..job.int("/spec/completions").unwrap_or(0)).filter(|i| !taken.contains(i) && !done.contains(i));
-    let mut free = free.take(usize::try_from(wanted - have).unwrap_or(0));
+    let mut waits = Vec::new();
+    let free: Vec<i64> = free
+        .filter(|i| {
+            // Each index waits after its own failures.
+            let wait = if per_index {
+                policy::wait(owned, *i, now).0
+            } else {
+                Duration::ZERO
+            };
+            waits.push(wait);
+            !lost.contains(i) && wait.is_zero()
+        })
+        .collect();
+    if let Some(w) = waits.into_iter().filter(|w| !w.is_zero()).min() {
+        plan.after(w);
+    }
+    let mut free = free.into_iter().take(usize::try_from(wanted - have).unwrap_or(0));
     for _ in 0..wanted - have {
         let mut pod = pods::from_template(&template, "batch/v1", "Job", job);
         if indexed {
@@ -281,6 +354,10 @@ fn work(
             set_meta(&mut pod, "labels", INDEX, &text);
             pod["metadata"]["generateName"] = json!(format!("{}-{i}-", job.name()));
             pod["spec"]["hostname"] = json!(format!("{}-{i}", job.name()));
+            if per_index {
+                let failures = policy::wait(owned, i, now).1;
+                set_meta(&mut pod, "annotations", policy::FAILURES, &failures.to_string());
+            }
             pods::set_env(&mut pod, "JOB_COMPLETION_INDEX", &text);
         }
         plan.create(&gvr::PODS, job.namespace(), pod);

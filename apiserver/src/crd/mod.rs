@@ -239,7 +239,9 @@ fn finish(server: &Server, definition: &Object) {
         .catalog
         .all_custom()
         .into_iter()
-        .find(|r| r.custom.as_ref().is_some_and(|c| c.definition == name))
+        .filter(|r| r.custom.as_ref().is_some_and(|c| c.definition == name))
+        // As they are stored: who converts them may be gone already.
+        .max_by_key(|r| r.api_version == r.storage_version)
     else {
         return release(server, name);
     };
@@ -250,6 +252,17 @@ fn finish(server: &Server, definition: &Object) {
     {
         let mut call = Call::internal("kube-apiserver");
         let _ = server.delete_collection(&mut call, &r, None, &ListOptions::default(), &DeleteOptions::default());
+        // Of those stored in another version nobody could be asked to convert them: they go as they are.
+        for o in server.store.list(&r.storage, None, None).objects {
+            let kept = o.value["metadata"]["finalizers"]
+                .as_array()
+                .is_some_and(|f| !f.is_empty());
+            if !kept {
+                let namespace = o.value["metadata"]["namespace"].as_str().unwrap_or_default();
+                let key = Key::new(namespace, o.name());
+                let _ = server.store.remove(&r.storage, &key, o.revision, (*o.value).clone());
+            }
+        }
     }
     if server.store.list(&r.storage, None, None).objects.is_empty() {
         release(server, name);

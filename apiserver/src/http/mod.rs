@@ -11,16 +11,18 @@ mod pretty;
 mod protobuf;
 mod query;
 mod resource;
+mod streams;
 mod strict;
 mod watch;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use cfn_net::server::PeerCert;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::BodyExt;
+use hyper::upgrade::OnUpgrade;
 use serde_json::Value;
 
 use crate::audit::{self, Stage};
@@ -56,6 +58,8 @@ pub(crate) struct Incoming {
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
     pub(crate) user: User,
+    /// The connection, when it may become something else.
+    pub(crate) upgrade: Mutex<Option<OnUpgrade>>,
 }
 
 /// What is noted of a request for the audit log.
@@ -75,7 +79,8 @@ where
     B: http_body::Body<Data = Bytes> + Send,
     B::Error: Into<tower::BoxError>,
 {
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
+    let upgrade = Mutex::new(parts.extensions.remove::<OnUpgrade>());
     let certificate = parts.extensions.get::<PeerCert>();
     let asker = match parts.extensions.get::<User>() {
         Some(u) => Ok(u.clone()),
@@ -89,6 +94,7 @@ where
         headers: parts.headers,
         body: Bytes::new(),
         user: asker.as_ref().cloned().unwrap_or_default(),
+        upgrade,
     };
     let info = info::RequestInfo::parse(&incoming);
     let mut record = server

@@ -22,6 +22,12 @@ impl Query {
     }
 
     /// Whether `key` is given as a true value (`true`, `1`, or without value).
+    /// All values of a key, in order.
+    pub(super) fn all(&self, key: &str) -> Vec<String> {
+        let found = self.0.iter().filter(|(k, _)| k == key);
+        found.map(|(_, v)| v.clone()).collect()
+    }
+
     pub(super) fn is(&self, key: &str) -> bool {
         self.0
             .iter()

@@ -1,5 +1,7 @@
 //! Requests for resources: from the request's parts to the registry and back.
 
+mod containers;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +14,7 @@ use super::negotiate::{Form, accepted};
 use super::output::Output;
 use super::strict;
 use super::watch::{Watch, WatchOptions};
-use super::{Annotations, Answer, Incoming, ResponseBody, plain, with_type};
+use super::{Annotations, Answer, Incoming, ResponseBody, with_type};
 use crate::auth::{Attributes, review};
 use crate::registry::{
     Call, DeleteOptions, Deleted, FieldValidation, ListOptions, PatchKind, Resource, Server, Target, Written,
@@ -185,7 +187,8 @@ impl Request<'_> {
             ("get", "") => self.output.object(200, r, &*server.get(r, ns, name)?),
             ("get", "scale") => Ok(self.output.other(200, &server.get_scale(r, ns, name)?)),
             ("get", "log") => self.log(),
-            ("get" | "create", "exec" | "attach" | "portforward" | "proxy") => Err(Status::new(
+            ("get" | "create", "exec") => self.exec(),
+            ("get" | "create", "attach" | "portforward" | "proxy") => Err(Status::new(
                 501,
                 "NotImplemented",
                 format!("{sub} of {} is not served here", r.plural),
@@ -444,50 +447,6 @@ impl Request<'_> {
             v["propagationPolicy"] = json!(p);
         }
         DeleteOptions::from_body(&v)
-    }
-
-    /// The log of a container, from whoever runs the pod's node.
-    fn log(&self) -> Result<Answer, Status> {
-        let name = &self.info.name;
-        let pod = self.server.get(self.resource, self.ns, name)?;
-        let names: Vec<&str> = ["initContainers", "containers"]
-            .iter()
-            .flat_map(|k| pod.value["spec"][*k].as_array().into_iter().flatten())
-            .map(|c| text(c, "/name"))
-            .collect();
-        let container = match self.r.query.get("container") {
-            Some(c) if names.contains(&c) => c,
-            Some(c) => {
-                return Err(Status::bad_request(format!(
-                    "container {c} is not valid for pod {name}"
-                )));
-            }
-            None => match names.as_slice() {
-                [one] => one,
-                _ => {
-                    return Err(Status::bad_request(format!(
-                        "a container name must be specified for pod {name}, choose one of: [{}]",
-                        names.join(" ")
-                    )));
-                }
-            },
-        };
-        let node = text(&pod.value, "/spec/nodeName");
-        if node.is_empty() {
-            return Err(Status::bad_request(format!("pod {name} does not have a host assigned")));
-        }
-        let hook = self
-            .server
-            .node_hook(node)
-            .ok_or_else(|| Status::internal(format!("node {node} does not answer")))?;
-        let tail = self.r.query.number("tailLines");
-        let log = hook.log(self.ns, name, container, tail);
-        let log = log.ok_or_else(|| {
-            Status::bad_request(format!(
-                "container {container:?} in pod {name:?} is waiting to start: ContainerCreating"
-            ))
-        })?;
-        Ok(plain(&log))
     }
 }
 

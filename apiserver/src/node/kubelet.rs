@@ -1,5 +1,7 @@
 //! The kubelet of a simulated node: makes the host run the pods that its API endpoint binds to it, and reports.
 
+mod deadline;
+mod launch;
 mod preparation;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,11 +22,11 @@ use super::NodeOptions;
 use super::rest::Rest;
 use super::runtime::{Doing, Prepared, Runtime, Start, View};
 use super::stages::{ContainerKind, State};
-use super::status::{self, Facts, Named, Waiting, is_sidecar};
+use super::status::{self, Named, Waiting, is_sidecar};
 use super::writer::{Report, Writer};
 use crate::controllers::object::Object;
 use crate::controllers::pods::is_ended;
-use preparation::Preparation;
+use launch::served_restarts;
 
 /// How soon a container whose configuration is not there is tried again.
 const CONFIG_RETRY: Duration = Duration::from_secs(2);
@@ -78,7 +80,7 @@ pub(crate) struct Kubelet {
     /// Back-off of containers that fail: how long, and when it was last used.
     backoff: BTreeMap<(String, String), (Duration, Instant)>,
     writer: Arc<Writer>,
-    tell: mpsc::UnboundedSender<Message>,
+    messages: mpsc::UnboundedSender<Message>,
     listing: Option<BTreeSet<String>>,
     cancel: CancellationToken,
 }
@@ -102,7 +104,7 @@ impl Kubelet {
             due: BTreeMap::new(),
             backoff: BTreeMap::new(),
             writer,
-            tell,
+            messages: tell,
             listing: None,
             cancel,
         }
@@ -262,7 +264,7 @@ impl Kubelet {
         let Some(mut pod) = self.pods.remove(uid) else { return };
         let mut next: Option<Instant> = None;
         if !pod.finished {
-            if pod.object.deleting() || pod.is_ended_by_others() {
+            if pod.object.deleting() || pod.is_ended_by_others() || self.is_past_deadline(&pod, &mut next) {
                 self.end(uid, &mut pod, &mut next);
             } else {
                 self.drive(uid, &mut pod, &mut next);
@@ -287,9 +289,15 @@ impl Kubelet {
         let deadline = deadline.min(limit);
         pod.deadline = Some(deadline);
         let alive = |v: &View| matches!(v.doing, Doing::Running { .. });
-        for (name, v) in self.runtime.views(uid).iter().filter(|(_, v)| alive(v)) {
+        let views = self.runtime.views(uid);
+        for (name, v) in views.iter().filter(|(_, v)| alive(v)) {
             if now >= deadline {
                 self.runtime.kill(uid, name);
+                continue;
+            }
+            // Sidecars end after all that they are there for, the last one first.
+            if status::outlives(&pod.object, name, |n| views.get(n).is_some_and(alive)) {
+                soonest(next, deadline);
                 continue;
             }
             if !v.stopping {
@@ -317,6 +325,10 @@ impl Kubelet {
             return;
         }
         let mut status = self.status(uid, pod, &views);
+        if !pod.object.deleting() && !pod.is_ended_by_others() {
+            deadline::mark(&mut status);
+            return self.tell(uid, pod, status);
+        }
         if pod.object.deleting() {
             let failed = views.is_empty()
                 || views
@@ -369,9 +381,19 @@ impl Kubelet {
             for c in object.items("/spec/containers") {
                 self.step(uid, pod, c, ContainerKind::Main, views.get(c.name_of()), next);
             }
+            // These are started once.
+            let new = |c: &&Value| !views.contains_key(c.name_of());
+            for c in object.items("/spec/ephemeralContainers").iter().filter(new) {
+                self.step(uid, pod, c, ContainerKind::Main, None, next);
+            }
         }
         let views = self.runtime.views(uid);
         let status = self.status(uid, pod, &views);
+        self.tell(uid, pod, status);
+    }
+
+    /// Reports a status that is new.
+    fn tell(&self, uid: &str, pod: &mut Pod, status: Value) {
         if pod.sent.as_ref().is_none_or(|s| s["status"] != status) {
             pod.sent = Some(json!({"status": status}));
             // After a kubelet's restart the server may know all of it already.
@@ -482,75 +504,6 @@ impl Kubelet {
         self.backoff.insert(key, (d, now));
         None
     }
-
-    fn launch(&mut self, uid: &str, pod: &mut Pod, c: &Value) {
-        let name = c.name_of().to_owned();
-        match self.o.workloads.find(c.text("/image")) {
-            None => {
-                let restarts = served_restarts(&pod.object, &name);
-                self.runtime.start(
-                    uid,
-                    Start {
-                        container: name,
-                        image: c.text("/image").to_owned(),
-                        restarts,
-                        builtin: None,
-                    },
-                );
-            }
-            Some(_) => {
-                pod.preparing.insert(name);
-                let ip = self.runtime.address(uid);
-                let job = Preparation {
-                    o: self.o.clone(),
-                    rest: self.rest.clone(),
-                    runtime: self.runtime.clone(),
-                    uid: uid.to_owned(),
-                    pod: pod.object.clone(),
-                    container: c.clone(),
-                    host_ip: self.host_ip.clone(),
-                    pod_ip: ip,
-                };
-                let (tell, cancel) = (self.tell.clone(), self.cancel.clone());
-                tokio::spawn(async move {
-                    tokio::select! {
-                        biased;
-                        () = cancel.cancelled() => {}
-                        m = job.run() => { let _ = tell.send(m); }
-                    }
-                });
-            }
-        }
-    }
-
-    fn seed(&self, pod: &Pod, container: &str, v: &View) -> cfn_net::Seed {
-        let key = format!(
-            "{}/{}/{container}/{}",
-            pod.object.namespace(),
-            pod.object.name(),
-            v.restarts
-        );
-        self.o.seed.child(&key)
-    }
-
-    fn status(&self, uid: &str, pod: &Pod, views: &BTreeMap<String, View>) -> Value {
-        let host_network = pod.object.flag("/spec/hostNetwork");
-        let ip = if host_network {
-            Some(self.host_ip.clone())
-        } else {
-            self.runtime.address(uid)
-        };
-        status::status(&Facts {
-            pod: &pod.object,
-            old: pod.sent.as_ref().unwrap_or(&pod.object),
-            views,
-            waiting: &pod.waiting,
-            pod_ip: ip.as_deref(),
-            host_ip: &self.host_ip,
-            started: pod.started,
-            now: self.o.clock.now(),
-        })
-    }
 }
 
 fn soonest(next: &mut Option<Instant>, t: Instant) {
@@ -568,19 +521,8 @@ fn report(pod: &Value, status: Value, delete: bool) -> Report {
 
 fn containers(pod: &Value) -> impl Iterator<Item = (&Value, bool)> {
     let init = pod.items("/spec/initContainers").iter().map(|c| (c, true));
-    init.chain(pod.items("/spec/containers").iter().map(|c| (c, false)))
-}
-
-/// Restarts of a container this disk knows nothing of: it ran before when the served status has its id.
-fn served_restarts(pod: &Value, container: &str) -> u32 {
-    let all = pod
-        .items("/status/containerStatuses")
+    let others = ["/spec/containers", "/spec/ephemeralContainers"]
         .iter()
-        .chain(pod.items("/status/initContainerStatuses"));
-    let found = all
-        .filter(|c| !c.text("/containerID").is_empty())
-        .find(|c| c.name_of() == container);
-    found
-        .and_then(|c| c.int("/restartCount"))
-        .map_or(0, |n| u32::try_from(n).unwrap_or(0) + 1)
+        .flat_map(|l| pod.items(l));
+    init.chain(others.map(|c| (c, false)))
 }

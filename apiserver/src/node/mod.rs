@@ -13,23 +13,30 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::controllers::Timers;
-use crate::local::NodeHook;
+use crate::local::{LogOptions, NodeHook};
 
 mod env;
+mod files;
 mod heartbeat;
 mod kubelet;
+mod lifecycle;
+mod log;
+mod mounts;
+mod probes;
 mod rest;
 mod runtime;
+pub mod shell;
 mod stages;
 mod status;
 #[cfg(test)]
 mod tests;
+mod volumes;
 mod workload;
 mod writer;
 
 pub use runtime::RunningPod;
 pub use stages::{ContainerKind, Delay, Next, Requirement, Stage, Stages, StagesError, State, When};
-pub use workload::{Workload, WorkloadContext, Workloads};
+pub use workload::{Workload, WorkloadContext, Workloads, Write};
 
 /// What a node is made of.
 #[derive(Clone)]
@@ -243,7 +250,11 @@ impl NodeHandle {
     /// The log of a container of ours so far (the last 2000 lines), or `None` when it is not on this host.
     #[must_use]
     pub fn logs(&self, namespace: &str, pod: &str, container: &str) -> Option<String> {
-        self.inner.runtime.log(namespace, pod, container, None)
+        let log = self
+            .inner
+            .runtime
+            .log(namespace, pod, container, &LogOptions::default())?;
+        Some(String::from_utf8_lossy(&log).into_owned())
     }
 
     /// What the API server asks for logs.

@@ -1,7 +1,9 @@
 //! The container runtime of a simulated node: what really runs on the host. It outlives the kubelet, and its records
 //! outlive the host (they are the host's disk).
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+mod hook;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -13,11 +15,12 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::files::{Inode, Volume};
+use super::log::{LastWords, Log};
+use super::mounts::PodVolumes;
+use super::shell::Process;
 use super::workload::{Workload, WorkloadContext};
-use crate::local::NodeHook;
 
-/// Lines of log kept per container.
-const LOG_LINES: usize = 2000;
 /// Exit code of a container that was killed (128 + SIGKILL).
 const KILLED: i32 = 137;
 /// Exit code of a container whose host died under it, as containerd finds it after a reboot.
@@ -31,6 +34,8 @@ pub(crate) struct Ended {
     pub started: Timestamp,
     pub finished: Timestamp,
     pub id: String,
+    /// Its last words.
+    pub message: String,
 }
 
 /// What a container is doing.
@@ -60,9 +65,11 @@ struct Container {
     /// SIGTERM and SIGKILL of a built-in container.
     signals: Option<(CancellationToken, CancellationToken)>,
     log: Log,
+    /// The log of the run before.
+    previous: Option<Log>,
+    /// What commands beside its own are run in.
+    process: Option<Process>,
 }
-
-type Log = Arc<Mutex<VecDeque<String>>>;
 
 struct Sandbox {
     namespace: String,
@@ -71,7 +78,12 @@ struct Sandbox {
     containers: BTreeMap<String, Container>,
     /// The service account token it was given last.
     token: Option<String>,
+    /// Those of interpreted containers, once made.
+    volumes: Volumes,
 }
+
+/// The volumes of a pod; locked while they are made.
+pub(crate) type Volumes = Arc<tokio::sync::Mutex<Option<PodVolumes>>>;
 
 #[derive(Default)]
 struct Inner {
@@ -103,6 +115,8 @@ pub(crate) struct Runtime {
     size: u32,
     inner: Mutex<Inner>,
     changed: Notify,
+    /// Files of the host that containers may mount.
+    files: Volume,
 }
 
 /// What a container is started from.
@@ -123,6 +137,17 @@ pub(crate) struct Prepared {
     pub host: String,
     pub seed: cfn_net::Seed,
     pub api: Option<ClientConfig>,
+    /// Of an interpreted container: its process, and the file of its last words.
+    pub process: Option<Process>,
+    pub last_words: Option<Volume>,
+}
+
+/// The files of a new host.
+fn host_files() -> Volume {
+    let mut root = Inode::directory(0o755);
+    root.put("etc/hosts", Inode::file(0o644, super::volumes::HOST_HOSTS.into()));
+    root.put("tmp", Inode::directory(0o1777));
+    Volume::new(root, "61267")
 }
 
 impl Runtime {
@@ -139,6 +164,7 @@ impl Runtime {
             size,
             inner,
             changed: Notify::new(),
+            files: host_files(),
         }
     }
 
@@ -177,6 +203,7 @@ impl Runtime {
             ip,
             containers: BTreeMap::new(),
             token: None,
+            volumes: Volumes::default(),
         };
         inner.pods.insert(uid.to_owned(), sandbox);
         drop(inner);
@@ -204,6 +231,15 @@ impl Runtime {
         self.inner().pods.keys().cloned().collect()
     }
 
+    /// The volumes of a pod, while it is here.
+    pub(crate) fn volumes(&self, uid: &str) -> Option<Volumes> {
+        Some(self.inner().pods.get(uid)?.volumes.clone())
+    }
+
+    pub(crate) fn host_files(&self) -> &Volume {
+        &self.files
+    }
+
     pub(crate) fn token(&self, uid: &str) -> Option<String> {
         self.inner().pods.get(uid)?.token.clone()
     }
@@ -222,16 +258,17 @@ impl Runtime {
         let id = format!("cfn://{:016x}{:016x}", fnv(&self.node), inner.next_id);
         let Some(sandbox) = inner.pods.get_mut(uid) else { return };
         let before = sandbox.containers.remove(&start.container);
-        let (restarts, last, log) = match before {
+        let (restarts, last, previous) = match before {
             Some(c) => {
                 let last = match c.view.doing {
                     Doing::Exited(e) => Some(e),
                     Doing::Running { .. } => c.view.last,
                 };
-                (c.view.restarts + 1, last, Log::default())
+                (c.view.restarts + 1, last, Some(c.log))
             }
-            None => (start.restarts, None, Log::default()),
+            None => (start.restarts, None, None),
         };
+        let log = Log::default();
         let view = View {
             id: id.clone(),
             image: start.image.clone(),
@@ -249,22 +286,23 @@ impl Runtime {
             .builtin
             .as_ref()
             .map(|_| (CancellationToken::new(), CancellationToken::new()));
+        let process = start.builtin.as_ref().and_then(|(_, p)| p.process.clone());
         let container = Container {
             view,
             signals: signals.clone(),
             log: log.clone(),
+            previous,
+            process,
         };
         sandbox.containers.insert(start.container.clone(), container);
         drop(inner);
         if let (Some((workload, p)), Some((term, kill))) = (start.builtin, signals) {
             let (ready, said) = watch::channel(false);
-            let write = move |line: &str| {
-                let mut l = log.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-                if l.len() >= LOG_LINES {
-                    l.pop_front();
-                }
-                l.push_back(line.to_owned());
-            };
+            let (l, clock) = (log.clone(), self.clock.clone());
+            let line = move |line: &str| l.line(clock.now(), line);
+            let (l, clock) = (log.clone(), self.clock.clone());
+            let write = move |bytes: &[u8]| l.write(clock.now(), bytes);
+            let last_words = LastWords::of(&p.pod, &start.container, p.last_words, log);
             let ctx = WorkloadContext {
                 pod: p.pod,
                 container: start.container.clone(),
@@ -279,11 +317,25 @@ impl Runtime {
                 seed: p.seed.child(&restarts.to_string()),
                 api: p.api,
                 ready,
-                log: Arc::new(write),
+                log: Arc::new(line),
+                write: Arc::new(write),
+                process: p.process.map(|process| Process {
+                    term: term.clone(),
+                    ..process
+                }),
                 cancel: term,
             };
             let this = self.clone();
-            tokio::spawn(this.supervise(workload, ctx, said, kill, uid.to_owned(), start.container, id));
+            tokio::spawn(this.supervise(
+                workload,
+                ctx,
+                said,
+                kill,
+                uid.to_owned(),
+                start.container,
+                id,
+                last_words,
+            ));
         }
         self.touch(uid);
     }
@@ -299,6 +351,7 @@ impl Runtime {
         uid: String,
         container: String,
         id: String,
+        last_words: LastWords,
     ) {
         let mut run = Box::pin(AssertUnwindSafe(async move { workload.run(ctx).await }).catch_unwind());
         let mut listening = true;
@@ -319,7 +372,8 @@ impl Runtime {
             0 => "Completed",
             _ => "Error",
         };
-        self.ended(&uid, &container, &id, code, reason, self.clock.now());
+        let message = last_words.read(code);
+        self.ended(&uid, &container, &id, (code, reason, message), self.clock.now());
     }
 
     fn change(&self, uid: &str, container: &str, id: Option<&str>, f: impl FnOnce(&mut Container) -> bool) {
@@ -356,7 +410,14 @@ impl Runtime {
         }
     }
 
-    fn ended(&self, uid: &str, container: &str, id: &str, code: i32, reason: &'static str, at: Timestamp) {
+    fn ended(
+        &self,
+        uid: &str,
+        container: &str,
+        id: &str,
+        (code, reason, message): (i32, &'static str, String),
+        at: Timestamp,
+    ) {
         self.change(uid, container, Some(id), |c| {
             let Doing::Running { started, .. } = c.view.doing else {
                 return false;
@@ -367,6 +428,7 @@ impl Runtime {
                 started,
                 finished: at,
                 id: c.view.id.clone(),
+                message,
             });
             c.view.since = Instant::now();
             c.signals = None;
@@ -379,7 +441,7 @@ impl Runtime {
         let id = self.views(uid).get(container).map(|v| v.id.clone());
         if let Some(id) = id {
             let reason = if code == 0 { "Completed" } else { "Error" };
-            self.ended(uid, container, &id, code, reason, self.clock.now());
+            self.ended(uid, container, &id, (code, reason, String::new()), self.clock.now());
         }
     }
 
@@ -449,6 +511,7 @@ impl Runtime {
                         started,
                         finished: now,
                         id: c.view.id.clone(),
+                        message: String::new(),
                     };
                     c.view.doing = Doing::Exited(end);
                     c.view.since = Instant::now();
@@ -507,24 +570,6 @@ impl Runtime {
             .collect();
         list.sort();
         list
-    }
-}
-
-impl NodeHook for Runtime {
-    fn log(&self, namespace: &str, pod: &str, container: &str, tail: Option<usize>) -> Option<String> {
-        let inner = self.inner();
-        let s = inner
-            .pods
-            .values()
-            .find(|s| s.namespace == namespace && s.name == pod)?;
-        let c = if container.is_empty() {
-            s.containers.values().next()?
-        } else {
-            s.containers.get(container)?
-        };
-        let lines = c.log.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let skip = tail.map_or(0, |t| lines.len().saturating_sub(t));
-        Some(lines.iter().skip(skip).map(|l| format!("{l}\n")).collect())
     }
 }
 

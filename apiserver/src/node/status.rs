@@ -32,6 +32,16 @@ pub(crate) fn is_sidecar(container: &Value) -> bool {
     container.text("/restartPolicy") == "Always"
 }
 
+/// Whether a container is a sidecar that must not end yet: something it is there for is alive.
+pub(crate) fn outlives(pod: &Value, name: &str, alive: impl Fn(&str) -> bool) -> bool {
+    let inits = pod.items("/spec/initContainers");
+    let Some(at) = inits.iter().position(|c| c.name_of() == name && is_sidecar(c)) else {
+        return false;
+    };
+    let later = inits[at + 1..].iter().chain(pod.items("/spec/containers"));
+    later.into_iter().any(|c| alive(c.name_of()))
+}
+
 /// The phase of a pod.
 pub(crate) fn phase(pod: &Value, views: &BTreeMap<String, View>) -> &'static str {
     let policy = pod.text("/spec/restartPolicy");
@@ -90,8 +100,12 @@ impl Named for Value {
 }
 
 fn terminated(e: &Ended) -> Value {
-    json!({"terminated": {"exitCode": e.code, "reason": e.reason, "startedAt": stamp(e.started),
-        "finishedAt": stamp(e.finished), "containerID": e.id}})
+    let mut t = json!({"exitCode": e.code, "reason": e.reason, "startedAt": stamp(e.started),
+        "finishedAt": stamp(e.finished), "containerID": e.id});
+    if !e.message.is_empty() {
+        t["message"] = json!(e.message);
+    }
+    json!({"terminated": t})
 }
 
 fn container_status(f: &Facts<'_>, c: &Value, init: bool) -> Value {
@@ -105,7 +119,7 @@ fn container_status(f: &Facts<'_>, c: &Value, init: bool) -> Value {
         }
         json!({"waiting": w})
     };
-    let first = if init || f.pod.items("/spec/initContainers").is_empty() {
+    let first = if f.pod.items("/spec/initContainers").is_empty() {
         "ContainerCreating"
     } else {
         "PodInitializing"
@@ -164,15 +178,15 @@ pub(crate) fn status(f: &Facts<'_>) -> Value {
         .filter(|c| !c.flag("/ready"))
         .map(|c| c.text("/name"))
         .collect();
-    let initialized = f
-        .pod
-        .items("/spec/initContainers")
-        .iter()
-        .zip(&inits)
-        .all(|(c, s)| match is_sidecar(c) {
-            true => s.flag("/started"),
-            false => s.int("/state/terminated/exitCode") == Some(0),
-        });
+    let pairs = f.pod.items("/spec/initContainers").iter().zip(&inits);
+    let incomplete: Vec<&str> = pairs
+        .filter(|(c, s)| match is_sidecar(c) {
+            true => !s.flag("/started"),
+            false => s.int("/state/terminated/exitCode") != Some(0),
+        })
+        .map(|(c, _)| c.name_of())
+        .collect();
+    let initialized = incomplete.is_empty();
     let gates = f.pod.items("/spec/readinessGates").iter().all(|g| {
         f.pod
             .condition(g.text("/conditionType"))
@@ -221,7 +235,7 @@ pub(crate) fn status(f: &Facts<'_>) -> Value {
             "Initialized",
             false,
             "ContainersNotInitialized",
-            "containers with incomplete status",
+            &format!("containers with incomplete status: [{}]", incomplete.join(" ")),
         ),
     }
     match ready && !gates {
@@ -238,6 +252,11 @@ pub(crate) fn status(f: &Facts<'_>) -> Value {
         "startTime": stamp(f.started), "containerStatuses": mains});
     if !inits.is_empty() {
         s["initContainerStatuses"] = json!(inits);
+    }
+    let ephemeral = f.pod.items("/spec/ephemeralContainers");
+    if !ephemeral.is_empty() {
+        let all: Vec<Value> = ephemeral.iter().map(|c| container_status(f, c, false)).collect();
+        s["ephemeralContainerStatuses"] = json!(all);
     }
     if let Some(g) = f.pod.int("/metadata/generation") {
         s["observedGeneration"] = json!(g);
@@ -256,6 +275,8 @@ pub(crate) fn differs(pod: &Value, wanted: &Value) -> bool {
         "podIP",
         "containerStatuses",
         "initContainerStatuses",
+        "ephemeralContainerStatuses",
+        "reason",
         "observedGeneration",
     ];
     let blank = |v: Option<&Value>| v.map(without_nulls).filter(|v| !v.is_null());
@@ -307,7 +328,23 @@ mod tests {
             started: t,
             finished: t,
             id: "cfn://1".into(),
+            message: String::new(),
         })
+    }
+
+    #[test]
+    fn sidecars_end_last() {
+        let pod = json!({"spec": {"initContainers": [{"name": "a", "restartPolicy": "Always"},
+            {"name": "b", "restartPolicy": "Always"}], "containers": [{"name": "m"}]}});
+        for (name, alive, expected) in [
+            ("m", "m", false),
+            ("a", "m", true),
+            ("a", "b", true),
+            ("b", "a", false),
+            ("b", "", false),
+        ] {
+            assert_eq!(outlives(&pod, name, |n| n == alive), expected, "{name} {alive}");
+        }
     }
 
     #[tokio::test]

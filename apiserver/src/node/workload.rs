@@ -9,11 +9,28 @@ use serde_json::Value;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::shell::Process;
+use crate::controllers::object::Object;
+
+/// Where bytes go.
+pub type Write = Arc<dyn Fn(&[u8]) + Send + Sync>;
+
 /// A container of ours.
 #[async_trait]
 pub trait Workload: Send + Sync {
     /// Runs until it ends by itself or `ctx.cancel` asks it to; returns the exit code.
     async fn run(&self, ctx: WorkloadContext) -> i32;
+
+    /// Whether it can be this container of this pod; if not, the container is a simulated one.
+    fn runs(&self, pod: &Value, container: &Value) -> bool {
+        let _ = (pod, container);
+        true
+    }
+
+    /// Whether it is given the pod's volumes and what else a process has.
+    fn has_files(&self) -> bool {
+        false
+    }
 }
 
 /// What a built-in container has around it.
@@ -46,6 +63,10 @@ pub struct WorkloadContext {
     pub ready: watch::Sender<bool>,
     /// Its log, line by line.
     pub log: Arc<dyn Fn(&str) + Send + Sync>,
+    /// Its log, bytes as they come.
+    pub write: Write,
+    /// Its files and what else a process has, when the workload asked for it.
+    pub(crate) process: Option<Process>,
     /// Asks it to end (SIGTERM). After the grace period its task is dropped (SIGKILL).
     pub cancel: CancellationToken,
 }
@@ -60,6 +81,11 @@ impl Workloads {
     /// Images that start with `image_prefix` are `w`. The longest prefix counts.
     pub fn register(&mut self, image_prefix: &str, w: Arc<dyn Workload>) {
         self.by_prefix.insert(image_prefix.to_owned(), w);
+    }
+
+    /// The workload that is a container, if one can be it.
+    pub(crate) fn find_for(&self, pod: &Value, container: &Value) -> Option<Arc<dyn Workload>> {
+        self.find(container.text("/image")).filter(|w| w.runs(pod, container))
     }
 
     /// The workload behind an image.

@@ -78,7 +78,8 @@ async fn serve(args: &Args, cancel: &CancellationToken) -> Result<(), CliError> 
     let (seed, clock) = (Seed(args.seed), Arc::new(SystemClock));
     let net = Net::new(Transport::Tcp, seed.child("net"));
     net.add_host(&args.name, "here");
-    let workloads = workloads::of_cluster(&args.name, Duration::ZERO, false);
+    let mut workloads = workloads::of_cluster(&args.name, Duration::ZERO, false);
+    cfn_apiserver::node::shell::register(&mut workloads);
     let timers = cfn_apiserver::controllers::Timers::default();
     let cluster = Cluster::start(ClusterOptions {
         socket: Some(args.listen),
@@ -137,7 +138,7 @@ async fn serve(args: &Args, cancel: &CancellationToken) -> Result<(), CliError> 
             ("pods", "110"),
             ("ephemeral-storage", "100Gi"),
         ];
-        let node = cfn_apiserver::node::start(NodeOptions {
+        let options = NodeOptions {
             name: name.clone(),
             labels: std::collections::BTreeMap::new(),
             annotations: std::collections::BTreeMap::new(),
@@ -158,10 +159,9 @@ async fn serve(args: &Args, cancel: &CancellationToken) -> Result<(), CliError> 
                 identity: Identity::Anonymous,
                 ..cluster.admin_config()
             }),
-        })
-        .await
-        .map_err(|e| CliError::Failed(format!("starting {name}: {e}")))?;
-        nodes.push(node);
+        };
+        let node = cluster.add_node(options).await;
+        nodes.push(node.map_err(|e| CliError::Failed(format!("starting {name}: {e}")))?);
     }
     let path = &args.kubeconfig;
     std::fs::write(path, cluster.kubeconfig()).map_err(|e| CliError::io(&format!("writing {}", path.display()), &e))?;

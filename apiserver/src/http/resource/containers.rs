@@ -1,0 +1,106 @@
+//! Logs of containers and commands in them.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::{Request, text};
+use crate::http::{Answer, streams, with_type};
+use crate::local::{LogOptions, NodeHook};
+use crate::status::Status;
+
+impl Request<'_> {
+    /// The container that is asked about (the only one, or the one that is the default, where none is named) and
+    /// whoever runs its pod's node.
+    fn container(&self) -> Result<(String, Arc<dyn NodeHook>), Status> {
+        let name = &self.info.name;
+        let pod = self.server.get(self.resource, self.ns, name)?;
+        let of = |keys: &[&str]| -> Vec<String> {
+            let all = keys
+                .iter()
+                .flat_map(|k| pod.value["spec"][*k].as_array().into_iter().flatten());
+            all.map(|c| text(c, "/name").to_owned()).collect()
+        };
+        let (names, mains) = (
+            of(&["initContainers", "containers", "ephemeralContainers"]),
+            of(&["containers"]),
+        );
+        let default = pod
+            .value
+            .pointer("/metadata/annotations/kubectl.kubernetes.io~1default-container");
+        let container = match self.r.query.get("container").filter(|c| !c.is_empty()) {
+            Some(c) if names.iter().any(|n| n == c) => c.to_owned(),
+            Some(c) => {
+                return Err(Status::bad_request(format!(
+                    "container {c} is not valid for pod {name}"
+                )));
+            }
+            None => match (mains.as_slice(), default.and_then(Value::as_str)) {
+                ([one], _) => one.clone(),
+                (_, Some(d)) if mains.iter().any(|n| n == d) => d.to_owned(),
+                _ => {
+                    return Err(Status::bad_request(format!(
+                        "a container name must be specified for pod {name}, choose one of: [{}]",
+                        names.join(" ")
+                    )));
+                }
+            },
+        };
+        let node = text(&pod.value, "/spec/nodeName");
+        if node.is_empty() {
+            return Err(Status::bad_request(format!("pod {name} does not have a host assigned")));
+        }
+        let hook = self.server.node_hook(node);
+        let hook = hook.ok_or_else(|| Status::internal(format!("node {node} does not answer")))?;
+        Ok((container, hook))
+    }
+
+    /// The log of a container.
+    pub(super) fn log(&self) -> Result<Answer, Status> {
+        let (container, hook) = self.container()?;
+        let (name, q) = (&self.info.name, &self.r.query);
+        let now = self.server.clock.now();
+        let ago = q
+            .number::<i64>("sinceSeconds")
+            .map(|s| now - jiff::SignedDuration::from_secs(s));
+        let wanted = LogOptions {
+            tail: q.number("tailLines"),
+            since: ago.or_else(|| q.get("sinceTime").and_then(|t| t.parse().ok())),
+            timestamps: q.is("timestamps"),
+            limit: q.number("limitBytes"),
+            previous: q.is("previous"),
+        };
+        let log = hook
+            .log(self.ns, name, &container, &wanted)
+            .ok_or_else(|| match wanted.previous {
+                true => Status::bad_request(format!(
+                    "previous terminated container {container:?} in pod {name:?} not found"
+                )),
+                false => Status::bad_request(format!(
+                    "container {container:?} in pod {name:?} is waiting to start: ContainerCreating"
+                )),
+            })?;
+        if streams::is_asked(self.r) {
+            return streams::log(self.r, log);
+        }
+        Ok(with_type(200, "text/plain", log.into()))
+    }
+
+    /// A command in a container.
+    pub(super) fn exec(&self) -> Result<Answer, Status> {
+        let (container, hook) = self.container()?;
+        if !streams::is_asked(self.r) {
+            return Err(Status::bad_request("Upgrade request required".to_owned()));
+        }
+        let q = &self.r.query;
+        let exec = streams::Exec {
+            hook,
+            namespace: self.ns.to_owned(),
+            pod: self.info.name.clone(),
+            container,
+            command: q.all("command"),
+            stdin: q.is("stdin"),
+        };
+        streams::exec(self.r, exec)
+    }
+}

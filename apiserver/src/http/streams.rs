@@ -1,0 +1,247 @@
+//! Logs and commands over WebSockets, in Kubernetes' sub-protocols
+//! (`apiserver/pkg/util/wsstream`, `kubelet/pkg/cri/streaming/remotecommand`): a frame begins with its channel.
+
+use std::sync::Arc;
+
+use base64::Engine;
+use bytes::Bytes;
+use futures::{SinkExt, StreamExt};
+use http::{HeaderValue, Response, StatusCode, header};
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role};
+use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
+
+use super::{Answer, Incoming, ResponseBody};
+use crate::local::{Executed, NodeHook};
+use crate::status::Status;
+
+/// Channels of a command.
+const STDIN: u8 = 0;
+const STDOUT: u8 = 1;
+const STDERR: u8 = 2;
+const ERROR: u8 = 3;
+/// In `v5`: the channel named after it is closed.
+const CLOSE: u8 = 255;
+
+/// How a stream ends that ends well.
+const NORMAL: CloseFrame = CloseFrame {
+    code: CloseCode::Normal,
+    reason: Utf8Bytes::from_static(""),
+};
+
+/// Whether a WebSocket is asked for.
+pub(super) fn is_asked(r: &Incoming) -> bool {
+    let upgrade = r.headers.get(header::UPGRADE).and_then(|v| v.to_str().ok());
+    upgrade.is_some_and(|u| u.eq_ignore_ascii_case("websocket"))
+}
+
+/// A connection that becomes a WebSocket when it is answered.
+struct Offer {
+    upgrade: OnUpgrade,
+    key: String,
+    protocol: String,
+}
+
+impl Offer {
+    /// The first protocol of the client that is served.
+    fn of(r: &Incoming, served: &[&str]) -> Result<Self, Status> {
+        let text = |name| r.headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default();
+        let asked = text(header::SEC_WEBSOCKET_PROTOCOL);
+        let mut all = asked.split(',').map(str::trim);
+        let protocol = if asked.is_empty() {
+            Some("")
+        } else {
+            all.find(|p| served.contains(p))
+        };
+        let protocol = protocol.ok_or_else(|| Status::bad_request(format!("no protocol of {asked:?} is served")))?;
+        let key = text(header::SEC_WEBSOCKET_KEY);
+        let upgrade = r
+            .upgrade
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .take();
+        match upgrade {
+            Some(upgrade) if !key.is_empty() => Ok(Self {
+                upgrade,
+                key: key.to_owned(),
+                protocol: protocol.to_owned(),
+            }),
+            _ => Err(Status::bad_request(
+                "unable to upgrade: not a WebSocket's handshake".to_owned(),
+            )),
+        }
+    }
+
+    /// Answers, and runs the socket behind the answer.
+    fn accept<F>(
+        self,
+        run: impl FnOnce(WebSocketStream<TokioIo<hyper::upgrade::Upgraded>>) -> F + Send + 'static,
+    ) -> Answer
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let mut answer = Response::new(ResponseBody::full(Bytes::new()));
+        *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+        let accept = derive_accept_key(self.key.as_bytes());
+        for (name, value) in [
+            (header::UPGRADE, "websocket"),
+            (header::CONNECTION, "Upgrade"),
+            (header::SEC_WEBSOCKET_ACCEPT, &accept),
+            (header::SEC_WEBSOCKET_PROTOCOL, &self.protocol),
+        ] {
+            if let (Ok(v), false) = (HeaderValue::from_str(value), value.is_empty()) {
+                answer.headers_mut().insert(name, v);
+            }
+        }
+        let upgrade = self.upgrade;
+        tokio::spawn(async move {
+            match upgrade.await {
+                Ok(io) => run(WebSocketStream::from_raw_socket(TokioIo::new(io), Role::Server, None).await).await,
+                Err(e) => tracing::debug!(%e, "a connection did not become a WebSocket"),
+            }
+        });
+        answer
+    }
+}
+
+/// A log over a WebSocket.
+pub(super) fn log(r: &Incoming, log: Vec<u8>) -> Result<Answer, Status> {
+    let offer = Offer::of(r, &["binary.k8s.io", "base64.binary.k8s.io"])?;
+    let encoded = offer.protocol.starts_with("base64");
+    Ok(offer.accept(move |mut socket| async move {
+        let data = match encoded {
+            true => Message::text(base64::engine::general_purpose::STANDARD.encode(&log)),
+            false => Message::binary(log),
+        };
+        let _ = socket.send(data).await;
+        let _ = socket.close(Some(NORMAL)).await;
+    }))
+}
+
+/// A command in a container.
+pub(super) struct Exec {
+    pub(super) hook: Arc<dyn NodeHook>,
+    pub(super) namespace: String,
+    pub(super) pod: String,
+    pub(super) container: String,
+    pub(super) command: Vec<String>,
+    pub(super) stdin: bool,
+}
+
+/// Runs a command over a WebSocket.
+pub(super) fn exec(r: &Incoming, e: Exec) -> Result<Answer, Status> {
+    let offer = Offer::of(r, &["v5.channel.k8s.io", "v4.channel.k8s.io", "channel.k8s.io"])?;
+    let states = offer.protocol.starts_with('v');
+    Ok(offer.accept(move |mut socket| async move {
+        let input = if e.stdin { read(&mut socket).await } else { Vec::new() };
+        let running = e.hook.exec(&e.namespace, &e.pod, &e.container, &e.command, input);
+        let (done, status) = match running {
+            Some(running) => {
+                // Who goes takes the command with them.
+                let done = tokio::select! {
+                    biased;
+                    done = running => done,
+                    () = gone(&mut socket) => return,
+                };
+                let status = status(&done, &e.command);
+                (done, status)
+            }
+            None => {
+                let text = format!(
+                    "command {:?} is not interpreted in container {}",
+                    e.command, e.container
+                );
+                (
+                    Executed {
+                        code: -1,
+                        ..Executed::default()
+                    },
+                    failure("InternalError", text, Value::Null, 500),
+                )
+            }
+        };
+        let failed = done.code != 0;
+        let mut frames = vec![(STDOUT, done.out), (STDERR, done.err)];
+        match states {
+            true => frames.push((ERROR, status.to_string().into_bytes())),
+            // The first version only speaks of failures, in words.
+            false if failed => frames.push((ERROR, status["message"].as_str().unwrap_or_default().into())),
+            false => {}
+        }
+        for (channel, data) in frames.into_iter().filter(|(_, d)| !d.is_empty()) {
+            for part in data.chunks(32 * 1024) {
+                let _ = socket.feed(Message::binary([&[channel], part].concat())).await;
+            }
+        }
+        let _ = socket.flush().await;
+        let _ = socket.close(Some(NORMAL)).await;
+        // The client closes its side: data on its way must not be cut off.
+        let _ = tokio::time::timeout(std::time::Duration::from_secs(5), gone(&mut socket)).await;
+    }))
+}
+
+/// The command's input, to its end.
+async fn read(socket: &mut WebSocketStream<TokioIo<hyper::upgrade::Upgraded>>) -> Vec<u8> {
+    let mut input = Vec::new();
+    loop {
+        match socket.next().await {
+            Some(Ok(Message::Binary(b))) if b.first() == Some(&STDIN) => input.extend_from_slice(&b[1..]),
+            // Its end, as `v5` says it.
+            Some(Ok(Message::Binary(b))) if *b == [CLOSE, STDIN] => return input,
+            Some(Ok(Message::Close(_)) | Err(_)) | None => return input,
+            Some(Ok(_)) => {}
+        }
+    }
+}
+
+async fn gone(socket: &mut WebSocketStream<TokioIo<hyper::upgrade::Upgraded>>) {
+    while let Some(Ok(m)) = socket.next().await {
+        if m.is_close() {
+            return;
+        }
+    }
+}
+
+fn failure(reason: &str, message: String, details: Value, code: u16) -> Value {
+    let mut s = json!({"metadata": {}, "status": "Failure", "message": message, "reason": reason});
+    match details {
+        Value::Null => s["code"] = json!(code),
+        d => s["details"] = d,
+    }
+    s
+}
+
+/// How a command ended, as a `Status`.
+fn status(done: &Executed, command: &[String]) -> Value {
+    if done.code == 0 {
+        return json!({"metadata": {}, "status": "Success"});
+    }
+    let text = format!(
+        "command terminated with non-zero exit code: error executing command {command:?}, exit code {}",
+        done.code
+    );
+    let causes = json!({"causes": [{"reason": "ExitCode", "message": done.code.to_string()}]});
+    failure("NonZeroExitCode", text, causes, 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statuses() {
+        let done = |code| Executed {
+            code,
+            ..Executed::default()
+        };
+        assert_eq!(status(&done(0), &[])["status"], "Success");
+        let s = status(&done(3), &["x".to_owned()]);
+        assert_eq!(s["reason"], "NonZeroExitCode");
+        assert_eq!(s["details"]["causes"][0]["message"], "3");
+    }
+}

@@ -1,0 +1,98 @@
+//! How a container is started, and what its pod's status is made of.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::preparation::Preparation;
+use super::{Kubelet, Pod};
+use crate::controllers::object::Object;
+use crate::node::runtime::{Start, View};
+use crate::node::status::{self, Facts, Named};
+
+impl Kubelet {
+    pub(super) fn launch(&mut self, uid: &str, pod: &mut Pod, c: &Value) {
+        let name = c.name_of().to_owned();
+        match self.o.workloads.find_for(&pod.object, c) {
+            None => {
+                let restarts = served_restarts(&pod.object, &name);
+                self.runtime.start(
+                    uid,
+                    Start {
+                        container: name,
+                        image: c.text("/image").to_owned(),
+                        restarts,
+                        builtin: None,
+                    },
+                );
+            }
+            Some(workload) => {
+                pod.preparing.insert(name);
+                let ip = self.runtime.address(uid);
+                let job = Preparation {
+                    o: self.o.clone(),
+                    rest: self.rest.clone(),
+                    runtime: self.runtime.clone(),
+                    uid: uid.to_owned(),
+                    pod: pod.object.clone(),
+                    container: c.clone(),
+                    host_ip: self.host_ip.clone(),
+                    pod_ip: ip,
+                    has_files: workload.has_files(),
+                    cancel: self.cancel.clone(),
+                };
+                let (tell, cancel) = (self.messages.clone(), self.cancel.clone());
+                tokio::spawn(async move {
+                    tokio::select! {
+                        biased;
+                        () = cancel.cancelled() => {}
+                        m = job.run() => { let _ = tell.send(m); }
+                    }
+                });
+            }
+        }
+    }
+
+    pub(super) fn seed(&self, pod: &Pod, container: &str, v: &View) -> cfn_net::Seed {
+        let key = format!(
+            "{}/{}/{container}/{}",
+            pod.object.namespace(),
+            pod.object.name(),
+            v.restarts
+        );
+        self.o.seed.child(&key)
+    }
+
+    pub(super) fn status(&self, uid: &str, pod: &Pod, views: &BTreeMap<String, View>) -> Value {
+        let host_network = pod.object.flag("/spec/hostNetwork");
+        let ip = if host_network {
+            Some(self.host_ip.clone())
+        } else {
+            self.runtime.address(uid)
+        };
+        status::status(&Facts {
+            pod: &pod.object,
+            old: pod.sent.as_ref().unwrap_or(&pod.object),
+            views,
+            waiting: &pod.waiting,
+            pod_ip: ip.as_deref(),
+            host_ip: &self.host_ip,
+            started: pod.started,
+            now: self.o.clock.now(),
+        })
+    }
+}
+
+/// Restarts of a container this disk knows nothing of: it ran before when the served status has its id.
+pub(super) fn served_restarts(pod: &Value, container: &str) -> u32 {
+    let all = pod
+        .items("/status/containerStatuses")
+        .iter()
+        .chain(pod.items("/status/initContainerStatuses"));
+    let found = all
+        .filter(|c| !c.text("/containerID").is_empty())
+        .find(|c| c.name_of() == container);
+    found
+        .and_then(|c| c.int("/restartCount"))
+        .map_or(0, |n| u32::try_from(n).unwrap_or(0) + 1)
+}

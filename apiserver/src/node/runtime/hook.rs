@@ -1,0 +1,60 @@
+//! What a host tells the API server of its containers: logs, and commands beside theirs.
+
+use tokio_util::sync::CancellationToken;
+
+use super::{Container, Doing, Runtime};
+use crate::local::{Execution, LogOptions, NodeHook};
+use crate::node::shell::{self, Process};
+
+impl Runtime {
+    /// Does something with a container of a pod (the pod's only one where none is named).
+    fn in_container<T>(
+        &self,
+        namespace: &str,
+        pod: &str,
+        container: &str,
+        f: impl FnOnce(&Container) -> T,
+    ) -> Option<T> {
+        let inner = self.inner();
+        let mut all = inner.pods.values();
+        let s = all.find(|s| s.namespace == namespace && s.name == pod)?;
+        if container.is_empty() {
+            return s.containers.values().next().map(f);
+        }
+        s.containers.get(container).map(f)
+    }
+}
+
+impl NodeHook for Runtime {
+    fn log(&self, namespace: &str, pod: &str, container: &str, wanted: &LogOptions) -> Option<Vec<u8>> {
+        let log = self.in_container(namespace, pod, container, |c| match wanted.previous {
+            true => c.previous.clone(),
+            false => Some(c.log.clone()),
+        })??;
+        Some(log.read(wanted))
+    }
+
+    fn exec(
+        &self,
+        namespace: &str,
+        pod: &str,
+        container: &str,
+        command: &[String],
+        input: Vec<u8>,
+    ) -> Option<Execution> {
+        let process = self.in_container(namespace, pod, container, |c| match c.view.doing {
+            Doing::Running { .. } => c.process.clone(),
+            Doing::Exited(_) => None,
+        })??;
+        // The container's signals are not this command's.
+        let process = Process {
+            term: CancellationToken::new(),
+            ..process
+        };
+        let command = command.to_vec();
+        if !shell::is_understood(&command) {
+            return None;
+        }
+        Some(Box::pin(async move { shell::execute(process, &command, input).await }))
+    }
+}

@@ -1,0 +1,94 @@
+//! `test`, `[` and `[[`.
+
+use super::run::{Io, Shell};
+use crate::node::files::{Inode, Kind, absolute};
+
+/// Runs a test: 0 true, 1 false, 2 not understood.
+pub(crate) fn run(shell: &Shell, program: &str, args: &[&str], io: &Io) -> i32 {
+    let args = match (program, args.split_last()) {
+        ("[", Some((&"]", rest))) | ("[[", Some((&"]]", rest))) => rest,
+        ("test", _) => args,
+        _ => {
+            shell.complain(io, &format!("sh: missing {}", if program == "[" { "]" } else { "]]" }));
+            return 2;
+        }
+    };
+    match either(shell, args) {
+        Some(true) => 0,
+        Some(false) => 1,
+        None => {
+            shell.complain(io, &format!("sh: {}: unknown operand", args.join(" ")));
+            2
+        }
+    }
+}
+
+fn either(shell: &Shell, args: &[&str]) -> Option<bool> {
+    // A single word is true when it is not empty, whatever it is.
+    if args.len() > 3 {
+        if let Some(i) = args.iter().position(|a| *a == "-o") {
+            return Some(either(shell, &args[..i])? || either(shell, &args[i + 1..])?);
+        }
+        if let Some(i) = args.iter().position(|a| *a == "-a") {
+            return Some(either(shell, &args[..i])? && either(shell, &args[i + 1..])?);
+        }
+    }
+    match args {
+        [] => Some(false),
+        ["!", rest @ ..] if !rest.is_empty() => either(shell, rest).map(|b| !b),
+        [word] => Some(!word.is_empty()),
+        [op, word] => unary(shell, op, word),
+        [a, op, b] => binary(a, op, b),
+        _ => None,
+    }
+}
+
+fn unary(shell: &Shell, op: &str, word: &str) -> Option<bool> {
+    let stat = || shell.p.files.stat(&absolute(&shell.p.directory, word)).ok();
+    let is = |f: &dyn Fn(&Inode) -> bool| Some(stat().is_some_and(|i| f(&i)));
+    match op {
+        "-z" => Some(word.is_empty()),
+        "-n" => Some(!word.is_empty()),
+        "-e" => is(&|_| true),
+        "-d" => is(&Inode::is_directory),
+        "-f" => is(&|i| matches!(i.kind, Kind::File(_))),
+        "-s" => is(&|i| i.size() > 0),
+        "-r" => is(&|i| shell.p.files.user.may(i, 4)),
+        "-w" => is(&|i| shell.p.files.user.may(i, 2)),
+        "-x" => is(&|i| i.mode & 0o111 != 0 && shell.p.files.user.may(i, 1)),
+        _ => None,
+    }
+}
+
+fn binary(a: &str, op: &str, b: &str) -> Option<bool> {
+    let numbers = || Some((a.trim().parse::<i64>().ok()?, b.trim().parse::<i64>().ok()?));
+    match op {
+        "=" | "==" => Some(a == b),
+        "!=" => Some(a != b),
+        "-eq" => numbers().map(|(a, b)| a == b),
+        "-ne" => numbers().map(|(a, b)| a != b),
+        "-lt" => numbers().map(|(a, b)| a < b),
+        "-le" => numbers().map(|(a, b)| a <= b),
+        "-gt" => numbers().map(|(a, b)| a > b),
+        "-ge" => numbers().map(|(a, b)| a >= b),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn comparisons() {
+        for (a, op, b, expected) in [
+            ("x", "=", "x", Some(true)),
+            ("x", "!=", "x", Some(false)),
+            ("2", "-lt", "10", Some(true)),
+            ("2", "-ge", "x", None),
+            ("2", "-xx", "2", None),
+        ] {
+            assert_eq!(binary(a, op, b), expected);
+        }
+    }
+}

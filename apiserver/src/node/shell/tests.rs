@@ -1,0 +1,179 @@
+//! Scripts as pods have them: what they print and how they end.
+
+use super::*;
+use crate::node::files::{Inode, Mount, User, Volume};
+
+fn process() -> Process {
+    let mut root = Inode::directory(0o755);
+    root.put("etc/config/data-1", Inode::file(0o400, b"value-1".to_vec()));
+    root.put("tmp", Inode::directory(0o1777));
+    root.put("dev/termination-log", Inode::file(0o666, Vec::new()));
+    let files = Files::new(
+        vec![Mount::new("/", Volume::new(root, "61267"), "", false)],
+        User::default(),
+    );
+    let env = BTreeMap::from([("A".to_owned(), "a b".to_owned()), ("IP".to_owned(), "1".to_owned())]);
+    let clock: SharedClock = Arc::new(cfn_net::SystemClock);
+    Process::of(
+        &serde_json::json!({"metadata": {"name": "p"}}),
+        &Value::Null,
+        "n",
+        &env,
+        files,
+        &clock,
+        None,
+    )
+}
+
+fn argv(words: &[&str]) -> Vec<String> {
+    words.iter().map(|w| (*w).to_owned()).collect()
+}
+
+async fn run(words: &[&str]) -> (String, String, i32) {
+    let e = execute(process(), &argv(words), b"in\n".to_vec()).await;
+    (
+        String::from_utf8(e.out).unwrap(),
+        String::from_utf8(e.err).unwrap(),
+        e.code,
+    )
+}
+
+#[tokio::test(start_paused = true)]
+async fn scripts() {
+    for (script, out, code) in [
+        ("echo hi", "hi\n", 0),
+        ("/bin/echo -n DONE; /bin/false", "DONE", 1),
+        ("echo $A \"$A\" '$A'", "a b a b $A\n", 0),
+        ("for w in $A; do echo $w; done", "a\nb\n", 0),
+        (
+            "[[ \"${IP:?}\" == \"${A:?}\" ]] && echo OK || echo \"'${IP}' != '${A}'\"",
+            "'1' != 'a b'\n",
+            0,
+        ),
+        ("cat /etc/config/data-1 && exit 3", "value-1", 3),
+        ("cat /nope || echo no", "no\n", 0),
+        ("test -d /etc/config; echo $?", "0\n", 0),
+        ("echo x > /tmp/f; echo y >> /tmp/f; cat /tmp/f | wc -l", "2\n", 0),
+        ("i=0; while [ $i -lt 3 ]; do i=$((i+1)); done; echo $i", "3\n", 0),
+        ("i=1; until test $i = 11; do i=1$i; done; echo $i", "11\n", 0),
+        (
+            "if false; then echo a; elif true; then echo b; else echo c; fi",
+            "b\n",
+            0,
+        ),
+        ("echo $(echo a; echo b)`echo c`", "a bc\n", 0),
+        ("TEST_VAR=wrong echo \"test-value\"", "test-value\n", 0),
+        ("echo ${NOPE:-default} ${A:+set}", "default set\n", 0),
+        ("cat /nope 2>&1 | grep -c 'No such file'", "1\n", 0),
+        ("echo hidden > /dev/null; (exit 4)", "", 4),
+        ("set -e; false; echo never", "never\n", 0),
+        ("sleep 100; echo later", "later\n", 0),
+        ("cat", "in\n", 0),
+        ("printf '%s-%s\\n' a b", "a-b\n", 0),
+        ("id -u; whoami; hostname", "0\nroot\np\n", 0),
+        ("rm /nope", "", 1),
+        (
+            "f=/tmp/c; count=$(echo 'hello' >> $f ; wc -l $f | awk {'print $1'}); echo $count",
+            "1\n",
+            0,
+        ),
+        ("if [ $(expr 3 % 2) -ne 0 ]; then exit 1; else exit 0; fi", "", 1),
+        ("curl http://10.0.0.1:80/x", "", 7),
+        ("stat -c %a /etc/config/data-1", "400\n", 0),
+        ("ls /etc/config; ls /etc/c*", "data-1\ndata-1\n", 0),
+    ] {
+        let (found, err, status) = run(&["sh", "-c", script]).await;
+        assert_eq!((found.as_str(), status), (out, code), "{script}: {err}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_shell_may_have_options_and_arguments() {
+    assert_eq!(
+        run(&["/bin/sh", "-x", "-c", "echo $0 $1 $#", "n", "a"]).await.0,
+        "n a 1\n"
+    );
+    assert_eq!(
+        run(&["sh", "-ec", "false; echo never"]).await,
+        (String::new(), String::new(), 1)
+    );
+    assert_eq!(run(&["sh"]).await.2, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn programs_of_the_test_image() {
+    for (args, out) in [
+        (
+            &["/agnhost", "entrypoint-tester", "a", "b"][..],
+            "[/agnhost entrypoint-tester a b]\n",
+        ),
+        (
+            &["/agnhost", "mounttest", "--file_content=/etc/config/data-1"],
+            "content of file \"/etc/config/data-1\": value-1\n",
+        ),
+        (
+            &["/agnhost", "mounttest", "--file_mode=/etc/config/data-1"],
+            "mode of file \"/etc/config/data-1\": -r--------\n",
+        ),
+        (
+            &["/agnhost", "mounttest", "--file_perm=/tmp/n", "--new_file_0666=/tmp/n"],
+            "content of file \"/tmp/n\": mount-tester new file\n\nperms of file \"/tmp/n\": -rw-rw-rw-\n",
+        ),
+    ] {
+        let (found, _, code) = run(args).await;
+        assert_eq!((found.as_str(), code), (out, 0), "{args:?}");
+    }
+    let (out, _, code) = run(&["/agnhost", "mounttest", "--file_content=/nope"]).await;
+    assert_eq!(
+        out,
+        "error reading file content for \"/nope\": open /nope: no such file or directory\n"
+    );
+    assert_eq!(code, 1);
+}
+
+#[test]
+fn what_is_not_understood_is_not_interpreted() {
+    for (words, expected) in [
+        (&["sh", "-c", "sleep 5"][..], true),
+        (&["/bin/true"], true),
+        (&["sh", "-c", "nslookup x"], false),
+        (&["sh", "-c", "cat /proc/self/status"], false),
+        (&["/crash/missing"], false),
+        (&["/agnhost", "no-such-program"], false),
+        (&["sh", "script.sh"], false),
+    ] {
+        assert_eq!(is_understood(&argv(words)), expected, "{words:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_trap_ends_a_loop() {
+    let p = process();
+    let term = p.term.clone();
+    let line = argv(&["sh", "-c", "trap exit TERM; while true; do sleep 1; done"]);
+    let running = tokio::spawn(async move { execute(p, &line, Vec::new()).await.code });
+    tokio::time::sleep(std::time::Duration::from_secs(5)).await;
+    term.cancel();
+    assert_eq!(running.await.unwrap(), 0);
+}
+
+#[test]
+fn command_lines_of_images() {
+    let (agnhost, busybox) = (Interpreted(IMAGES[0]), Interpreted(IMAGES[1]));
+    for (w, container, expected) in [
+        (&agnhost, serde_json::json!({}), "/agnhost pause"),
+        (
+            &agnhost,
+            serde_json::json!({"args": ["mounttest"]}),
+            "/agnhost mounttest",
+        ),
+        (
+            &agnhost,
+            serde_json::json!({"command": ["sh"], "args": ["-c", "env"]}),
+            "sh -c env",
+        ),
+        (&busybox, serde_json::json!({}), "sh"),
+    ] {
+        assert_eq!(w.command_line(&container, &BTreeMap::new()).join(" "), expected);
+    }
+}

@@ -1,0 +1,215 @@
+//! HTTP as probes, hooks and `curl` speak it: one question, one answer.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cfn_net::{Net, Transport};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{DigitallySignedStruct, SignatureScheme};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio_rustls::TlsConnector;
+
+use super::commands::print;
+use super::run::{Io, Process, Shell};
+
+/// Largest answer read.
+const LARGEST: u64 = 1024 * 1024;
+/// How long `curl` tries where nothing is said.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// An answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Answer {
+    pub(crate) code: u16,
+    pub(crate) body: Vec<u8>,
+}
+
+/// `GET`s a path from a server of the network.
+pub(crate) async fn get(net: &Net, from: &str, (host, port): (&str, u16), path: &str) -> io::Result<Answer> {
+    let stream = net.connect(from, host, port).await?;
+    exchange(stream, (host, port), path).await
+}
+
+/// As [`get`] over TLS, whoever the server is: the kubelet does not look at certificates (`InsecureSkipVerify`).
+pub(crate) async fn get_tls(net: &Net, from: &str, at: (&str, u16), path: &str) -> io::Result<Answer> {
+    // There is no TLS in memory.
+    if net.transport() == Transport::Memory {
+        return get(net, from, at, path).await;
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider.clone())
+        .with_safe_default_protocol_versions()
+        .map_err(io::Error::other)?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Anyone(provider)))
+        .with_no_client_auth();
+    let name = ServerName::try_from(at.0.to_owned()).map_err(io::Error::other)?;
+    let stream = net.connect(from, at.0, at.1).await?;
+    let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await?;
+    exchange(stream, at, path).await
+}
+
+/// Takes every certificate.
+#[derive(Debug)]
+struct Anyone(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for Anyone {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls12_signature(message, cert, signed, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls13_signature(message, cert, signed, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+async fn exchange<S>(mut stream: S, (host, port): (&str, u16), path: &str) -> io::Result<Answer>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let path = if path.starts_with('/') {
+        path.to_owned()
+    } else {
+        format!("/{path}")
+    };
+    let request = format!(
+        "GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\nUser-Agent: cfn\r\nAccept: */*\r\nConnection: close\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes()).await?;
+    stream.flush().await?;
+    let mut all = Vec::new();
+    let read = stream.take(LARGEST).read_to_end(&mut all).await;
+    // A server that goes without a word of TLS has said all it had to.
+    read.map(|_| ()).or_else(|e| {
+        if e.kind() == io::ErrorKind::UnexpectedEof {
+            Ok(())
+        } else {
+            Err(e)
+        }
+    })?;
+    parse(&all).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "malformed HTTP response"))
+}
+
+/// A whole answer with a plain body.
+fn parse(all: &[u8]) -> Option<Answer> {
+    let end = all.windows(4).position(|w| w == b"\r\n\r\n")?;
+    let head = String::from_utf8_lossy(&all[..end]);
+    let code = head.split(' ').nth(1)?.parse().ok()?;
+    Some(Answer {
+        code,
+        body: all[end + 4..].to_vec(),
+    })
+}
+
+/// Host, port and path of an `http` URL.
+fn address(url: &str) -> Option<(String, u16, String)> {
+    let rest = url.strip_prefix("http://").unwrap_or(url);
+    if rest.contains("://") {
+        return None;
+    }
+    let at = rest.find(['/', '?']).unwrap_or(rest.len());
+    let (host, path) = rest.split_at(at);
+    let (host, port) = match host.rsplit_once(':') {
+        Some((h, p)) => (h, p.parse().ok()?),
+        None => (host, 80),
+    };
+    Some((host.to_owned(), port, path.to_owned()))
+}
+
+/// `curl [OPTION]... URL`. Names are not resolved: only addresses of pods and nodes are reached.
+pub(super) async fn curl(shell: &Shell, args: &[&str], io: &Io) -> i32 {
+    let (mut url, mut patience) = (None, PATIENCE);
+    let mut rest = args.iter();
+    while let Some(a) = rest.next() {
+        match *a {
+            "--connect-timeout" | "--max-time" | "-m" => {
+                let seconds = rest.next().and_then(|n| n.parse().ok());
+                patience = seconds.map_or(patience, Duration::from_secs);
+            }
+            "-o" | "-w" | "-H" => {
+                rest.next();
+            }
+            a if a.starts_with('-') => {}
+            a => url = Some(a),
+        }
+    }
+    let Some((host, port, path)) = url.and_then(address) else {
+        shell.complain(io, "curl: (3) URL rejected");
+        return 3;
+    };
+    let Process {
+        net: Some((net, from)), ..
+    } = &shell.p
+    else {
+        shell.complain(io, "curl: (7) no network");
+        return 7;
+    };
+    match tokio::time::timeout(patience, get(net, from, (&host, port), &path)).await {
+        Ok(Ok(a)) => print(shell, io, &String::from_utf8_lossy(&a.body)),
+        Ok(Err(e)) if e.kind() == io::ErrorKind::NotFound => {
+            shell.complain(io, &format!("curl: (6) Could not resolve host: {host}"));
+            6
+        }
+        Ok(Err(_)) => {
+            shell.complain(io, &format!("curl: (7) Failed to connect to {host} port {port}"));
+            7
+        }
+        Err(_) => {
+            shell.complain(io, "curl: (28) Connection timed out");
+            28
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers() {
+        let a = parse(b"HTTP/1.1 404 Not Found\r\nA: b\r\n\r\nno").unwrap();
+        assert_eq!((a.code, a.body.as_slice()), (404, &b"no"[..]));
+        assert_eq!(parse(b"HTTP/1.1 200"), None);
+    }
+
+    #[test]
+    fn addresses() {
+        for (url, expected) in [
+            ("http://10.0.0.1:8080/a?b=c", Some(("10.0.0.1", 8080, "/a?b=c"))),
+            ("10.0.0.1", Some(("10.0.0.1", 80, ""))),
+            ("https://x", None),
+            ("x:y/z", None),
+        ] {
+            let expected = expected.map(|(h, p, q)| (h.to_owned(), p, q.to_owned()));
+            assert_eq!(address(url), expected, "{url}");
+        }
+    }
+}
