@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use cfn_apiserver::cluster::{Cluster, ClusterOptions};
-use cfn_apiserver::node::{NodeHandle, NodeOptions};
+use cfn_apiserver::node::{NodeHandle, NodeOptions, Workloads, shell};
 use cfn_net::{Net, Seed, SharedClock, SystemClock, Transport, VirtualClock};
 
 /// One cluster `hub` at site `cloud`; virtual time on the memory transport.
@@ -36,6 +36,8 @@ pub async fn cluster_with(
 
 /// Simulated nodes of a cluster on a socket: `node1`, `node2`, ...
 pub async fn nodes(cluster: &Cluster, net: &Net, n: u8) -> Vec<NodeHandle> {
+    let mut workloads = Workloads::default();
+    shell::register(&mut workloads);
     let mut nodes = Vec::new();
     for i in 1..=n {
         let name = format!("node{i}");
@@ -52,7 +54,7 @@ pub async fn nodes(cluster: &Cluster, net: &Net, n: u8) -> Vec<NodeHandle> {
             clock: Arc::new(SystemClock),
             seed: Seed(u64::from(i)),
             timers: Default::default(),
-            workloads: Default::default(),
+            workloads: workloads.clone(),
             stages: Default::default(),
             pod_cidr: format!("10.244.{i}.0/24"),
             token_config: None,

@@ -13,6 +13,7 @@ from kubernetes.client.rest import ApiException
 from kubernetes.dynamic.exceptions import NotFoundError
 from kubernetes.leaderelection import electionconfig, leaderelection
 from kubernetes.leaderelection.resourcelock.configmaplock import ConfigMapLock
+from kubernetes.stream import stream
 
 config.load_kube_config(sys.argv[1])
 api = client.ApiClient()
@@ -164,10 +165,22 @@ def a_deployment_runs_scales_and_goes():
     pods = core.list_namespaced_pod("default", label_selector="app=web").items
     assert len(pods) == 3 and all(p.status.phase == "Running" and p.spec.node_name for p in pods)
     pod = pods[0].metadata.name
-    core.read_namespaced_pod_log(pod, "default")
     core.create_namespaced_pod_eviction(pod, "default", client.V1Eviction(metadata=client.V1ObjectMeta(name=pod)))
     apps.delete_namespaced_deployment("web", "default", propagation_policy="Foreground")
     until("all gone", lambda: not core.list_namespaced_pod("default", label_selector="app=web").items)
+
+
+@step
+def a_container_says_and_is_told():
+    shell = {"name": "c", "image": "busybox:1.37", "command": ["sh", "-c", "echo $WHO; sleep 600"],
+             "env": [{"name": "WHO", "value": "python"}]}
+    core.create_namespaced_pod("default", {"metadata": {"name": "shell"}, "spec": {"containers": [shell]}})
+    until("running", lambda: core.read_namespaced_pod("shell", "default").status.phase == "Running")
+    until("its log", lambda: core.read_namespaced_pod_log("shell", "default") == "python\n")
+    out = stream(core.connect_get_namespaced_pod_exec, "shell", "default", command=["echo", "hello"], stdout=True,
+                 stderr=True, stdin=False, tty=False)
+    assert out.strip() == "hello", out
+    core.delete_namespaced_pod("shell", "default", grace_period_seconds=0)
 
 
 @step
