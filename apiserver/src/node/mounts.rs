@@ -45,8 +45,12 @@ pub(crate) fn user(pod: &Value, container: &Value) -> User {
     }
 }
 
+/// What the image `agnhost` has beside that: a server's readiness is broken by taking the one away. The texts are
+/// stand-ins; no server of ours is given them.
+const OF_AGNHOST: [&str; 2] = ["localhost.crt", "localhost.key"];
+
 /// The files of a small image.
-fn image(hostname: &str) -> Inode {
+fn image(name: &str, hostname: &str) -> Inode {
     let mut root = Inode::directory(0o755);
     for dir in ["bin", "dev", "home", "proc", "root", "run", "sys", "usr", "var"] {
         root.put(dir, Inode::directory(0o755));
@@ -62,6 +66,11 @@ fn image(hostname: &str) -> Inode {
         ("etc/hostname", &format!("{hostname}\n")),
     ] {
         root.put(path, Inode::file(0o644, text.as_bytes().to_vec()));
+    }
+    if name.contains("/agnhost:") {
+        for file in OF_AGNHOST {
+            root.put(file, Inode::file(0o644, format!("{file}\n").into_bytes()));
+        }
     }
     root
 }
@@ -101,7 +110,7 @@ pub(crate) fn container_files(
     if non_root.unwrap_or_else(|| pod.flag("/spec/securityContext/runAsNonRoot")) && user.uid == 0 {
         return Err("container has runAsNonRoot and image will run as root".into());
     }
-    let root = Volume::new(image(volumes::hostname(pod, node)), "61267");
+    let root = Volume::new(image(container.text("/image"), volumes::hostname(pod, node)), "61267");
     let read_only = container.flag("/securityContext/readOnlyRootFilesystem");
     let mut mounts = vec![Mount::new("/", root, "", read_only)];
     if let Some(hosts) = &volumes.hosts {
