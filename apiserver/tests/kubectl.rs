@@ -9,7 +9,6 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use cfn_net::Transport;
-use libtest_mimic::{Arguments, Trial};
 
 /// kubectl with a home of its own.
 fn kubectl(home: &Path) -> Command {
@@ -162,27 +161,14 @@ fn watch(home: &Path) {
 }
 
 fn main() {
-    let found = Command::new("kubectl")
-        .args(["version", "--client"])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status();
-    let found = found.is_ok_and(|s| s.success());
-    const NAME: &str = "kubectl_is_at_home";
-    const REASON: &str = "there is no kubectl in PATH";
-    let trial = if found {
-        Trial::test(NAME, || {
-            let runtime = tokio::runtime::Builder::new_multi_thread()
-                .worker_threads(1)
-                .enable_all()
-                .build()?;
-            runtime.block_on(kubectl_is_at_home());
-            Ok(())
-        })
-    } else {
-        Trial::test(format!("{NAME} ({REASON})"), || Err(REASON.into())).with_ignored_flag(true)
-    };
-    libtest_mimic::run(&Arguments::from_args(), vec![trial]).exit();
+    let mut found = Command::new("kubectl");
+    found.args(["version", "--client"]);
+    common::with_program(
+        "kubectl_is_at_home",
+        found,
+        "there is no kubectl in PATH",
+        kubectl_is_at_home,
+    );
 }
 
 async fn kubectl_is_at_home() {

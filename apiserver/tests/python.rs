@@ -4,34 +4,17 @@
 
 mod common;
 
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use cfn_net::Transport;
-use libtest_mimic::{Arguments, Trial};
 
-const NAME: &str = "python_is_at_home";
-const REASON: &str = "there is no Python with the package kubernetes (pip install kubernetes)";
 const PROGRAM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/python/client.py");
 
 fn main() {
-    let found = Command::new("python3")
-        .args(["-c", "import kubernetes"])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status();
-    let trial = if found.is_ok_and(|s| s.success()) {
-        Trial::test(NAME, || {
-            let runtime = tokio::runtime::Builder::new_multi_thread()
-                .worker_threads(1)
-                .enable_all()
-                .build()?;
-            runtime.block_on(python_is_at_home());
-            Ok(())
-        })
-    } else {
-        Trial::test(format!("{NAME} ({REASON})"), || Err(REASON.into())).with_ignored_flag(true)
-    };
-    libtest_mimic::run(&Arguments::from_args(), vec![trial]).exit();
+    let mut found = Command::new("python3");
+    found.args(["-c", "import kubernetes"]);
+    let reason = "there is no Python with the package kubernetes (pip install kubernetes)";
+    common::with_program("python_is_at_home", found, reason, python_is_at_home);
 }
 
 async fn python_is_at_home() {

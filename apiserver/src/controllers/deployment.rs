@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::manager::{Action, Controller, Now, Plan};
-use super::object::{Object, child, child_list, int_or_percent, owner_reference, selects_object, set_meta};
+use super::object::{Object, adopted, child, int_or_percent, owner_reference, selects_object, set_meta};
 use super::pods::{self, HASH_LABEL};
 use super::progress::{self, Observed, sum};
 use super::replicaset::queue_owner;
@@ -54,14 +54,7 @@ impl Controller for Deployments {
         if !d.deleting() {
             for rs in world.loose(&gvr::REPLICA_SETS, &key.ns) {
                 if !rs.deleting() && selects_object(d.pointer("/spec/selector"), rs) {
-                    let mut adopted = (**rs).clone();
-                    child(&mut adopted, "metadata");
-                    child_list(&mut adopted["metadata"], "ownerReferences").push(owner_reference(
-                        "apps/v1",
-                        "Deployment",
-                        d,
-                    ));
-                    plan.update(&gvr::REPLICA_SETS, adopted);
+                    plan.update(&gvr::REPLICA_SETS, adopted(rs, "apps/v1", "Deployment", d));
                     sets.push(rs.clone());
                 }
             }

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::manager::{Action, Controller, Now, Plan};
-use super::object::{Object, remove_finalizer};
+use super::object::{Object, remove_finalizer, without_owners};
 use super::world::{Key, World};
 use crate::local::{EventKind, WatchEvent};
 
@@ -120,14 +120,6 @@ impl Controller for Garbage {
         }
         plan
     }
-}
-
-fn without_owners(v: &Value, uids: &[&str]) -> Value {
-    let mut v = v.clone();
-    if let Some(l) = v.pointer_mut("/metadata/ownerReferences").and_then(Value::as_array_mut) {
-        l.retain(|o| !uids.contains(&o.text("/uid")));
-    }
-    v
 }
 
 #[cfg(test)]

@@ -150,6 +150,23 @@ pub(crate) fn owner_reference(api_version: &str, kind: &str, owner: &Value) -> V
         "controller": true, "blockOwnerDeletion": true})
 }
 
+/// An object that these own no more.
+pub(crate) fn without_owners(v: &Value, uids: &[&str]) -> Value {
+    let mut v = v.clone();
+    if let Some(l) = v.pointer_mut("/metadata/ownerReferences").and_then(Value::as_array_mut) {
+        l.retain(|o| !uids.contains(&o.text("/uid")));
+    }
+    v
+}
+
+/// An object that `owner`, of that version and kind, controls from now on.
+pub(crate) fn adopted(v: &Value, api_version: &str, kind: &str, owner: &Value) -> Value {
+    let mut v = v.clone();
+    child(&mut v, "metadata");
+    child_list(&mut v["metadata"], "ownerReferences").push(owner_reference(api_version, kind, owner));
+    v
+}
+
 /// Sets a condition in `status.conditions`: `lastTransitionTime` moves only when the status changes. True when
 /// anything changed.
 pub(crate) fn set_condition(

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::manager::{Action, Controller, Now, Plan};
-use super::object::{Object, owner_reference, selects_object, set_condition};
+use super::object::{Object, adopted, selects_object, set_condition, without_owners};
 use super::pods;
 use super::world::{Key, World, gvr};
 use crate::local::{EventKind, Gvr, WatchEvent};
@@ -186,26 +186,12 @@ fn reconcile(
         if of.selects(rs, p) || p.deleting() {
             mine.push(p.clone());
         } else if !deleting {
-            let mut released = (**p).clone();
-            if let Some(l) = released
-                .pointer_mut("/metadata/ownerReferences")
-                .and_then(Value::as_array_mut)
-            {
-                l.retain(|o| o.text("/uid") != rs.uid());
-            }
-            plan.update(&gvr::PODS, released);
+            plan.update(&gvr::PODS, without_owners(p, &[rs.uid()]));
         }
     }
     if !deleting {
         for p in orphans {
-            let mut adopted = (**p).clone();
-            super::object::child(&mut adopted, "metadata");
-            super::object::child_list(&mut adopted["metadata"], "ownerReferences").push(owner_reference(
-                of.api_version,
-                of.kind,
-                rs,
-            ));
-            plan.update(&gvr::PODS, adopted);
+            plan.update(&gvr::PODS, adopted(p, of.api_version, of.kind, rs));
             mine.push(p.clone());
         }
     }

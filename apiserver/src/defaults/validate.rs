@@ -13,6 +13,7 @@ mod storage;
 
 pub use metadata::{NameRule, name_rule, validate_metadata, validate_metadata_update};
 
+use super::validate_parts::text;
 use super::{names, validate_parts as parts, validate_pod, validate_workload};
 use crate::schema::FieldError;
 use cfn_cel::quantity::Quantity;
@@ -250,11 +251,6 @@ fn signing_request(new: &Value, errors: &mut Vec<FieldError>) {
         let detail = "may not specify a duration less than 600 seconds (10 minutes)";
         errors.push(FieldError::invalid("spec.expirationSeconds", seconds, detail));
     }
-}
-
-/// A field of an object's `metadata` as text.
-fn text<'v>(value: &'v Value, name: &str) -> &'v str {
-    value[name].as_str().unwrap_or_default()
 }
 
 /// Checks a map of labels.

@@ -333,60 +333,42 @@ fn as_go(context: &Value) -> Value {
     Value::Object(shown)
 }
 
-pub(super) fn seccomp(profile: &Value, path: &str, errors: &mut Vec<FieldError>) {
-    if !profile.is_object() {
-        return;
-    }
-    let local = text(profile, "localhostProfile");
-    match text(profile, "type") {
-        "Localhost" if profile["localhostProfile"].is_null() => errors.push(FieldError::required(
-            format!("{path}.localhostProfile"),
-            "must be set when seccomp type is Localhost",
-        )),
-        "Localhost" => below(local, &format!("{path}.localhostProfile"), errors),
-        "RuntimeDefault" | "Unconfined" => {
-            if !profile["localhostProfile"].is_null() {
-                let detail = "can only be set when seccomp type is Localhost";
-                errors.push(FieldError::invalid(format!("{path}.localhostProfile"), local, detail));
-            }
-        }
-        "" => errors.push(FieldError::required(
-            format!("{path}.type"),
-            "type is required when seccompProfile is set",
-        )),
-        other => errors.push(FieldError::not_supported(
-            format!("{path}.type"),
-            other,
-            &["Localhost", "RuntimeDefault", "Unconfined"],
-        )),
+pub(super) fn seccomp(of: &Value, path: &str, errors: &mut Vec<FieldError>) {
+    profile(of, ("seccompProfile", "seccomp"), path, errors);
+    if text(of, "type") == "Localhost" && !of["localhostProfile"].is_null() {
+        below(
+            text(of, "localhostProfile"),
+            &format!("{path}.localhostProfile"),
+            errors,
+        );
     }
 }
 
-pub(super) fn app_armor(profile: &Value, path: &str, errors: &mut Vec<FieldError>) {
-    if !profile.is_object() {
+pub(super) fn app_armor(of: &Value, path: &str, errors: &mut Vec<FieldError>) {
+    profile(of, ("appArmorProfile", "AppArmor"), path, errors);
+}
+
+/// A profile of a security module: the runtime's own, none, or one on the node, which is then named.
+fn profile(of: &Value, (field, module): (&str, &str), path: &str, errors: &mut Vec<FieldError>) {
+    if !of.is_object() {
         return;
     }
-    let local = &profile["localhostProfile"];
-    match text(profile, "type") {
-        "Localhost" if local.is_null() => errors.push(FieldError::required(
-            format!("{path}.localhostProfile"),
-            "must be set when AppArmor type is Localhost",
-        )),
-        "Localhost" => {}
-        "RuntimeDefault" | "Unconfined" => {
-            if !local.is_null() {
-                let detail = "can only be set when AppArmor type is Localhost";
-                errors.push(FieldError::invalid(
-                    format!("{path}.localhostProfile"),
-                    local.clone(),
-                    detail,
-                ));
-            }
+    let (local, at) = (&of["localhostProfile"], format!("{path}.localhostProfile"));
+    match text(of, "type") {
+        "Localhost" if local.is_null() => {
+            let detail = format!("must be set when {module} type is Localhost");
+            errors.push(FieldError::required(at, detail));
         }
-        "" => errors.push(FieldError::required(
-            format!("{path}.type"),
-            "type is required when appArmorProfile is set",
-        )),
+        "Localhost" => {}
+        "RuntimeDefault" | "Unconfined" if local.is_null() => {}
+        "RuntimeDefault" | "Unconfined" => {
+            let detail = format!("can only be set when {module} type is Localhost");
+            errors.push(FieldError::invalid(at, local.clone(), detail));
+        }
+        "" => {
+            let detail = format!("type is required when {field} is set");
+            errors.push(FieldError::required(format!("{path}.type"), detail));
+        }
         other => errors.push(FieldError::not_supported(
             format!("{path}.type"),
             other,

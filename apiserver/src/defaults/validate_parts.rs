@@ -10,10 +10,12 @@ pub(super) const NO_IP: &str = "must be a valid IP address, (e.g. 10.9.8.7 or 20
 /// What is said of a text that is no range of addresses.
 pub(super) const NO_CIDR: &str = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)";
 
+/// A field as text, empty where there is none.
 pub(super) fn text<'v>(value: &'v Value, name: &str) -> &'v str {
     value[name].as_str().unwrap_or_default()
 }
 
+/// A field as a list, empty where there is none.
 pub(super) fn list<'v>(value: &'v Value, name: &str) -> &'v [Value] {
     value[name].as_array().map_or(&[], Vec::as_slice)
 }

@@ -4,6 +4,7 @@
 use super::names;
 use super::validate::{labels, one_of, port_number};
 use super::validate_container;
+use super::validate_parts::{list, text};
 use super::validate_place;
 use super::validate_pod_update;
 use super::validate_volume;
@@ -11,14 +12,6 @@ use cfn_cel::quantity::Quantity;
 
 use crate::schema::FieldError;
 use serde_json::Value;
-
-fn text<'v>(value: &'v Value, name: &str) -> &'v str {
-    value[name].as_str().unwrap_or_default()
-}
-
-fn list<'v>(value: &'v Value, name: &str) -> &'v [Value] {
-    value[name].as_array().map_or(&[], Vec::as_slice)
-}
 
 pub(super) fn pod(new: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>) {
     pod_spec(&new["spec"], "spec", errors);

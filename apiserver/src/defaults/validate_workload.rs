@@ -2,15 +2,11 @@
 
 use super::validate::{immutable, nonnegative, one_of};
 use super::validate_job;
-use super::validate_parts::{choice, label_selector};
+use super::validate_parts::{choice, label_selector, text};
 use super::validate_pod;
 use crate::schema::FieldError;
 use crate::select::LabelSelector;
 use serde_json::{Value, json};
-
-fn text<'v>(value: &'v Value, name: &str) -> &'v str {
-    value[name].as_str().unwrap_or_default()
-}
 
 /// Deployment, ReplicaSet, DaemonSet, StatefulSet.
 pub(super) fn apps(kind: &str, new: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>) {

@@ -2,11 +2,13 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 #![allow(dead_code, reason = "not every test file uses everything")]
 
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use cfn_apiserver::cluster::{Cluster, ClusterOptions};
 use cfn_apiserver::node::{NodeHandle, NodeOptions, Workloads, shell};
 use cfn_net::{Net, Seed, SharedClock, SystemClock, Transport, VirtualClock};
+use libtest_mimic::{Arguments, Trial};
 
 /// One cluster `hub` at site `cloud`; virtual time on the memory transport.
 pub async fn cluster(transport: Transport, controllers: bool) -> (Cluster, Net) {
@@ -62,4 +64,27 @@ pub async fn nodes(cluster: &Cluster, net: &Net, n: u8) -> Vec<NodeHandle> {
         nodes.push(cluster.add_node(options).await.unwrap());
     }
     nodes
+}
+
+/// Runs the one test of a program that may not be here: ignored, with the reason in its name, unless `found` says that it is.
+pub fn with_program<F: Future<Output = ()> + 'static>(
+    name: &str,
+    mut found: Command,
+    reason: &'static str,
+    test: fn() -> F,
+) {
+    let here = found.stdout(Stdio::null()).stderr(Stdio::null()).status();
+    let trial = if here.is_ok_and(|s| s.success()) {
+        Trial::test(name, move || {
+            let runtime = tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(1)
+                .enable_all()
+                .build()?;
+            runtime.block_on(test());
+            Ok(())
+        })
+    } else {
+        Trial::test(format!("{name} ({reason})"), || Err(reason.into())).with_ignored_flag(true)
+    };
+    libtest_mimic::run(&Arguments::from_args(), vec![trial]).exit();
 }

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::{ended_at, index};
 use crate::controllers::manager::{Now, Plan};
-use crate::controllers::object::{Object, between, child, child_list, owner_reference, selects_object};
+use crate::controllers::object::{Object, adopted, between, selects_object, without_owners};
 use crate::controllers::world::gvr;
 
 /// How often a pod's index had failed before it.
@@ -118,22 +118,12 @@ pub(super) fn claim(job: &Arc<Value>, owned: &mut Vec<Arc<Value>>, loose: &[Arc<
     owned.retain(|p| {
         let mine = p.deleting() || selects_object(selector, p);
         if !mine {
-            let mut released = (**p).clone();
-            if let Some(l) = released
-                .pointer_mut("/metadata/ownerReferences")
-                .and_then(Value::as_array_mut)
-            {
-                l.retain(|o| o.text("/uid") != job.uid());
-            }
-            plan.update(&gvr::PODS, released);
+            plan.update(&gvr::PODS, without_owners(p, &[job.uid()]));
         }
         mine
     });
     for p in loose.iter().filter(|p| !p.deleting() && selects_object(selector, p)) {
-        let mut adopted = (**p).clone();
-        child(&mut adopted, "metadata");
-        child_list(&mut adopted["metadata"], "ownerReferences").push(owner_reference("batch/v1", "Job", job));
-        plan.update(&gvr::PODS, adopted);
+        plan.update(&gvr::PODS, adopted(p, "batch/v1", "Job", job));
         owned.push(p.clone());
     }
 }

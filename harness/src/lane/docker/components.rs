@@ -20,12 +20,19 @@ use super::manifests::{
 use super::plan::Role;
 use crate::lane::LaneError;
 use crate::lane::prepare::MANAGER;
-use crate::topology::{Cluster, ClusterRole};
+use crate::topology::{Cluster, ClusterRole, Node};
 
 /// How long a hub may take to let go of a member that leaves, beyond its timer.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(200);
+
+/// Where a cluster's one agent is to be. What it measures is its node's: at the cluster's own site, and no edge node; and
+/// the last of them, as scenarios that break a host by name take an earlier one.
+fn agents_node(c: &Cluster) -> Option<String> {
+    let here = |n: &&Node| !n.edge_agent && n.site.as_ref().is_none_or(|s| s.value == c.site.value);
+    c.nodes.iter().filter(here).flat_map(Node::names).last()
+}
 
 fn failed(what: &str) -> impl Fn(kube::Error) -> LaneError + '_ {
     move |e| LaneError::Failed(format!("{what}: {e}"))
@@ -99,7 +106,10 @@ impl Bed {
 
     pub(super) async fn deploy_agent(&self, c: &Cluster) -> Result<(), LaneError> {
         let agent = Agent {
-            placement: Placement::testbed(),
+            placement: Placement {
+                node: agents_node(c),
+                ..Placement::testbed()
+            },
             args: agent_args(c, &self.timers),
             hub: Some(self.hub_access()?),
         };
@@ -297,5 +307,23 @@ pub(super) fn deployment_of(component: &str) -> &'static str {
         AGENT
     } else {
         SCHEDULER
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_agent_is_at_its_clusters_site_and_no_edge_node() {
+        for (topology, cluster, node) in [
+            ("default", "cloud", "cloud-node-2"),
+            ("default", "edge-a", "edge-a-node"),
+            ("r7-lab", "member1", "worker-20"),
+        ] {
+            let (_, t) = crate::scenario::find_topology(topology, None).unwrap();
+            let c = t.spec.clusters.iter().find(|c| c.name.value == cluster).unwrap();
+            assert_eq!(agents_node(c).as_deref(), Some(node), "{topology}: {cluster}");
+        }
     }
 }

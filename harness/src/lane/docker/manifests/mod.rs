@@ -35,6 +35,8 @@ pub struct Placement {
     pub host_network: bool,
     /// Whether it runs on any node, in any state: tainted control planes, nodes that are cut off.
     pub anywhere: bool,
+    /// The node it prefers, by its host name.
+    pub node: Option<String>,
     /// Replicas; more than one elect a leader.
     pub replicas: u32,
     /// Labels on every object, beside our own.
@@ -52,6 +54,7 @@ impl Placement {
             pull_policy: "Never",
             host_network: true,
             anywhere: true,
+            node: None,
             replicas: 1,
             labels: BTreeMap::new(),
             args: Vec::new(),
@@ -66,6 +69,7 @@ impl Placement {
             pull_policy: "IfNotPresent",
             host_network: false,
             anywhere: false,
+            node: None,
             replicas: 1,
             labels: BTreeMap::new(),
             args: Vec::new(),
@@ -171,6 +175,12 @@ impl Placement {
             }
         } else {
             pod["securityContext"] = json!({"seccompProfile": {"type": "RuntimeDefault"}});
+        }
+        if let Some(node) = &self.node {
+            let there =
+                json!({"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": [node]}]});
+            pod["affinity"] = json!({"nodeAffinity": {
+                "preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 100, "preference": there}]}});
         }
         if !c.volumes.is_empty() {
             pod["volumes"] = c.volumes.into();
