@@ -310,6 +310,8 @@ impl tower::Service<Uri> for Connector {
         let this = self.clone();
         Box::pin(async move {
             let stream = this.net.connect(&this.from, &this.host, this.port).await?;
+            // A request that is given up must not be carried out later.
+            stream.drop_undelivered()?;
             let conn = match this.tls {
                 None => Conn::Plain(stream),
                 Some(tls) => {

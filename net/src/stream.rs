@@ -58,6 +58,21 @@ impl Stream {
         &self.conn.to
     }
 
+    /// From now on, dropping it takes back what has not arrived, where it is a socket (`SO_LINGER` of 0). Else the
+    /// kernel goes on sending after the program has given up: over a link that was cut, a request that its sender made
+    /// anew since arrives when the link is back, and what it writes is old.
+    ///
+    /// # Errors
+    /// When the operating system refuses.
+    pub fn drop_undelivered(&self) -> io::Result<()> {
+        match &self.end {
+            End::Socket {
+                socket: Some(socket), ..
+            } => socket.set_zero_linger(),
+            _ => Ok(()),
+        }
+    }
+
     /// A client's bare socket whose host, or the server's, has moved to another site gets links between.
     fn follow(&mut self) {
         if let End::Socket { client: true, socket } = &mut self.end

@@ -190,3 +190,45 @@ async fn tls_certificates_and_token_files() {
     // Within a minute of its reading a token is used as it was read.
     assert_eq!(seen, [(first.clone(), false), (first, false), (None, true)]);
 }
+
+/// Sends until the peer, who does not read, has room for no more; says how much that was.
+async fn fill(s: &mut cfn_net::Stream) -> usize {
+    let mut sent = 0;
+    std::future::poll_fn(|cx| {
+        use tokio::io::AsyncWrite;
+        loop {
+            match std::pin::Pin::new(&mut *s).poll_write(cx, &[7; 65536]) {
+                std::task::Poll::Ready(n) => sent += n.unwrap(),
+                std::task::Poll::Pending => return std::task::Poll::Ready(()),
+            }
+        }
+    })
+    .await;
+    sent
+}
+
+#[tokio::test]
+async fn what_was_given_up_is_not_delivered_later() {
+    #[allow(clippy::disallowed_methods, reason = "a peer that is not of a Net")]
+    let mut peer = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = peer.local_addr().unwrap().port();
+    let net = net();
+    for taken_back in [false, true] {
+        let mut client = net.connect("client", "127.0.0.1", port).await.unwrap();
+        let (mut server, _) = accept(&mut peer).await.unwrap();
+        let sent = fill(&mut client).await;
+        if taken_back {
+            client.drop_undelivered().unwrap();
+        }
+        drop(client);
+        let mut seen = Vec::new();
+        let end = server.read_to_end(&mut seen).await;
+        if taken_back {
+            assert_eq!(end.unwrap_err().kind(), ErrorKind::ConnectionReset);
+            assert!(seen.len() < sent);
+        } else {
+            // The kernel goes on for the program that is not there any more.
+            assert_eq!(end.unwrap(), sent);
+        }
+    }
+}

@@ -54,6 +54,8 @@ pub struct Bed {
     pub(super) kept: Option<Kept>,
     /// Its scenario leaves more than can be deleted.
     pub(super) spent: AtomicBool,
+    /// The kinds that each cluster defined when it had come up, by the names of their definitions.
+    pub(super) kinds: std::sync::OnceLock<BTreeMap<String, BTreeSet<String>>>,
     pub(super) me: Weak<Bed>,
     /// By which agents ask to join.
     pub(super) bootstrap: String,
@@ -217,6 +219,7 @@ impl Bed {
             bootstrap: bootstrap.to_owned(),
             kept,
             spent: AtomicBool::new(false),
+            kinds: std::sync::OnceLock::new(),
             ward: std::sync::Mutex::new(Ward::new(&plan.name)),
             shapers: Shapers::new(&plan),
             engine,
@@ -342,19 +345,13 @@ impl Bed {
         })
     }
 
-    /// Keeps it for the next scenario, if it may serve one and can be cleaned; else removes it.
+    /// Keeps it for another scenario, if it may serve one: who takes it cleans it, and where nobody can take it, it is
+    /// removed, while the next one comes up.
     pub(super) async fn leave_to_others(&self) {
-        if let (Some(kept), Some(me)) = (&self.kept, self.me.upgrade()) {
-            if self.spent.load(Ordering::Relaxed) {
-                // It is removed while the next one comes up.
-                return kept.lock().await.push(me);
-            }
-            match self.clean().await {
-                Ok(()) => return kept.lock().await.push(me),
-                Err(e) => self.tell(&format!("not kept: {e}")),
-            }
+        match (&self.kept, self.me.upgrade()) {
+            (Some(kept), Some(me)) => kept.lock().await.push(me),
+            _ => self.remove().await,
         }
-        self.remove().await;
     }
 
     /// Removes everything.

@@ -177,9 +177,18 @@ impl Lane for Docker {
             .partition(|b| plan.isolation.takes_used() && b.fits(plan));
         if let Some(bed) = fitting.pop() {
             self.kept.lock().await.extend(fitting.into_iter().chain(others));
-            bed.tell("used again");
-            bed.spent.store(!plan.isolation.leaves(), Ordering::Relaxed);
-            return bed.testbed(self.tolerance());
+            match bed.clean().await {
+                Ok(()) => {
+                    bed.tell("used again");
+                    bed.spent.store(!plan.isolation.leaves(), Ordering::Relaxed);
+                    return bed.testbed(self.tolerance());
+                }
+                Err(e) => {
+                    bed.tell(&format!("not used again: {e}"));
+                    bed.remove().await;
+                    return self.another(plan).await;
+                }
+            }
         }
         // Memory is for those that are needed. Containers end at once; what is slow is to take their files away, and
         // that goes on while the next ones start.
@@ -219,7 +228,14 @@ impl Docker {
         }
         let kept = plan.isolation.leaves().then(|| self.kept.clone());
         let bed = Bed::claim(engine, flavour, plan, self.say.clone(), kept).await?;
-        match bed.up().await {
+        let come_up = async {
+            bed.up().await?;
+            if plan.isolation.leaves() {
+                bed.remember_kinds().await?;
+            }
+            Ok(())
+        };
+        match come_up.await {
             Ok(()) => bed.testbed(self.tolerance()),
             Err(e) => {
                 bed.remove().await;
