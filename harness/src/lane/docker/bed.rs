@@ -25,8 +25,6 @@ use crate::scenario::Fault;
 use crate::timers::Timers;
 use crate::topology::Topology;
 
-/// How long a control plane may take to answer, and nodes to register: a slow machine's time, not a timer's.
-pub(super) const PATIENCE: Duration = Duration::from_secs(180);
 /// Between two looks at what no watch tells about.
 pub(super) const LOOK: Duration = Duration::from_millis(150);
 
@@ -245,6 +243,11 @@ impl Bed {
     /// Members whose registration is accepted.
     pub(super) fn accepted(&self) -> std::sync::MutexGuard<'_, BTreeSet<String>> {
         self.accepted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How long a control plane may take to answer, and nodes to register: a slow machine's time, not a timer's.
+    pub(super) fn patience(&self) -> Duration {
+        Duration::from_secs(self.flavour.flavour.startup_seconds.into())
     }
 
     /// Whether it is just what is asked for.

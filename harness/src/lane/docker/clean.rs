@@ -165,7 +165,7 @@ impl Bed {
             let found = definitions(self.client(&c.name)?).await;
             let found = found.map_err(|e| LaneError::Failed(format!("kinds of {}: {e}", c.name)))?;
             let names = found.iter().map(ResourceExt::name_any).collect();
-            Ok::<(String, BTreeSet<String>), LaneError>((c.name.clone(), names))
+            Ok::<(String, BTreeSet<String>), LaneError>((c.name.value.clone(), names))
         }))
         .await?;
         let _ = self.kinds.set(BTreeMap::from_iter(known));

@@ -72,6 +72,19 @@ pub struct Flavour {
     /// Processes that faults are about.
     #[serde(default)]
     pub processes: Processes,
+    /// How long hosts may take to come up, in seconds: more on an emulated or a very busy machine.
+    #[serde(default = "startup_seconds", skip_serializing_if = "is_usual_startup")]
+    pub startup_seconds: u32,
+}
+
+/// Twenty times what a cluster takes on two cores.
+fn startup_seconds() -> u32 {
+    180
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+fn is_usual_startup(seconds: &u32) -> bool {
+    *seconds == startup_seconds()
 }
 
 /// Who makes the clusters.

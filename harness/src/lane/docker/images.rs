@@ -5,7 +5,7 @@ use bytes::Bytes;
 use futures::TryStreamExt;
 use tokio::time::Instant;
 
-use super::bed::{Bed, LOOK, PATIENCE};
+use super::bed::{Bed, LOOK};
 use super::engine::{Engine, Result, doing};
 use super::flavour::{Driver, fill};
 use super::plan::{Container, Role};
@@ -84,7 +84,7 @@ impl Bed {
         self.engine.put_files(&host.name, &[(&path, &archive)]).await?;
         let command: Vec<String> = images.import.iter().map(|w| fill(w, &[("archive", &path)])).collect();
         let command: Vec<&str> = command.iter().map(String::as_str).collect();
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + self.patience();
         // Its runtime may not listen yet.
         while let Err(e) = self.engine.run(&host.name, &command).await {
             self.alive(&host.name, until).await.map_err(|_| LaneError::from(e))?;

@@ -9,7 +9,7 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use super::address::Cidr;
-use super::bed::{Bed, LOOK, PATIENCE};
+use super::bed::{Bed, LOOK};
 use crate::lane::LaneError;
 
 impl Bed {
@@ -24,7 +24,7 @@ impl Bed {
             .filter(|(_, d)| d.cluster == cluster)
             .map(|(n, _)| n.as_str())
             .collect();
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + self.patience();
         while !missing.is_empty() {
             // An API server that has just started may refuse for a moment.
             let found = api
@@ -57,7 +57,7 @@ impl Bed {
             return Ok(());
         }
         let api: Api<Node> = Api::all(self.client(host)?.clone());
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + self.patience();
         while let Err(e) = api.delete(host, &DeleteParams::default()).await {
             // It has not registered yet, or the API does not answer yet.
             tracing::debug!("the control plane's node of {host}: {e}");

@@ -10,7 +10,7 @@ use kube::Api;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::bed::{Bed, LOOK, Listener, PATIENCE};
+use super::bed::{Bed, LOOK, Listener};
 use super::engine::Engine;
 use super::flavour::Named;
 use super::plan::{BedPlan, Container, OWNER, Role, TESTBED};
@@ -280,7 +280,7 @@ impl Bed {
     pub(super) async fn revive(self: &std::sync::Arc<Self>, record: &Record) -> Result<(), LaneError> {
         let began = self.clock.now();
         self.up().await?;
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + self.patience();
         for (node, dress) in &self.plan.nodes {
             let api: Api<Lease> = Api::namespaced(self.client(&dress.cluster)?.clone(), NODE_LEASES);
             loop {

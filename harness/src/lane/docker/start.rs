@@ -7,7 +7,7 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use tokio::time::Instant;
 
-use super::bed::{Bed, LOOK, Made, PATIENCE};
+use super::bed::{Bed, LOOK, Made};
 use super::flavour::Driver;
 use super::plan::{Container, Role};
 use crate::lane::LaneError;
@@ -110,7 +110,7 @@ impl Bed {
     async fn prepare_cluster(&self, c: &crate::topology::Cluster) -> Result<(String, kube::Client, String), LaneError> {
         let name = c.name.value.clone();
         let container = self.container_name(&name);
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + self.patience();
         let text = loop {
             match self.engine.get(&container, &self.flavour.flavour.kubeconfig).await {
                 Ok(Some(t)) if !t.is_empty() => break t,
@@ -155,7 +155,7 @@ impl Bed {
             let words = self.engine.last_words(container).await;
             return Err(LaneError::Failed(format!(
                 "{container} did not answer within {} s; it said last: {words}",
-                PATIENCE.as_secs()
+                self.patience().as_secs()
             )));
         }
         Ok(())
