@@ -21,35 +21,36 @@ pub(crate) fn review(
         return None;
     }
     if r.plural.ends_with("accessreviews") {
-        let spec = &body["spec"];
-        if spec["resourceAttributes"].is_null() == spec["nonResourceAttributes"].is_null() {
-            let detail = "exactly one of nonResourceAttributes or resourceAttributes must be specified";
-            let cause = Cause::invalid("spec.resourceAttributes", &spec["resourceAttributes"], detail);
-            return Some(Err(Status::invalid("authorization.k8s.io", "", "", vec![cause])));
+        let causes = access_errors(r, ns, &body["spec"]);
+        if !causes.is_empty() {
+            return Some(Err(Status::invalid("authorization.k8s.io", "", "", causes)));
         }
     }
     let status = match (&*r.group, &*r.plural) {
         ("authorization.k8s.io", "selfsubjectaccessreviews") => access(server, user, &body["spec"]),
         ("authorization.k8s.io", "subjectaccessreviews" | "localsubjectaccessreviews") => {
             let spec = &body["spec"];
-            if r.namespaced && text(spec, "/resourceAttributes/namespace") != ns {
-                let m = "spec.resourceAttributes.namespace must match metadata.namespace";
-                return Some(Err(Status::bad_request(m)));
-            }
             access(server, &user_of(spec), spec)
         }
         ("authorization.k8s.io", "selfsubjectrulesreviews") => {
+            if text(body, "/spec/namespace").is_empty() {
+                return Some(Err(Status::bad_request("no namespace on request")));
+            }
             let (resources, paths) = server.rules_for(user, text(body, "/spec/namespace"));
             json!({"resourceRules": resources, "nonResourceRules": paths, "incomplete": false})
         }
         ("authentication.k8s.io", "selfsubjectreviews") => json!({"userInfo": info(user)}),
+        ("authentication.k8s.io", "tokenreviews") if text(body, "/spec/token").is_empty() => {
+            let why = "token is required for TokenReview in authentication";
+            return Some(Err(Status::bad_request(why)));
+        }
         ("authentication.k8s.io", "tokenreviews") => match server.by_token(text(body, "/spec/token")) {
             Some(u) => {
                 let mut u = u;
                 u.groups.push("system:authenticated".to_owned());
                 json!({"authenticated": true, "user": info(&u), "audiences": body["spec"]["audiences"].clone()})
             }
-            None => json!({"user": {}, "error": "[invalid bearer token]"}),
+            None => json!({"user": {}, "error": "invalid bearer token"}),
         },
         _ => return None,
     };
@@ -61,8 +62,10 @@ pub(crate) fn review(
     }
     if r.kind == "SelfSubjectReview" {
         v["metadata"]["creationTimestamp"] = json!(server.now());
+        // It has none.
+        v.as_object_mut().map(|m| m.remove("spec"));
     }
-    if r.group == "authorization.k8s.io" {
+    if r.group == "authorization.k8s.io" || r.kind == "TokenReview" {
         crate::patch::track_update(None, &mut v, manager, "", &r.schema(), &server.now(), &[]);
     }
     v["status"] = status;
@@ -70,6 +73,58 @@ pub(crate) fn review(
         *a = json!([]);
     }
     Some(Ok(v))
+}
+
+/// What is wrong with a question about access (`pkg/apis/authorization/validation`).
+fn access_errors(r: &Resource, ns: &str, spec: &Value) -> Vec<Cause> {
+    let mut causes = Vec::new();
+    let (of, other) = (&spec["resourceAttributes"], &spec["nonResourceAttributes"]);
+    // As Go's internal type has it.
+    let shown = json!({"Path": text(other, "/path"), "Verb": text(other, "/verb")});
+    if of.is_null() && other.is_null() {
+        let detail = "exactly one of nonResourceAttributes or resourceAttributes must be specified";
+        causes.push(Cause::invalid("spec.resourceAttributes", &Value::Null, detail));
+    } else if !of.is_null() && !other.is_null() {
+        let detail = "cannot be specified in combination with resourceAttributes";
+        causes.push(Cause::invalid("spec.nonResourceAttributes", &shown, detail));
+    }
+    let nobody = text(spec, "/user").is_empty() && spec["groups"].as_array().is_none_or(Vec::is_empty);
+    if r.plural != "selfsubjectaccessreviews" && nobody {
+        let detail = "at least one of user or group must be specified";
+        causes.push(Cause::invalid("spec.user", &json!(""), detail));
+    }
+    for field in ["fieldSelector", "labelSelector"] {
+        let (selector, path) = (&of[field], format!("spec.resourceAttributes.{field}"));
+        if selector.is_null() {
+            continue;
+        }
+        let raw = text(selector, "/rawSelector");
+        let listed = selector["requirements"].as_array().is_some_and(|l| !l.is_empty());
+        if !raw.is_empty() && listed {
+            let detail = "may not specified at the same time as requirements";
+            causes.push(Cause::invalid(format!("{path}.rawSelector"), &json!(raw), detail));
+        }
+        if raw.is_empty() && !listed {
+            let detail = format!("when {path} is specified, requirements or rawSelector is required");
+            causes.push(Cause::required(format!("{path}.requirements"), &detail));
+        }
+    }
+    if r.plural == "localsubjectaccessreviews" {
+        let said = text(of, "/namespace");
+        if !of.is_null() && said != ns {
+            let detail = "must match metadata.namespace";
+            causes.push(Cause::invalid(
+                "spec.resourceAttributes.namespace",
+                &json!(said),
+                detail,
+            ));
+        }
+        if !other.is_null() {
+            let detail = "disallowed on this kind of request";
+            causes.push(Cause::invalid("spec.nonResourceAttributes", &shown, detail));
+        }
+    }
+    causes
 }
 
 fn user_of(spec: &Value) -> User {

@@ -89,3 +89,21 @@ pub(super) fn admission_policy_binding(object: &mut Object) {
         match_resources(resources);
     }
 }
+
+/// How much a claim asks for where it does not say (`SetDefaults_ExactDeviceRequest`, `..._DeviceSubRequest`).
+pub(super) fn claim(spec: &mut Object) {
+    let devices = map_at(spec, "devices");
+    for request in list_mut(devices, "requests") {
+        if let Some(exactly) = request.get_mut("exactly").and_then(Value::as_object_mut) {
+            amount(exactly);
+        }
+        list_mut(request, "firstAvailable").for_each(amount);
+    }
+}
+
+fn amount(request: &mut Object) {
+    set_empty(request, "allocationMode", "ExactCount");
+    if request["allocationMode"] == "ExactCount" {
+        number(request, "count", 1);
+    }
+}

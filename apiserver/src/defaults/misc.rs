@@ -45,7 +45,11 @@ pub(super) fn service(object: &mut Object) {
     if kind == "LoadBalancer" {
         set(spec, "allocateLoadBalancerNodePorts", true);
     }
-    map_at(map_at(object, "status"), "loadBalancer");
+    let balanced = kind == "LoadBalancer";
+    let status = map_at(map_at(object, "status"), "loadBalancer");
+    for point in list_mut(status, "ingress").filter(|p| balanced && !super::is_unset(p.get("ip"))) {
+        set(point, "ipMode", "VIP");
+    }
 }
 
 /// Families of a single-stack cluster and the addresses' list, once the address is allocated
@@ -61,6 +65,18 @@ pub(super) fn service_families(object: &mut Object) {
         .cloned()
     {
         set(spec, "clusterIPs", json!([ip]));
+    }
+    let some = |v: Option<&Value>| v.is_some_and(|v| v.as_object().is_some_and(|m| !m.is_empty()));
+    // Without a selector the addresses are made by hand, of any family.
+    if spec.get("clusterIP").is_some_and(|ip| ip == "None") && !some(spec.get("selector")) {
+        set_empty(spec, "ipFamilyPolicy", "RequireDualStack");
+        if spec["ipFamilyPolicy"] != "SingleStack" {
+            let first = spec
+                .get("ipFamilies")
+                .map_or("IPv4", |f| f[0].as_str().unwrap_or("IPv4"));
+            let both = json!([first, if first == "IPv4" { "IPv6" } else { "IPv4" }]);
+            spec.insert("ipFamilies".to_owned(), both);
+        }
     }
     let six = spec
         .get("clusterIP")
@@ -182,14 +198,6 @@ pub(super) fn binding(object: &mut Object) {
     }
 }
 
-pub(super) fn signing_request(object: &mut Object) {
-    let spec = map_at(object, "spec");
-    let usages = spec.get("usages").and_then(Value::as_array).is_none_or(Vec::is_empty);
-    if usages {
-        spec.insert("usages".to_owned(), json!(["digital signature", "key encipherment"]));
-    }
-}
-
 pub(super) fn ingress(object: &mut Object) {
     for rule in list_mut(map_at(object, "spec"), "rules") {
         if let Some(http) = rule.get_mut("http").and_then(Value::as_object_mut) {
@@ -282,5 +290,36 @@ pub(super) fn custom_resource_definition(object: &mut Object) {
     if !kind.is_empty() {
         set_empty(names, "singular", &kind.to_lowercase());
         set_empty(names, "listKind", &format!("{kind}List"));
+    }
+}
+
+/// Where a claim's data come from: one thing, told by two fields (`NormalizeDataSources`). What is neither a claim nor
+/// a snapshot is told by the newer one only.
+pub(super) fn data_sources(spec: &mut Object) {
+    let field = |source: &Value, name: &str| source[name].as_str().unwrap_or_default().to_owned();
+    let classic = |source: &Value| {
+        let (group, kind) = (field(source, "apiGroup"), field(source, "kind"));
+        group.is_empty() && kind == "PersistentVolumeClaim"
+            || group == "snapshot.storage.k8s.io" && kind == "VolumeSnapshot"
+    };
+    if spec.get("dataSource").is_some_and(|s| s.is_object() && !classic(s)) {
+        spec.remove("dataSource");
+    }
+    let own = |s: &Value| s.is_object() && field(s, "namespace").is_empty();
+    let (old, new) = (spec.get("dataSource").cloned(), spec.get("dataSourceRef").cloned());
+    match (old.filter(Value::is_object), new.filter(own)) {
+        (Some(source), None) if spec.get("dataSourceRef").is_none_or(Value::is_null) => {
+            spec.insert("dataSourceRef".to_owned(), source);
+        }
+        (None, Some(source)) if classic(&source) => {
+            spec.insert("dataSource".to_owned(), source);
+        }
+        _ => {}
+    }
+    // What Go writes always.
+    for name in ["dataSource", "dataSourceRef"] {
+        if let Some(source) = spec.get_mut(name).and_then(Value::as_object_mut) {
+            source.entry("apiGroup").or_insert(Value::Null);
+        }
     }
 }

@@ -13,12 +13,16 @@ mod validate_parts;
 mod validate_place;
 mod validate_pod;
 mod validate_pod_update;
+mod validate_resources;
 mod validate_volume;
 mod validate_workload;
 mod workloads;
 
 pub use pod::qos_class;
-pub use validate::{NameRule, name_rule, validate_builtin, validate_metadata, validate_metadata_update};
+pub(crate) use validate::service_addresses;
+pub use validate::{
+    NameRule, name_rule, validate_builtin, validate_metadata, validate_metadata_update, validate_status,
+};
 
 use serde_json::{Map, Value};
 
@@ -68,7 +72,13 @@ pub fn default_builtin(group: &str, version: &str, kind: &str, object: &mut Valu
         ("batch", "CronJob") => workloads::cron_job(object),
         ("discovery.k8s.io", "EndpointSlice") => misc::endpoint_slice(object),
         ("rbac.authorization.k8s.io", "RoleBinding" | "ClusterRoleBinding") => misc::binding(object),
-        ("certificates.k8s.io", "CertificateSigningRequest") => misc::signing_request(object),
+        ("resource.k8s.io", "ResourceClaim") => cluster::claim(map_at(object, "spec")),
+        ("resource.k8s.io", "ResourceClaimTemplate") => {
+            let spec = map_at(object, "spec");
+            // What Go writes always.
+            map_at(spec, "metadata");
+            cluster::claim(map_at(spec, "spec"));
+        }
         ("networking.k8s.io", "Ingress") => misc::ingress(object),
         ("networking.k8s.io", "NetworkPolicy") => misc::network_policy(object),
         ("storage.k8s.io", "StorageClass") => misc::storage_class(object),
@@ -101,6 +111,22 @@ pub fn prepare_for_create(group: &str, kind: &str, object: &mut Value, options: 
         ("", "Namespace") => misc::namespace_finalizer(object),
         ("batch", "Job") => workloads::job_selector(object),
         // What Go writes always.
+        ("events.k8s.io", "Event") => {
+            for name in ["deprecatedFirstTimestamp", "deprecatedLastTimestamp"] {
+                object.entry(name).or_insert(Value::Null);
+            }
+            map_at(object, "deprecatedSource");
+        }
+        ("scheduling.k8s.io", "PriorityClass") => {
+            object.entry("value").or_insert(0.into());
+        }
+        // A feature that is not on by default.
+        ("coordination.k8s.io", "Lease") => {
+            for name in ["strategy", "preferredHolder"] {
+                map_at(object, "spec").remove(name);
+            }
+        }
+        ("", "PersistentVolumeClaim") => misc::data_sources(map_at(object, "spec")),
         ("", "Event") => {
             for (name, zero) in [
                 ("eventTime", Value::Null),

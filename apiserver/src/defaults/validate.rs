@@ -2,22 +2,29 @@
 
 mod admission;
 mod config;
+mod devices;
 mod flow;
 mod metadata;
 mod network;
+mod node;
 mod quota;
 mod rbac;
 mod scaling;
 mod service;
+mod signing;
+mod status;
 mod storage;
 
 pub use metadata::{NameRule, name_rule, validate_metadata, validate_metadata_update};
+pub(crate) use service::addresses as service_addresses;
+pub use status::validate_status;
 
 use super::validate_parts::text;
 use super::{names, validate_parts as parts, validate_pod, validate_workload};
 use crate::schema::FieldError;
 use cfn_cel::quantity::Quantity;
 use config::{config_map, secret};
+use node::{node, runtime_class};
 use rbac::{role, role_binding};
 use serde_json::Value;
 use service::service;
@@ -37,7 +44,14 @@ pub fn validate_builtin(group: &str, kind: &str, old: Option<&Value>, new: &Valu
         ("", "ConfigMap") => config_map(new, old, &mut errors),
         ("", "Secret") => secret(new, old, &mut errors),
         ("", "Service") => service(new, old, &mut errors),
-        ("", "Node") => node(new, &mut errors),
+        ("", "Node") => node(new, old, &mut errors),
+        ("", "Namespace") => node::namespace(new, &mut errors),
+        ("" | "events.k8s.io", "Event") => node::event(group, new, old, &mut errors),
+        ("networking.k8s.io", "IPAddress") => node::ip_address(new, old, &mut errors),
+        ("resource.k8s.io", "DeviceClass") => devices::class(new, &mut errors),
+        ("resource.k8s.io", "ResourceClaim") => devices::claim(new, old, &mut errors),
+        ("resource.k8s.io", "ResourceClaimTemplate") => devices::template(new, old, &mut errors),
+        ("resource.k8s.io", "ResourceSlice") => devices::slice(new, old, &mut errors),
         ("", "PersistentVolumeClaim") => claim(new, old, &mut errors),
         ("apps", "Deployment" | "ReplicaSet" | "DaemonSet" | "StatefulSet") => {
             validate_workload::apps(kind, new, old, &mut errors);
@@ -81,7 +95,7 @@ pub fn validate_builtin(group: &str, kind: &str, old: Option<&Value>, new: &Valu
         ("flowcontrol.apiserver.k8s.io", "PriorityLevelConfiguration") => flow::priority_level(new, &mut errors),
         ("node.k8s.io", "RuntimeClass") => runtime_class(new, old, &mut errors),
         ("coordination.k8s.io", "Lease") => lease(new, &mut errors),
-        ("certificates.k8s.io", "CertificateSigningRequest") => signing_request(new, &mut errors),
+        ("certificates.k8s.io", "CertificateSigningRequest") => signing::request(new, &mut errors),
         _ => {}
     }
     errors
@@ -106,46 +120,6 @@ fn priority_class(new: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>
     }
     let detail = "may not be changed in an update.";
     fixed(new, old, &[("value", detail), ("preemptionPolicy", detail)], errors);
-}
-
-fn runtime_class(new: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>) {
-    if old.is_none() && parts::needed(new, "handler", "", errors) {
-        parts::named(new, "handler", names::dns1123_label, "", errors);
-    }
-    if let Some(old) = old {
-        immutable(&new["handler"], &old["handler"], "handler", errors);
-    }
-    validate_pod::quantities(&new["overhead"]["podFixed"], "overhead.limits", errors);
-    let scheduling = &new["scheduling"];
-    labels(&scheduling["nodeSelector"], "scheduling.nodeSelector", errors);
-    validate_pod::tolerations(scheduling, "scheduling", errors);
-}
-
-fn node(new: &Value, errors: &mut Vec<FieldError>) {
-    for (i, taint) in new["spec"]["taints"].as_array().into_iter().flatten().enumerate() {
-        let path = format!("spec.taints[{i}]");
-        let key = text(taint, "key");
-        if let Some(detail) = names::qualified_name(key) {
-            errors.push(FieldError::invalid(format!("{path}.key"), key, detail));
-        }
-        if let Some(detail) = names::label_value(text(taint, "value")) {
-            errors.push(FieldError::invalid(
-                format!("{path}.value"),
-                text(taint, "value"),
-                detail,
-            ));
-        }
-        one_of(
-            taint,
-            "effect",
-            &["NoSchedule", "PreferNoSchedule", "NoExecute"],
-            &path,
-            errors,
-        );
-    }
-    for list in ["capacity", "allocatable"] {
-        validate_pod::quantities(&new["status"][list], &format!("status.{list}"), errors);
-    }
 }
 
 fn claim(new: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>) {
@@ -229,27 +203,6 @@ fn lease(new: &Value, errors: &mut Vec<FieldError>) {
     if let Some(count) = new["spec"]["leaseTransitions"].as_i64().filter(|c| *c < 0) {
         let detail = "must be greater than or equal to 0";
         errors.push(FieldError::invalid("spec.leaseTransitions", count, detail));
-    }
-}
-
-fn signing_request(new: &Value, errors: &mut Vec<FieldError>) {
-    let spec = &new["spec"];
-    if text(spec, "request").is_empty() {
-        errors.push(FieldError::required(
-            "spec.request",
-            "block type must be CERTIFICATE REQUEST",
-        ));
-    }
-    let signer = text(spec, "signerName");
-    if signer.is_empty() {
-        errors.push(FieldError::required("spec.signerName", ""));
-    } else if !signer.contains('/') {
-        let detail = "must be a fully qualified domain and path of the form 'example.com/signer-name'";
-        errors.push(FieldError::invalid("spec.signerName", signer, detail));
-    }
-    if let Some(seconds) = spec["expirationSeconds"].as_i64().filter(|s| *s < 600) {
-        let detail = "may not specify a duration less than 600 seconds (10 minutes)";
-        errors.push(FieldError::invalid("spec.expirationSeconds", seconds, detail));
     }
 }
 

@@ -185,3 +185,85 @@ fn count(indexes: &str, all: i64) -> Result<(), String> {
     }
     Ok(())
 }
+
+const MONTHS: &[&str] = &[
+    "jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec",
+];
+const DAYS: &[&str] = &["sun", "mon", "tue", "wed", "thu", "fri", "sat"];
+
+/// What `robfig/cron` says of a schedule of five fields, or of one by name, that it cannot read.
+pub(super) fn schedule_error(schedule: &str) -> Option<String> {
+    if let Some(name) = schedule.strip_prefix('@') {
+        let known = ["yearly", "annually", "monthly", "weekly", "daily", "midnight", "hourly"];
+        let every = name.starts_with("every ");
+        return (!every && !known.contains(&name)).then(|| format!("unrecognized descriptor: {schedule}"));
+    }
+    let bounds: [(i64, i64, &[&str], i64); 5] = [
+        (0, 59, &[], 0),
+        (0, 23, &[], 0),
+        (1, 31, &[], 0),
+        (1, 12, MONTHS, 1),
+        (0, 6, DAYS, 0),
+    ];
+    schedule
+        .split_ascii_whitespace()
+        .zip(bounds)
+        .flat_map(|(field, bounds)| field.split(',').map(move |part| (part, bounds)))
+        .find_map(|(part, bounds)| range_error(part, bounds).err())
+}
+
+fn range_error(part: &str, (low, high, names, first): (i64, i64, &[&str], i64)) -> Result<(), String> {
+    let number = |text: &str| -> Result<i64, String> {
+        let lower = text.to_ascii_lowercase();
+        if let Some(i) = names.iter().position(|n| *n == lower) {
+            return Ok(first + i64::try_from(i).unwrap_or_default());
+        }
+        match text.parse::<i64>() {
+            Ok(n) if n < 0 => Err(format!("negative number ({n}) not allowed: {text}")),
+            Ok(n) => Ok(n),
+            Err(_) => Err(format!(
+                "failed to parse int from {text}: strconv.Atoi: parsing {text:?}: invalid syntax"
+            )),
+        }
+    };
+    let steps: Vec<&str> = part.split('/').collect();
+    let ends: Vec<&str> = steps[0].split('-').collect();
+    let (start, mut end) = match ends.as_slice() {
+        ["*" | "?", ..] => (low, high),
+        [one] => (number(one)?, number(one)?),
+        [a, b] => (number(a)?, number(b)?),
+        _ => return Err(format!("too many hyphens: {part}")),
+    };
+    let step = match steps.as_slice() {
+        [_] => 1,
+        [_, step] => {
+            if ends.len() == 1 {
+                end = high;
+            }
+            match step.parse::<i64>() {
+                Ok(_) => number(step)?,
+                // Names are none here.
+                Err(_) => {
+                    let why = format!("strconv.Atoi: parsing {step:?}: invalid syntax");
+                    return Err(format!("failed to parse int from {step}: {why}"));
+                }
+            }
+        }
+        _ => return Err(format!("too many slashes: {part}")),
+    };
+    if start < low {
+        return Err(format!("beginning of range ({start}) below minimum ({low}): {part}"));
+    }
+    if end > high {
+        return Err(format!("end of range ({end}) above maximum ({high}): {part}"));
+    }
+    if start > end {
+        return Err(format!(
+            "beginning of range ({start}) beyond end of range ({end}): {part}"
+        ));
+    }
+    if step == 0 {
+        return Err(format!("step of range should be a positive number: {part}"));
+    }
+    Ok(())
+}

@@ -7,9 +7,9 @@ use super::validate_container;
 use super::validate_parts::{list, text};
 use super::validate_place;
 use super::validate_pod_update;
+use super::validate_resources;
+pub(super) use super::validate_resources::quantities;
 use super::validate_volume;
-use cfn_cel::quantity::Quantity;
-
 use crate::schema::FieldError;
 use serde_json::Value;
 
@@ -92,6 +92,7 @@ pub(super) fn template(template: &Value, path: &str, errors: &mut Vec<FieldError
 
 fn pod_spec(spec: &Value, path: &str, errors: &mut Vec<FieldError>) {
     let volumes = volumes(spec, path, errors);
+    validate_resources::of_pod(&spec["resources"], &format!("{path}.resources"), errors);
     let containers = list(spec, "containers");
     if containers.is_empty() {
         errors.push(FieldError::required(format!("{path}.containers"), ""));
@@ -116,6 +117,12 @@ fn pod_spec(spec: &Value, path: &str, errors: &mut Vec<FieldError>) {
                 validate_container::preparing(container, &path, errors);
             }
         }
+    }
+    host_ports(containers, &format!("{path}.containers"), errors);
+    for (i, container) in list(spec, "initContainers").iter().enumerate() {
+        // One runs after the other.
+        let path = format!("{path}.initContainers[{i}]");
+        host_ports_of(container, &path, &mut Vec::new(), errors);
     }
     one_of(spec, "restartPolicy", &["Always", "OnFailure", "Never"], path, errors);
     one_of(
@@ -180,6 +187,30 @@ fn pod_spec(spec: &Value, path: &str, errors: &mut Vec<FieldError>) {
     tolerations(spec, path, errors);
     validate_place::host_aliases(spec, path, errors);
     system(spec, path, errors);
+}
+
+/// `checkHostPortConflicts`: containers that run together.
+fn host_ports(containers: &[Value], path: &str, errors: &mut Vec<FieldError>) {
+    let mut taken = Vec::new();
+    for (i, container) in containers.iter().enumerate() {
+        host_ports_of(container, &format!("{path}[{i}]"), &mut taken, errors);
+    }
+}
+
+fn host_ports_of(container: &Value, path: &str, taken: &mut Vec<String>, errors: &mut Vec<FieldError>) {
+    for (i, port) in list(container, "ports").iter().enumerate() {
+        let Some(number) = port["hostPort"].as_i64().filter(|n| *n != 0) else {
+            continue;
+        };
+        let key = format!("{}/{}/{number}", text(port, "protocol"), text(port, "hostIP"));
+        if taken.contains(&key) {
+            errors.push(FieldError::duplicate(
+                format!("{path}.ports[{i}].hostPort"),
+                key.as_str(),
+            ));
+        }
+        taken.push(key);
+    }
 }
 
 /// The system a pod is for, and what it may not ask of that.
@@ -370,7 +401,7 @@ fn container(container: &Value, volumes: &[&str], spec: &Value, path: &str, erro
         errors,
     );
     let at = format!("{path}.resources");
-    resources(&container["resources"], &at, errors);
+    validate_resources::of_container(&container["resources"], &at, errors);
     resource_claims(container, spec, &at, errors);
     resize_policy(container, path, errors);
     validate_container::security_context(container, path, errors);
@@ -424,46 +455,6 @@ fn resize_policy(container: &Value, path: &str, errors: &mut Vec<FieldError>) {
                 value if valid.contains(&value) => {}
                 value => errors.push(FieldError::not_supported(at.as_str(), value, &valid)),
             }
-        }
-    }
-}
-
-fn resources(resources: &Value, path: &str, errors: &mut Vec<FieldError>) {
-    quantities(&resources["limits"], &format!("{path}.limits"), errors);
-    quantities(&resources["requests"], &format!("{path}.requests"), errors);
-    for (name, request) in resources["requests"].as_object().into_iter().flatten() {
-        let limit = &resources["limits"][name];
-        let (Ok(asked), Ok(most)) = (Quantity::from_value(request), Quantity::from_value(limit)) else {
-            continue;
-        };
-        if asked > most {
-            let detail = format!("must be less than or equal to {name} limit of {most}");
-            errors.push(FieldError::invalid(
-                format!("{path}.requests"),
-                asked.to_string(),
-                detail,
-            ));
-        }
-    }
-}
-
-/// A list of resources: names and amounts.
-pub(super) fn quantities(list: &Value, path: &str, errors: &mut Vec<FieldError>) {
-    for (name, value) in list.as_object().into_iter().flatten() {
-        let path = format!("{path}[{name}]");
-        if let Some(detail) = names::qualified_name(name) {
-            errors.push(FieldError::invalid(path.as_str(), name.as_str(), detail));
-        }
-        match Quantity::from_value(value) {
-            Err(error) => errors.push(FieldError::invalid(path, value.clone(), error.to_string())),
-            Ok(quantity) if quantity.is_negative() => {
-                let detail = "must be greater than or equal to 0";
-                errors.push(FieldError::invalid(path, quantity.to_string(), detail));
-            }
-            Ok(quantity) if !quantity.is_whole() && (name.contains('/') || name == "pods") => {
-                errors.push(FieldError::invalid(path, quantity.to_string(), "must be an integer"));
-            }
-            Ok(_) => {}
         }
     }
 }

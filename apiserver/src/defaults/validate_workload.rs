@@ -317,6 +317,11 @@ pub(super) fn int_or_percent(value: &Value, path: &str, errors: &mut Vec<FieldEr
 /// A job.
 pub(super) fn job(new: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>) {
     let spec = &new["spec"];
+    let own = json!({"matchLabels": {"batch.kubernetes.io/controller-uid": new["metadata"]["uid"]}});
+    if old.is_none() && spec["manualSelector"] != true && !spec["selector"].is_null() && spec["selector"] != own {
+        let detail = "`selector` not auto-generated";
+        errors.push(FieldError::invalid("spec.selector", spec["selector"].clone(), detail));
+    }
     job_spec(spec, "spec", errors);
     let labels = &spec["template"]["metadata"]["labels"];
     let selected = LabelSelector::from_object(&spec["selector"]).is_ok_and(|selector| selector.matches(labels));
@@ -423,6 +428,8 @@ pub(super) fn cron_job(new: &Value, errors: &mut Vec<FieldError>) {
         let fields: Vec<&str> = schedule.split_ascii_whitespace().collect();
         let detail = format!("expected exactly 5 fields, found {count}: [{}]", fields.join(" "));
         errors.push(FieldError::invalid("spec.schedule", schedule, detail));
+    } else if let Some(why) = validate_job::schedule_error(schedule) {
+        errors.push(FieldError::invalid("spec.schedule", schedule, why));
     }
     if spec["timeZone"] == "" {
         let detail = "timeZone must be nil or non-empty string";

@@ -1,7 +1,7 @@
 //! Defaults of workloads (`pkg/apis/apps/v1/defaults.go`, `pkg/apis/batch/v1/defaults.go` in Kubernetes).
 
 use super::{map_at, pod::default_pod_spec, set, set_empty};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 type Object = Map<String, Value>;
 
@@ -138,10 +138,9 @@ pub(super) fn job_selector(object: &mut Object) {
         labels.insert(key.to_owned(), name.clone());
     }
     let labels = labels.clone();
-    spec.insert(
-        "selector".to_owned(),
-        json!({"matchLabels": {"batch.kubernetes.io/controller-uid": uid}}),
-    );
+    // What is there already stays, and is refused.
+    let selector = map_at(map_at(spec, "selector"), "matchLabels");
+    selector.insert("batch.kubernetes.io/controller-uid".to_owned(), uid);
     if shared {
         map_at(object, "metadata").insert("labels".to_owned(), Value::Object(labels));
     }

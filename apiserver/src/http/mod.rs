@@ -1,6 +1,7 @@
 //! The HTTP face: one function from request to response, used over TLS, over memory and by the client in process.
 
 mod body;
+mod decode;
 mod discovery;
 mod in_process;
 mod info;

@@ -37,7 +37,7 @@ static MESSAGES: LazyLock<Messages> = LazyLock::new(|| {
 pub(super) fn decode(body: &[u8]) -> Result<Value, String> {
     let body = body
         .strip_prefix(MAGIC)
-        .ok_or("provided data does not appear to be a protobuf message, expected prefix")?;
+        .ok_or("provided data does not appear to be a protobuf message, expected prefix [107 56 115 0]")?;
     let (mut api_version, mut kind, mut raw) = (String::new(), String::new(), &[][..]);
     for f in fields(body) {
         match f? {

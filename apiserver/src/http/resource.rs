@@ -9,6 +9,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode, header};
 use serde_json::{Value, json};
 
+use super::decode;
 use super::info::RequestInfo;
 use super::negotiate::{Form, accepted};
 use super::output::Output;
@@ -20,6 +21,7 @@ use crate::registry::{
     Call, DeleteOptions, Deleted, FieldValidation, ListOptions, PatchKind, Resource, Server, Target, Written,
     answers_with_object, text,
 };
+use crate::schema::SchemaRef;
 use crate::select::{FieldSelector, LabelSelector};
 use crate::status::{Cause, Status};
 use crate::table::IncludeObject;
@@ -127,6 +129,12 @@ struct Request<'a> {
 }
 
 fn call_of(r: &Incoming) -> Result<Call, Status> {
+    let options = match r.method {
+        Method::PUT => "UpdateOptions",
+        Method::PATCH => "PatchOptions",
+        Method::DELETE => "DeleteOptions",
+        _ => "CreateOptions",
+    };
     let validation = match r.query.get("fieldValidation") {
         None | Some("Warn") => FieldValidation::Warn,
         Some("Strict") => FieldValidation::Strict,
@@ -135,26 +143,17 @@ fn call_of(r: &Incoming) -> Result<Call, Status> {
             let text =
                 format!("Unsupported value: {other:?}: supported values: \"\", \"Ignore\", \"Strict\", \"Warn\"");
             let cause = Cause::new("FieldValueNotSupported", "fieldValidation", text);
-            let options = match r.method {
-                Method::PUT => "UpdateOptions",
-                Method::PATCH => "PatchOptions",
-                _ => "CreateOptions",
-            };
             return Err(Status::invalid("meta.k8s.io", options, "", vec![cause]));
         }
     };
-    let dry_run = match r.query.get("dryRun") {
-        None => false,
-        Some("All") => true,
-        Some(other) => {
-            let cause = Cause::new(
-                "FieldValueNotSupported",
-                "dryRun",
-                format!("Unsupported value: [\"{other}\"]: supported values: \"All\""),
-            );
-            return Err(Status::invalid("meta.k8s.io", "CreateOptions", "", vec![cause]));
-        }
-    };
+    let asked: Vec<Value> = r.query.all("dryRun").into_iter().map(Value::from).collect();
+    let dry_run = !asked.is_empty();
+    if dry_run {
+        check_dry_run(&asked, options)?;
+    }
+    if let Some(manager) = r.query.get("fieldManager") {
+        check_manager(manager, options)?;
+    }
     let agent = r
         .headers
         .get(header::USER_AGENT)
@@ -200,17 +199,23 @@ impl Request<'_> {
             }
             ("create", "") => self.create(call),
             ("create", "binding") => {
-                server.bind(call, r, ns, name, &self.body()?)?;
+                let body = self.object_body(call)?;
+                server.bind(call, r, ns, name, &body)?;
                 Ok(self.output.other(201, &success(None)))
             }
             ("create", "eviction") => {
-                server.evict(call, r, ns, name, &self.body()?)?;
+                let body = self.object_body(call)?;
+                server.evict(call, r, ns, name, &body)?;
                 Ok(self.output.other(201, &success(None)))
             }
-            ("create", "token") => Ok(self
-                .output
-                .other(201, &server.token_request(call, ns, name, &self.body()?)?)),
-            ("update", "scale") => Ok(self.output.other(200, &server.put_scale(call, &target, &self.body()?)?)),
+            ("create", "token") => {
+                let body = self.object_body(call)?;
+                Ok(self.output.other(201, &server.token_request(call, ns, name, &body)?))
+            }
+            ("update", "scale") => {
+                let body = self.object_body(call)?;
+                Ok(self.output.other(200, &server.put_scale(call, &target, &body)?))
+            }
             ("update", _) => {
                 let body = self.object_body(call)?;
                 self.written(&server.update(call, &target, body)?)
@@ -379,29 +384,18 @@ impl Request<'_> {
 
     /// The object in the body; fields it has twice are noted in `call`.
     fn object_body(&self, call: &mut Call) -> Result<Value, Status> {
-        let parsed = match self.media_type() {
-            "application/json" | "" | "*/*" | "text/plain" | "application/x-www-form-urlencoded" => {
-                strict::json(&self.r.body)
-            }
-            "application/yaml" | "text/yaml" => strict::yaml(&self.r.body),
-            _ => return self.body(),
+        let (api_version, kind) = decode::type_of(self.resource, &self.info.subresource);
+        let body = decode::Body {
+            media_type: self.media_type(),
+            bytes: &self.r.body,
+            kind: &kind,
         };
-        let parsed = parsed.map_err(Status::bad_request)?;
+        let parsed = body.read()?;
+        if self.resource.custom.is_none() || !self.info.subresource.is_empty() {
+            decode::check_type(&self.server.catalog, &parsed.value, &api_version, &kind)?;
+        }
         call.duplicates = parsed.duplicates;
         Ok(parsed.value)
-    }
-
-    fn body(&self) -> Result<Value, Status> {
-        match self.media_type() {
-            "application/json" | "" | "*/*" | "text/plain" | "application/x-www-form-urlencoded" => {
-                parse_json(&self.r.body)
-            }
-            "application/yaml" | "text/yaml" => parse_yaml(&self.r.body),
-            "application/vnd.kubernetes.protobuf" => super::protobuf::decode(&self.r.body).map_err(Status::bad_request),
-            _ => Err(Status::unsupported_media_type(
-                "application/json, application/yaml, application/vnd.kubernetes.protobuf",
-            )),
-        }
     }
 
     fn patch_body(&self) -> Result<(PatchKind, Value), Status> {
@@ -430,14 +424,46 @@ impl Request<'_> {
         }
     }
 
+    /// Options in a body: of any version, or none.
+    fn options_body(&self) -> Result<Value, Status> {
+        let bytes = &*self.r.body;
+        let value = match self.media_type() {
+            "application/json" | "" => strict::json(bytes).map(|p| p.value).map_err(|other| {
+                let why = crate::schema::json_error(bytes).unwrap_or(other);
+                Status::bad_request(format!("couldn't get version/kind; json parse error: {why}"))
+            })?,
+            _ => {
+                let kind = "DeleteOptions";
+                let media_type = self.media_type();
+                decode::Body {
+                    media_type,
+                    bytes,
+                    kind,
+                }
+                .read()?
+                .value
+            }
+        };
+        let (version, kind) = (text(&value, "/apiVersion"), text(&value, "/kind"));
+        if !kind.is_empty() && kind != "DeleteOptions" {
+            return Err(Status::bad_request(decode::not_registered(version, kind)));
+        }
+        let schema = SchemaRef::named("io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions");
+        match schema.and_then(|s| crate::schema::decode_error(&s, &value)) {
+            Some(why) => Err(Status::bad_request(why)),
+            None => Ok(value),
+        }
+    }
+
     fn delete_options(&self, call: &mut Call) -> Result<DeleteOptions, Status> {
         let q = &self.r.query;
         let mut v = if self.r.body.is_empty() {
             json!({})
         } else {
-            self.body()?
+            self.options_body()?
         };
-        if v["dryRun"] == json!(["All"]) {
+        if let Some(all) = v["dryRun"].as_array().filter(|l| !l.is_empty()) {
+            check_dry_run(all, "DeleteOptions")?;
             call.dry_run = true;
         }
         if let Some(t) = q.get("gracePeriodSeconds") {
@@ -448,6 +474,39 @@ impl Request<'_> {
         }
         DeleteOptions::from_body(&v)
     }
+}
+
+/// `validation.ValidateDryRun`.
+fn check_dry_run(all: &[Value], options: &str) -> Result<(), Status> {
+    if all == [json!("All")] {
+        return Ok(());
+    }
+    let text = format!("Unsupported value: {}: supported values: \"All\"", json!(all));
+    let cause = Cause::new("FieldValueNotSupported", "dryRun", text);
+    Err(Status::invalid("meta.k8s.io", options, "", vec![cause]))
+}
+
+/// `validation.ValidateFieldManager`.
+fn check_manager(manager: &str, options: &str) -> Result<(), Status> {
+    let mut causes = Vec::new();
+    if manager.len() > 128 {
+        let text = "Too long: may not be more than 128 bytes";
+        causes.push(Cause::new("FieldValueTooLong", "fieldManager", text.to_owned()));
+    }
+    // Go's unicode.IsPrint: spaces but the plain one are none.
+    let wrong = |c: &char| c.is_control() || c.is_whitespace() && *c != ' ';
+    if let Some((at, c)) = manager.char_indices().find(|(_, c)| wrong(c)) {
+        let text = format!(
+            "Invalid value: {}: invalid character U+{:04X} (at position {at})",
+            crate::schema::quote(manager),
+            u32::from(c)
+        );
+        causes.push(Cause::new("FieldValueInvalid", "fieldManager", text));
+    }
+    if causes.is_empty() {
+        return Ok(());
+    }
+    Err(Status::invalid("meta.k8s.io", options, "", causes))
 }
 
 /// A number in a query.
@@ -485,10 +544,6 @@ fn success(details: Option<Value>) -> Value {
         None => v["code"] = json!(201),
     }
     v
-}
-
-fn parse_json(b: &[u8]) -> Result<Value, Status> {
-    serde_json::from_slice(b).map_err(|e| Status::bad_request(format!("error decoding: {e}")))
 }
 
 fn parse_patch(b: &[u8]) -> Result<Value, Status> {

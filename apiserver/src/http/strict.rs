@@ -36,13 +36,32 @@ pub(super) fn yaml(b: &[u8]) -> Result<Parsed, String> {
         return Ok(p);
     }
     let seen = RefCell::default();
-    let value = Seed::new(&seen)
-        .deserialize(serde_yaml::Deserializer::from_slice(b))
-        .map_err(|e| e.to_string())?;
+    // The first document counts.
+    let value = match serde_yaml::Deserializer::from_slice(b).next() {
+        Some(first) => Seed::new(&seen).deserialize(first).map_err(|e| yaml_error(&e))?,
+        None => Value::Null,
+    };
     Ok(Parsed {
         value,
         duplicates: seen.into_inner(),
     })
+}
+
+/// An error as Go's YAML reader tells it: nothing of the first line's number, and of what the parser misses (not of
+/// what the scanner cannot read) a line less.
+fn yaml_error(e: &serde_yaml::Error) -> String {
+    let text = e.to_string();
+    let problem = text.split(" at line ").next().unwrap_or(&text);
+    let above = e.location().map_or(0, |l| l.line().saturating_sub(1));
+    if above == 0 {
+        return problem.to_owned();
+    }
+    let line = if problem.starts_with("did not find expected") {
+        above
+    } else {
+        above + 1
+    };
+    format!("line {line}: {problem}")
 }
 
 /// The keys a YAML document has twice, as Go's YAML decoder tells them: by the line of the second one. Documents in

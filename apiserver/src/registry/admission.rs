@@ -1,7 +1,5 @@
 //! What single kinds need beyond the common path: addresses of services, namespaces, definitions, signing requests.
 
-use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
 use serde_json::{Value, json};
@@ -10,13 +8,16 @@ use super::meta::{child, finalizers, metadata, set_finalizers};
 use super::{Call, Resource, Server, text};
 use crate::controllers::in_use::{CLAIM, VOLUME};
 use crate::crd;
-use crate::status::{Cause, Status};
-use crate::store::Object;
+use crate::local::Gvr;
+use crate::status::Status;
+use crate::store::{Key, Object};
+use cfn_cel::quantity::Quantity;
 
-/// `--service-cluster-ip-range` of kubeadm: 10.96.0.0/16 here, the first address is the API server's.
-const SERVICE_NET: u32 = u32::from_be_bytes([10, 96, 0, 0]);
-/// `--service-node-port-range`.
-const NODE_PORTS: (u32, u32) = (30_000, 32_768);
+const STORAGE_CLASSES: Gvr = Gvr::new("storage.k8s.io", "v1", "storageclasses");
+/// Holds a class of attributes while volumes have it.
+const ATTRIBUTES: &str = "kubernetes.io/vac-protection";
+/// Priorities that are always there.
+const SYSTEM_CLASSES: [&str; 2] = ["system-node-critical", "system-cluster-critical"];
 
 /// Storage in use is not deleted under those who use it (`StorageObjectInUseProtection`).
 fn protect(v: &mut Value, finalizer: &str) {
@@ -40,7 +41,10 @@ impl Server {
         }
         match (&*r.group, &*r.plural) {
             ("", "namespaces") => {
-                v["spec"]["finalizers"] = json!(["kubernetes"]);
+                let all = v["spec"]["finalizers"].as_array().cloned().unwrap_or_default();
+                let own = json!("kubernetes");
+                let missing = (!all.contains(&own)).then_some(own);
+                v["spec"]["finalizers"] = all.into_iter().chain(missing).collect();
                 v["status"]["phase"] = json!("Active");
             }
             ("", "services") => self.allocate(call, r, None, v)?,
@@ -49,7 +53,11 @@ impl Server {
                 self.check_claim_limits(ns, v)?;
                 protect(v, CLAIM);
             }
-            ("", "persistentvolumes") => protect(v, VOLUME),
+            ("", "persistentvolumes") => {
+                protect(v, VOLUME);
+                v["status"]["lastPhaseTransitionTime"] = json!(self.now());
+            }
+            ("storage.k8s.io", "volumeattributesclasses") => protect(v, ATTRIBUTES),
             ("certificates.k8s.io", "certificatesigningrequests") => {
                 // pkg/registry/certificates: who asks is not the asker's to say.
                 let spec = child(v, "spec");
@@ -105,10 +113,41 @@ impl Server {
                     }
                 }
             }
+            ("", "persistentvolumeclaims", None) => self.check_growth(old, v)?,
+            ("", "persistentvolumes", Some("status")) if old["status"]["phase"] != v["status"]["phase"] => {
+                let field = "lastPhaseTransitionTime";
+                if old["status"][field] == v["status"][field] {
+                    v["status"][field] = json!(self.now());
+                }
+            }
             ("apiextensions.k8s.io", "customresourcedefinitions", None) => crd::admit(self, Some(old), v, &self.now())?,
             _ => {}
         }
         Ok(())
+    }
+
+    /// Only what a class allows grows (`plugin/pkg/admission/storage/persistentvolume/resize`).
+    fn check_growth(&self, old: &Value, v: &Value) -> Result<(), Status> {
+        let size = |v: &Value| Quantity::from_value(&v["spec"]["resources"]["requests"]["storage"]).ok();
+        let (Some(before), Some(after)) = (size(old), size(v)) else {
+            return Ok(());
+        };
+        if after <= before {
+            return Ok(());
+        }
+        let class = |v: &Value| match text(v, "/metadata/annotations/volume.beta.kubernetes.io~1storage-class") {
+            "" => text(v, "/spec/storageClassName").to_owned(),
+            noted => noted.to_owned(),
+        };
+        let name = class(v);
+        let grows = |o: Arc<Object>| o.value["allowVolumeExpansion"] == true;
+        if name == class(old) && self.store.get(&STORAGE_CLASSES, &Key::new("", name)).is_some_and(grows) {
+            return Ok(());
+        }
+        let why = "only dynamically provisioned pvc can be resized and the storageclass that provisions the pvc must \
+                   support resize";
+        let name = text(v, "/metadata/name");
+        Err(Status::forbidden("", "persistentvolumeclaims", name, why))
     }
 
     pub(super) fn admit_delete(&self, r: &Resource, name: &str) -> Result<(), Status> {
@@ -121,6 +160,11 @@ impl Server {
                 "this namespace may not be deleted",
             ));
         }
+        // pkg/registry/scheduling/priorityclass/storage
+        if r.is("scheduling.k8s.io", "priorityclasses") && SYSTEM_CLASSES.contains(&name) {
+            let why = "this is a system priority class and cannot be deleted";
+            return Err(Status::forbidden(&r.group, &r.plural, name, why));
+        }
         Ok(())
     }
 
@@ -131,117 +175,6 @@ impl Server {
         } else if object.is_none() && r.custom.is_some() {
             crd::emptied(self, r);
         }
-    }
-
-    /// The cluster address and node ports of a service.
-    fn allocate(&self, call: &mut Call, r: &Resource, old: Option<&Value>, v: &mut Value) -> Result<(), Status> {
-        let name = text(v, "/metadata/name").to_owned();
-        let kind = text(v, "/spec/type").to_owned();
-        let invalid = |field: &str, value: &Value, why: &str| {
-            Err(Status::invalid(
-                "",
-                "Service",
-                &name,
-                vec![Cause::invalid(field, value, why)],
-            ))
-        };
-        let spec = child(v, "spec");
-        if kind == "ExternalName" {
-            for k in [
-                "clusterIP",
-                "clusterIPs",
-                "ipFamilies",
-                "ipFamilyPolicy",
-                "internalTrafficPolicy",
-            ] {
-                spec.remove(k);
-            }
-            return Ok(());
-        }
-        let mut used_addresses = BTreeSet::new();
-        let mut used_ports = BTreeSet::new();
-        for o in self.store.list(&r.storage, None, None).objects {
-            if old.is_some_and(|old| text(old, "/metadata/uid") == text(&o.value, "/metadata/uid")) {
-                continue;
-            }
-            used_addresses.insert(text(&o.value, "/spec/clusterIP").to_owned());
-            for p in o.value["spec"]["ports"].as_array().into_iter().flatten() {
-                used_ports.extend(p["nodePort"].as_u64());
-            }
-        }
-        let asked = spec
-            .get("clusterIP")
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-            .to_owned();
-        let before = old
-            .map(|o| text(o, "/spec/clusterIP").to_owned())
-            .filter(|s| !s.is_empty());
-        let address = match (asked.as_str(), before) {
-            ("", Some(b)) => b,
-            (a, Some(b)) if a != b && b != "None" => {
-                return invalid("spec.clusterIPs[0]", &json!([a]), "may not change once set");
-            }
-            ("", None) => {
-                // A random start spreads addresses, as upstream's allocator does; then the next free one.
-                let start = call.once("cluster address", || self.random_below(65_000));
-                let free = (0..65_000)
-                    .map(|i| 10 + (start + i) % 65_000)
-                    .map(|n| Ipv4Addr::from(SERVICE_NET + n).to_string());
-                match free.into_iter().find(|a| !used_addresses.contains(a)) {
-                    Some(a) => a,
-                    None => return Err(Status::internal("failed to allocate IP: range is full")),
-                }
-            }
-            (a, _) => {
-                if a != "None" && used_addresses.contains(a) {
-                    return invalid(
-                        "spec.clusterIPs",
-                        &json!([a]),
-                        "failed to allocate IP: provided IP is already allocated",
-                    );
-                }
-                a.to_owned()
-            }
-        };
-        spec.insert("clusterIPs".into(), json!([address]));
-        spec.insert("clusterIP".into(), json!(address));
-        if kind == "NodePort" || kind == "LoadBalancer" {
-            let had = old.map(|o| o["spec"]["ports"].clone()).unwrap_or_default();
-            let mut start = call.once("node port", || self.random_below(NODE_PORTS.1 - NODE_PORTS.0));
-            for (i, p) in spec
-                .get_mut("ports")
-                .and_then(Value::as_array_mut)
-                .into_iter()
-                .flatten()
-                .enumerate()
-            {
-                if p["nodePort"].as_u64().is_none_or(|n| n == 0) {
-                    let same = had[i]["nodePort"].as_u64().filter(|_| had[i]["port"] == p["port"]);
-                    let n = NODE_PORTS.1 - NODE_PORTS.0;
-                    let next = || {
-                        (0..n)
-                            .map(|k| u64::from(NODE_PORTS.0 + (start + k) % n))
-                            .find(|x| !used_ports.contains(x))
-                    };
-                    let port = same.or_else(next).unwrap_or(u64::from(NODE_PORTS.0));
-                    p["nodePort"] = json!(port);
-                    start += 1;
-                }
-                used_ports.extend(p["nodePort"].as_u64());
-            }
-        }
-        Ok(())
-    }
-
-    /// Where services have their addresses.
-    pub(super) fn service_range() -> String {
-        format!("{}/16", Ipv4Addr::from(SERVICE_NET))
-    }
-
-    /// A free service address is what `kubernetes` in `default` has, at the range's start.
-    pub(super) fn first_service_address() -> String {
-        Ipv4Addr::from(SERVICE_NET + 1).to_string()
     }
 }
 

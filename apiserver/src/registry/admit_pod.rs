@@ -46,28 +46,36 @@ impl Server {
         } else {
             self.store.get(&PRIORITY_CLASSES, &Key::new("", said.as_str()))
         };
-        let Some(class) = class else {
+        let (value, policy) = match &class {
+            Some(class) => (
+                class.value["value"].as_i64().unwrap_or(0),
+                match text(&class.value, "/preemptionPolicy") {
+                    "" => "PreemptLowerPriority",
+                    p => p,
+                },
+            ),
+            None if said.is_empty() => (0, "PreemptLowerPriority"),
             // The two system classes are known before they are stored.
-            if said.is_empty() || said.starts_with("system-") {
-                return Ok(());
-            }
-            return Err(forbidden(v, &format!("no PriorityClass with name {said} was found")));
+            None if said.starts_with("system-") => return Ok(()),
+            None => return Err(forbidden(v, &format!("no PriorityClass with name {said} was found"))),
         };
-        let (value, policy) = (
-            class.value["value"].as_i64().unwrap_or(0),
-            match text(&class.value, "/preemptionPolicy") {
-                "" => "PreemptLowerPriority",
-                p => p,
-            },
-        );
         if let Some(p) = v["spec"]["priority"].as_i64().filter(|p| *p != value) {
             let why = format!(
                 "the integer value of priority ({p}) must not be provided in pod spec; priority admission controller computed {value} from the given PriorityClass name"
             );
             return Err(forbidden(v, &why));
         }
+        let asked = text(v, "/spec/preemptionPolicy");
+        if !asked.is_empty() && asked != policy {
+            let why = format!(
+                "the string value of PreemptionPolicy ({asked}) must not be provided in pod spec; priority admission controller computed {policy} from the given PriorityClass name"
+            );
+            return Err(forbidden(v, &why));
+        }
         let spec = child(v, "spec");
-        spec.insert("priorityClassName".into(), json!(class.name()));
+        if let Some(class) = &class {
+            spec.insert("priorityClassName".into(), json!(class.name()));
+        }
         spec.insert("priority".into(), json!(value));
         spec.entry("preemptionPolicy").or_insert_with(|| json!(policy));
         Ok(())

@@ -28,6 +28,7 @@ impl Server {
         mut value: Value,
     ) -> Result<Arc<Object>, Status> {
         check_type(r, &mut value)?;
+        self.fit_schema(call, r, &mut value)?;
         let generate = identify(r, ns, name, &mut value)?;
         self.check_namespace(r, ns, &value)?;
         let tracked = value["metadata"]["managedFields"].clone();
@@ -76,7 +77,6 @@ impl Server {
                 m.insert("generation".into(), json!(1));
             }
         }
-        self.fit_schema(call, r, &mut value)?;
         if r.has_status() && !keeps_status_on_create(r) {
             value.as_object_mut().map(|m| m.remove("status"));
             if let Some(first) = first_status(r) {

@@ -42,6 +42,11 @@ impl DeleteOptions {
     /// # Errors
     /// 422 for a policy that does not exist.
     pub fn from_body(v: &Value) -> Result<Self, Status> {
+        if let (Some(policy), false) = (v["propagationPolicy"].as_str(), v["orphanDependents"].is_null()) {
+            let detail = "orphanDependents and deletionPropagation cannot be both set";
+            let cause = crate::status::Cause::invalid("propagationPolicy", &policy.into(), detail);
+            return Err(Status::invalid("meta.k8s.io", "DeleteOptions", "", vec![cause]));
+        }
         let propagation = match v["propagationPolicy"].as_str() {
             None | Some("") => v["orphanDependents"].as_bool().map(|o| {
                 if o {
@@ -287,6 +292,16 @@ fn default_propagation(r: &Resource) -> Option<Propagation> {
 
 /// Kinds whose delete answers with the object (`ReturnDeletedObject`).
 pub(crate) fn answers_with_object(r: &Resource) -> bool {
+    let storage = [
+        "storageclasses",
+        "csidrivers",
+        "csinodes",
+        "volumeattachments",
+        "volumeattributesclasses",
+    ];
+    if r.custom.is_none() && r.group == "storage.k8s.io" && storage.contains(&&*r.plural) {
+        return true;
+    }
     r.custom.is_none()
         && r.group.is_empty()
         && matches!(

@@ -7,6 +7,7 @@ use super::policy::Review;
 use super::update::Proposal;
 use super::{Call, DeleteOptions, Resource, Server, Target, text};
 use crate::local::Gvr;
+use crate::schema::FieldError;
 use crate::select::LabelSelector;
 use crate::status::{Cause, Details, Status};
 
@@ -19,13 +20,19 @@ impl Server {
     /// 404, 409 when it is bound or being deleted, 422 for a target that is no node.
     pub fn bind(&self, call: &mut Call, pods: &Resource, ns: &str, name: &str, binding: &Value) -> Result<(), Status> {
         let node = text(binding, "/target/name").to_owned();
+        // Go's handler tells what `ValidatePodBinding` found without making a status of it.
+        let mut wrong = Vec::new();
+        let kind = text(binding, "/target/kind");
+        if !matches!(kind, "" | "Node") {
+            wrong.push(FieldError::not_supported("target.kind", kind, &["Node", "<empty>"]).to_string());
+        }
         if node.is_empty() {
-            return Err(Status::invalid(
-                "",
-                "Binding",
-                name,
-                vec![Cause::required("target.name", "")],
-            ));
+            wrong.push(FieldError::required("target.name", "").to_string());
+        }
+        match wrong.as_slice() {
+            [] => {}
+            [one] => return Err(Status::new(500, "", one.as_str())),
+            all => return Err(Status::new(500, "", format!("[{}]", all.join(", ")))),
         }
         self.review_about(call, pods, ns, "binding", binding)?;
         let uid = text(binding, "/metadata/uid").to_owned();
@@ -98,6 +105,10 @@ impl Server {
         name: &str,
         eviction: &Value,
     ) -> Result<(), Status> {
+        if text(eviction, "/metadata/name") != name {
+            let why = "name in URL does not match name in Eviction object";
+            return Err(Status::bad_request(why));
+        }
         let pod = self.get(pods, ns, name)?;
         self.review_about(call, pods, ns, "eviction", eviction)?;
         let options = DeleteOptions::from_body(&eviction["deleteOptions"])?;

@@ -20,6 +20,7 @@ mod read;
 mod resource;
 mod scale;
 mod server;
+mod services;
 mod update;
 
 pub use call::{Call, FieldValidation, User};

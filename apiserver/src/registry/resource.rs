@@ -123,6 +123,7 @@ const GENERATED: &[&str] = &[
     "flowcontrol.apiserver.k8s.io/flowschemas",
     "flowcontrol.apiserver.k8s.io/prioritylevelconfigurations",
     "scheduling.k8s.io/priorityclasses",
+    "resource.k8s.io/deviceclasses",
     "resource.k8s.io/resourceslices",
 ];
 

@@ -205,7 +205,9 @@ pub(super) fn refuse(r: &Resource, name: &str, errors: &[FieldError]) -> Result<
             Cause::new(e.reason(), path, e.message())
         })
         .collect();
-    Err(Status::invalid(&r.group, &r.kind, name, causes))
+    // Events are of one internal type, in the core group.
+    let group = if r.is("events.k8s.io", "events") { "" } else { &r.group };
+    Err(Status::invalid(group, &r.kind, name, causes))
 }
 
 /// 400 unless the object says it is of this resource's version and kind; says so where it says nothing.

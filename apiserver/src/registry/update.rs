@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::create::reset_fields;
 use super::meta::{finalizers, metadata, same_spec};
 use super::policy::Review;
-use super::server::check_type;
+use super::server::{check_type, refuse};
 use super::{Call, Resource, Server, text};
 use crate::defaults;
 use crate::patch;
@@ -56,9 +56,16 @@ impl Server {
     pub fn update(&self, call: &mut Call, t: &Target<'_>, mut value: Value) -> Result<Written, Status> {
         let r = t.resource;
         check_type(r, &mut value)?;
+        self.fit_schema(call, r, &mut value)?;
         {
             let m = metadata(&mut value);
             let name = m.get("name").and_then(Value::as_str).unwrap_or_default();
+            if name.is_empty() && call.validation.is_some() {
+                return Err(Status::bad_request(format!(
+                    "the name of the object ({} based on URL) was undeterminable: name must be provided",
+                    t.name
+                )));
+            }
             if name.is_empty() {
                 m.insert("name".into(), json!(t.name));
             } else if name != t.name {
@@ -77,7 +84,6 @@ impl Server {
                 m.insert("namespace".into(), json!(t.namespace));
             }
         }
-        self.fit_schema(call, r, &mut value)?;
         let asked = text(&value, "/metadata/resourceVersion").to_owned();
         if self.stored(r, t.namespace, t.name).is_err()
             && t.subresource.is_none()
@@ -176,6 +182,12 @@ impl Server {
     fn settle(&self, call: &mut Call, t: &Target<'_>, old: &Value, p: Proposal) -> Result<Value, Status> {
         let r = t.resource;
         let mut new = p.value;
+        let going = |v: &Value| !v["metadata"]["deletionTimestamp"].is_null();
+        if call.validation.is_some() && going(&new) && !going(old) {
+            let time = &new["metadata"]["deletionTimestamp"];
+            let cause = Cause::invalid("metadata.deletionTimestamp", time, "field is immutable");
+            return Err(Status::invalid(&r.group, &r.kind, t.name, vec![cause]));
+        }
         keep_metadata(old, &mut new);
         match t.subresource {
             // Controllers in process write a status and nothing else, from objects that may be behind.
@@ -261,8 +273,23 @@ impl Server {
             let labels = |v: &Value| v["metadata"]["labels"].clone();
             // Slices count their labels (pkg/registry/discovery/endpointslice).
             let relabelled = r.is("discovery.k8s.io", "endpointslices") && labels(old) != labels(&new);
-            let changed = t.subresource != Some("binding") && (relabelled || !same_spec(old, &new, ignore_status));
+            // Classes of priority never count (pkg/registry/scheduling/priorityclass).
+            let counts = t.subresource != Some("binding") && !r.is("scheduling.k8s.io", "priorityclasses");
+            let changed = counts && (relabelled || !same_spec(old, &new, ignore_status));
             metadata(&mut new).insert("generation".into(), json!(g + i64::from(changed)));
+        }
+        if r.is("storage.k8s.io", "csidrivers") {
+            // What nodes must be told of (pkg/registry/storage/csidriver).
+            let told = [
+                "tokenRequests",
+                "requiresRepublish",
+                "seLinuxMount",
+                "nodeAllocatableUpdatePeriodSeconds",
+            ];
+            if told.iter().any(|f| old["spec"][*f] != new["spec"][*f]) {
+                let g = old["metadata"]["generation"].as_i64().unwrap_or_default();
+                metadata(&mut new).insert("generation".into(), json!(g + 1));
+            }
         }
         if same_but_for_times(old, &new) {
             return Ok(old.clone());
@@ -272,6 +299,10 @@ impl Server {
             if !status {
                 self.check(r, t.name, Some(old), &new)?;
             }
+        }
+        // The cluster's own parts write what they counted.
+        if matches!(t.subresource, Some("status" | "approval")) && r.custom.is_none() && call.validation.is_some() {
+            refuse(r, t.name, &defaults::validate_status(&r.group, &r.kind, old, &new))?;
         }
         if call.validation.is_some() {
             self.check_policies(&review, Some(&new), &mut call.warnings)?;

@@ -1,5 +1,6 @@
 //! What Go's decoder would say of objects of the built-in types.
 
+use super::go;
 use super::node::Type;
 use super::reference::SchemaRef;
 use super::validate::fits;
@@ -35,13 +36,27 @@ fn find<'v>(schema: &SchemaRef, value: &'v Value, path: &mut Vec<&'v str>, owner
         ));
     }
     match value {
+        Value::String(text) => match (schema.kind(), schema.format()) {
+            (Type::String, Some("date-time")) => {
+                let micro = schema.definition_name().is_some_and(|n| n.ends_with(".MicroTime"));
+                go::time_error(text, micro)
+            }
+            (Type::String, Some("byte")) => go::base64_error(text),
+            _ => None,
+        },
         Value::Object(fields) => {
             let name = schema.definition_name().map_or(owner, short_name).to_owned();
             fields.iter().find_map(|(field, value)| {
                 let child = schema.field(field)?;
-                path.push(field);
+                // Go names the field of a map, not its key.
+                let key = schema.additional().is_some() && schema.property(field).is_none();
+                if !key {
+                    path.push(field);
+                }
                 let error = find(&child, value, path, &name);
-                path.pop();
+                if !key {
+                    path.pop();
+                }
                 error
             })
         }
@@ -61,7 +76,8 @@ fn out_of_range(schema: &SchemaRef, value: &Value) -> bool {
         }
 }
 
-fn json_kind(value: &Value) -> String {
+/// What Go's decoder calls a value's type.
+pub fn json_kind(value: &Value) -> String {
     match value {
         Value::Null => "null".to_owned(),
         Value::Bool(_) => "bool".to_owned(),

@@ -90,6 +90,16 @@ impl FieldError {
         }
     }
 
+    /// A value that is not allowed, as Go's internal type has it: names and JSON of its fields in their order.
+    pub fn invalid_struct(path: impl Into<String>, fields: &[(&str, Value)], detail: &str) -> Self {
+        Self {
+            path: path.into(),
+            kind: FieldErrorKind::Invalid,
+            value: None,
+            detail: format!("{}: {detail}", go_struct(fields)),
+        }
+    }
+
     /// A value outside an enumeration.
     pub fn not_supported<S: AsRef<str>>(path: impl Into<String>, value: impl Into<Value>, valid: &[S]) -> Self {
         let quoted: Vec<String> = valid.iter().map(|v| quote(v.as_ref())).collect();
@@ -189,6 +199,12 @@ impl fmt::Display for FieldError {
         let path = if self.path.is_empty() { "<nil>" } else { &self.path };
         write!(f, "{path}: {}", self.message())
     }
+}
+
+/// The JSON of a Go struct: its fields in their order.
+pub fn go_struct(fields: &[(&str, Value)]) -> String {
+    let all: Vec<String> = fields.iter().map(|(name, value)| format!("{name:?}:{value}")).collect();
+    format!("{{{}}}", all.join(","))
 }
 
 /// A string in double quotes with escapes, as Go's `%q` prints it.

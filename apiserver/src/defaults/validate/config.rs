@@ -3,6 +3,7 @@
 use super::{immutable, text};
 use crate::defaults::names;
 use crate::schema::FieldError;
+use base64::Engine;
 use serde_json::{Map, Value};
 
 /// Most bytes the values of a ConfigMap or Secret may have together.
@@ -38,6 +39,20 @@ pub(super) fn secret(new: &Value, old: Option<&Value>, errors: &mut Vec<FieldErr
     };
     for key in required.iter().filter(|key| new["data"].get(**key).is_none()) {
         errors.push(FieldError::required(format!("data[{key}]"), ""));
+    }
+    for key in required.iter().filter(|key| key.starts_with(".docker")) {
+        let bytes = new["data"][*key]
+            .as_str()
+            .and_then(|t| base64::engine::general_purpose::STANDARD.decode(t).ok());
+        if let Some(why) = bytes.and_then(|b| crate::schema::json_error(&b)) {
+            let value = "<secret contents redacted>";
+            errors.push(FieldError::invalid(format!("data[{key}]"), value, why));
+        }
+    }
+    // Either of the two does.
+    let either = ["username", "password"];
+    if new["type"] == "kubernetes.io/basic-auth" && either.iter().all(|key| new["data"].get(*key).is_none()) {
+        errors.extend(either.map(|key| FieldError::required(format!("data[{key}]"), "")));
     }
     if new["type"] == "kubernetes.io/service-account-token"
         && new["metadata"]["annotations"]["kubernetes.io/service-account.name"]

@@ -98,6 +98,18 @@ pub fn validate_metadata(metadata: &Value, namespaced: bool, rule: NameRule) -> 
             errors.push(FieldError::invalid("metadata.finalizers", finalizer, detail));
         }
     }
+    let all = metadata["finalizers"].as_array();
+    if ["orphan", "foregroundDeletion"]
+        .iter()
+        .all(|f| all.is_some_and(|all| all.iter().any(|x| x == f)))
+    {
+        let detail = "finalizer orphan and foregroundDeletion cannot be both set";
+        errors.push(FieldError::invalid(
+            "metadata.finalizers",
+            metadata["finalizers"].clone(),
+            detail,
+        ));
+    }
     errors
 }
 

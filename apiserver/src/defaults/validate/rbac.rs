@@ -1,6 +1,7 @@
 //! Validation of roles and their bindings (`pkg/apis/rbac/validation` in Kubernetes).
 
 use super::text;
+use crate::defaults::validate_parts::{label_selector, list};
 use crate::schema::FieldError;
 use serde_json::Value;
 
@@ -60,7 +61,30 @@ pub(super) fn role_binding(new: &Value, old: Option<&Value>, namespaced: bool, e
     }
 }
 
+/// What a cluster role takes from others.
+fn aggregation(new: &Value, errors: &mut Vec<FieldError>) {
+    let (rule, path) = (&new["aggregationRule"], "aggregationRule.clusterRoleSelectors");
+    if rule.is_null() {
+        return;
+    }
+    let selectors = list(rule, "clusterRoleSelectors");
+    if selectors.is_empty() {
+        let detail = "at least one clusterRoleSelector required if aggregationRule is non-nil";
+        errors.push(FieldError::required(path, detail));
+    }
+    for (i, selector) in selectors.iter().enumerate() {
+        let (path, before) = (format!("{path}[{i}]"), errors.len());
+        label_selector(selector, &path, errors);
+        if errors.len() > before {
+            errors.push(FieldError::invalid(path, Value::Null, "invalid label selector."));
+        }
+    }
+}
+
 pub(super) fn role(new: &Value, namespaced: bool, errors: &mut Vec<FieldError>) {
+    if !namespaced {
+        aggregation(new, errors);
+    }
     let filled = |rule: &Value, field: &str| rule[field].as_array().is_some_and(|list| !list.is_empty());
     for (i, rule) in new["rules"].as_array().into_iter().flatten().enumerate() {
         let path = format!("rules[{i}]");

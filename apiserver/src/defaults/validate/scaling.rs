@@ -5,7 +5,7 @@ use crate::defaults::validate_parts::{by_rule, choice, label_selector, list, nee
 use crate::defaults::validate_workload::int_or_percent;
 use crate::schema::FieldError;
 use cfn_cel::quantity::Quantity;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 pub(super) fn autoscaler(new: &Value, errors: &mut Vec<FieldError>) {
     let spec = &new["spec"];
@@ -41,6 +41,11 @@ pub(super) fn autoscaler(new: &Value, errors: &mut Vec<FieldError>) {
     }
     for (i, metric) in list(spec, "metrics").iter().enumerate() {
         self::metric(metric, &format!("spec.metrics[{i}]"), errors);
+    }
+    // What autoscaling/v1 says of the processor is a metric like others.
+    if let Some(percent) = spec["targetCPUUtilizationPercentage"].as_i64().filter(|p| *p < 1) {
+        let at = "spec.metrics[0].resource.target.averageUtilization";
+        errors.push(FieldError::invalid(at, percent, "must be greater than 0"));
     }
     for way in ["scaleUp", "scaleDown"] {
         rules(&spec["behavior"][way], &format!("spec.behavior.{way}"), errors);
@@ -251,10 +256,14 @@ pub(super) fn budget(new: &Value, errors: &mut Vec<FieldError>) {
     let spec = &new["spec"];
     if !spec["minAvailable"].is_null() && !spec["maxUnavailable"].is_null() {
         // As Go's internal type has it.
-        let shown = json!({"MinAvailable": spec["minAvailable"], "Selector": spec["selector"],
-            "MaxUnavailable": spec["maxUnavailable"], "UnhealthyPodEvictionPolicy": spec["unhealthyPodEvictionPolicy"]});
+        let fields = [
+            ("MinAvailable", spec["minAvailable"].clone()),
+            ("Selector", spec["selector"].clone()),
+            ("MaxUnavailable", spec["maxUnavailable"].clone()),
+            ("UnhealthyPodEvictionPolicy", spec["unhealthyPodEvictionPolicy"].clone()),
+        ];
         let detail = "minAvailable and maxUnavailable cannot be both set";
-        errors.push(FieldError::invalid("spec", shown, detail));
+        errors.push(FieldError::invalid_struct("spec", &fields, detail));
     }
     for field in ["minAvailable", "maxUnavailable"] {
         let path = format!("spec.{field}");

@@ -1,34 +1,26 @@
 //! Validation of Services (`pkg/apis/core/validation` in Kubernetes).
 
 use super::{labels, one_of, port_number, text};
+use crate::defaults::validate_parts::{NO_IP, by_rule, choice, cidr, ip, list, ordinary_ip, texts};
 use crate::defaults::{names, validate_pod};
-use crate::schema::FieldError;
+use crate::schema::{FieldError, FieldErrorKind, go_struct};
 use serde_json::Value;
+use std::net::IpAddr;
+
+/// What a load balancer's fields are for.
+const ONLY_BALANCED: &str = "may only be used when `type` is 'LoadBalancer'";
+/// Where ranges of sources were told before there was a field for them.
+const SOURCE_RANGES: &str = "service.beta.kubernetes.io/load-balancer-source-ranges";
+/// `ports.KubeletPort`.
+const KUBELET_PORT: i64 = 10_250;
 
 pub(super) fn service(new: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>) {
     let spec = &new["spec"];
-    let headless = spec["clusterIP"] == "None";
-    let external_name = spec["type"] == "ExternalName";
-    let ports: &[Value] = spec["ports"].as_array().map_or(&[], Vec::as_slice);
-    if ports.is_empty() && !headless && !external_name {
-        errors.push(FieldError::required("spec.ports", ""));
+    if let Some(old) = old {
+        changes(spec, &old["spec"], errors);
     }
-    one_of(
-        spec,
-        "type",
-        &["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"],
-        "spec",
-        errors,
-    );
-    one_of(spec, "sessionAffinity", &["ClientIP", "None"], "spec", errors);
-    if external_name {
-        let name = text(spec, "externalName");
-        if name.is_empty() {
-            errors.push(FieldError::required("spec.externalName", ""));
-        } else if let Some(detail) = names::dns1123_subdomain(name.strip_suffix('.').unwrap_or(name)) {
-            errors.push(FieldError::invalid("spec.externalName", name, detail));
-        }
-    }
+    by_type(spec, errors);
+    let ports = list(spec, "ports");
     let mut seen: Vec<&str> = Vec::new();
     for (i, port) in ports.iter().enumerate() {
         let path = format!("spec.ports[{i}]");
@@ -53,32 +45,307 @@ pub(super) fn service(new: &Value, old: Option<&Value>, errors: &mut Vec<FieldEr
         );
         one_of(port, "protocol", &["SCTP", "TCP", "UDP"], &path, errors);
         validate_pod::port_or_name(&port["targetPort"], &format!("{path}.targetPort"), errors);
-        if (0..i).any(|j| ports[j]["port"] == port["port"] && ports[j]["protocol"] == port["protocol"]) {
-            let value = serde_json::json!({"port": port["port"], "protocol": port["protocol"]});
-            errors.push(FieldError::duplicate(path, value));
+        if let Some(protocol) = port["appProtocol"].as_str() {
+            by_rule(protocol, format!("{path}.appProtocol"), names::qualified_name, errors);
         }
     }
     if !spec["selector"].is_null() {
         labels(&spec["selector"], "spec.selector", errors);
     }
-    if let Some(ip) = spec["clusterIP"].as_str().filter(|ip| !ip.is_empty() && *ip != "None")
-        && ip.parse::<std::net::IpAddr>().is_err()
+    one_of(spec, "sessionAffinity", &["ClientIP", "None"], "spec", errors);
+    let timeout = &spec["sessionAffinityConfig"]["clientIP"]["timeoutSeconds"];
+    if spec["sessionAffinity"] == "ClientIP"
+        && let Some(seconds) = timeout.as_i64().filter(|s| !(1..=86_400).contains(s))
     {
-        let detail = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";
-        errors.push(FieldError::invalid("spec.clusterIPs[0]", ip, detail));
+        let detail = "must be greater than 0 and less than 86400";
+        let path = "spec.sessionAffinityConfig.clientIP.timeoutSeconds";
+        errors.push(FieldError::invalid(path, seconds, detail));
     }
+    addresses(spec, errors);
+    for (i, address) in texts(spec, "externalIPs").into_iter().enumerate() {
+        ordinary_ip(address, format!("spec.externalIPs[{i}]"), errors);
+    }
+    let types = ["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"];
+    one_of(spec, "type", &types, "spec", errors);
+    repeated_ports(spec, errors);
+    source_ranges(new, errors);
+    if !balanced(spec) && !spec["allocateLoadBalancerNodePorts"].is_null() {
+        let path = "spec.allocateLoadBalancerNodePorts";
+        errors.push(FieldError::forbidden(path, ONLY_BALANCED));
+    }
+    balancer_class(spec, errors);
+    traffic(spec, errors);
+}
+
+fn balanced(spec: &Value) -> bool {
+    spec["type"] == "LoadBalancer"
+}
+
+/// What a type needs, and what it rules out.
+fn by_type(spec: &Value, errors: &mut Vec<FieldError>) {
+    let headless = spec["clusterIP"] == "None";
+    if list(spec, "ports").is_empty() && !headless && spec["type"] != "ExternalName" {
+        errors.push(FieldError::required("spec.ports", ""));
+    }
+    match text(spec, "type") {
+        kind @ ("LoadBalancer" | "NodePort") => {
+            for (i, port) in list(spec, "ports").iter().enumerate() {
+                // Clouds that open too much would show the node itself.
+                if balanced(spec) && port["port"] == KUBELET_PORT {
+                    let detail = format!("may not expose port {KUBELET_PORT} externally since it is used by kubelet");
+                    errors.push(FieldError::invalid(format!("spec.ports[{i}]"), KUBELET_PORT, detail));
+                }
+            }
+            if headless {
+                let detail = format!("may not be set to 'None' for {kind} services");
+                errors.push(FieldError::invalid("spec.clusterIPs[0]", "None", detail));
+            }
+        }
+        "ExternalName" => {
+            for field in ["clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
+                if !spec[field].is_null() {
+                    let detail = "may not be set for ExternalName services";
+                    errors.push(FieldError::forbidden(format!("spec.{field}"), detail));
+                }
+            }
+            let name = text(spec, "externalName");
+            let name = name.strip_suffix('.').unwrap_or(name);
+            if name.is_empty() {
+                errors.push(FieldError::required("spec.externalName", ""));
+            } else {
+                by_rule(name, "spec.externalName".to_owned(), names::dns1123_subdomain, errors);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// What may not be another once it is there.
+fn changes(spec: &Value, old: &Value, errors: &mut Vec<FieldError>) {
     // The address may not change while the service keeps needing one.
-    if let Some(old) = old
-        && spec["type"] != "ExternalName"
-        && old["spec"]["type"] != "ExternalName"
-        && !text(&old["spec"], "clusterIP").is_empty()
-        && old["spec"]["clusterIP"] != spec["clusterIP"]
+    if spec["type"] != "ExternalName"
+        && old["type"] != "ExternalName"
+        && !text(old, "clusterIP").is_empty()
+        && old["clusterIP"] != spec["clusterIP"]
     {
-        let value = spec["clusterIPs"].clone();
+        let detail = "may not change once set";
         errors.push(FieldError::invalid(
             "spec.clusterIPs[0]",
+            spec["clusterIPs"].clone(),
+            detail,
+        ));
+    }
+    if balanced(spec) && balanced(old) && spec["loadBalancerClass"] != old["loadBalancerClass"] {
+        let value = spec["loadBalancerClass"].clone();
+        errors.push(FieldError::invalid(
+            "spec.loadBalancerClass",
             value,
             "may not change once set",
         ));
+    }
+    balancer_class(spec, errors);
+    let checked = |spec: &Value| balanced(spec) && spec["externalTrafficPolicy"] == "Local";
+    if checked(spec) && checked(old) && spec["healthCheckNodePort"] != old["healthCheckNodePort"] {
+        errors.push(FieldError::forbidden("spec.healthCheckNodePort", "field is immutable"));
+    }
+}
+
+/// `ValidateServiceClusterIPsRelatedFields`; asked before addresses are given out, too.
+pub(crate) fn addresses(spec: &Value, errors: &mut Vec<FieldError>) {
+    if spec["type"] == "ExternalName" {
+        return;
+    }
+    let given = texts(spec, "clusterIPs");
+    let whole = || spec["clusterIPs"].clone();
+    match text(spec, "clusterIP") {
+        "" if !given.is_empty() => {
+            let detail = "must be empty when `clusterIP` is not specified";
+            errors.push(FieldError::invalid("spec.clusterIPs", whole(), detail));
+        }
+        first if given.first().is_some_and(|g| *g != first) => {
+            let detail = "first value must match `clusterIP`";
+            errors.push(FieldError::invalid("spec.clusterIPs", whole(), detail));
+        }
+        _ => {}
+    }
+    let families = texts(spec, "ipFamilies");
+    for (i, family) in families.iter().enumerate() {
+        let path = format!("spec.ipFamilies[{i}]");
+        if !["IPv4", "IPv6"].contains(family) {
+            errors.push(FieldError::not_supported(path.as_str(), *family, &["IPv4", "IPv6"]));
+        }
+        if families[..i].contains(family) {
+            errors.push(FieldError::duplicate(path, *family));
+        }
+    }
+    let policies = ["PreferDualStack", "RequireDualStack", "SingleStack"];
+    choice(spec, "ipFamilyPolicy", &policies, "spec", errors);
+    let mut read = Vec::new();
+    for (i, address) in given.iter().enumerate() {
+        if i == 0 && *address == "None" {
+            if given.len() > 1 {
+                let detail = "'None' must be the first and only value";
+                errors.push(FieldError::invalid("spec.clusterIPs", whole(), detail));
+            }
+            continue;
+        }
+        match address.parse::<IpAddr>() {
+            Ok(a) => read.push(a),
+            Err(_) => errors.push(FieldError::invalid(format!("spec.clusterIPs[{i}]"), *address, NO_IP)),
+        }
+    }
+    if given.len() > 2 {
+        let detail = "may only hold up to 2 values";
+        errors.push(FieldError::invalid("spec.clusterIPs", whole(), detail));
+    }
+    if read.len() != given.len() {
+        return;
+    }
+    if read.len() == 2 && read[0].is_ipv4() == read[1].is_ipv4() {
+        let detail = "may specify no more than one IP for each IP family";
+        errors.push(FieldError::invalid("spec.clusterIPs", whole(), detail));
+    }
+    for (i, (address, family)) in read.iter().zip(&families).enumerate() {
+        if ["IPv4", "IPv6"].contains(family) && address.is_ipv4() != (*family == "IPv4") {
+            let detail = format!("expected an {family} value as indicated by `ipFamilies[{i}]`");
+            errors.push(FieldError::invalid(format!("spec.clusterIPs[{i}]"), given[i], detail));
+        }
+    }
+}
+
+/// Ports of nodes and ports that are there twice.
+fn repeated_ports(spec: &Value, errors: &mut Vec<FieldError>) {
+    let ports = list(spec, "ports");
+    let node_port = |port: &Value| port["nodePort"].as_i64().filter(|n| *n != 0);
+    for (i, port) in ports.iter().enumerate() {
+        if spec["type"] == "ClusterIP" && node_port(port).is_some() {
+            let detail = "may not be used when `type` is 'ClusterIP'";
+            errors.push(FieldError::forbidden(format!("spec.ports[{i}].nodePort"), detail));
+        }
+    }
+    let before = |i: usize, field: &str| {
+        let same = |other: &&Value| other[field] == ports[i][field] && other["protocol"] == ports[i]["protocol"];
+        ports[..i].iter().find(same).is_some()
+    };
+    for (i, port) in ports.iter().enumerate() {
+        if let Some(number) = node_port(port).filter(|_| before(i, "nodePort")) {
+            errors.push(FieldError::duplicate(format!("spec.ports[{i}].nodePort"), number));
+        }
+    }
+    for (i, port) in ports.iter().enumerate() {
+        if before(i, "port") {
+            // As Go's internal type has it.
+            let key = go_struct(&[
+                ("Name", "".into()),
+                ("Protocol", port["protocol"].clone()),
+                ("AppProtocol", Value::Null),
+                ("Port", port["port"].clone()),
+                ("TargetPort", 0.into()),
+                ("NodePort", 0.into()),
+            ]);
+            errors.push(FieldError {
+                path: format!("spec.ports[{i}]"),
+                kind: FieldErrorKind::Duplicate,
+                value: None,
+                detail: key,
+            });
+        }
+    }
+}
+
+/// Who may come in by a load balancer.
+fn source_ranges(new: &Value, errors: &mut Vec<FieldError>) {
+    let spec = &new["spec"];
+    let mut path = "spec.LoadBalancerSourceRanges".to_owned();
+    let given = texts(spec, "loadBalancerSourceRanges");
+    let noted = new["metadata"]["annotations"][SOURCE_RANGES].as_str();
+    if given.is_empty() {
+        if noted.is_none() {
+            return;
+        }
+        path = format!("metadata.annotations[{SOURCE_RANGES}]");
+    }
+    if !balanced(spec) {
+        errors.push(FieldError::forbidden(path.as_str(), ONLY_BALANCED));
+    }
+    for (i, range) in given.iter().enumerate() {
+        cidr(range.trim(), format!("{path}[{i}]"), errors);
+    }
+    if given.is_empty() {
+        let noted = noted.unwrap_or_default().trim();
+        for range in noted.split(',').filter(|_| !noted.is_empty()) {
+            cidr(range.trim(), path.clone(), errors);
+        }
+    }
+}
+
+fn balancer_class(spec: &Value, errors: &mut Vec<FieldError>) {
+    let path = "spec.loadBalancerClass";
+    match spec["loadBalancerClass"].as_str() {
+        Some(class) if balanced(spec) => by_rule(class, path.to_owned(), names::qualified_name, errors),
+        Some(_) => errors.push(FieldError::forbidden(path, ONLY_BALANCED)),
+        None => {}
+    }
+}
+
+/// How traffic from outside and inside is spread.
+fn traffic(spec: &Value, errors: &mut Vec<FieldError>) {
+    let policies = ["Cluster", "Local"];
+    let external = text(spec, "externalTrafficPolicy");
+    let reachable = match text(spec, "type") {
+        "LoadBalancer" | "NodePort" => true,
+        "ClusterIP" => !list(spec, "externalIPs").is_empty(),
+        _ => false,
+    };
+    if reachable {
+        one_of(spec, "externalTrafficPolicy", &policies, "spec", errors);
+    } else if !external.is_empty() {
+        let detail = "may only be set for externally-accessible services";
+        errors.push(FieldError::invalid("spec.externalTrafficPolicy", external, detail));
+    }
+    let path = "spec.healthCheckNodePort";
+    match spec["healthCheckNodePort"].as_i64().filter(|p| *p != 0) {
+        Some(port) if balanced(spec) && external == "Local" => port_number(port, path, errors),
+        Some(port) => {
+            let detail = "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'";
+            errors.push(FieldError::invalid(path, port, detail));
+        }
+        None => {}
+    }
+    choice(spec, "internalTrafficPolicy", &policies, "spec", errors);
+    let near = ["PreferClose", "PreferSameZone", "PreferSameNode"];
+    choice(spec, "trafficDistribution", &near, "spec", errors);
+}
+
+/// `ValidateLoadBalancerStatus`.
+pub(super) fn balancer_status(new: &Value, errors: &mut Vec<FieldError>) {
+    let path = "status.loadBalancer.ingress";
+    let ingress = list(&new["status"]["loadBalancer"], "ingress");
+    if !balanced(&new["spec"]) && !ingress.is_empty() {
+        let detail = "may only be used when `spec.type` is 'LoadBalancer'";
+        errors.push(FieldError::forbidden(path, detail));
+        return;
+    }
+    for (i, point) in ingress.iter().enumerate() {
+        let path = format!("{path}[{i}]");
+        let (address, host) = (text(point, "ip"), text(point, "hostname"));
+        if !address.is_empty() {
+            ip(address, format!("{path}.ip"), errors);
+            if point["ipMode"].is_null() {
+                let detail = "must be specified when `ip` is set";
+                errors.push(FieldError::required(format!("{path}.ipMode"), detail));
+            }
+            choice(point, "ipMode", &["Proxy", "VIP"], &path, errors);
+        } else if !point["ipMode"].is_null() {
+            let detail = "may not be specified when `ip` is not set";
+            errors.push(FieldError::forbidden(format!("{path}.ipMode"), detail));
+        }
+        if !host.is_empty() {
+            by_rule(host, format!("{path}.hostname"), names::dns1123_subdomain, errors);
+            if host.parse::<IpAddr>().is_ok() {
+                let detail = "must be a DNS name, not an IP address";
+                errors.push(FieldError::invalid(format!("{path}.hostname"), host, detail));
+            }
+        }
     }
 }

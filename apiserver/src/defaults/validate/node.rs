@@ -1,0 +1,192 @@
+//! Validation of nodes, namespaces, events and addresses (`pkg/apis/{core,networking}/validation` in Kubernetes).
+
+use super::{labels, one_of, text};
+use crate::defaults::validate_parts::{by_rule, cidr, list, named, needed, parse_cidr, texts};
+use crate::defaults::{names, validate_pod};
+use crate::schema::FieldError;
+use cfn_cel::quantity::Quantity;
+use serde_json::{Value, json};
+
+pub(super) fn node(new: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>) {
+    for (i, taint) in list(&new["spec"], "taints").iter().enumerate() {
+        let path = format!("spec.taints[{i}]");
+        by_rule(text(taint, "key"), format!("{path}.key"), names::qualified_name, errors);
+        by_rule(
+            text(taint, "value"),
+            format!("{path}.value"),
+            names::label_value,
+            errors,
+        );
+        let effects = ["NoSchedule", "PreferNoSchedule", "NoExecute"];
+        one_of(taint, "effect", &effects, &path, errors);
+    }
+    match old {
+        None => {
+            for list in ["capacity", "allocatable"] {
+                validate_pod::quantities(&new["status"][list], &format!("status.{list}"), errors);
+            }
+            ranges(&new["spec"], errors);
+        }
+        Some(old) => changes(new, old, errors),
+    }
+}
+
+/// The field of one range stands for the list where the two do not agree.
+fn pod_ranges(spec: &Value) -> Vec<&str> {
+    let (first, all) = (text(spec, "podCIDR"), texts(spec, "podCIDRs"));
+    match all.first() {
+        Some(of_list) if first.is_empty() || *of_list == first => all,
+        _ if first.is_empty() => Vec::new(),
+        _ => vec![first],
+    }
+}
+
+fn ranges(spec: &Value, errors: &mut Vec<FieldError>) {
+    let (all, path) = (pod_ranges(spec), "spec.podCIDRs");
+    for (i, range) in all.iter().enumerate() {
+        cidr(range, format!("{path}[{i}]"), errors);
+    }
+    let six: Option<Vec<bool>> = all.iter().map(|r| Some(parse_cidr(r)?.0.is_ipv6())).collect();
+    if six.is_some_and(|six| six.len() > 2 || six.len() == 2 && six[0] == six[1]) {
+        let detail = "may specify no more than one CIDR for each IP family";
+        errors.push(FieldError::invalid(path, json!(all), detail));
+    }
+}
+
+/// `ValidateNodeUpdate`.
+fn changes(new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
+    for list in ["capacity", "allocatable"] {
+        for (name, amount) in new["status"][list].as_object().into_iter().flatten() {
+            let path = format!("status.{list}.{name}");
+            match Quantity::from_value(amount) {
+                Ok(q) if q.is_negative() => {
+                    let detail = "must be greater than or equal to 0";
+                    errors.push(FieldError::invalid(path, q.to_string(), detail));
+                }
+                Ok(q) if !q.is_whole() && (name.contains('/') || name == "pods") => {
+                    errors.push(FieldError::invalid(path, q.to_string(), "must be an integer"));
+                }
+                _ => {}
+            }
+        }
+    }
+    let addresses = list(&new["status"], "addresses");
+    for (i, address) in addresses
+        .iter()
+        .enumerate()
+        .filter(|(i, a)| addresses[..*i].contains(a))
+    {
+        errors.push(FieldError::duplicate(format!("status.addresses[{i}]"), address.clone()));
+    }
+    let (was, spec) = (&old["spec"], &new["spec"]);
+    let before = pod_ranges(was);
+    if !before.is_empty() && before != pod_ranges(spec) {
+        let detail = "node updates may not change podCIDR except from \"\" to valid";
+        errors.push(FieldError::forbidden("spec.podCIDRs", detail));
+    } else if before.is_empty() {
+        ranges(spec, errors);
+    }
+    if !text(was, "providerID").is_empty() && was["providerID"] != spec["providerID"] {
+        let detail = "node updates may not change providerID except from \"\" to valid";
+        errors.push(FieldError::forbidden("spec.providerID", detail));
+    }
+}
+
+pub(super) fn namespace(new: &Value, errors: &mut Vec<FieldError>) {
+    for name in texts(&new["spec"], "finalizers") {
+        if let Some(detail) = names::qualified_name(name) {
+            errors.push(FieldError::invalid("spec.finalizers", name, detail));
+        } else if !name.contains('/') && !matches!(name, "kubernetes" | "orphan" | "foregroundDeletion") {
+            let detail = "name is neither a standard finalizer name nor is it fully qualified";
+            errors.push(FieldError::invalid("spec.finalizers", name, detail));
+        }
+    }
+}
+
+/// `ValidateEventCreate`; an event of `events.k8s.io` names the same things in other words.
+pub(super) fn event(group: &str, new: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>) {
+    let own = group == "events.k8s.io";
+    let (about, controller, field) = if own {
+        ("regarding", "reportingController", "reportingController")
+    } else {
+        ("involvedObject", "reportingComponent", "reportingComponent")
+    };
+    if old.is_some() {
+        return;
+    }
+    let (of, at) = (text(&new[about], "namespace"), text(&new["metadata"], "namespace"));
+    // Of things without a namespace the events are in one all the same.
+    if of != at && !(of.is_empty() && at == "default") {
+        let detail = "does not match event.namespace";
+        errors.push(FieldError::invalid("involvedObject.namespace", of, detail));
+    }
+    if new["eventTime"].is_null() {
+        if own {
+            errors.push(FieldError::required("eventTime", ""));
+        }
+        return;
+    }
+    let name = text(new, controller);
+    if name.is_empty() {
+        errors.push(FieldError::required(field, ""));
+        errors.push(FieldError::invalid(field, "", "name part must be non-empty"));
+        let detail = names::qualified_name("-").unwrap_or_default();
+        errors.push(FieldError::invalid(field, "", detail));
+    } else {
+        by_rule(name, field.to_owned(), names::qualified_name, errors);
+    }
+    for (field, most) in [("reportingInstance", 128), ("action", 128), ("reason", 128)] {
+        if needed(new, field, "", errors) && text(new, field).len() > most {
+            errors.push(FieldError::invalid(
+                field,
+                "",
+                format!("can have at most {most} characters"),
+            ));
+        }
+    }
+    let message = text(new, if own { "note" } else { "message" });
+    if message.len() > 1024 {
+        errors.push(FieldError::invalid("message", "", "can have at most 1024 characters"));
+    }
+    if own && !matches!(text(new, "type"), "Normal" | "Warning") {
+        let detail = format!("has invalid value: {}", text(new, "type"));
+        errors.push(FieldError::invalid("type", "", detail));
+    }
+}
+
+/// `ValidateIPAddress`.
+pub(super) fn ip_address(new: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>) {
+    let (parent, path) = (&new["spec"]["parentRef"], "spec.parentRef");
+    if let Some(old) = old {
+        super::immutable(parent, &old["spec"]["parentRef"], path, errors);
+    }
+    if parent.is_null() {
+        errors.push(FieldError::required(path, ""));
+        return;
+    }
+    named(parent, "group", names::dns1123_subdomain, path, errors);
+    for field in ["resource", "name"] {
+        if needed(parent, field, path, errors) {
+            by_rule(
+                text(parent, field),
+                format!("{path}.{field}"),
+                names::path_segment,
+                errors,
+            );
+        }
+    }
+    named(parent, "namespace", names::path_segment, path, errors);
+}
+
+pub(super) fn runtime_class(new: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>) {
+    if old.is_none() && needed(new, "handler", "", errors) {
+        named(new, "handler", names::dns1123_label, "", errors);
+    }
+    if let Some(old) = old {
+        super::immutable(&new["handler"], &old["handler"], "handler", errors);
+    }
+    validate_pod::quantities(&new["overhead"]["podFixed"], "overhead.limits", errors);
+    let scheduling = &new["scheduling"];
+    labels(&scheduling["nodeSelector"], "scheduling.nodeSelector", errors);
+    validate_pod::tolerations(scheduling, "scheduling", errors);
+}
