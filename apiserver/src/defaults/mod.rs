@@ -21,7 +21,7 @@ mod workloads;
 pub use pod::qos_class;
 pub(crate) use validate::service_addresses;
 pub use validate::{
-    NameRule, name_rule, validate_builtin, validate_metadata, validate_metadata_update, validate_status,
+    NameRule, name_rule, validate_builtin, validate_metadata, validate_metadata_update, validate_subresource,
 };
 
 use serde_json::{Map, Value};
@@ -140,6 +140,21 @@ pub fn prepare_for_create(group: &str, kind: &str, object: &mut Value, options: 
             }
         }
         _ => {}
+    }
+}
+
+/// Times of conditions that Go writes always, in the status that a client sends.
+pub fn condition_times(group: &str, kind: &str, object: &mut Value) {
+    let times = match (group, kind) {
+        ("", "Pod") => ["lastProbeTime", "lastTransitionTime"],
+        ("", "Node") => ["lastHeartbeatTime", "lastTransitionTime"],
+        _ => return,
+    };
+    let conditions = object.pointer_mut("/status/conditions").and_then(Value::as_array_mut);
+    for condition in conditions.into_iter().flatten().filter_map(Value::as_object_mut) {
+        for time in times {
+            condition.entry(time).or_insert(Value::Null);
+        }
     }
 }
 

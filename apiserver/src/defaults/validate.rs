@@ -17,7 +17,7 @@ mod storage;
 
 pub use metadata::{NameRule, name_rule, validate_metadata, validate_metadata_update};
 pub(crate) use service::addresses as service_addresses;
-pub use status::validate_status;
+pub use status::validate_subresource;
 
 use super::validate_parts::text;
 use super::{names, validate_parts as parts, validate_pod, validate_workload};
