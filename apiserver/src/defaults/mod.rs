@@ -106,7 +106,10 @@ pub fn default_builtin(group: &str, version: &str, kind: &str, object: &mut Valu
 pub fn prepare_for_create(group: &str, kind: &str, object: &mut Value, options: &AdmissionOptions) {
     let Value::Object(object) = object else { return };
     match (group, kind) {
-        ("", "Pod") => pod::admit_pod(object, options),
+        ("", "Pod") => {
+            pod::drop_disabled(map_at(object, "spec"));
+            pod::admit_pod(object, options);
+        }
         ("", "Service") => misc::service_families(object),
         ("", "Namespace") => misc::namespace_finalizer(object),
         ("batch", "Job") => workloads::job_selector(object),

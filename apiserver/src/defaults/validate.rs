@@ -74,7 +74,10 @@ pub fn validate_builtin(group: &str, kind: &str, old: Option<&Value>, new: &Valu
         ("", "ReplicationController") => validate_workload::controller(new, &mut errors),
         ("", "PodTemplate") => validate_pod::template(&new["template"], "template", &mut errors),
         ("apps", "ControllerRevision") => validate_workload::revision(new, old, &mut errors),
-        ("", "PersistentVolume") => storage::volume(new, &mut errors),
+        ("", "PersistentVolume") => {
+            storage::volume(new, &mut errors);
+            storage::volume_changes(new, old, &mut errors);
+        }
         ("", "Endpoints") => network::endpoints(new, &mut errors),
         ("discovery.k8s.io", "EndpointSlice") => network::endpoint_slice(new, old, &mut errors),
         ("networking.k8s.io", "Ingress") => network::ingress(new, &mut errors),
@@ -119,7 +122,11 @@ fn priority_class(new: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>
         parts::choice(new, "preemptionPolicy", &policies, "", errors);
     }
     let detail = "may not be changed in an update.";
-    fixed(new, old, &[("value", detail), ("preemptionPolicy", detail)], errors);
+    fixed(new, old, &[("value", detail)], errors);
+    if let Some(old) = old {
+        let field = "preemptionPolicy";
+        immutable(&new[field], &old[field], field, errors);
+    }
 }
 
 fn claim(new: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>) {

@@ -210,9 +210,7 @@ pub(super) fn controller(new: &Value, errors: &mut Vec<FieldError>) {
     }
     nonnegative(spec, "replicas", "spec", errors);
     let template = &spec["template"];
-    // Defaults made one of nothing.
-    let made = template["metadata"].is_null() && template["spec"]["containers"].is_null();
-    if !template.is_object() || made {
+    if !template.is_object() {
         errors.push(FieldError::required("spec.template", ""));
         return;
     }

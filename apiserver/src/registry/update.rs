@@ -197,7 +197,10 @@ impl Server {
                 let meta = new["metadata"].clone();
                 new = old.clone();
                 new["metadata"] = meta;
-                new["spec"]["finalizers"] = wanted;
+                match wanted {
+                    Value::Null => drop(new["spec"].as_object_mut().map(|m| m.remove("finalizers"))),
+                    wanted => new["spec"]["finalizers"] = wanted,
+                }
             }
             Some("approval") => {
                 // Only the conditions: pkg/registry/certificates/certificates csrApprovalStrategy.
@@ -480,6 +483,9 @@ fn forget_empty(r: &Resource, v: &mut Value) {
         if m.get(field).is_some_and(empty) {
             m.remove(field);
         }
+    }
+    if r.is("", "services") && v["spec"]["clusterIP"] == "" {
+        v["spec"].as_object_mut().map(|m| m.remove("clusterIP"));
     }
     if !r.group.is_empty() || !matches!(&*r.plural, "configmaps" | "secrets") {
         return;
