@@ -25,7 +25,7 @@ pub(super) fn apps(kind: &str, new: &Value, old: Option<&Value>, errors: &mut Ve
     }
     selector(kind, spec, errors);
     let template = &spec["template"];
-    if kind == "StatefulSet" && old.is_none() {
+    if kind == "StatefulSet" {
         validate_pod::template(&with_claims(spec), "spec.template", errors);
     } else {
         validate_pod::template(template, "spec.template", errors);
