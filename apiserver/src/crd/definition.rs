@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::local::Gvr;
 use crate::registry::{Conversion, Custom, Resource, ScalePaths, Subresource, text};
-use crate::schema::{SchemaError, SchemaRef};
+use crate::schema::SchemaRef;
 use crate::store::ResourceKey;
 use crate::table::Column;
 
@@ -22,14 +22,6 @@ const VERBS: [&str; 8] = [
     "update",
     "watch",
 ];
-
-/// Why a version's schema is none: path within it and text.
-pub(super) fn schema_error(version: &Value) -> Option<(String, String)> {
-    match SchemaRef::from_crd(&version["schema"]["openAPIV3Schema"]) {
-        Ok(_) => None,
-        Err(SchemaError::Malformed { path, detail }) => Some((path, detail)),
-    }
-}
 
 /// The versions served; `key`: where the objects are stored already.
 pub(super) fn resources(crd: &Value, key: Option<ResourceKey>) -> Vec<Arc<Resource>> {
@@ -101,7 +93,18 @@ pub(super) fn resources(crd: &Value, key: Option<ResourceKey>) -> Vec<Arc<Resour
                 }),
                 conversion: conversion.clone(),
                 deprecation: (v["deprecated"] == true).then(|| match text(v, "/deprecationWarning") {
-                    "" => format!("{group}/{version} {kind} is deprecated"),
+                    "" => match versions
+                        .iter()
+                        .filter(|v| v["served"] == true && v["deprecated"] != true)
+                        .map(|v| text(v, "/name"))
+                        .min_by_key(|v| priority(v))
+                        .filter(|newer| priority(newer) < priority(version))
+                    {
+                        Some(newer) => {
+                            format!("{group}/{version} {kind} is deprecated; use {group}/{newer} {kind}")
+                        }
+                        None => format!("{group}/{version} {kind} is deprecated"),
+                    },
                     w => w.to_owned(),
                 }),
             };

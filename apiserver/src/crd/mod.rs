@@ -4,6 +4,7 @@
 mod definition;
 mod openapi;
 pub(crate) mod rules;
+mod validate;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -31,7 +32,13 @@ pub struct Definitions {
 }
 
 /// Checks a definition and writes its status: names accepted and established at once.
-pub(crate) fn admit(server: &Server, old: Option<&Value>, v: &mut Value, now: &str) -> Result<(), Status> {
+pub(crate) fn admit(
+    server: &Server,
+    old: Option<&Value>,
+    v: &mut Value,
+    now: &str,
+    dry_run: bool,
+) -> Result<(), Status> {
     let name = text(v, "/metadata/name").to_owned();
     let (group, plural) = (
         text(v, "/spec/group").to_owned(),
@@ -82,18 +89,21 @@ pub(crate) fn admit(server: &Server, old: Option<&Value>, v: &mut Value, now: &s
         } else {
             format!("spec.versions[{i}].schema.openAPIV3Schema")
         };
-        if let Some((path, detail)) = definition::schema_error(version) {
+        for (path, detail) in crate::schema::schema_errors(&version["schema"]["openAPIV3Schema"]) {
             let path = format!("{at}{}{path}", if path.is_empty() { "" } else { "." });
             let reason = match detail.split(':').next().unwrap_or_default() {
                 "Required value" => "FieldValueRequired",
                 "Unsupported value" => "FieldValueNotSupported",
                 "Forbidden" => "FieldValueForbidden",
+                "Duplicate value" => "FieldValueDuplicate",
+                "Invalid value" if detail.contains(" in body must be of type ") => "FieldValueTypeInvalid",
                 _ => "FieldValueInvalid",
             };
             causes.push(Cause::new(reason, path, detail));
         }
         rules::unreadable(&version["schema"]["openAPIV3Schema"], &at, &mut causes);
     }
+    validate::definition(v, old, &mut causes);
     if !causes.is_empty() {
         return Err(Status::invalid(
             "apiextensions.k8s.io",
@@ -101,6 +111,12 @@ pub(crate) fn admit(server: &Server, old: Option<&Value>, v: &mut Value, now: &s
             &name,
             causes,
         ));
+    }
+    if old.is_none() && dry_run {
+        // Nobody gets to it.
+        v["status"] =
+            json!({"acceptedNames": {"kind": "", "plural": ""}, "conditions": null, "storedVersions": storage});
+        return Ok(());
     }
     // Names taken by another definition of the group.
     let taken = server

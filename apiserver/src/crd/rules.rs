@@ -30,20 +30,45 @@ fn rules(schema: &Value) -> &[Value] {
 }
 
 /// A rule as Go's internal type has it.
-fn as_go(rule: &Value) -> Value {
+fn as_go(rule: &Value) -> String {
     let said = |field: &str| json!(rule[field].as_str().unwrap_or_default());
-    json!({"Rule": said("rule"), "Message": said("message"), "MessageExpression": said("messageExpression"),
-        "Reason": rule["reason"], "FieldPath": said("fieldPath"), "OptionalOldSelf": rule["optionalOldSelf"]})
+    crate::schema::go_struct(&[
+        ("Rule", said("rule")),
+        ("Message", said("message")),
+        ("MessageExpression", said("messageExpression")),
+        ("Reason", rule["reason"].clone()),
+        ("FieldPath", said("fieldPath")),
+        ("OptionalOldSelf", rule["optionalOldSelf"].clone()),
+    ])
 }
 
 /// Rules that cannot be read: their path in the schema and why.
 pub(crate) fn unreadable(schema: &Value, path: &str, causes: &mut Vec<Cause>) {
     for (i, r) in rules(schema).iter().enumerate() {
+        let reasons = [
+            "FieldValueDuplicate",
+            "FieldValueForbidden",
+            "FieldValueInvalid",
+            "FieldValueRequired",
+        ];
+        let at = format!("{path}.x-kubernetes-validations[{i}]");
+        if let Some(reason) = r["reason"].as_str().filter(|r| !reasons.contains(r)) {
+            let error = crate::schema::FieldError::not_supported(format!("{at}.reason"), reason, &reasons);
+            causes.push(Cause::new(error.reason(), error.path.as_str(), error.message()));
+        }
+        let field = text(r, "/fieldPath");
+        if let Some(first) = field.strip_prefix('.').and_then(|f| f.split(['.', '[']).next())
+            && schema["properties"].get(first).is_none()
+        {
+            let detail = "must be a valid path";
+            causes.push(Cause::invalid(format!("{at}.fieldPath"), &json!(field), detail));
+        }
         for part in ["rule", "messageExpression"] {
             let Some(t) = r[part].as_str() else { continue };
             if let Err(e) = program(t) {
                 let at = format!("{path}.x-kubernetes-validations[{i}].{part}");
-                causes.push(Cause::invalid(at, &as_go(r), &e.to_string()));
+                let message = format!("Invalid value: {}: {e}", as_go(r));
+                causes.push(Cause::new("FieldValueInvalid", at, message));
             }
         }
     }

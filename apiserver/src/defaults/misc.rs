@@ -246,6 +246,19 @@ pub(super) fn priority_class(object: &mut Object) {
 pub(super) fn autoscaler(object: &mut Object, version: &str) {
     let spec = map_at(object, "spec");
     set(spec, "minReplicas", 1);
+    if version == "v2"
+        && let Some(behavior) = spec.get_mut("behavior").and_then(Value::as_object_mut)
+    {
+        let percent = json!({"type": "Percent", "value": 100, "periodSeconds": 15});
+        let pods = json!({"type": "Pods", "value": 4, "periodSeconds": 15});
+        let up = map_at(behavior, "scaleUp");
+        set(up, "stabilizationWindowSeconds", 0);
+        set(up, "selectPolicy", "Max");
+        set(up, "policies", json!([pods, percent]));
+        let down = map_at(behavior, "scaleDown");
+        set(down, "selectPolicy", "Max");
+        set(down, "policies", json!([percent]));
+    }
     // autoscaling.DefaultCPUUtilization.
     if version == "v2"
         && spec

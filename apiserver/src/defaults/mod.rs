@@ -21,7 +21,7 @@ mod workloads;
 pub use pod::qos_class;
 pub(crate) use validate::service_addresses;
 pub use validate::{
-    NameRule, name_rule, validate_builtin, validate_metadata, validate_metadata_update, validate_status,
+    NameRule, name_rule, validate_builtin, validate_metadata, validate_metadata_update, validate_subresource,
 };
 
 use serde_json::{Map, Value};
@@ -106,7 +106,10 @@ pub fn default_builtin(group: &str, version: &str, kind: &str, object: &mut Valu
 pub fn prepare_for_create(group: &str, kind: &str, object: &mut Value, options: &AdmissionOptions) {
     let Value::Object(object) = object else { return };
     match (group, kind) {
-        ("", "Pod") => pod::admit_pod(object, options),
+        ("", "Pod") => {
+            pod::drop_disabled(map_at(object, "spec"));
+            pod::admit_pod(object, options);
+        }
         ("", "Service") => misc::service_families(object),
         ("", "Namespace") => misc::namespace_finalizer(object),
         ("batch", "Job") => workloads::job_selector(object),
@@ -140,6 +143,21 @@ pub fn prepare_for_create(group: &str, kind: &str, object: &mut Value, options: 
             }
         }
         _ => {}
+    }
+}
+
+/// Times of conditions that Go writes always, in the status that a client sends.
+pub fn condition_times(group: &str, kind: &str, object: &mut Value) {
+    let times = match (group, kind) {
+        ("", "Pod") => ["lastProbeTime", "lastTransitionTime"],
+        ("", "Node") => ["lastHeartbeatTime", "lastTransitionTime"],
+        _ => return,
+    };
+    let conditions = object.pointer_mut("/status/conditions").and_then(Value::as_array_mut);
+    for condition in conditions.into_iter().flatten().filter_map(Value::as_object_mut) {
+        for time in times {
+            condition.entry(time).or_insert(Value::Null);
+        }
     }
 }
 

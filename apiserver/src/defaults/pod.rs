@@ -310,3 +310,17 @@ pub fn qos_class(spec: &Value) -> &'static str {
         (true, false) => "Burstable",
     }
 }
+
+/// Drops fields of features that are not on by default (`dropDisabledFields`).
+pub(super) fn drop_disabled(spec: &mut Map<String, Value>) {
+    for which in ["containers", "initContainers"] {
+        for container in super::list_mut(spec, which) {
+            let Some(lifecycle) = container.get_mut("lifecycle").and_then(Value::as_object_mut) else {
+                continue;
+            };
+            if lifecycle.remove("stopSignal").is_some() && lifecycle.is_empty() {
+                container.remove("lifecycle");
+            }
+        }
+    }
+}

@@ -378,3 +378,46 @@ fn metadata_is_checked() {
         r#"metadata.uid: Invalid value: "2": field is immutable"#
     );
 }
+
+#[test]
+fn claims_of_a_set_are_volumes_of_its_pods() {
+    let mut set = json!({"metadata": {"name": "s", "namespace": "n"}, "spec": {"selector": {"matchLabels": {"a": "b"}},
+        "template": {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i",
+            "volumeMounts": [{"name": "data", "mountPath": "/data"}]}]}},
+        "volumeClaimTemplates": [{"metadata": {"name": "data"}, "spec": {"accessModes": ["ReadWriteOnce"],
+            "resources": {"requests": {"storage": "1Gi"}}}}]}});
+    default_builtin("apps", "v1", "StatefulSet", &mut set);
+    assert_eq!(validate_builtin("apps", "StatefulSet", None, &set), []);
+    let mut more = set.clone();
+    more["spec"]["replicas"] = json!(3);
+    assert_eq!(validate_builtin("apps", "StatefulSet", Some(&set), &more), []);
+    more["spec"]["template"]["spec"]["containers"][0]["volumeMounts"][0]["name"] = json!("other");
+    let errors = validate_builtin("apps", "StatefulSet", Some(&set), &more);
+    assert_eq!(
+        errors[0].to_string(),
+        r#"spec.template.spec.containers[0].volumeMounts[0].name: Not found: "other""#
+    );
+}
+
+#[test]
+fn statuses_are_checked() {
+    let check = |of: (&str, &str), old: Value, new: Value| -> Vec<String> {
+        let errors = validate_subresource(of, "status", &old, &new);
+        errors.iter().map(ToString::to_string).collect()
+    };
+    assert_eq!(
+        check(
+            ("apps", "Deployment"),
+            json!({"status": {"collisionCount": 2}}),
+            json!({"status": {"replicas": 1, "readyReplicas": 2, "collisionCount": 1}})
+        ),
+        [
+            "status.readyReplicas: Invalid value: 2: cannot be greater than status.replicas",
+            "status.collisionCount: Invalid value: 1: cannot be decremented"
+        ]
+    );
+    let done = json!({"status": {"conditions": [{"type": "Complete", "status": "True"}]}});
+    // What had ended before is not asked again.
+    assert!(check(("batch", "Job"), done.clone(), done.clone()).is_empty());
+    assert_eq!(check(("batch", "Job"), json!({}), done).len(), 3);
+}

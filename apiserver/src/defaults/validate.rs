@@ -17,7 +17,7 @@ mod storage;
 
 pub use metadata::{NameRule, name_rule, validate_metadata, validate_metadata_update};
 pub(crate) use service::addresses as service_addresses;
-pub use status::validate_status;
+pub use status::validate_subresource;
 
 use super::validate_parts::text;
 use super::{names, validate_parts as parts, validate_pod, validate_workload};
@@ -74,7 +74,10 @@ pub fn validate_builtin(group: &str, kind: &str, old: Option<&Value>, new: &Valu
         ("", "ReplicationController") => validate_workload::controller(new, &mut errors),
         ("", "PodTemplate") => validate_pod::template(&new["template"], "template", &mut errors),
         ("apps", "ControllerRevision") => validate_workload::revision(new, old, &mut errors),
-        ("", "PersistentVolume") => storage::volume(new, &mut errors),
+        ("", "PersistentVolume") => {
+            storage::volume(new, &mut errors);
+            storage::volume_changes(new, old, &mut errors);
+        }
         ("", "Endpoints") => network::endpoints(new, &mut errors),
         ("discovery.k8s.io", "EndpointSlice") => network::endpoint_slice(new, old, &mut errors),
         ("networking.k8s.io", "Ingress") => network::ingress(new, &mut errors),
@@ -119,7 +122,11 @@ fn priority_class(new: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>
         parts::choice(new, "preemptionPolicy", &policies, "", errors);
     }
     let detail = "may not be changed in an update.";
-    fixed(new, old, &[("value", detail), ("preemptionPolicy", detail)], errors);
+    fixed(new, old, &[("value", detail)], errors);
+    if let Some(old) = old {
+        let field = "preemptionPolicy";
+        immutable(&new[field], &old[field], field, errors);
+    }
 }
 
 fn claim(new: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>) {

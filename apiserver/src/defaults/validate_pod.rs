@@ -90,7 +90,7 @@ pub(super) fn template(template: &Value, path: &str, errors: &mut Vec<FieldError
     pod_spec(&template["spec"], &format!("{path}.spec"), errors);
 }
 
-fn pod_spec(spec: &Value, path: &str, errors: &mut Vec<FieldError>) {
+pub(super) fn pod_spec(spec: &Value, path: &str, errors: &mut Vec<FieldError>) {
     let volumes = volumes(spec, path, errors);
     validate_resources::of_pod(&spec["resources"], &format!("{path}.resources"), errors);
     let containers = list(spec, "containers");
@@ -313,7 +313,7 @@ fn volumes<'v>(spec: &'v Value, path: &str, errors: &mut Vec<FieldError>) -> Vec
     seen
 }
 
-fn container(container: &Value, volumes: &[&str], spec: &Value, path: &str, errors: &mut Vec<FieldError>) {
+pub(super) fn container(container: &Value, volumes: &[&str], spec: &Value, path: &str, errors: &mut Vec<FieldError>) {
     let name = text(container, "name");
     if name.is_empty() {
         errors.push(FieldError::required(format!("{path}.name"), ""));

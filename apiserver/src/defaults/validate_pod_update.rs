@@ -2,6 +2,7 @@
 
 use super::validate::immutable;
 use super::validate_parts::{list, text};
+use super::validate_pod;
 use crate::schema::FieldError;
 use serde_json::Value;
 
@@ -59,9 +60,20 @@ pub(super) fn pod_update(new: &Value, old: &Value, errors: &mut Vec<FieldError>)
         }
     }
     let gates = |spec: &Value| list(spec, "schedulingGates").to_vec();
-    if gates(new).iter().any(|gate| !gates(old).contains(gate)) {
-        let detail = "only deletion is allowed, but found new scheduling gate";
-        errors.push(FieldError::forbidden("spec.schedulingGates", detail));
+    let added: Vec<_> = gates(new)
+        .into_iter()
+        .enumerate()
+        .filter(|(_, gate)| !gates(old).contains(gate))
+        .collect();
+    for (i, gate) in &added {
+        let detail = format!(
+            "only deletion is allowed, but found new scheduling gate '{}'",
+            text(gate, "name")
+        );
+        errors.push(FieldError::forbidden(format!("spec.schedulingGates[{i}].name"), detail));
+    }
+    if !added.is_empty() {
+        return;
     }
     let mut munged = new.clone();
     for field in ["activeDeadlineSeconds", "tolerations", "schedulingGates"] {
@@ -78,9 +90,16 @@ pub(super) fn pod_update(new: &Value, old: &Value, errors: &mut Vec<FieldError>)
             .into_iter()
             .flatten()
             .all(|(k, v)| new["nodeSelector"].get(k) == Some(v));
-        if kept {
-            copy(&mut munged, old, "nodeSelector");
+        if !kept {
+            let detail = "only additions to spec.nodeSelector are allowed (no mutations or deletions)";
+            errors.push(FieldError::invalid(
+                "spec.nodeSelector",
+                new["nodeSelector"].clone(),
+                detail,
+            ));
+            return;
         }
+        copy(&mut munged, old, "nodeSelector");
         copy(&mut munged, old, "affinity");
     }
     for which in ["containers", "initContainers"] {
@@ -136,4 +155,76 @@ fn differences(old: &Value, new: &Value) -> Vec<String> {
         .filter(|name| old.get(*name) != new.get(*name))
         .map(|name| format!("  {name}: -{} +{}", show(old.get(name)), show(new.get(name))))
         .collect()
+}
+
+/// A write to `resize` (`ValidatePodResize`).
+pub(super) fn resize(new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
+    validate_pod::pod_spec(&new["spec"], "spec", errors);
+    let class = super::qos_class(&new["spec"]);
+    if class != super::qos_class(&old["spec"]) {
+        let detail = "Pod QOS Class may not change as a result of resizing";
+        errors.push(FieldError::invalid("spec", class, detail));
+    }
+}
+
+/// A write to `ephemeralcontainers` (`ValidatePodEphemeralContainersUpdate`).
+pub(super) fn ephemeral(new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
+    let spec = &new["spec"];
+    let volumes: Vec<&str> = list(spec, "volumes").iter().map(|v| text(v, "name")).collect();
+    let others: Vec<&str> = ["containers", "initContainers"]
+        .iter()
+        .flat_map(|which| list(spec, which))
+        .map(|c| text(c, "name"))
+        .collect();
+    let all = list(spec, "ephemeralContainers");
+    for (i, container) in all.iter().enumerate() {
+        let path = format!("spec.ephemeralContainers[{i}]");
+        validate_pod::container(container, &volumes, spec, &path, errors);
+        let name = text(container, "name");
+        if others.contains(&name) || all[..i].iter().any(|c| text(c, "name") == name) {
+            errors.push(FieldError::duplicate(format!("{path}.name"), name));
+        }
+        for field in [
+            "ports",
+            "resources",
+            "resizePolicy",
+            "restartPolicy",
+            "restartPolicyRules",
+            "livenessProbe",
+            "readinessProbe",
+            "startupProbe",
+            "lifecycle",
+        ] {
+            let nothing = match &container[field] {
+                Value::Null => true,
+                Value::Object(fields) => fields.is_empty(),
+                Value::Array(items) => items.is_empty(),
+                _ => false,
+            };
+            if !nothing {
+                let detail = "cannot be set for an Ephemeral Container";
+                errors.push(FieldError::forbidden(format!("{path}.{field}"), detail));
+            }
+        }
+        for (j, mount) in list(container, "volumeMounts").iter().enumerate() {
+            for field in ["subPath", "subPathExpr"].iter().filter(|f| !text(mount, f).is_empty()) {
+                let at = format!("{path}.volumeMounts[{j}].{field}");
+                errors.push(FieldError::forbidden(at, "cannot be set for an Ephemeral Container"));
+            }
+        }
+        let target = text(container, "targetContainerName");
+        if !target.is_empty() && !others.contains(&target) {
+            errors.push(FieldError::not_found(format!("{path}.targetContainerName"), target));
+        }
+    }
+    for before in list(&old["spec"], "ephemeralContainers") {
+        let name = text(before, "name");
+        let how = match all.iter().find(|c| text(c, "name") == name) {
+            Some(now) if now == before => continue,
+            Some(_) => "changed",
+            None => "removed",
+        };
+        let detail = format!("existing ephemeral containers {name:?} may not be {how}\n");
+        errors.push(FieldError::forbidden("spec.ephemeralContainers", detail));
+    }
 }

@@ -1,10 +1,11 @@
 //! Validation of workloads (`pkg/apis/apps/validation`, `pkg/apis/batch/validation` in Kubernetes).
 
+use super::names;
 use super::validate::{immutable, nonnegative, one_of};
 use super::validate_job;
-use super::validate_parts::{choice, label_selector, text};
+use super::validate_parts::{choice, label_selector, list, named, text};
 use super::validate_pod;
-use crate::schema::FieldError;
+use crate::schema::{FieldError, go_struct};
 use crate::select::LabelSelector;
 use serde_json::{Value, json};
 
@@ -19,9 +20,16 @@ pub(super) fn apps(kind: &str, new: &Value, old: Option<&Value>, errors: &mut Ve
     ] {
         nonnegative(spec, field, "spec", errors);
     }
+    if kind == "StatefulSet" && old.is_none() {
+        named(spec, "serviceName", names::dns1123_label, "spec", errors);
+    }
     selector(kind, spec, errors);
     let template = &spec["template"];
-    validate_pod::template(template, "spec.template", errors);
+    if kind == "StatefulSet" {
+        validate_pod::template(&with_claims(spec), "spec.template", errors);
+    } else {
+        validate_pod::template(template, "spec.template", errors);
+    }
     if template["spec"]["restartPolicy"] != "Always" {
         let policy = text(&template["spec"], "restartPolicy");
         errors.push(FieldError::not_supported(
@@ -72,15 +80,30 @@ pub(super) fn apps(kind: &str, new: &Value, old: Option<&Value>, errors: &mut Ve
     }
 }
 
-/// A strategy as Go's internal type has it.
-fn strategy_as_go(strategy: &Value, fields: [&str; 2]) -> Value {
+/// A strategy of no known type, shown as Go's internal type has it.
+fn strategy_not_supported(strategy: &Value, path: &str, valid: [&str; 2]) -> FieldError {
+    let mut error = FieldError::not_supported(path, "", &valid);
+    error.value = None;
+    error.detail = format!(
+        "{}: {}",
+        strategy_as_go(strategy, ["maxUnavailable", "maxSurge"]),
+        error.detail
+    );
+    error
+}
+
+fn strategy_as_go(strategy: &Value, fields: [&str; 2]) -> String {
     let rolling = &strategy["rollingUpdate"];
-    let shown = rolling.as_object().map(|r| {
-        let get = |name: &str| r.get(name).cloned().unwrap_or(Value::Null);
-        let lower = |name: &str| name[..1].to_lowercase() + &name[1..];
-        json!({fields[0]: get(&lower(fields[0])), fields[1]: get(&lower(fields[1]))})
-    });
-    json!({"Type": strategy["type"], "RollingUpdate": shown})
+    let get = |name: &str| rolling.get(name).cloned().unwrap_or_default();
+    let of = |name: &str| (name[..1].to_uppercase() + &name[1..], get(name));
+    let shown = match rolling.is_object() {
+        true => {
+            let [a, b] = fields.map(of);
+            go_struct(&[(&a.0, a.1), (&b.0, b.1)])
+        }
+        false => "null".to_owned(),
+    };
+    format!("{{\"Type\":{},\"RollingUpdate\":{shown}}}", strategy["type"])
 }
 
 fn daemon_strategy(spec: &Value, errors: &mut Vec<FieldError>) {
@@ -106,11 +129,31 @@ fn daemon_strategy(spec: &Value, errors: &mut Vec<FieldError>) {
             }
         }
         _ => {
-            let shown = strategy_as_go(strategy, ["MaxUnavailable", "MaxSurge"]);
             let valid = ["RollingUpdate", "OnDelete"];
-            errors.push(FieldError::not_supported("spec.updateStrategy", shown, &valid));
+            errors.push(strategy_not_supported(strategy, "spec.updateStrategy", valid));
         }
     }
+}
+
+/// A set's template with the volumes that its claims become.
+fn with_claims(spec: &Value) -> Value {
+    let claims = list(spec, "volumeClaimTemplates");
+    let mut template = spec["template"].clone();
+    if claims.is_empty() {
+        return template;
+    }
+    let name = |claim: &Value| claim["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+    let names: Vec<String> = claims.iter().map(name).collect();
+    let own = list(&template["spec"], "volumes").iter();
+    // Those of the template with a claim's name give way.
+    let own = own.filter(|v| !names.iter().any(|n| v["name"] == n.as_str())).cloned();
+    let volumes: Vec<Value> = names
+        .iter()
+        .map(|n| json!({"name": n, "persistentVolumeClaim": {"claimName": n}}))
+        .chain(own)
+        .collect();
+    template["spec"]["volumes"] = volumes.into();
+    template
 }
 
 fn stateful(spec: &Value, errors: &mut Vec<FieldError>) {
@@ -127,17 +170,22 @@ fn stateful(spec: &Value, errors: &mut Vec<FieldError>) {
     match text(strategy, "type") {
         "OnDelete" => {
             if rolling.is_object() {
-                let shown = json!({"Partition": rolling["partition"].as_i64().unwrap_or_default(),
-                    "MaxUnavailable": rolling["maxUnavailable"]});
+                let fields = [
+                    ("Partition", rolling["partition"].as_i64().unwrap_or_default().into()),
+                    ("MaxUnavailable", rolling["maxUnavailable"].clone()),
+                ];
                 let detail = "only allowed for updateStrategy 'RollingUpdate'";
-                errors.push(FieldError::invalid("spec.updateStrategy.rollingUpdate", shown, detail));
+                let path = "spec.updateStrategy.rollingUpdate";
+                errors.push(FieldError::invalid_struct(path, &fields, detail));
             }
         }
         "RollingUpdate" => nonnegative(rolling, "partition", "spec.updateStrategy.rollingUpdate", errors),
         _ => {
-            let shown = json!({"Type": strategy["type"], "RollingUpdate": rolling});
-            let detail = "must be 'RollingUpdate' or 'OnDelete'";
-            errors.push(FieldError::invalid("spec.updateStrategy", shown, detail));
+            let shown = strategy_as_go(strategy, ["partition", "maxUnavailable"]);
+            let mut error = FieldError::invalid("spec.updateStrategy", "", "");
+            error.value = None;
+            error.detail = format!("{shown}: must be 'RollingUpdate' or 'OnDelete'");
+            errors.push(error);
         }
     }
     for field in ["whenDeleted", "whenScaled"] {
@@ -261,10 +309,10 @@ fn deployment_strategy(spec: &Value, errors: &mut Vec<FieldError>) {
                 ));
             }
         }
-        _ => errors.push(FieldError::not_supported(
+        _ => errors.push(strategy_not_supported(
+            strategy,
             "spec.strategy",
-            strategy_as_go(strategy, ["MaxUnavailable", "MaxSurge"]),
-            &["Recreate", "RollingUpdate"],
+            ["Recreate", "RollingUpdate"],
         )),
     }
     if let (Some(deadline), ready) = (

@@ -21,17 +21,17 @@ impl Query {
             .map(|(_, v)| v.as_str())
     }
 
-    /// Whether `key` is given as a true value (`true`, `1`, or without value).
     /// All values of a key, in order.
     pub(super) fn all(&self, key: &str) -> Vec<String> {
         let found = self.0.iter().filter(|(k, _)| k == key);
         found.map(|(_, v)| v.clone()).collect()
     }
 
+    /// Whether `key` is given, and not as `0` or `false`: everything else is true, as in
+    /// `Convert_Slice_string_To_bool`.
     pub(super) fn is(&self, key: &str) -> bool {
-        self.0
-            .iter()
-            .any(|(k, v)| k == key && matches!(v.as_str(), "true" | "1" | "t" | "True" | "TRUE" | ""))
+        let said = self.0.iter().find(|(k, _)| k == key);
+        said.is_some_and(|(_, v)| v != "0" && !v.eq_ignore_ascii_case("false"))
     }
 
     /// The number `key` says.

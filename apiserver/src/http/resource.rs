@@ -89,6 +89,8 @@ pub(super) async fn serve(
         let w = "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice";
         call.warnings.push(w.to_owned());
     }
+    call.warnings
+        .extend(resource.custom.as_ref().and_then(|c| c.deprecation.clone()));
     let request = Request {
         server,
         r,
@@ -405,9 +407,9 @@ impl Request<'_> {
             return Err(Status::invalid("meta.k8s.io", "PatchOptions", "", vec![cause]));
         }
         match self.media_type() {
-            "application/json-patch+json" => Ok((PatchKind::Json, parse_patch(body)?)),
-            "application/merge-patch+json" => Ok((PatchKind::Merge, parse_patch(body)?)),
-            "application/strategic-merge-patch+json" => Ok((PatchKind::Strategic, parse_patch(body)?)),
+            "application/json-patch+json" => Ok((PatchKind::Json, parse_patch(body, false)?)),
+            "application/merge-patch+json" => Ok((PatchKind::Merge, parse_patch(body, false)?)),
+            "application/strategic-merge-patch+json" => Ok((PatchKind::Strategic, parse_patch(body, true)?)),
             "application/apply-patch+yaml" | "application/apply-patch+json" => {
                 if self.r.query.get("fieldManager").is_none() {
                     let cause = Cause::required("fieldManager", "is required for apply patch");
@@ -546,14 +548,13 @@ fn success(details: Option<Value>) -> Value {
     v
 }
 
-fn parse_patch(b: &[u8]) -> Result<Value, Status> {
+fn parse_patch(b: &[u8], strategic: bool) -> Result<Value, Status> {
     serde_json::from_slice(b).map_err(|e| {
-        let why = if e.is_eof() {
-            "unexpected end of JSON input".to_owned()
-        } else {
-            e.to_string()
-        };
-        Status::bad_request(format!("error decoding patch: {why}"))
+        let why = crate::schema::json_error(b).unwrap_or_else(|| e.to_string());
+        Status::bad_request(match strategic {
+            true => why,
+            false => format!("error decoding patch: {why}"),
+        })
     })
 }
 
@@ -562,6 +563,7 @@ fn parse_yaml(b: &[u8]) -> Result<Value, Status> {
     if let Ok(v) = serde_json::from_slice(b) {
         return Ok(v);
     }
-    let parsed = strict::yaml(b).map_err(|e| Status::bad_request(format!("error decoding YAML: {e}")))?;
+    let parsed = strict::yaml(b)
+        .map_err(|e| Status::bad_request(format!("error decoding YAML: error converting YAML to JSON: yaml: {e}")))?;
     Ok(parsed.value)
 }

@@ -11,8 +11,8 @@ pub fn json_patch(object: &Value, patch: &Value) -> Result<Value, PatchError> {
     if !patch.is_array() {
         return Err(super::not_of_type(patch, "[]handlers.jsonPatchOp"));
     }
-    let operations: json_patch::Patch = serde_json::from_value(patch.clone())
-        .map_err(|error| PatchError::Malformed(format!("error decoding patch: {error}")))?;
+    let operations: json_patch::Patch =
+        serde_json::from_value(patch.clone()).map_err(|error| PatchError::DoesNotFit(error.to_string()))?;
     let mut result = object.clone();
     json_patch::patch(&mut result, &operations).map_err(|error| {
         let operation = &patch[error.operation];

@@ -2,7 +2,7 @@
 
 use super::PatchError;
 use super::path::same;
-use crate::schema::SchemaRef;
+use crate::schema::{SchemaRef, go_value};
 use serde_json::{Map, Value};
 
 /// Says how an object or element is patched: `replace`, `delete` or `merge`.
@@ -43,7 +43,11 @@ fn merge_map(mut original: Object, patch: &Object, schema: Option<&SchemaRef>) -
             }
             Some("delete") => return Ok(Object::new()),
             Some("merge") => {}
-            _ => return Err(malformed(format!("unknown patch type found: {directive}"))),
+            _ => {
+                let patch = go_value(&Value::Object(patch.clone()));
+                let directive = go_value(directive);
+                return Err(malformed(format!("unknown patch type: {directive} in map: {patch}")));
+            }
         }
     }
     retain_keys(&mut original, patch)?;
@@ -206,7 +210,10 @@ fn merge_list(live: Vec<Value>, patch: &[Value], schema: Option<&SchemaRef>) -> 
             }
             Some("replace") => replace = true,
             Some("merge") => return Err(malformed("merging a list cannot yet be specified in the patch")),
-            Some(other) => return Err(malformed(format!("unknown patch type found: {other}"))),
+            Some(other) => {
+                let item = go_value(item);
+                return Err(malformed(format!("unknown patch type: {other} in map: {item}")));
+            }
         }
     }
     if replace {
@@ -218,7 +225,8 @@ fn merge_list(live: Vec<Value>, patch: &[Value], schema: Option<&SchemaRef>) -> 
         };
         if !fields.contains_key(key) {
             return Err(malformed(format!(
-                "map: {item} does not contain declared merge key: {key}"
+                "map: {} does not contain declared merge key: {key}",
+                go_value(item)
             )));
         }
         match merged.iter_mut().find(|live| same_element(live, item, Some(key))) {
@@ -265,7 +273,8 @@ fn in_order(merged: Vec<Value>, patch_order: &[Value], live_order: &[Value], key
 fn drop_directives(value: &Value) -> Option<Value> {
     match value {
         Value::Object(fields) => {
-            if fields.get(DIRECTIVE).is_some_and(|directive| directive == "delete") {
+            // There is nothing that it could be about.
+            if fields.contains_key(DIRECTIVE) {
                 return None;
             }
             let kept = fields

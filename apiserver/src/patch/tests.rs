@@ -401,7 +401,7 @@ fn json_and_merge_patches() {
     );
     assert!(matches!(
         json_patch(&object, &json!([{"op": "nope"}])),
-        Err(PatchError::Malformed(_))
+        Err(PatchError::DoesNotFit(_))
     ));
     assert_eq!(
         merge_patch(&object, &json!({"a": {"b": null, "x": {"y": null}}})).unwrap(),

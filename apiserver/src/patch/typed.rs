@@ -169,7 +169,16 @@ pub(super) fn check(schema: &SchemaRef, value: &Value, path: &mut Vec<PathElemen
         (_, Type::Array) => wrong("list"),
         (value, Type::String) if !value.is_string() => wrong("string"),
         (value, Type::Boolean) if !value.is_boolean() => wrong("boolean"),
-        (value, Type::Integer | Type::Number) if !value.is_number() => wrong("numeric (int or float)"),
+        (value, Type::Integer | Type::Number) if !value.is_number() => {
+            // Here Go prints the type.
+            let of = match value {
+                Value::Bool(_) => "bool",
+                Value::Array(_) => "[]interface {}",
+                Value::Object(_) => "map[string]interface {}",
+                _ => "string",
+            };
+            Err(format!("{}: expected numeric (int or float), got {of}", display(path)))
+        }
         _ => Ok(()),
     }
 }

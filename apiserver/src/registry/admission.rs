@@ -73,7 +73,9 @@ impl Server {
                     spec.insert("extra".into(), json!(call.user.extra));
                 }
             }
-            ("apiextensions.k8s.io", "customresourcedefinitions") => crd::admit(self, None, v, &self.now())?,
+            ("apiextensions.k8s.io", "customresourcedefinitions") => {
+                crd::admit(self, None, v, &self.now(), call.dry_run)?
+            }
             _ => {}
         }
         Ok(())
@@ -100,6 +102,7 @@ impl Server {
             ("", "events", None) => {
                 crate::defaults::prepare_for_create("", "Event", v, &self.settings.admission);
             }
+            ("", "pods", Some("resize")) => resized(old, v),
             // The plugin DefaultTolerationSeconds is about updates, too.
             ("", "pods", None) => crate::defaults::tolerate(v, &self.settings.admission),
             ("certificates.k8s.io", "certificatesigningrequests", None) => v["spec"] = old["spec"].clone(),
@@ -120,7 +123,9 @@ impl Server {
                     v["status"][field] = json!(self.now());
                 }
             }
-            ("apiextensions.k8s.io", "customresourcedefinitions", None) => crd::admit(self, Some(old), v, &self.now())?,
+            ("apiextensions.k8s.io", "customresourcedefinitions", None) => {
+                crd::admit(self, Some(old), v, &self.now(), call.dry_run)?
+            }
             _ => {}
         }
         Ok(())
@@ -188,4 +193,24 @@ pub(super) fn label(v: &mut Value, key: &str, value: &str) {
     if let Some(m) = labels.as_object_mut() {
         m.entry(key).or_insert_with(|| json!(value));
     }
+}
+
+/// Of a pod that is resized nothing but resources is another (`dropNonResizeUpdates`).
+fn resized(old: &Value, v: &mut Value) {
+    let asked = v["spec"].take();
+    let mut spec = old["spec"].clone();
+    spec["resources"] = asked["resources"].clone();
+    for which in ["containers", "initContainers"] {
+        for (i, c) in spec[which].as_array_mut().into_iter().flatten().enumerate() {
+            let wanted = &asked[which][i];
+            if wanted["name"] != c["name"] {
+                continue;
+            }
+            for field in ["resources", "resizePolicy"] {
+                c[field] = wanted[field].clone();
+            }
+        }
+    }
+    super::meta::drop_nulls(&mut spec);
+    v["spec"] = spec;
 }

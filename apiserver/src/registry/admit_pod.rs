@@ -33,7 +33,14 @@ impl Server {
         self.set_priority(v)?;
         self.set_runtime_class(v)?;
         self.mount_token(call, ns, v);
-        self.apply_limit_ranges(ns, v)
+        self.apply_limit_ranges(ns, v)?;
+        let gated = v["spec"]["schedulingGates"].as_array().is_some_and(|g| !g.is_empty());
+        if gated && v["status"]["conditions"].is_null() {
+            v["status"]["conditions"] = json!([{"type": "PodScheduled", "status": "False", "lastProbeTime": null,
+                "lastTransitionTime": self.now(), "reason": "SchedulingGated",
+                "message": "Scheduling is blocked due to non-empty scheduling gates"}]);
+        }
+        Ok(())
     }
 
     fn set_priority(&self, v: &mut Value) -> Result<(), Status> {

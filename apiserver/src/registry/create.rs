@@ -273,9 +273,6 @@ impl Server {
             schema::prune(&schema, value);
         }
         if r.custom.is_some() {
-            if let Some(w) = r.custom.as_ref().and_then(|c| c.deprecation.clone()) {
-                call.warnings.push(w);
-            }
             schema::apply_defaults(&schema, value);
         } else {
             drop_nulls(value);

@@ -253,7 +253,9 @@ fn mark(r: &Resource, old: &Value, o: &DeleteOptions, now: jiff::Timestamp) -> (
     if marked && already == Some(g) && g > 0 {
         return (v, false);
     }
-    if !marked || already != Some(g) {
+    // Namespaces and definitions are marked by deletes of their own, which know no grace.
+    let plain = r.is("", "namespaces") || r.is("apiextensions.k8s.io", "customresourcedefinitions");
+    if !marked || already != Some(g) && !plain {
         let m = metadata(&mut v);
         let start = if marked {
             let at: Option<jiff::Timestamp> = text(old, "/metadata/deletionTimestamp").parse().ok();
@@ -265,11 +267,13 @@ fn mark(r: &Resource, old: &Value, o: &DeleteOptions, now: jiff::Timestamp) -> (
             "deletionTimestamp".into(),
             json!(rfc3339(start + jiff::SignedDuration::from_secs(g))),
         );
-        m.insert("deletionGracePeriodSeconds".into(), json!(g));
+        if !plain {
+            m.insert("deletionGracePeriodSeconds".into(), json!(g));
+        }
         if let Some(n) = m
             .get("generation")
             .and_then(Value::as_i64)
-            .filter(|n| *n > 0 && !marked)
+            .filter(|n| *n > 0 && !marked && !plain)
         {
             m.insert("generation".into(), json!(n + 1));
         }
@@ -300,6 +304,9 @@ pub(crate) fn answers_with_object(r: &Resource) -> bool {
         "volumeattributesclasses",
     ];
     if r.custom.is_none() && r.group == "storage.k8s.io" && storage.contains(&&*r.plural) {
+        return true;
+    }
+    if r.is("resource.k8s.io", "resourceclaims") {
         return true;
     }
     r.custom.is_none()

@@ -71,9 +71,12 @@ impl Server {
                 &mut v,
                 json!({"type": "PodScheduled", "status": "True", "lastProbeTime": null, "lastTransitionTime": now}),
             );
+            // It is on its node now.
+            v["status"].as_object_mut().map(|m| m.remove("nominatedNodeName"));
             Ok(Proposal {
                 value: v,
-                tracked: false,
+                // A binding goes past those who own fields.
+                tracked: true,
             })
         })
         .map(drop)

@@ -46,10 +46,20 @@ impl Server {
                 PatchKind::Merge => patch::merge_patch(&old.value, body),
                 _ => patch::strategic_merge_patch(&old.value, body, &schema),
             }
-            .map_err(refused)?;
+            .map_err(|e| match e {
+                // Upstream makes no status of what is wrong with these.
+                PatchError::Malformed(m) if kind == PatchKind::Strategic => Status::new(500, "", m),
+                e => refused(e),
+            })?;
             same_name(t, &value)?;
+            own_uid(t, &old.value, &value)?;
             super::server::check_type(r, &mut value)?;
-            self.fit_schema(call, r, &mut value)?;
+            let fits = self.fit_schema(call, r, &mut value);
+            if kind == PatchKind::Strategic {
+                fits.map_err(|s| unfit(body, s))?;
+            } else {
+                fits?;
+            }
             Ok(Proposal { value, tracked: false })
         })
     }
@@ -64,8 +74,20 @@ impl Server {
                 "invalid object type: {group}/{version}, Kind={kind}"
             )));
         }
+        let (said, kind) = (text(&body, "/apiVersion"), text(&body, "/kind"));
+        if r.custom.is_none() && (said != r.api_version || kind != r.kind) {
+            let core = if said.contains('/') { "" } else { "/" };
+            return Err(Status::bad_request(format!(
+                "invalid object type: {core}{said}, Kind={kind}"
+            )));
+        }
         super::server::check_type(r, &mut body)?;
         same_name(t, &body)?;
+        let sent = format!(
+            "({}/{}; ",
+            text(&body, "/metadata/namespace"),
+            text(&body, "/metadata/name")
+        );
         if body["metadata"]
             .get("managedFields")
             .is_some_and(|m| m.as_array().is_none_or(|a| !a.is_empty()))
@@ -77,7 +99,16 @@ impl Server {
             super::meta::metadata(&mut body).insert("namespace".into(), json!(t.namespace));
         }
         let schema = r.schema();
-        self.check_known(call, t, &body)?;
+        // Refusals name the object as it was sent.
+        let whole = format!("({}/{}; ", if r.namespaced { t.namespace } else { "" }, t.name);
+        let told = |e: ApplyError| match e {
+            ApplyError::NotTyped(m) => ApplyError::NotTyped(m.replacen(&whole, &sent, 1)),
+            e => e,
+        };
+        self.check_known(call, t, &body).map_err(|e| match e {
+            Known::Refused(s) => s,
+            Known::NotTyped(m) => apply_refused(told(ApplyError::NotTyped(m))),
+        })?;
         let sub = t.subresource.unwrap_or_default();
         let now = self.now();
         let merge = |live: Option<&Value>, manager: &str| {
@@ -91,7 +122,7 @@ impl Server {
                 &now,
                 reset_fields(r, t.subresource),
             )
-            .map_err(apply_refused)
+            .map_err(|e| apply_refused(told(e)))
         };
         if self.stored(r, t.namespace, t.name).is_err() {
             if t.subresource.is_some() {
@@ -114,21 +145,22 @@ impl Server {
         }
         self.modify(call, t, false, &mut |call, old| {
             let value = merge(Some(&old.value), &call.manager)?;
+            own_uid(t, &old.value, &value)?;
             Ok(Proposal { value, tracked: true })
         })
     }
 
     /// An applied configuration is a part of an object: nothing is required of it, but all of it must be known.
-    fn check_known(&self, call: &mut Call, t: &Target<'_>, value: &Value) -> Result<(), Status> {
+    fn check_known(&self, call: &mut Call, t: &Target<'_>, value: &Value) -> Result<(), Known> {
         let r = t.resource;
         let twice = std::mem::take(&mut call.duplicates);
         if !twice.is_empty() {
             let all = twice.join("\n  ");
             match call.validation {
                 Some(super::FieldValidation::Strict) => {
-                    return Err(Status::bad_request(format!(
+                    return Err(Known::Refused(Status::bad_request(format!(
                         "error strict decoding YAML: error converting YAML to JSON: yaml: unmarshal errors:\n  {all}"
-                    )));
+                    ))));
                 }
                 Some(super::FieldValidation::Warn) => call.warnings.extend(twice),
                 _ => {}
@@ -146,14 +178,48 @@ impl Server {
             [one] => one.clone(),
             all => format!("errors:\n  {}", all.join("\n  ")),
         };
-        Err(apply_refused(ApplyError::NotTyped(format!(
-            "failed to create typed patch object ({}/{}; {}, Kind={}): {what}",
+        let core = if r.api_version.contains('/') { "" } else { "/" };
+        Err(Known::NotTyped(format!(
+            "failed to create typed patch object ({}/{}; {core}{}, Kind={}): {what}",
             text(value, "/metadata/namespace"),
             text(value, "/metadata/name"),
             r.api_version,
             r.kind
-        ))))
+        )))
     }
+}
+
+/// Why an applied configuration is not taken.
+enum Known {
+    Refused(Status),
+    NotTyped(String),
+}
+
+/// A patch may name the object's uid, and no other.
+fn own_uid(t: &Target<'_>, old: &Value, new: &Value) -> Result<(), Status> {
+    let (was, uid) = (text(old, "/metadata/uid"), &new["metadata"]["uid"]);
+    if uid.as_str().is_none_or(|u| u.is_empty() || u == was) {
+        return Ok(());
+    }
+    let r = t.resource;
+    let cause = Cause::invalid("metadata.uid", uid, "field is immutable");
+    Err(Status::invalid(&r.group, &r.kind, t.name, vec![cause]))
+}
+
+/// What is wrong with the object that a strategic patch makes is told of the patch.
+fn unfit(patch: &Value, s: Status) -> Status {
+    let said = s.message.as_str();
+    let (_, why) = said.split_once(" cannot be handled as a ").unwrap_or(("", said));
+    let (_, why) = why.split_once(": ").unwrap_or(("", why));
+    let why = match why.rsplit_once(" of type ") {
+        // It is put into Go's types without a decoder.
+        Some((_, of)) if why.starts_with("json: ") && (of.starts_with("int") || of == "bool") => {
+            format!("unrecognized type: {of}")
+        }
+        _ => why.to_owned(),
+    };
+    let patch = json!(crate::schema::go_value(patch));
+    Status::invalid("", "", "", vec![Cause::invalid("patch", &patch, &why)])
 }
 
 fn same_name(t: &Target<'_>, v: &Value) -> Result<(), Status> {
@@ -190,7 +256,7 @@ fn apply_refused(e: ApplyError) -> Status {
     match e {
         ApplyError::BadRequest(m) => Status::bad_request(m),
         // Upstream answers 500 here, with this text.
-        ApplyError::NotTyped(m) => Status::new(500, "InternalError", m),
+        ApplyError::NotTyped(m) => Status::new(500, "", m),
         ApplyError::Conflicts(list) => {
             let causes = list
                 .iter()

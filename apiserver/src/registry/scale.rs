@@ -96,6 +96,13 @@ impl Server {
         };
         let done = self.modify(call, &t, false, &mut |call, old| {
             let scale = wanted(&scale_of(r, old))?;
+            let named = text(&scale, "/metadata/name");
+            if !named.is_empty() && named != t.name {
+                return Err(Status::bad_request(format!(
+                    "the name of the object ({named}) does not match the name on the URL ({})",
+                    t.name
+                )));
+            }
             let n = scale["spec"]["replicas"].as_i64().unwrap_or(0);
             if n < 0 {
                 let cause = Cause::invalid("spec.replicas", &json!(n), "must be greater than or equal to 0");

@@ -197,7 +197,10 @@ impl Server {
                 let meta = new["metadata"].clone();
                 new = old.clone();
                 new["metadata"] = meta;
-                new["spec"]["finalizers"] = wanted;
+                match wanted {
+                    Value::Null => drop(new["spec"].as_object_mut().map(|m| m.remove("finalizers"))),
+                    wanted => new["spec"]["finalizers"] = wanted,
+                }
             }
             Some("approval") => {
                 // Only the conditions: pkg/registry/certificates/certificates csrApprovalStrategy.
@@ -219,6 +222,12 @@ impl Server {
                 None => drop(new.as_object_mut().map(|m| m.remove("status"))),
             },
             _ => {}
+        }
+        if r.custom.is_none() {
+            forget_empty(r, &mut new);
+        }
+        if call.validation.is_some() && t.subresource == Some("status") {
+            defaults::condition_times(&r.group, &r.kind, &mut new);
         }
         if r.custom.is_none() {
             defaults::default_builtin(&r.group, &r.version, &r.kind, &mut new);
@@ -301,8 +310,12 @@ impl Server {
             }
         }
         // The cluster's own parts write what they counted.
-        if matches!(t.subresource, Some("status" | "approval")) && r.custom.is_none() && call.validation.is_some() {
-            refuse(r, t.name, &defaults::validate_status(&r.group, &r.kind, old, &new))?;
+        if let Some(sub) = t
+            .subresource
+            .filter(|_| r.custom.is_none() && call.validation.is_some())
+        {
+            let of = (&*r.group, &*r.kind);
+            refuse(r, t.name, &defaults::validate_subresource(of, sub, old, &new))?;
         }
         if call.validation.is_some() {
             self.check_policies(&review, Some(&new), &mut call.warnings)?;
@@ -456,4 +469,30 @@ fn may_create_by_update(r: &Resource) -> bool {
         || r.is("", "endpoints")
         || r.is("", "limitranges")
         || r.group == "rbac.authorization.k8s.io" && r.custom.is_none()
+}
+
+/// Empty lists and maps that Go does not write.
+fn forget_empty(r: &Resource, v: &mut Value) {
+    let empty = |v: &Value| match v {
+        Value::Array(l) => l.is_empty(),
+        Value::Object(m) => m.is_empty(),
+        _ => false,
+    };
+    let m = metadata(v);
+    for field in ["finalizers", "ownerReferences", "labels", "annotations"] {
+        if m.get(field).is_some_and(empty) {
+            m.remove(field);
+        }
+    }
+    if r.is("", "services") && v["spec"]["clusterIP"] == "" {
+        v["spec"].as_object_mut().map(|m| m.remove("clusterIP"));
+    }
+    if !r.group.is_empty() || !matches!(&*r.plural, "configmaps" | "secrets") {
+        return;
+    }
+    for field in ["data", "binaryData"] {
+        if v.get(field).is_some_and(empty) {
+            v.as_object_mut().map(|m| m.remove(field));
+        }
+    }
 }

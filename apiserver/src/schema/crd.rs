@@ -2,6 +2,7 @@
 
 use super::node::{Node, Type};
 use super::reference::{SchemaRef, add_object_fields};
+use super::structural;
 use serde_json::Value;
 use std::sync::Arc;
 
@@ -35,11 +36,27 @@ impl SchemaRef {
             ));
         }
         check_structural(openapi_v3_schema, "")?;
+        // What else is wrong is asked of new definitions only: those that were taken before go on.
+        let keys = |(path, _): &(String, String)| path.ends_with("x-kubernetes-list-map-keys");
+        if let Some((path, detail)) = structural::errors(openapi_v3_schema).into_iter().find(keys) {
+            return Err(malformed(&path, detail));
+        }
         let mut node = Node::parse(openapi_v3_schema, false);
         node.kind = Some(Type::Object);
         add_object_fields(&mut node);
         embed(&mut node);
         Ok(SchemaRef::new(Arc::new(node)))
+    }
+}
+
+/// All that is wrong with a schema of a custom resource: paths within it, and texts.
+pub fn schema_errors(openapi_v3_schema: &Value) -> Vec<(String, String)> {
+    let found = structural::errors(openapi_v3_schema);
+    match SchemaRef::from_crd(openapi_v3_schema) {
+        Err(SchemaError::Malformed { path, detail }) if !found.iter().any(|(p, d)| *p == path && *d == detail) => {
+            vec![(path, detail)]
+        }
+        _ => found,
     }
 }
 
@@ -120,19 +137,6 @@ fn check_structural(schema: &Value, path: &str) -> Result<(), SchemaError> {
                 &join("pattern"),
                 format!("Invalid value: \"{pattern}\": must be a valid regular expression, but isn't: {error}"),
             ));
-        }
-    }
-    if schema["x-kubernetes-list-type"] == "map" {
-        let keys = schema["x-kubernetes-list-map-keys"].as_array();
-        if keys.is_none_or(Vec::is_empty) {
-            let detail = "Required value: must not be empty if x-kubernetes-list-type is map";
-            return Err(malformed(&join("x-kubernetes-list-map-keys"), detail.to_owned()));
-        }
-        for key in keys.into_iter().flatten().filter_map(Value::as_str) {
-            if schema["items"]["properties"].get(key).is_none() {
-                let detail = format!("Invalid value: \"{key}\": entries must all be names of item properties");
-                return Err(malformed(&join("x-kubernetes-list-map-keys"), detail));
-            }
         }
     }
     for (name, child) in schema["properties"].as_object().into_iter().flatten() {

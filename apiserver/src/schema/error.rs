@@ -207,6 +207,25 @@ pub fn go_struct(fields: &[(&str, Value)]) -> String {
     format!("{{{}}}", all.join(","))
 }
 
+/// A value as Go's `%v` prints one of decoded JSON: `map[a:1 b:[x y]]`.
+pub fn go_value(value: &Value) -> String {
+    match value {
+        Value::Null => "<nil>".to_owned(),
+        Value::String(text) => text.clone(),
+        Value::Array(all) => format!("[{}]", all.iter().map(go_value).collect::<Vec<_>>().join(" ")),
+        Value::Object(fields) => {
+            let mut all: Vec<_> = fields.iter().collect();
+            all.sort_by_key(|(name, _)| *name);
+            let all: Vec<String> = all
+                .iter()
+                .map(|(name, value)| format!("{name}:{}", go_value(value)))
+                .collect();
+            format!("map[{}]", all.join(" "))
+        }
+        other => other.to_string(),
+    }
+}
+
 /// A string in double quotes with escapes, as Go's `%q` prints it.
 pub fn quote(text: &str) -> String {
     let mut quoted = String::with_capacity(text.len() + 2);

@@ -11,13 +11,14 @@ const MAX_DATA: u64 = 1024 * 1024;
 
 pub(super) fn config_map(new: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>) {
     frozen(new, old, &["data", "binaryData"], errors);
+    let size = keys(new, "data", errors);
     for key in new["data"].as_object().into_iter().flat_map(Map::keys) {
         if new["binaryData"].get(key).is_some() {
             let detail = "duplicate of key present in binaryData";
             errors.push(FieldError::invalid(format!("data[{key}]"), key.as_str(), detail));
         }
     }
-    if keys(new, "data", errors) + keys(new, "binaryData", errors) > MAX_DATA {
+    if size + keys(new, "binaryData", errors) > MAX_DATA {
         errors.push(FieldError::too_long("", MAX_DATA));
     }
 }

@@ -3,13 +3,14 @@
 use super::{labels, one_of, text};
 use crate::defaults::validate_parts::{by_rule, cidr, list, named, needed, parse_cidr, texts};
 use crate::defaults::{names, validate_pod};
-use crate::schema::FieldError;
+use crate::schema::{FieldError, FieldErrorKind, go_struct};
 use cfn_cel::quantity::Quantity;
 use serde_json::{Value, json};
 
 pub(super) fn node(new: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>) {
     for (i, taint) in list(&new["spec"], "taints").iter().enumerate() {
-        let path = format!("spec.taints[{i}]");
+        // The path is upstream's, of when they were annotations.
+        let path = format!("metadata.taints[{i}]");
         by_rule(text(taint, "key"), format!("{path}.key"), names::qualified_name, errors);
         by_rule(
             text(taint, "value"),
@@ -19,15 +20,46 @@ pub(super) fn node(new: &Value, old: Option<&Value>, errors: &mut Vec<FieldError
         );
         let effects = ["NoSchedule", "PreferNoSchedule", "NoExecute"];
         one_of(taint, "effect", &effects, &path, errors);
-    }
-    match old {
-        None => {
-            for list in ["capacity", "allocatable"] {
-                validate_pod::quantities(&new["status"][list], &format!("status.{list}"), errors);
-            }
-            ranges(&new["spec"], errors);
+        let same = |other: &&Value| other["key"] == taint["key"] && other["effect"] == taint["effect"];
+        if list(&new["spec"], "taints")[..i].iter().any(|other| same(&other)) {
+            // As Go's internal type has it.
+            let shown = go_struct(&[
+                ("Key", text(taint, "key").into()),
+                ("Value", text(taint, "value").into()),
+                ("Effect", text(taint, "effect").into()),
+                ("TimeAdded", taint["timeAdded"].clone()),
+            ]);
+            errors.push(FieldError {
+                path,
+                kind: FieldErrorKind::Duplicate,
+                value: None,
+                detail: format!("{shown}: taints must be unique by key and effect pair"),
+            });
         }
+    }
+    amounts(&new["status"], errors);
+    match old {
+        None => ranges(&new["spec"], errors),
         Some(old) => changes(new, old, errors),
+    }
+}
+
+/// `ValidateNodeResources`.
+fn amounts(status: &Value, errors: &mut Vec<FieldError>) {
+    for list in ["capacity", "allocatable"] {
+        for (name, amount) in status[list].as_object().into_iter().flatten() {
+            let path = format!("status.{list}.{name}");
+            match Quantity::from_value(amount) {
+                Ok(q) if q.is_negative() => {
+                    let detail = "must be greater than or equal to 0";
+                    errors.push(FieldError::invalid(path, q.to_string(), detail));
+                }
+                Ok(q) if !q.is_whole() && (name.contains('/') || name == "pods") => {
+                    errors.push(FieldError::invalid(path, q.to_string(), "must be an integer"));
+                }
+                _ => {}
+            }
+        }
     }
 }
 
@@ -55,21 +87,6 @@ fn ranges(spec: &Value, errors: &mut Vec<FieldError>) {
 
 /// `ValidateNodeUpdate`.
 fn changes(new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
-    for list in ["capacity", "allocatable"] {
-        for (name, amount) in new["status"][list].as_object().into_iter().flatten() {
-            let path = format!("status.{list}.{name}");
-            match Quantity::from_value(amount) {
-                Ok(q) if q.is_negative() => {
-                    let detail = "must be greater than or equal to 0";
-                    errors.push(FieldError::invalid(path, q.to_string(), detail));
-                }
-                Ok(q) if !q.is_whole() && (name.contains('/') || name == "pods") => {
-                    errors.push(FieldError::invalid(path, q.to_string(), "must be an integer"));
-                }
-                _ => {}
-            }
-        }
-    }
     let addresses = list(&new["status"], "addresses");
     for (i, address) in addresses
         .iter()

@@ -57,7 +57,9 @@ pub(super) fn role_binding(new: &Value, old: Option<&Value>, namespaced: bool, e
         }
     }
     if old.is_some_and(|old| old["roleRef"] != *role) {
-        errors.push(FieldError::invalid("roleRef", role.clone(), "cannot change roleRef"));
+        let fields = [("APIGroup", "apiGroup"), ("Kind", "kind"), ("Name", "name")];
+        let fields = fields.map(|(go, field)| (go, role[field].clone()));
+        errors.push(FieldError::invalid_struct("roleRef", &fields, "cannot change roleRef"));
     }
 }
 

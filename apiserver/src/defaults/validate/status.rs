@@ -2,14 +2,31 @@
 
 use super::text;
 use crate::defaults::validate_parts::{NO_IP, by_rule, ip, join, list};
-use crate::defaults::{names, validate_pod};
+use crate::defaults::{names, validate_pod, validate_pod_update};
 use crate::schema::{FieldError, FieldErrorKind};
 use serde_json::{Value, json};
 use std::net::IpAddr;
 
-/// Checks the status a client writes to an object of a built-in kind. Kinds that are not known here pass.
-pub fn validate_status(group: &str, kind: &str, old: &Value, new: &Value) -> Vec<FieldError> {
+/// Checks what a client writes to a subresource of an object of a built-in kind. Kinds that are not known here pass.
+pub fn validate_subresource(
+    (group, kind): (&str, &str),
+    subresource: &str,
+    old: &Value,
+    new: &Value,
+) -> Vec<FieldError> {
     let mut errors = Vec::new();
+    match subresource {
+        "resize" => {
+            validate_pod_update::resize(new, old, &mut errors);
+            return errors;
+        }
+        "ephemeralcontainers" => {
+            validate_pod_update::ephemeral(new, old, &mut errors);
+            return errors;
+        }
+        "status" | "approval" => {}
+        _ => return errors,
+    }
     let (was, status) = (&old["status"], &new["status"]);
     match (group, kind) {
         ("", "Service") => super::service::balancer_status(new, &mut errors),

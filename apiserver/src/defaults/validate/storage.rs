@@ -269,3 +269,35 @@ const SOURCES: [&str; 22] = [
     "storageos",
     "csi",
 ];
+
+/// What a volume is made of stays (`ValidatePersistentVolumeUpdate`).
+pub(super) fn volume_changes(new: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>) {
+    let Some(old) = old else { return };
+    let source = |object: &Value| {
+        let mut spec = object["spec"].as_object().cloned().unwrap_or_default();
+        for field in [
+            "capacity",
+            "accessModes",
+            "claimRef",
+            "persistentVolumeReclaimPolicy",
+            "storageClassName",
+            "mountOptions",
+            "volumeMode",
+            "nodeAffinity",
+            "volumeAttributesClassName",
+        ] {
+            spec.remove(field);
+        }
+        spec
+    };
+    if source(new) != source(old) {
+        let detail = "spec.persistentvolumesource is immutable after creation";
+        errors.push(FieldError::forbidden("spec.persistentvolumesource", detail));
+    }
+    super::immutable(
+        &new["spec"]["volumeMode"],
+        &old["spec"]["volumeMode"],
+        "spec.volumeMode",
+        errors,
+    );
+}
