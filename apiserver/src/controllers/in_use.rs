@@ -1,5 +1,6 @@
-//! Claims and volumes go only when nobody uses them any more (`pkg/controller/volume/pvcprotection`, `pvprotection`); the
-//! finalizers by which they wait are admission's (`StorageObjectInUseProtection`).
+//! Claims, volumes and classes of their attributes go only when nobody uses them any more
+//! (`pkg/controller/volume/pvcprotection`, `pvprotection`, `vacprotection`); the finalizers by which they wait are
+//! admission's (`StorageObjectInUseProtection`).
 
 use std::collections::BTreeSet;
 
@@ -15,8 +16,10 @@ use crate::local::{EventKind, Gvr, WatchEvent};
 pub(crate) const CLAIM: &str = "kubernetes.io/pvc-protection";
 /// What a volume waits by.
 pub(crate) const VOLUME: &str = "kubernetes.io/pv-protection";
+/// What a class of volumes' attributes waits by.
+pub(crate) const ATTRIBUTES: &str = "kubernetes.io/vac-protection";
 
-/// Keys in a namespace are claims, those without are volumes.
+/// Keys in a namespace are claims, those without are volumes and classes of their attributes.
 pub(crate) struct InUse;
 
 fn claims(pod: &Value) -> impl Iterator<Item = &str> {
@@ -26,6 +29,17 @@ fn claims(pod: &Value) -> impl Iterator<Item = &str> {
         .filter(|c| !c.is_empty())
 }
 
+/// Whether a claim or a volume has, had or is to have these attributes.
+fn has_attributes(v: &Value, class: &str) -> bool {
+    [
+        "/spec/volumeAttributesClassName",
+        "/status/currentVolumeAttributesClassName",
+        "/status/modifyVolumeStatus/targetVolumeAttributesClassName",
+    ]
+    .iter()
+    .any(|p| v.text(p) == class)
+}
+
 fn waits(v: &Value, finalizer: &str) -> bool {
     v.deleting() && v.has_finalizer(finalizer)
 }
@@ -33,7 +47,14 @@ fn waits(v: &Value, finalizer: &str) -> bool {
 impl Controller for InUse {
     fn observe(&mut self, e: &WatchEvent, world: &World, _: Now, queue: &mut BTreeSet<Key>) {
         let v = &*e.object;
-        if e.gvr == gvr::CLAIMS && waits(v, CLAIM) || e.gvr == gvr::VOLUMES && waits(v, VOLUME) {
+        if e.gvr == gvr::CLAIMS || e.gvr == gvr::VOLUMES {
+            let leaving = |c: &&std::sync::Arc<Value>| waits(c, ATTRIBUTES);
+            queue.extend(world.list(&gvr::ATTRIBUTES).filter(leaving).map(|c| Key::of(c)));
+        }
+        if e.gvr == gvr::CLAIMS && waits(v, CLAIM)
+            || e.gvr == gvr::VOLUMES && waits(v, VOLUME)
+            || e.gvr == gvr::ATTRIBUTES && waits(v, ATTRIBUTES)
+        {
             queue.insert(Key::of(v));
         } else if e.gvr == gvr::PODS && (e.kind == EventKind::Deleted || !pods::is_active(v)) {
             let ns = v.namespace();
@@ -44,26 +65,30 @@ impl Controller for InUse {
 
     fn reconcile(&mut self, key: &Key, world: &World, _: Now) -> Plan {
         let mut plan = Plan::default();
-        let (kind, finalizer): (&Gvr, _) = match key.ns.as_str() {
-            "" => (&gvr::VOLUMES, VOLUME),
-            _ => (&gvr::CLAIMS, CLAIM),
+        let kinds: &[(&Gvr, &str)] = match key.ns.as_str() {
+            "" => &[(&gvr::VOLUMES, VOLUME), (&gvr::ATTRIBUTES, ATTRIBUTES)],
+            _ => &[(&gvr::CLAIMS, CLAIM)],
         };
-        let Some(v) = world.get(kind, &key.ns, &key.name).filter(|v| waits(v, finalizer)) else {
-            return plan;
-        };
-        let used = if *kind == gvr::VOLUMES {
-            v.text("/status/phase") == "Bound"
-        } else {
-            // A pod that no node has, or that has ended, uses nothing.
-            world.list_in(&gvr::PODS, &key.ns).any(|p| {
-                let runs = !p.text("/spec/nodeName").is_empty() && !pods::is_ended(p);
-                runs && claims(p).any(|c| c == key.name)
-            })
-        };
-        if !used {
-            let mut free = (**v).clone();
-            remove_finalizer(&mut free, finalizer);
-            plan.update(kind, free);
+        for (kind, finalizer) in kinds {
+            let Some(v) = world.get(kind, &key.ns, &key.name).filter(|v| waits(v, finalizer)) else {
+                continue;
+            };
+            let used = match *finalizer {
+                VOLUME => v.text("/status/phase") == "Bound",
+                ATTRIBUTES => [&gvr::CLAIMS, &gvr::VOLUMES]
+                    .iter()
+                    .any(|k| world.list(k).any(|o| has_attributes(o, &key.name))),
+                // A pod that no node has, or that has ended, uses nothing.
+                _ => world.list_in(&gvr::PODS, &key.ns).any(|p| {
+                    let runs = !p.text("/spec/nodeName").is_empty() && !pods::is_ended(p);
+                    runs && claims(p).any(|c| c == key.name)
+                }),
+            };
+            if !used {
+                let mut free = (**v).clone();
+                remove_finalizer(&mut free, finalizer);
+                plan.update(kind, free);
+            }
         }
         plan
     }
@@ -91,7 +116,16 @@ mod tests {
             json!({"metadata": {"name": name, "uid": name, "finalizers": [VOLUME], "deletionTimestamp": "2026-01-01T00:00:00Z"},
                 "status": {"phase": phase}})
         };
+        let class = |name: &str| {
+            json!({"metadata": {"name": name, "uid": name, "finalizers": [ATTRIBUTES],
+                "deletionTimestamp": "2026-01-01T00:00:00Z"}})
+        };
+        let mut fast = claim("d");
+        fast["spec"] = json!({"volumeAttributesClassName": "fast"});
         let w = world_of(&[
+            (&gvr::ATTRIBUTES, class("fast")),
+            (&gvr::ATTRIBUTES, class("slow")),
+            (&gvr::CLAIMS, fast),
             (&gvr::CLAIMS, claim("a")),
             (&gvr::CLAIMS, claim("b")),
             (&gvr::CLAIMS, claim("c")),
@@ -112,6 +146,8 @@ mod tests {
             ("", "v", 0),
             ("", "w", 1),
             ("n", "x", 0),
+            ("", "fast", 0),
+            ("", "slow", 1),
         ] {
             let plan = InUse.reconcile(&Key::new(ns, name), &w, now);
             assert_eq!(plan.actions.len(), goes, "{ns}/{name}");

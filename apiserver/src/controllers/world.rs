@@ -19,6 +19,7 @@ pub(crate) mod gvr {
     pub(crate) static ENDPOINTS: Gvr = Gvr::new("", "v1", "endpoints");
     pub(crate) static CLAIMS: Gvr = Gvr::new("", "v1", "persistentvolumeclaims");
     pub(crate) static VOLUMES: Gvr = Gvr::new("", "v1", "persistentvolumes");
+    pub(crate) static ATTRIBUTES: Gvr = Gvr::new("storage.k8s.io", "v1", "volumeattributesclasses");
     pub(crate) static CONFIG_MAPS: Gvr = Gvr::new("", "v1", "configmaps");
     pub(crate) static SERVICE_ACCOUNTS: Gvr = Gvr::new("", "v1", "serviceaccounts");
     pub(crate) static DEPLOYMENTS: Gvr = Gvr::new("apps", "v1", "deployments");

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::meta::{child, finalizers, metadata, set_finalizers};
 use super::{Call, Resource, Server, text};
-use crate::controllers::in_use::{CLAIM, VOLUME};
+use crate::controllers::in_use::{ATTRIBUTES, CLAIM, VOLUME};
 use crate::crd;
 use crate::local::Gvr;
 use crate::status::Status;
@@ -14,8 +14,6 @@ use crate::store::{Key, Object};
 use cfn_cel::quantity::Quantity;
 
 const STORAGE_CLASSES: Gvr = Gvr::new("storage.k8s.io", "v1", "storageclasses");
-/// Holds a class of attributes while volumes have it.
-const ATTRIBUTES: &str = "kubernetes.io/vac-protection";
 /// Priorities that are always there.
 const SYSTEM_CLASSES: [&str; 2] = ["system-node-critical", "system-cluster-critical"];
 
