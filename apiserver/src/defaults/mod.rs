@@ -18,6 +18,7 @@ mod validate_volume;
 mod validate_workload;
 mod workloads;
 
+pub(crate) use pod::SYSTEM_CLASSES;
 pub use pod::qos_class;
 pub(crate) use validate::service_addresses;
 pub use validate::{

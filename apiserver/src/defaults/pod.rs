@@ -4,8 +4,8 @@ use super::{AdmissionOptions, map_at, set, set_empty};
 use cfn_cel::quantity::Quantity;
 use serde_json::{Map, Value, json};
 
-/// Priority and name of the two classes every cluster has.
-const SYSTEM_CLASSES: [(&str, i64); 2] = [
+/// Name and priority of the two classes every cluster has.
+pub(crate) const SYSTEM_CLASSES: [(&str, i64); 2] = [
     ("system-cluster-critical", 2_000_000_000),
     ("system-node-critical", 2_000_001_000),
 ];

@@ -106,7 +106,7 @@ pub fn validate_builtin(group: &str, kind: &str, old: Option<&Value>, new: &Valu
 
 fn priority_class(new: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>) {
     let name = text(&new["metadata"], "name");
-    let system = ["system-cluster-critical", "system-node-critical"].contains(&name);
+    let system = super::SYSTEM_CLASSES.iter().any(|(class, _)| *class == name);
     if old.is_none() {
         if name.starts_with("system-") && !system {
             let detail = format!(

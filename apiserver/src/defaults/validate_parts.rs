@@ -2,6 +2,7 @@
 
 use super::names;
 use crate::schema::FieldError;
+pub(super) use crate::schema::join;
 use serde_json::Value;
 use std::net::IpAddr;
 
@@ -66,15 +67,6 @@ pub(super) fn within(object: &Value, field: &str, (least, most): (i64, i64), pat
     if let Some(number) = object[field].as_i64().filter(|n| !(least..=most).contains(n)) {
         let detail = format!("must be between {least} and {most}, inclusive");
         errors.push(FieldError::invalid(join(path, field), number, detail));
-    }
-}
-
-/// A field at a path; at the object itself if that is empty.
-pub(super) fn join(path: &str, field: &str) -> String {
-    if path.is_empty() {
-        field.to_owned()
-    } else {
-        format!("{path}.{field}")
     }
 }
 

@@ -145,7 +145,7 @@ pub(super) fn quantities(list: &Value, path: &str, errors: &mut Vec<FieldError>)
 }
 
 /// `ValidateResourceQuantityValue`.
-fn amount(name: &str, value: &Value, path: &str, errors: &mut Vec<FieldError>) {
+pub(super) fn amount(name: &str, value: &Value, path: &str, errors: &mut Vec<FieldError>) {
     match Quantity::from_value(value) {
         Err(error) => errors.push(FieldError::invalid(path, value.clone(), error.to_string())),
         Ok(quantity) if quantity.is_negative() => {

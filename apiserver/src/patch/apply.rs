@@ -61,7 +61,7 @@ pub enum ApplyError {
     /// The applied object names its managedFields, or is of another version: HTTP 400.
     #[error("{0}")]
     BadRequest(String),
-    /// The applied object does not fit the schema (unknown fields, elements twice): HTTP 500 upstream.
+    /// The applied object does not fit the schema (unknown fields, elements twice), and what of it: HTTP 500 upstream.
     #[error("{0}")]
     NotTyped(String),
 }
@@ -128,17 +128,7 @@ pub fn apply(
         return Err(ApplyError::BadRequest("metadata.managedFields must be nil".to_owned()));
     }
     if let Err(error) = typed::check(schema, applied, &mut Vec::new()) {
-        let gvk = format!("{api_version}, Kind={}", applied["kind"].as_str().unwrap_or_default());
-        let gvk = if api_version.contains('/') {
-            gvk
-        } else {
-            format!("/{gvk}")
-        };
-        let namespace = applied["metadata"]["namespace"].as_str().unwrap_or_default();
-        let name = applied["metadata"]["name"].as_str().unwrap_or_default();
-        return Err(ApplyError::NotTyped(format!(
-            "failed to create typed patch object ({namespace}/{name}; {gvk}): {error}"
-        )));
+        return Err(ApplyError::NotTyped(error));
     }
     let empty = json!({"apiVersion": applied["apiVersion"], "kind": applied["kind"]});
     let request = Request {

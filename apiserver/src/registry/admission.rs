@@ -14,8 +14,6 @@ use crate::store::{Key, Object};
 use cfn_cel::quantity::Quantity;
 
 const STORAGE_CLASSES: Gvr = Gvr::new("storage.k8s.io", "v1", "storageclasses");
-/// Priorities that are always there.
-const SYSTEM_CLASSES: [&str; 2] = ["system-node-critical", "system-cluster-critical"];
 
 /// Storage in use is not deleted under those who use it (`StorageObjectInUseProtection`).
 fn protect(v: &mut Value, finalizer: &str) {
@@ -164,7 +162,7 @@ impl Server {
             ));
         }
         // pkg/registry/scheduling/priorityclass/storage
-        if r.is("scheduling.k8s.io", "priorityclasses") && SYSTEM_CLASSES.contains(&name) {
+        if r.is("scheduling.k8s.io", "priorityclasses") && is_system_class(name) {
             let why = "this is a system priority class and cannot be deleted";
             return Err(Status::forbidden(&r.group, &r.plural, name, why));
         }
@@ -179,6 +177,10 @@ impl Server {
             crd::emptied(self, r);
         }
     }
+}
+
+fn is_system_class(name: &str) -> bool {
+    crate::defaults::SYSTEM_CLASSES.iter().any(|(class, _)| *class == name)
 }
 
 fn is_definition(r: &Resource) -> bool {

@@ -53,10 +53,7 @@ pub(super) fn fill(server: &Arc<Server>) {
         label(&mut v, "kubernetes.io/bootstrapping", "rbac-defaults");
         create(RBAC, "v1", "clusterrolebindings", "", v);
     }
-    for (name, value) in [
-        ("system-cluster-critical", 2_000_000_000_u32),
-        ("system-node-critical", 2_000_001_000),
-    ] {
+    for (name, value) in crate::defaults::SYSTEM_CLASSES {
         let what = name.trim_start_matches("system-").trim_end_matches("-critical");
         let text = if what == "node" {
             "Used for system critical pods that must not be moved from their current node.".to_owned()

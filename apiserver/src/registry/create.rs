@@ -14,6 +14,14 @@ use crate::schema::{self, FieldError};
 use crate::status::{Cause, Status};
 use crate::store::{Expect, Key, Object, StoreError};
 
+/// Refuses a body of a resource's kind that its decoder cannot read.
+pub(super) fn not_handled(r: &Resource, why: &str) -> Status {
+    let (kind, version) = (&r.kind, &r.version);
+    Status::bad_request(format!(
+        "{kind} in version {version:?} cannot be handled as a {kind}: {why}"
+    ))
+}
+
 impl Server {
     /// Creates `value`; `name` is given when it stands elsewhere (a patch that creates).
     ///
@@ -247,6 +255,11 @@ impl Server {
 
     /// Unknown fields out (with a warning or a refusal), types checked, a custom resource's defaults in.
     pub(super) fn fit_schema(&self, call: &mut Call, r: &Resource, value: &mut Value) -> Result<(), Status> {
+        self.fit(call, r, value).map_err(|why| not_handled(r, &why))
+    }
+
+    /// As [`Server::fit_schema`], or why it cannot.
+    pub(super) fn fit(&self, call: &mut Call, r: &Resource, value: &mut Value) -> Result<(), String> {
         let schema = r.schema();
         if let Some(mode) = call.validation {
             let mut unknown = schema::unknown_fields(&schema, value);
@@ -258,11 +271,7 @@ impl Server {
             if !unknown.is_empty() {
                 match mode {
                     FieldValidation::Strict => {
-                        let list = unknown.join(", ");
-                        return Err(Status::bad_request(format!(
-                            "{} in version {:?} cannot be handled as a {}: strict decoding error: {list}",
-                            r.kind, r.version, r.kind
-                        )));
+                        return Err(format!("strict decoding error: {}", unknown.join(", ")));
                     }
                     FieldValidation::Warn => call.warnings.extend(unknown),
                     FieldValidation::Ignore => {}
@@ -279,10 +288,7 @@ impl Server {
             if call.validation.is_some()
                 && let Some(why) = schema::decode_error(&schema, value)
             {
-                return Err(Status::bad_request(format!(
-                    "{} in version {:?} cannot be handled as a {}: {why}",
-                    r.kind, r.version, r.kind
-                )));
+                return Err(why);
             }
         }
         Ok(())

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::create::reset_fields;
 use super::update::Proposal;
-use super::{Call, Server, Target, Written, group_version, text};
+use super::{Call, Resource, Server, Target, Written, group_version, text};
 use crate::patch::{self, ApplyError, PatchError};
 use crate::status::{Cause, Status};
 
@@ -54,12 +54,11 @@ impl Server {
             same_name(t, &value)?;
             own_uid(t, &old.value, &value)?;
             super::server::check_type(r, &mut value)?;
-            let fits = self.fit_schema(call, r, &mut value);
-            if kind == PatchKind::Strategic {
-                fits.map_err(|s| unfit(body, s))?;
-            } else {
-                fits?;
-            }
+            let fits = self.fit(call, r, &mut value);
+            fits.map_err(|why| match kind {
+                PatchKind::Strategic => unfit(body, &why),
+                _ => super::create::not_handled(r, &why),
+            })?;
             Ok(Proposal { value, tracked: false })
         })
     }
@@ -67,27 +66,22 @@ impl Server {
     fn apply(&self, call: &mut Call, t: &Target<'_>, force: bool, body: &Value) -> Result<Written, Status> {
         let r = t.resource;
         let mut body = body.clone();
-        if text(&body, "/apiVersion").is_empty() || text(&body, "/kind").is_empty() {
-            let (group, version) = group_version(text(&body, "/apiVersion"));
-            let kind = text(&body, "/kind");
+        let (said, kind) = (text(&body, "/apiVersion"), text(&body, "/kind"));
+        let another = r.custom.is_none() && (said != r.api_version || kind != r.kind);
+        if said.is_empty() || kind.is_empty() || another {
+            let (group, version) = group_version(said);
             return Err(Status::bad_request(format!(
                 "invalid object type: {group}/{version}, Kind={kind}"
             )));
         }
-        let (said, kind) = (text(&body, "/apiVersion"), text(&body, "/kind"));
-        if r.custom.is_none() && (said != r.api_version || kind != r.kind) {
-            let core = if said.contains('/') { "" } else { "/" };
-            return Err(Status::bad_request(format!(
-                "invalid object type: {core}{said}, Kind={kind}"
-            )));
-        }
         super::server::check_type(r, &mut body)?;
         same_name(t, &body)?;
-        let sent = format!(
-            "({}/{}; ",
-            text(&body, "/metadata/namespace"),
-            text(&body, "/metadata/name")
-        );
+        // Refusals name the object as it was sent.
+        let sent = Sent {
+            namespace: text(&body, "/metadata/namespace").to_owned(),
+            name: text(&body, "/metadata/name").to_owned(),
+            resource: r,
+        };
         if body["metadata"]
             .get("managedFields")
             .is_some_and(|m| m.as_array().is_none_or(|a| !a.is_empty()))
@@ -99,16 +93,7 @@ impl Server {
             super::meta::metadata(&mut body).insert("namespace".into(), json!(t.namespace));
         }
         let schema = r.schema();
-        // Refusals name the object as it was sent.
-        let whole = format!("({}/{}; ", if r.namespaced { t.namespace } else { "" }, t.name);
-        let told = |e: ApplyError| match e {
-            ApplyError::NotTyped(m) => ApplyError::NotTyped(m.replacen(&whole, &sent, 1)),
-            e => e,
-        };
-        self.check_known(call, t, &body).map_err(|e| match e {
-            Known::Refused(s) => s,
-            Known::NotTyped(m) => apply_refused(told(ApplyError::NotTyped(m))),
-        })?;
+        self.check_known(call, &sent, &body)?;
         let sub = t.subresource.unwrap_or_default();
         let now = self.now();
         let merge = |live: Option<&Value>, manager: &str| {
@@ -122,7 +107,7 @@ impl Server {
                 &now,
                 reset_fields(r, t.subresource),
             )
-            .map_err(|e| apply_refused(told(e)))
+            .map_err(|e| apply_refused(e, &sent))
         };
         if self.stored(r, t.namespace, t.name).is_err() {
             if t.subresource.is_some() {
@@ -151,48 +136,60 @@ impl Server {
     }
 
     /// An applied configuration is a part of an object: nothing is required of it, but all of it must be known.
-    fn check_known(&self, call: &mut Call, t: &Target<'_>, value: &Value) -> Result<(), Known> {
-        let r = t.resource;
+    fn check_known(&self, call: &mut Call, sent: &Sent<'_>, value: &Value) -> Result<(), Status> {
         let twice = std::mem::take(&mut call.duplicates);
         if !twice.is_empty() {
             let all = twice.join("\n  ");
             match call.validation {
                 Some(super::FieldValidation::Strict) => {
-                    return Err(Known::Refused(Status::bad_request(format!(
+                    return Err(Status::bad_request(format!(
                         "error strict decoding YAML: error converting YAML to JSON: yaml: unmarshal errors:\n  {all}"
-                    ))));
+                    )));
                 }
                 Some(super::FieldValidation::Warn) => call.warnings.extend(twice),
                 _ => {}
             }
         }
-        let unknown: Vec<String> = crate::schema::unknown_fields(&r.schema(), value)
+        let unknown: Vec<String> = crate::schema::unknown_fields(&sent.resource.schema(), value)
             .iter()
             .map(|u| {
                 let path = u.trim_start_matches("unknown field ").trim_matches('"');
                 format!(".{path}: field not declared in schema")
             })
             .collect();
-        let what = match unknown.as_slice() {
-            [] => return Ok(()),
-            [one] => one.clone(),
-            all => format!("errors:\n  {}", all.join("\n  ")),
-        };
-        let core = if r.api_version.contains('/') { "" } else { "/" };
-        Err(Known::NotTyped(format!(
-            "failed to create typed patch object ({}/{}; {core}{}, Kind={}): {what}",
-            text(value, "/metadata/namespace"),
-            text(value, "/metadata/name"),
-            r.api_version,
-            r.kind
-        )))
+        match unknown.as_slice() {
+            [] => Ok(()),
+            [one] => Err(sent.not_typed(one)),
+            all => Err(sent.not_typed(&format!("errors:\n  {}", all.join("\n  ")))),
+        }
     }
 }
 
-/// Why an applied configuration is not taken.
-enum Known {
-    Refused(Status),
-    NotTyped(String),
+/// An applied configuration as its sender names it.
+struct Sent<'a> {
+    namespace: String,
+    name: String,
+    resource: &'a Resource,
+}
+
+impl Sent<'_> {
+    /// Upstream answers 500 to what does not fit, with this text.
+    fn not_typed(&self, what: &str) -> Status {
+        let (
+            Self {
+                namespace,
+                name,
+                resource: r,
+            },
+            core,
+        ) = (self, if self.resource.group.is_empty() { "/" } else { "" });
+        let (version, kind) = (&r.api_version, &r.kind);
+        Status::new(
+            500,
+            "",
+            format!("failed to create typed patch object ({namespace}/{name}; {core}{version}, Kind={kind}): {what}"),
+        )
+    }
 }
 
 /// A patch may name the object's uid, and no other.
@@ -207,10 +204,7 @@ fn own_uid(t: &Target<'_>, old: &Value, new: &Value) -> Result<(), Status> {
 }
 
 /// What is wrong with the object that a strategic patch makes is told of the patch.
-fn unfit(patch: &Value, s: Status) -> Status {
-    let said = s.message.as_str();
-    let (_, why) = said.split_once(" cannot be handled as a ").unwrap_or(("", said));
-    let (_, why) = why.split_once(": ").unwrap_or(("", why));
+fn unfit(patch: &Value, why: &str) -> Status {
     let why = match why.rsplit_once(" of type ") {
         // It is put into Go's types without a decoder.
         Some((_, of)) if why.starts_with("json: ") && (of.starts_with("int") || of == "bool") => {
@@ -252,11 +246,10 @@ fn refused(e: PatchError) -> Status {
     }
 }
 
-fn apply_refused(e: ApplyError) -> Status {
+fn apply_refused(e: ApplyError, sent: &Sent<'_>) -> Status {
     match e {
         ApplyError::BadRequest(m) => Status::bad_request(m),
-        // Upstream answers 500 here, with this text.
-        ApplyError::NotTyped(m) => Status::new(500, "", m),
+        ApplyError::NotTyped(what) => sent.not_typed(&what),
         ApplyError::Conflicts(list) => {
             let causes = list
                 .iter()

@@ -103,7 +103,7 @@ impl Server {
             self.allocate_address(call, had, child(v, "spec"), &taken, &mut errors)?;
         }
         if errors.is_empty() {
-            self.allocate_ports(call, had, v, &mut taken, &mut errors);
+            self.allocate_ports(call, had, v, &mut taken, &mut errors)?;
         }
         refuse(r, &name, &errors)?;
         if let Some(old) = old {
@@ -170,21 +170,20 @@ impl Server {
         v: &mut Value,
         taken: &mut Taken,
         errors: &mut Vec<FieldError>,
-    ) {
+    ) -> Result<(), Status> {
         let (open, checked) = (has_node_ports(&v["spec"]), has_health_check(&v["spec"]));
         if !open && !checked {
-            return;
+            return Ok(());
         }
         let count = NODE_PORTS.1 - NODE_PORTS.0;
         let mut start = call.once("node port", || self.random_below(count));
         let mut next = |taken: &mut Taken| {
             let port = (0..count)
                 .map(|k| u64::from(NODE_PORTS.0 + (start + k) % count))
-                .find(|x| !taken.ports.contains(x))
-                .unwrap_or(u64::from(NODE_PORTS.0));
+                .find(|x| !taken.ports.contains(x));
             start += 1;
-            taken.ports.insert(port);
-            port
+            taken.ports.extend(port);
+            port.ok_or_else(|| Status::internal("failed to allocate a nodePort: range is full"))
         };
         let own: BTreeSet<u64> = ports(had).filter_map(node_port).collect();
         let spec = child(v, "spec");
@@ -211,12 +210,13 @@ impl Server {
             }
             taken.ports.extend(mine);
             for port in ports_mut(spec).filter(|p| node_port(p).is_none()) {
-                port["nodePort"] = next(taken).into();
+                port["nodePort"] = next(taken)?.into();
             }
         }
         if checked && spec.get("healthCheckNodePort").is_none_or(|p| p.is_null() || *p == 0) {
-            spec.insert("healthCheckNodePort".into(), next(taken).into());
+            spec.insert("healthCheckNodePort".into(), next(taken)?.into());
         }
+        Ok(())
     }
 
     /// Where services have their addresses.

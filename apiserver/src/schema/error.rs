@@ -226,6 +226,16 @@ pub fn go_value(value: &Value) -> String {
     }
 }
 
+/// A field at a path; at the object itself if that is empty.
+#[must_use]
+pub fn join(path: &str, field: &str) -> String {
+    if path.is_empty() {
+        field.to_owned()
+    } else {
+        format!("{path}.{field}")
+    }
+}
+
 /// A string in double quotes with escapes, as Go's `%q` prints it.
 pub fn quote(text: &str) -> String {
     let mut quoted = String::with_capacity(text.len() + 2);

@@ -21,7 +21,7 @@ pub use crd::{SchemaError, schema_errors};
 pub use decode::{decode_error, json_kind};
 pub use defaulting::apply_defaults;
 pub use discovery::{ResourceDef, SubresourceDef, discovery};
-pub use error::{FieldError, FieldErrorKind, go_struct, go_value, quote};
+pub use error::{FieldError, FieldErrorKind, go_struct, go_value, join, quote};
 pub use go::json_error;
 pub use node::{ListType, Type};
 pub use openapi::{definitions_with, openapi_v2, openapi_v2_hash, openapi_v3, openapi_v3_index};

@@ -1,7 +1,7 @@
 //! What a definition's schema may not say (`k8s.io/apiextensions-apiserver/pkg/apiserver/schema/validation.go` and
 //! `pkg/apis/apiextensions/validation`), beyond the types that the server itself relies on.
 
-use super::error::quote;
+use super::error::{join, quote};
 use super::node::Node;
 use super::reference::SchemaRef;
 use super::validate::validate;
@@ -24,14 +24,6 @@ pub(super) fn errors(schema: &Value) -> Found {
     }
     level(schema, "", &mut found);
     found
-}
-
-fn join(path: &str, child: &str) -> String {
-    if path.is_empty() {
-        child.to_owned()
-    } else {
-        format!("{path}.{child}")
-    }
 }
 
 fn level(schema: &Value, path: &str, found: &mut Found) {
@@ -169,18 +161,16 @@ fn junctors(schema: &Value, path: &str, either: bool, found: &mut Found) {
             let at = join(path, &format!("{field}[{i}]"));
             // What numbers or texts are is told so, by habit.
             let typed = either && field == "anyOf" && matches!(child["type"].as_str(), Some("integer" | "string"));
-            value_only(child, &at, typed, found);
-            junctors(child, &at, either && field == "allOf", found);
+            value_only(child, &at, typed, either && field == "allOf", found);
         }
     }
     if schema["not"].is_object() {
         let at = join(path, "not");
-        value_only(&schema["not"], &at, false, found);
-        junctors(&schema["not"], &at, false, found);
+        value_only(&schema["not"], &at, false, false, found);
     }
 }
 
-fn value_only(schema: &Value, path: &str, typed: bool, found: &mut Found) {
+fn value_only(schema: &Value, path: &str, typed: bool, either: bool, found: &mut Found) {
     for (field, nothing) in [
         ("additionalProperties", "undefined"),
         ("description", "empty"),
@@ -201,10 +191,26 @@ fn value_only(schema: &Value, path: &str, typed: bool, found: &mut Found) {
     }
     for (name, child) in schema["properties"].as_object().into_iter().flatten() {
         let at = join(path, &format!("properties[{name}]"));
-        value_only(child, &at, false, found);
-        junctors(child, &at, false, found);
+        value_only(child, &at, false, false, found);
     }
     if schema["items"].is_object() {
-        value_only(&schema["items"], &join(path, "items"), false, found);
+        value_only(&schema["items"], &join(path, "items"), false, false, found);
+    }
+    junctors(schema, path, either, found);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn what_is_within_junctors_says_what_values_are_and_no_more() {
+        let schema = json!({"type": "array", "items": {"type": "object"},
+            "anyOf": [{"items": {"oneOf": [{"type": "string"}, {"minLength": 1}]}}]});
+        let detail = "Forbidden: must be empty to be structural".to_owned();
+        assert_eq!(errors(&schema), [("anyOf[0].items.oneOf[0].type".to_owned(), detail)]);
+        let either = json!({"x-kubernetes-int-or-string": true, "anyOf": [{"type": "integer"}, {"type": "string"}]});
+        assert_eq!(errors(&either), []);
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! CEL rules are checked in `crate::crd::rules`. Not done: ratcheting (an update may not keep what was valid before).
 
-use super::error::{FieldError, FieldErrorKind};
+use super::error::{FieldError, FieldErrorKind, join};
 use super::node::{Checks, ListType, Node, Type};
 use super::reference::SchemaRef;
 use serde_json::Value;
@@ -354,12 +354,4 @@ pub fn is_go_duration(text: &str) -> bool {
 
 fn plain(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
-}
-
-fn join(path: &str, name: &str) -> String {
-    if path.is_empty() {
-        name.to_owned()
-    } else {
-        format!("{path}.{name}")
-    }
 }

@@ -2,9 +2,8 @@
 
 use super::{labels, one_of, text};
 use crate::defaults::validate_parts::{by_rule, cidr, list, named, needed, parse_cidr, texts};
-use crate::defaults::{names, validate_pod};
+use crate::defaults::{names, validate_pod, validate_resources};
 use crate::schema::{FieldError, FieldErrorKind, go_struct};
-use cfn_cel::quantity::Quantity;
 use serde_json::{Value, json};
 
 pub(super) fn node(new: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>) {
@@ -48,17 +47,7 @@ pub(super) fn node(new: &Value, old: Option<&Value>, errors: &mut Vec<FieldError
 fn amounts(status: &Value, errors: &mut Vec<FieldError>) {
     for list in ["capacity", "allocatable"] {
         for (name, amount) in status[list].as_object().into_iter().flatten() {
-            let path = format!("status.{list}.{name}");
-            match Quantity::from_value(amount) {
-                Ok(q) if q.is_negative() => {
-                    let detail = "must be greater than or equal to 0";
-                    errors.push(FieldError::invalid(path, q.to_string(), detail));
-                }
-                Ok(q) if !q.is_whole() && (name.contains('/') || name == "pods") => {
-                    errors.push(FieldError::invalid(path, q.to_string(), "must be an integer"));
-                }
-                _ => {}
-            }
+            validate_resources::amount(name, amount, &format!("status.{list}.{name}"), errors);
         }
     }
 }

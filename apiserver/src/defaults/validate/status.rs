@@ -191,12 +191,9 @@ fn job(old: &Value, new: &Value, errors: &mut Vec<FieldError>) {
     let (complete, failed) = (has(status, "Complete"), has(status, "Failed"));
     for other in ["Failed", "FailureTarget"] {
         if complete && has(status, other) && (turned("Complete") || turned(other)) {
-            let shown = if other == "Failed" {
-                "Failed=true"
-            } else {
-                "FailureTarget=true"
-            };
-            errors.push(conditions(format!("cannot set Complete=True and {shown} conditions")));
+            errors.push(conditions(format!(
+                "cannot set Complete=True and {other}=true conditions"
+            )));
         }
     }
     let ended = &status["completionTime"];
@@ -208,13 +205,13 @@ fn job(old: &Value, new: &Value, errors: &mut Vec<FieldError>) {
         let detail = "completionTime is required for Complete jobs";
         errors.push(FieldError::required("status.completionTime", detail));
     }
-    // Texts of one form, and so in the order of what they tell.
-    if let (Some(start), Some(end)) = (status["startTime"].as_str(), ended.as_str())
+    let time = |v: &Value| v.as_str()?.parse::<jiff::Timestamp>().ok();
+    if let (Some(start), Some(end)) = (time(&status["startTime"]), time(ended))
         && end < start
         && (was["startTime"] != status["startTime"] || was["completionTime"] != *ended)
     {
         let detail = "completionTime cannot be set before startTime";
-        errors.push(FieldError::invalid("status.completionTime", end, detail));
+        errors.push(FieldError::invalid("status.completionTime", ended.clone(), detail));
     }
     for (end, before) in [("Failed", "FailureTarget"), ("Complete", "SuccessCriteriaMet")] {
         if turned(end) && !has(status, before) {

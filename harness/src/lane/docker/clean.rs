@@ -94,7 +94,6 @@ impl Bed {
     /// When something cannot be mended or does not go away: it is then of no use to others.
     pub(super) async fn clean(&self) -> Result<(), LaneError> {
         let faults = std::mem::take(&mut self.state.lock().await.faults);
-        let mended = !faults.is_empty();
         let began = Instant::now();
         for f in faults.iter().rev() {
             self.mend(f).await?;
@@ -117,7 +116,7 @@ impl Bed {
             }
         }
         // What was measured of links that were broken is out of the window then.
-        let measured_anew = Instant::now() + self.timers.of("metricsWindow");
+        let measured_anew = (!faults.is_empty()).then(|| Instant::now() + self.timers.of("metricsWindow"));
         tracing::debug!(testbed = %self.plan.name, after = ?began.elapsed(), "mended, and what was applied deleted");
         let mut left = self.left().await;
         while !left.as_ref().is_ok_and(Vec::is_empty) {
@@ -128,17 +127,8 @@ impl Bed {
             tokio::time::sleep(LOOK).await;
             left = self.left().await;
         }
-        // The hub's first: a member's kind is that of what the hub has placed there.
         for c in &self.topology.spec.clusters {
-            let client = self.client(&c.name)?;
-            let deleted = async {
-                let api: Api<CustomResourceDefinition> = Api::all(client.clone());
-                for kind in self.new_kinds(client, &c.name).await? {
-                    gone(api.delete(&kind.name_any(), &DeleteParams::default()).await)?;
-                }
-                kube::Result::Ok(())
-            };
-            let deleted: kube::Result<()> = deleted.await;
+            let deleted = self.delete_new_kinds(self.client(&c.name)?, &c.name).await;
             deleted.map_err(|e| LaneError::Failed(format!("cleaning {}: {e}", c.name)))?;
         }
         // A template that was placed is gone for good with its placement: the town is told anew.
@@ -150,8 +140,8 @@ impl Bed {
             self.town().as_ref(),
         )
         .await?;
-        if mended {
-            tokio::time::sleep_until(measured_anew).await;
+        if let Some(then) = measured_anew {
+            tokio::time::sleep_until(then).await;
         }
         Ok(())
     }
@@ -180,6 +170,15 @@ impl Bed {
         let mut found = definitions(client).await?;
         found.retain(|d| !known.contains(&d.name_any()));
         Ok(found)
+    }
+
+    /// When nothing is left of these kinds: what the hub had of them is in members until its agents have let go of it.
+    async fn delete_new_kinds(&self, client: &kube::Client, cluster: &str) -> kube::Result<()> {
+        let api: Api<CustomResourceDefinition> = Api::all(client.clone());
+        for kind in self.new_kinds(client, cluster).await? {
+            gone(api.delete(&kind.name_any(), &DeleteParams::default()).await)?;
+        }
+        Ok(())
     }
 
     async fn delete_applied(&self, client: &kube::Client, cluster: &Cluster) -> kube::Result<()> {
