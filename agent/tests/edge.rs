@@ -4,9 +4,11 @@
 
 mod common;
 
+use std::path::Path;
 use std::time::Duration;
 
-use cfn_agent::edge::{EdgeAgent, EdgeOptions, EdgeTimers};
+use cfn_agent::edge::{EdgeAgent, EdgeError, EdgeOptions, EdgeTimers};
+use cfn_apiserver::cluster::Cluster;
 use cfn_apiserver::node::{self, NodeOptions};
 use cfn_net::LinkSpec;
 use common::{Bed, SEED, eventually};
@@ -15,6 +17,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use kube::api::{Api, DeleteParams, ListParams, PostParams, WatchEvent, WatchParams};
 use serde_json::json;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -35,6 +38,75 @@ fn ready(pod: &Pod) -> bool {
     conditions.iter().any(|c| c.type_ == "Ready" && c.status == "True")
 }
 
+fn agent(bed: &Bed, hub: &Cluster, dir: &Path, timers: EdgeTimers) -> EdgeAgent {
+    EdgeAgent::open(EdgeOptions {
+        node: "edge-1".into(),
+        net: bed.net.clone(),
+        host: "edge-1".into(),
+        port: 10261,
+        upstream: hub.config_for("system:node:edge-1", &["system:nodes".to_owned()]),
+        store: dir.join("edge"),
+        clock: bed.clock.clone(),
+        seed: SEED,
+        timers,
+    })
+    .unwrap()
+}
+
+fn start(agent: EdgeAgent) -> (tokio::task::JoinHandle<Result<(), EdgeError>>, CancellationToken) {
+    let cancel = CancellationToken::new();
+    (tokio::spawn(agent.run(cancel.clone())), cancel)
+}
+
+/// A node that is there before its hub: what it lists is not on its disk yet. Refused, a kubelet would come again later and
+/// later.
+#[tokio::test(start_paused = true)]
+async fn lists_wait_for_a_hub_that_is_not_there_yet() {
+    let dir = tempfile::tempdir().unwrap();
+    let bed = Bed::new();
+    let hub = bed.cluster("hub", "center").await;
+    bed.net.set_link("center", "edge", LinkSpec::default());
+    bed.net.add_host("edge-1", "edge");
+    bed.net.cut("center", "edge");
+    let timers = EdgeTimers {
+        heartbeat_interval: Duration::from_secs(1),
+        ..EdgeTimers::default()
+    };
+    let agent = agent(&bed, &hub, dir.path(), timers);
+    let mut config = agent.client_config();
+    config.timeout = MINUTE;
+    let (task, cancel) = start(agent);
+    let pods: Api<Pod> = Api::namespaced(config.client(&bed.net, "edge-1").unwrap(), "default");
+
+    let asked = Instant::now();
+    let refused = pods.list(&ListParams::default()).await.unwrap_err();
+    assert!(matches!(&refused, kube::Error::Api(e) if e.code == 503), "{refused}");
+    let waited = asked.elapsed();
+    assert!(waited >= MINUTE / 2 && waited < MINUTE, "{waited:?}");
+
+    let other = pods.clone();
+    let listed = tokio::spawn(async move { other.list(&ListParams::default()).await.map(|_| Instant::now()) });
+    let other = pods.clone();
+    let streamed = tokio::spawn(async move {
+        let initial = WatchParams::default().initial_events();
+        let watch = other.watch(&initial, "0").await?;
+        let first = std::pin::pin!(watch).next().await;
+        assert!(matches!(first, Some(Ok(WatchEvent::Bookmark(_)))), "{first:?}");
+        Ok::<_, kube::Error>(Instant::now())
+    });
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert!(!listed.is_finished() && !streamed.is_finished());
+    let healed = Instant::now();
+    bed.net.heal("center", "edge");
+    for done in [listed.await.unwrap().unwrap(), streamed.await.unwrap().unwrap()] {
+        let after = done - healed;
+        // Two good checks in a row, each at most an interval and a timeout away.
+        assert!(after < Duration::from_secs(8), "{after:?}");
+    }
+    cancel.cancel();
+    task.await.unwrap().unwrap();
+}
+
 #[tokio::test(start_paused = true)]
 async fn lives_on_without_its_hub() {
     let dir = tempfile::tempdir().unwrap();
@@ -49,24 +121,7 @@ async fn lives_on_without_its_hub() {
         },
     );
     bed.net.add_host("edge-1", "edge");
-    let edge = || {
-        EdgeAgent::open(EdgeOptions {
-            node: "edge-1".into(),
-            net: bed.net.clone(),
-            host: "edge-1".into(),
-            port: 10261,
-            upstream: hub.config_for("system:node:edge-1", &["system:nodes".to_owned()]),
-            store: dir.path().join("edge"),
-            clock: bed.clock.clone(),
-            seed: SEED,
-            timers: EdgeTimers::default(),
-        })
-        .unwrap()
-    };
-    let start = |agent: EdgeAgent| {
-        let cancel = CancellationToken::new();
-        (tokio::spawn(agent.run(cancel.clone())), cancel)
-    };
+    let edge = || agent(&bed, &hub, dir.path(), EdgeTimers::default());
     let agent = edge();
     let config = agent.client_config();
     let (task, cancel) = start(agent);

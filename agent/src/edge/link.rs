@@ -6,7 +6,7 @@ use cfn_net::client::HttpClient;
 use http::Request;
 use kube::client::Body;
 use tokio::sync::watch;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 use tower::Service;
 
 use super::EdgeTimers;
@@ -56,6 +56,13 @@ impl Link {
     #[must_use]
     pub fn follow(&self) -> watch::Receiver<LinkState> {
         self.state.subscribe()
+    }
+
+    /// Whether the hub is there, or comes back until then.
+    pub async fn back(&self, until: Instant) -> bool {
+        let mut state = self.follow();
+        let back = state.wait_for(|s| *s != LinkState::Offline);
+        matches!(tokio::time::timeout_at(until, back).await, Ok(Ok(_)))
     }
 
     /// A request found nobody there: offline at once.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use cfn_net::client::{Answer, HttpClient};
@@ -11,6 +12,7 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use kube::client::Body;
 use serde_json::Value;
+use tokio::time::Instant;
 use tower::{BoxError, Service};
 
 use super::answer::{self, AnyBody};
@@ -18,6 +20,10 @@ use super::hold;
 use super::link::{Link, LinkState};
 use super::request::{Asked, Verb};
 use super::store::{Held, Store, StoreError};
+
+/// How long a list that is not on the disk waits for the hub: as long as client-go's reflector waits at most between two
+/// attempts. Refused at once, a kubelet that is older than its hub would come again so late that its first pods wait.
+pub(super) const NEWCOMER: Duration = Duration::from_secs(30);
 
 /// What a request needs.
 pub struct Proxy {
@@ -133,25 +139,28 @@ impl Proxy {
     }
 
     async fn read(&self, asked: &Asked, uri: &Uri, headers: &HeaderMap) -> Result<Response<AnyBody>, StoreError> {
-        if self.link.state() != LinkState::Offline {
-            // Without a limit: the disk keeps whole lists, and a node's are short.
-            if let Some((parts, body)) = self.of_hub(asked, &without_limit(uri), headers).await? {
-                return Ok(Response::from_parts(parts, answer::whole(body)));
+        let until = Instant::now() + NEWCOMER;
+        loop {
+            if self.link.state() != LinkState::Offline {
+                // Without a limit: the disk keeps whole lists, and a node's are short.
+                if let Some((parts, body)) = self.of_hub(asked, &without_limit(uri), headers).await? {
+                    return Ok(Response::from_parts(parts, answer::whole(body)));
+                }
+            }
+            if asked.verb != Verb::List {
+                return Ok(match self.store.object(&asked.object_path())? {
+                    Some(object) => answer::object(StatusCode::OK, &object),
+                    None => answer::unavailable(&asked.object_path()),
+                });
+            }
+            if let Some(list) = self.store.list(&asked.list_key())? {
+                self.tell(&asked.list_key(), true);
+                return Ok(answer::object(StatusCode::OK, &list));
+            }
+            if !self.link.back(until).await {
+                return Ok(answer::unavailable(&asked.list_key()));
             }
         }
-        Ok(match asked.verb {
-            Verb::List => match self.store.list(&asked.list_key())? {
-                Some(list) => {
-                    self.tell(&asked.list_key(), true);
-                    answer::object(StatusCode::OK, &list)
-                }
-                None => answer::unavailable(&asked.list_key()),
-            },
-            _ => match self.store.object(&asked.object_path())? {
-                Some(object) => answer::object(StatusCode::OK, &object),
-                None => answer::unavailable(&asked.object_path()),
-            },
-        })
     }
 
     /// Notes whether a list was told from the disk; whether it was so before.

@@ -10,11 +10,12 @@ use http::{HeaderMap, Method, Response, Uri, header};
 use http_body::Frame;
 use http_body_util::{BodyExt, Full, StreamBody};
 use serde_json::{Value, json};
+use tokio::time::Instant;
 use tower::BoxError;
 
 use super::answer::{self, AnyBody};
 use super::link::LinkState;
-use super::proxy::Proxy;
+use super::proxy::{NEWCOMER, Proxy};
 use super::request::{Asked, Since, Verb};
 use super::store::{Store, StoreError};
 
@@ -22,13 +23,31 @@ use super::store::{Store, StoreError};
 const INITIAL_EVENTS_END: &str = "k8s.io/initial-events-end";
 
 impl Proxy {
-    /// Answers a watch.
+    /// Answers a watch. A streamed list that is not on the disk waits for the hub, as a list does.
     pub(super) async fn watch(
         self: &Arc<Self>,
         asked: &Asked,
         uri: &Uri,
         headers: &HeaderMap,
     ) -> Result<Response<AnyBody>, StoreError> {
+        let until = Instant::now() + NEWCOMER;
+        loop {
+            if let Some(response) = self.try_watch(asked, uri, headers).await? {
+                return Ok(response);
+            }
+            if !self.link.back(until).await {
+                return Ok(answer::unavailable(&asked.list_key()));
+            }
+        }
+    }
+
+    /// Answers a watch; `None` when neither hub nor disk can.
+    async fn try_watch(
+        self: &Arc<Self>,
+        asked: &Asked,
+        uri: &Uri,
+        headers: &HeaderMap,
+    ) -> Result<Option<Response<AnyBody>>, StoreError> {
         let mut state = self.link.follow();
         let key = asked.list_key();
         if self.link.state() != LinkState::Offline && self.tell(&key, false) && asked.since == Since::Revision {
@@ -48,20 +67,18 @@ impl Proxy {
             {
                 let first = since_told(told.as_ref(), &now, asked.bookmarks);
                 let from = now["metadata"]["resourceVersion"].as_str().unwrap_or_default();
-                return match self
-                    .stream(asked, &from_revision(uri, from), headers, first.clone())
-                    .await
-                {
-                    Some(response) => Ok(response),
-                    // Gone again: it has heard this much, and comes again.
-                    None => Ok(events(Full::new(first.into()).map_err(|e| match e {}).boxed_unsync())),
-                };
+                let uri = from_revision(uri, from);
+                let going_on = self.stream(asked, &uri, headers, first.clone()).await;
+                // Gone again: it has heard this much, and comes again.
+                return Ok(Some(going_on.unwrap_or_else(|| {
+                    events(Full::new(first.into()).map_err(|e| match e {}).boxed_unsync())
+                })));
             }
             self.tell(&key, true);
         } else if self.link.state() != LinkState::Offline
             && let Some(response) = self.stream(asked, uri, headers, String::new()).await
         {
-            return Ok(response);
+            return Ok(Some(response));
         }
         // Also one that goes on from a revision: by now the node may have been told its own writes.
         self.tell(&key, true);
@@ -69,7 +86,7 @@ impl Proxy {
         let first = match (asked.since, list) {
             (Since::Revision, _) | (Since::Now, None) => String::new(),
             (since, Some(list)) => kept(&list, since == Since::List),
-            (Since::List, None) => return Ok(answer::unavailable(&key)),
+            (Since::List, None) => return Ok(None),
         };
         // Nothing changes while the hub is gone; the stream ends when it is back, and the kubelet asks it.
         let seconds = asked.seconds;
@@ -85,7 +102,7 @@ impl Proxy {
         let mut response = events(BodyExt::boxed_unsync(StreamBody::new(frames)));
         let headers = response.headers_mut();
         headers.insert(answer::FROM_CACHE, header::HeaderValue::from_static("cache"));
-        Ok(response)
+        Ok(Some(response))
     }
 
     /// The hub's own watch after some first events; `None` when the hub does not answer.
