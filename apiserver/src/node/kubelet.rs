@@ -32,6 +32,9 @@ use launch::served_restarts;
 const CONFIG_RETRY: Duration = Duration::from_secs(2);
 /// Grace of a pod that says none.
 const GRACE: i64 = 30;
+/// How long a pod's sandbox takes to go after its last process: less than any container runtime needs, and long enough
+/// to be seen. Simulated containers take their time in their stages.
+const TEARDOWN: Duration = Duration::from_millis(50);
 
 /// What the kubelet's helpers tell it.
 pub(crate) enum Message {
@@ -328,6 +331,11 @@ impl Kubelet {
         if !pod.object.deleting() && !pod.is_ended_by_others() {
             deadline::mark(&mut status);
             return self.tell(uid, pod, status);
+        }
+        // A process that is really run ends at once; who asked for the end still sees the pod while it is taken down.
+        let stopped = views.values().filter(|v| v.builtin && v.stopping).map(|v| v.since);
+        if let Some(gone) = stopped.max().map(|t| t + TEARDOWN).filter(|t| *t > now) {
+            return soonest(next, gone);
         }
         if pod.object.deleting() {
             let failed = views.is_empty()
