@@ -212,6 +212,166 @@ fn a_more_urgent_task_counts_on_the_room_of_one_that_yields() {
 }
 
 #[test]
+fn labels_are_required_as_apimachinery_does() {
+    let fleet = Fleet::new(
+        [
+            ("a", json!({"tier": "5"})),
+            ("b", json!({"tier": "x"})),
+            ("c", json!({})),
+        ]
+        .map(|(name, labels)| cluster(name, "4", json!({"metadata": {"labels": labels}}))),
+    );
+    for (operator, values, want) in [
+        ("In", json!(["5", "6"]), &["a"][..]),
+        ("NotIn", json!(["5"]), &["b", "c"]),
+        ("Exists", json!([]), &["a", "b"]),
+        ("DoesNotExist", json!([]), &["c"]),
+    ] {
+        let chosen = json!({"clusterAffinity": {"labelSelector": {"matchExpressions": [
+            {"key": "tier", "operator": operator, "values": values}]}}});
+        let want: Vec<(&str, i32)> = want.iter().map(|n| (*n, 1)).collect();
+        assert_eq!(
+            placed(&decide(&fleet, &spec(1, "1", chosen), None, None)),
+            on(&want),
+            "{operator}"
+        );
+    }
+}
+
+#[test]
+fn a_task_does_not_flee_from_its_own_load() {
+    let mut fleet = oracle();
+    let busy = json!({"l0": {"compute": {"serviceTimeMilliseconds": 5.0, "utilizationPercent": 90.0},
+        "rtt": [{"site": "client", "milliseconds": 14.4, "samples": 5}]}});
+    fleet.insert(Member::new(
+        cluster("site3", "4", json!({})),
+        Some(metric("site3", busy)),
+    ));
+    for (binding, want) in [("default/w-deployment", "site3"), ("default/other", "site1")] {
+        let resident = Resident {
+            binding: binding.into(),
+            task: None,
+            replicas: 3,
+            shown: 3,
+            request: BTreeMap::from([(
+                "cpu".to_owned(),
+                k8s_openapi::apimachinery::pkg::api::resource::Quantity("1".into()),
+            )]),
+        };
+        fleet.settle("default/other", []);
+        fleet.settle("default/w-deployment", []);
+        fleet.settle(binding, [("site3".to_owned(), resident)]);
+        let decision = decide(&fleet, &spec(1, "1", json!({})), Some(&budget("30ms")), None);
+        assert_eq!(placed(&decision), on(&[(want, 1)]), "the load is that of {binding}");
+    }
+}
+
+/// Three clusters, each the best in something: a is cheap, b frugal and near the data, c clean and wide; d says nothing.
+fn rated() -> Fleet {
+    let mut fleet = Fleet::default();
+    for (name, rtt, cost, watts, carbon, store, client) in [
+        ("a", 20.0, 1.0, 30.0, 100.0, 100.0, 10.0),
+        ("b", 10.0, 3.0, 10.0, 400.0, 1000.0, 20.0),
+        ("c", 30.0, 2.0, 20.0, 50.0, 10.0, 30.0),
+    ] {
+        let m = json!({"rates": {"costPerCoreHour": cost, "wattsPerCore": watts, "carbonPerKilowattHour": carbon},
+            "l0": {"rtt": [{"site": "client", "milliseconds": rtt, "samples": 5}], "bandwidth": [
+                {"site": "store", "megabitsPerSecond": store}, {"site": "client", "megabitsPerSecond": client}]}});
+        fleet.insert(Member::new(cluster(name, "4", json!({})), Some(metric(name, m))));
+    }
+    fleet.insert(Member::new(cluster("d", "4", json!({})), None));
+    fleet
+}
+
+#[test]
+fn each_objective_alone() {
+    let (fleet, spec) = (rated(), spec(1, "2", json!({})));
+    let data = json!([{"site": "store", "gigabytes": 1.0}, {"site": "client", "gigabytes": 0.5}]);
+    for (objective, want) in [
+        ("Cost", "a"),
+        ("Energy", "b"),
+        ("Carbon", "c"),
+        ("Data", "b"),
+        ("Bandwidth", "c"),
+        ("Network", "b"),
+    ] {
+        let p = policy(json!({"objective": objective, "data": data, "latency": {"clients": [{"site": "client"}]}}));
+        let decision = decide(&fleet, &spec, Some(&p), None);
+        assert_eq!(placed(&decision), on(&[(want, 1)]), "{objective}");
+        let b = decision.explanation.iter().find(|e| e.cluster == "b").unwrap();
+        // Of two cores: 6 an hour, 20 W, 8 g; 8 s from the store and 200 s from the clients.
+        for (what, value) in [
+            ("CostPerHour", 6.0),
+            ("Watts", 20.0),
+            ("CarbonGramsPerHour", 8.0),
+            ("DataSeconds", 208.0),
+            ("BandwidthMbps", 20.0),
+        ] {
+            assert_eq!(b.scores.get(what), Some(&value), "{what}");
+        }
+    }
+}
+
+#[test]
+fn objectives_together_by_their_weights() {
+    let (fleet, one) = (rated(), spec(1, "1", json!({})));
+    // (latency, cost, energy, carbon, data) against the best in each: a is 2, 1, 3, 3, 10; b 1, 3, 1, 4, 1; c 3, 2, 2, 1, 100.
+    for (weights, want) in [
+        ([1.0, 0.0, 0.0, 0.0, 0.0], "b"),
+        ([1.0, 1.0, 0.0, 0.0, 0.0], "a"),
+        ([1.0, 0.2, 0.0, 0.0, 0.0], "b"),
+        ([1.0, 0.0, 0.0, 1.0, 0.0], "c"),
+        ([1.0, 1.0, 1.0, 0.0, 0.0], "b"),
+        ([1.0, 1.0, 0.0, 1.0, 1.0], "b"),
+    ] {
+        let [latency, cost, energy, carbon, data] = weights;
+        let p = policy(json!({
+            "latency": {"clients": [{"site": "client"}]}, "data": [{"site": "store", "gigabytes": 1.0}],
+            "weights": {"latency": latency, "cost": cost, "energy": energy, "carbon": carbon, "data": data}}));
+        // Whoever is silent does not count against the others.
+        let mut fleet = fleet.clone();
+        fleet.remove("d");
+        assert_eq!(
+            placed(&decide(&fleet, &one, Some(&p), None)),
+            on(&[(want, 1)]),
+            "{weights:?}"
+        );
+    }
+    // Fixed weights and copies everywhere stand, whatever is cheap.
+    let p = policy(json!({"objective": "Cost"}));
+    let rule = |n: &str| json!({"targetCluster": {"clusterNames": [n]}, "weight": 1});
+    let fixed = json!({"replicaScheduling": {"replicaSchedulingType": "Divided", "replicaDivisionPreference": "Weighted",
+        "weightPreference": {"staticWeightList": [rule("b"), rule("c")]}}});
+    let decision = decide(&fleet, &spec(4, "1", fixed), Some(&p), None);
+    assert_eq!(placed(&decision), on(&[("b", 2), ("c", 2)]));
+    let copies = json!({"replicaScheduling": {"replicaSchedulingType": "Duplicated"}});
+    let decision = decide(&fleet, &spec(1, "1", copies), Some(&p), None);
+    assert_eq!(placed(&decision), on(&[("a", 1), ("b", 1), ("c", 1), ("d", 1)]));
+}
+
+#[test]
+fn a_lost_path_is_no_measurement() {
+    let mut fleet = oracle();
+    for (rtt, want) in [
+        (
+            json!({"site": "client", "milliseconds": 1.0, "samples": 5, "lost": true}),
+            "site3",
+        ),
+        (json!({"site": "client", "milliseconds": 0.0, "samples": 0}), "site3"),
+        (json!({"site": "client", "milliseconds": 0.0, "samples": 5}), "site0"),
+        (json!({"site": "client", "milliseconds": 1.0, "samples": 0}), "site0"),
+    ] {
+        let m = json!({"l0": {"compute": {"serviceTimeMilliseconds": 1.0}, "rtt": [rtt]}});
+        fleet.insert(Member::new(
+            cluster("site0", "4", json!({})),
+            Some(metric("site0", m.clone())),
+        ));
+        let decision = decide(&fleet, &spec(1, "1", json!({})), Some(&budget("30ms")), None);
+        assert_eq!(placed(&decision), on(&[(want, 1)]), "{m}");
+    }
+}
+
+#[test]
 fn weights_and_their_defect() {
     let fleet = Fleet::new(["member1", "member2", "member3"].map(|n| cluster(n, "1", json!({}))));
     let rule = |n: &str, w: i64| json!({"targetCluster": {"clusterNames": [n]}, "weight": w});

@@ -23,7 +23,7 @@ const ON_ITS_WAY: Duration = Duration::from_millis(25);
 /// So much longer for each other status that waits.
 const CROWD: Duration = Duration::from_millis(10);
 /// How long a status waits at most, while there is something to dispatch or many others wait.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(10);
 
 pub(super) async fn run(hub: Arc<Hub>) {
     work(

@@ -140,6 +140,22 @@ mod tests {
     use super::*;
 
     #[test]
+    fn approximations_are_digits_times_a_power() {
+        for (text, want) in [
+            ("1.5k", 1500.0),
+            ("0.25", 0.25),
+            ("1500m", 1.5),
+            ("2.5e3", 2500.0),
+            ("2Ki", 2048.0),
+            ("12", 12.0),
+            ("1.25G", 1.25e9),
+        ] {
+            assert_eq!(approximate(&Quantity(text.into())), Some(want), "{text}");
+        }
+        assert_eq!(approximate(&Quantity("1x".into())), None);
+    }
+
+    #[test]
     fn values_and_thousandths_round_up() {
         for (text, value, milli) in [
             ("0", 0, 0),
