@@ -1,6 +1,7 @@
 //! The pod scheduler: filters, scores, binds (`pkg/scheduler`, the default plugins thinly). Deterministic: equal
 //! scores fall to the first node by name.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -30,6 +31,8 @@ pub(crate) struct Scheduler {
     shares: BTreeMap<Key, (String, Usage)>,
     /// Pods that fit nowhere, until something changes.
     waiting: BTreeSet<Key>,
+    /// Pods for which others were sent away: where, their priority, what they ask for.
+    nominated: BTreeMap<Key, (String, i64, Usage)>,
 }
 
 /// Whether the default scheduler has to find a node for this pod.
@@ -46,6 +49,13 @@ impl Controller for Scheduler {
             let key = Key::of(&e.object);
             let gone = e.kind == EventKind::Deleted || pods::is_ended(&e.object);
             let freed = self.account(&key, (!gone).then_some(&*e.object));
+            match e.object.text("/status/nominatedNodeName") {
+                node if !node.is_empty() && !gone && is_ours(&e.object) => {
+                    let place = (node.to_owned(), preempt::priority(&e.object), Usage::of(&e.object));
+                    self.nominated.insert(key.clone(), place);
+                }
+                _ => drop(self.nominated.remove(&key)),
+            }
             if e.kind != EventKind::Deleted && is_ours(&e.object) {
                 // A status of ours that says "unschedulable" is no reason to try again.
                 let spec = |v: &Value| (v["spec"].clone(), v.pointer("/metadata/labels").cloned());
@@ -79,7 +89,8 @@ impl Controller for Scheduler {
         let Some(pod) = world.get(&gvr::PODS, &key.ns, &key.name).filter(|p| is_ours(p)) else {
             return plan;
         };
-        match choose(pod, world, &self.used) {
+        let used = self.used_for(key, pod);
+        match choose(pod, world, &used) {
             Ok(node) => {
                 plan.push(Action::Bind {
                     pod: key.clone(),
@@ -90,10 +101,10 @@ impl Controller for Scheduler {
                 plan.push(event(pod, false, "Scheduled", message));
             }
             Err(why) => {
-                self.waiting.insert(key.clone());
                 let mut changed = (**pod).clone();
                 let told = set_condition(&mut changed, "PodScheduled", "False", "Unschedulable", &why, now.wall);
-                let found = preempt::victims(pod, world, &self.used);
+                let found = preempt::victims(pod, world, &used);
+                self.waiting.insert(key.clone());
                 if let Some((node, _)) = &found {
                     changed["status"]["nominatedNodeName"] = json!(node);
                 }
@@ -134,6 +145,22 @@ impl Controller for Scheduler {
 }
 
 impl Scheduler {
+    /// What is taken as this pod must see it: room that was made for others, of no lower priority, is theirs
+    /// (`RunFilterPluginsWithNominatedPods`).
+    fn used_for(&self, key: &Key, pod: &Value) -> Cow<'_, BTreeMap<String, Usage>> {
+        let mut used = Cow::Borrowed(&self.used);
+        let mine = preempt::priority(pod);
+        for (node, _, share) in self
+            .nominated
+            .iter()
+            .filter(|(k, n)| *k != key && n.1 >= mine)
+            .map(|(_, n)| n)
+        {
+            used.to_mut().entry(node.clone()).or_default().add(share);
+        }
+        used
+    }
+
     /// Counts a pod where it is; true when it freed something.
     fn account(&mut self, key: &Key, pod: Option<&Value>) -> bool {
         let node = pod.map_or("", |p| p.text("/spec/nodeName"));
@@ -221,6 +248,57 @@ mod tests {
             "spec": {"containers": [{"name": "c", "resources": {"requests": {"cpu": cpu, "memory": "1Gi"}}}]}});
         json_patch::merge(&mut v["spec"], &spec);
         v
+    }
+
+    #[tokio::test]
+    async fn room_that_was_made_for_a_pod_is_not_given_to_a_lesser_one() {
+        let now = Now {
+            wall: jiff::Timestamp::UNIX_EPOCH,
+            tick: tokio::time::Instant::now(),
+        };
+        let named = |name: &str, priority: i64, nominated: &str| {
+            let mut v = pod("2", json!({"priority": priority}));
+            v["metadata"]["name"] = json!(name);
+            v["metadata"]["uid"] = json!(name);
+            v["status"] = json!({"phase": "Pending"});
+            if !nominated.is_empty() {
+                v["status"]["nominatedNodeName"] = json!(nominated);
+            }
+            v
+        };
+        let all = [
+            named("for", 5, "a"),
+            named("less", 1, ""),
+            named("same", 5, ""),
+            named("more", 9, ""),
+        ];
+        let mut objects = vec![node("a", "3", json!({}))];
+        objects.extend(all.iter().map(|p| (&gvr::PODS, p.clone())));
+        let world = world_of(&objects);
+        let (mut s, mut queue) = (Scheduler::default(), BTreeSet::new());
+        let see = |s: &mut Scheduler, queue: &mut BTreeSet<Key>, kind, object: &Value| {
+            let e = WatchEvent {
+                kind,
+                gvr: gvr::PODS.clone(),
+                object: Arc::new(object.clone()),
+                previous: None,
+                revision: 1,
+            };
+            s.observe(&e, &world, now, queue);
+        };
+        for p in &all {
+            see(&mut s, &mut queue, EventKind::Added, p);
+        }
+        let bound = |s: &mut Scheduler, name: &str| {
+            let plan = s.reconcile(&Key::new("d", name), &world, now);
+            plan.actions.iter().any(|a| matches!(a, Action::Bind { .. }))
+        };
+        assert_eq!(
+            ["for", "less", "same", "more"].map(|n| bound(&mut s, n)),
+            [true, false, false, true]
+        );
+        see(&mut s, &mut queue, EventKind::Deleted, &all[0]);
+        assert!(bound(&mut s, "less"), "who it was made for is gone");
     }
 
     #[test]

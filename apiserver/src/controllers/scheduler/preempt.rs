@@ -12,7 +12,7 @@ use super::super::world::{World, gvr};
 use super::filter;
 use super::resources::Usage;
 
-fn priority(pod: &Value) -> i64 {
+pub(super) fn priority(pod: &Value) -> i64 {
     pod.int("/spec/priority").unwrap_or(0)
 }
 
