@@ -535,3 +535,16 @@ fn sets_change_in_place_as_they_do_anew() {
         }
     }
 }
+
+proptest! {
+    /// A number that is a list's key is the same one when it is read again, to the last bit.
+    #[test]
+    fn numbers_are_read_as_they_were_written(bits in any::<u64>()) {
+        let n = f64::from_bits(bits);
+        prop_assume!(n.is_finite());
+        let set = FieldSet::parse(&json!({"f:l": {format!("k:{}", json!({"port": n})): {}}})).unwrap();
+        prop_assert_eq!(FieldSet::parse(&set.to_value()), Some(set));
+        let read: Value = serde_json::from_str(&json!(n).to_string()).unwrap();
+        prop_assert_eq!(read.as_f64().map(f64::to_bits), Some(bits));
+    }
+}

@@ -1,0 +1,253 @@
+//! What is fuzzed, each a function of a text: it returns when all is well. `src/bin` gives them to libFuzzer; the test
+//! `fuzz` plays the kept corpus, without it.
+
+use std::cell::OnceCell;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cfn_apiserver::cluster::{Cluster, ClusterOptions};
+use cfn_apiserver::patch::{FieldSet, apply, json_patch, merge_patch, strategic_merge_patch, track_update};
+use cfn_apiserver::schema::{SchemaRef, apply_defaults, decode_error, prune, schema_errors, unknown_fields, validate};
+use cfn_apiserver::select::{FieldSelector, LabelSelector};
+use cfn_net::{Net, Seed, Transport, VirtualClock};
+use http::{HeaderName, HeaderValue, Method, Request, Uri};
+use http_body_util::BodyExt;
+use kube::client::Body;
+use serde_json::Value;
+
+/// A target's name and its function.
+pub type Target = (&'static str, fn(&str));
+
+/// All of them.
+pub const TARGETS: [Target; 4] = [
+    ("patches", patches),
+    ("selectors", selectors),
+    ("schemas", schemas),
+    ("requests", requests),
+];
+
+/// `KIND`, an object and a patch, each on a line of its own. KIND: `json`, `merge`, or a kind of [`schema_of`] for a
+/// strategic merge and an apply.
+pub fn patches(text: &str) {
+    let mut lines = text.splitn(3, '\n');
+    let (Some(kind), Some(object), Some(patch)) = (lines.next(), lines.next(), lines.next()) else {
+        return;
+    };
+    let (Ok(object), Ok(patch)) = (
+        serde_json::from_str::<Value>(object),
+        serde_json::from_str::<Value>(patch),
+    ) else {
+        return;
+    };
+    match kind {
+        "json" => drop(json_patch(&object, &patch)),
+        "merge" => {
+            if let Ok(once) = merge_patch(&object, &patch) {
+                assert_eq!(
+                    merge_patch(&once, &patch).ok().as_ref(),
+                    Some(&once),
+                    "merged twice (RFC 7396)"
+                );
+            }
+        }
+        kind => {
+            let Some(schema) = schema_of(kind) else { return };
+            let nothing = Value::Object(serde_json::Map::new());
+            if object.is_object()
+                && let Ok(same) = strategic_merge_patch(&object, &nothing, &schema)
+            {
+                assert_eq!(same, object, "a patch that says nothing");
+            }
+            drop(strategic_merge_patch(&object, &patch, &schema));
+            applied(&object, &patch, &schema);
+        }
+    }
+}
+
+/// The kinds whose objects are patched, with every sort of list and map between them.
+fn schema_of(kind: &str) -> Option<SchemaRef> {
+    let (group, version) = match kind {
+        "Pod" | "Service" | "ConfigMap" | "Node" => ("", "v1"),
+        "Deployment" => ("apps", "v1"),
+        "NetworkPolicy" => ("networking.k8s.io", "v1"),
+        _ => return None,
+    };
+    SchemaRef::for_gvk(group, version, kind)
+}
+
+/// One writes, another applies, the first applies again: what each owns can be written and read.
+fn applied(object: &Value, patch: &Value, schema: &SchemaRef) {
+    const NOW: &str = "2026-01-01T00:00:00Z";
+    if !object["metadata"].is_object() || !patch["metadata"].is_object() {
+        return;
+    }
+    let mut live = object.clone();
+    track_update(None, &mut live, "one", "", schema, NOW, &[".status"]);
+    owned(&live);
+    for (manager, force) in [("two", false), ("two", true), ("one", true)] {
+        if let Ok(next) = apply(Some(&live), patch, manager, schema, force, "", NOW, &[".status"]) {
+            owned(&next);
+            live = next;
+        }
+    }
+}
+
+fn owned(object: &Value) {
+    for entry in object["metadata"]["managedFields"].as_array().into_iter().flatten() {
+        let fields = &entry["fieldsV1"];
+        if let Some(set) = FieldSet::parse(fields) {
+            assert_eq!(FieldSet::parse(&set.to_value()), Some(set), "{fields}");
+        }
+    }
+}
+
+/// A selector of labels, one of fields, and labels as JSON, each on a line.
+pub fn selectors(text: &str) {
+    let mut lines = text.splitn(3, '\n');
+    let labels = lines.next().map(LabelSelector::parse);
+    let fields = lines.next().map(FieldSelector::parse);
+    let object: Value = lines
+        .next()
+        .and_then(|l| serde_json::from_str(l).ok())
+        .unwrap_or_default();
+    if let Some(Ok(s)) = &labels {
+        let _ = s.matches(&object);
+        assert!(!(s.is_everything() && s.is_nothing()));
+        assert!(!s.is_everything() || s.matches(&object));
+    }
+    if let Some(Ok(s)) = &fields {
+        let _ = s.check("", "Pod", None);
+        let _ = s.check("example.org", "Thing", Some(&["spec.a".to_owned()]));
+        assert!(!s.is_everything() || s.matches(&object));
+    }
+    if let Ok(s) = LabelSelector::from_object(&object) {
+        let _ = s.matches(&object["matchLabels"]);
+    }
+}
+
+/// A custom resource's schema and an object, each on a line.
+pub fn schemas(text: &str) {
+    let Some((schema, object)) = text.split_once('\n') else {
+        return;
+    };
+    let (Ok(schema), Ok(object)) = (
+        serde_json::from_str::<Value>(schema),
+        serde_json::from_str::<Value>(object),
+    ) else {
+        return;
+    };
+    let wrong = schema_errors(&schema);
+    let Ok(schema) = SchemaRef::from_crd(&schema) else {
+        return;
+    };
+    let _ = decode_error(&schema, &object);
+    let _ = validate(&schema, &object);
+    let mut pruned = object;
+    prune(&schema, &mut pruned);
+    if !wrong.is_empty() {
+        return;
+    }
+    assert_eq!(
+        unknown_fields(&schema, &pruned),
+        Vec::<String>::new(),
+        "unknown after pruning"
+    );
+    let mut defaulted = pruned;
+    apply_defaults(&schema, &mut defaulted);
+    let mut again = defaulted.clone();
+    apply_defaults(&schema, &mut again);
+    assert_eq!(again, defaulted, "defaulted twice");
+    let _ = validate(&schema, &defaulted);
+}
+
+/// A server that has been asked so often begins anew: what is created stays.
+const LIFE: usize = 5_000;
+
+/// A cluster without controllers, in a runtime of its own.
+struct Bed {
+    runtime: tokio::runtime::Runtime,
+    client: kube::Client,
+    _cluster: Cluster,
+    asked: std::cell::Cell<usize>,
+}
+
+impl Bed {
+    fn start() -> Option<Self> {
+        // Watches do not end by themselves: virtual time ends them.
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .start_paused(true)
+            .build()
+            .ok()?;
+        let net = Net::new(Transport::Memory, Seed(7));
+        net.add_host("hub", "cloud");
+        let clock = Arc::new(VirtualClock::starting_at("2026-01-01T00:00:00Z".parse().ok()?));
+        let options = ClusterOptions {
+            controllers: false,
+            ..ClusterOptions::new("hub", net, clock, Seed(7))
+        };
+        let (cluster, client) = runtime.block_on(async {
+            let cluster = Cluster::start(options).await.ok()?;
+            let client = cluster.client();
+            Some((cluster, client))
+        })?;
+        Some(Self {
+            client,
+            _cluster: cluster,
+            runtime,
+            asked: std::cell::Cell::new(0),
+        })
+    }
+}
+
+thread_local! {
+    static BED: std::cell::RefCell<OnceCell<Bed>> = const { std::cell::RefCell::new(OnceCell::new()) };
+}
+
+/// A request: `METHOD URI`, headers, an empty line and a body, as on the wire. Every one is answered in time, none with an internal error.
+pub fn requests(text: &str) {
+    let (head, body) = text.split_once("\n\n").unwrap_or((text, ""));
+    let mut lines = head.lines();
+    let Some((method, uri)) = lines.next().and_then(|l| l.split_once(' ')) else {
+        return;
+    };
+    let (Ok(method), Ok(uri)) = (method.parse::<Method>(), uri.parse::<Uri>()) else {
+        return;
+    };
+    if uri.scheme().is_some() || !uri.path().starts_with('/') {
+        return;
+    }
+    let mut request = Request::builder().method(method).uri(uri);
+    for (name, value) in lines.filter_map(|l| l.split_once(": ")) {
+        let (Ok(name), Ok(value)) = (name.parse::<HeaderName>(), value.parse::<HeaderValue>()) else {
+            return;
+        };
+        request = request.header(name, value);
+    }
+    let Ok(request) = request.body(Body::from(body.as_bytes().to_vec())) else {
+        return;
+    };
+    BED.with_borrow_mut(|cell| {
+        if cell.get().is_some_and(|b| b.asked.get() >= LIFE) {
+            cell.take();
+        }
+        if cell.get().is_none() {
+            let _ = cell.set(Bed::start().expect("a cluster starts"));
+        }
+        let Some(bed) = cell.get() else { return };
+        bed.asked.set(bed.asked.get() + 1);
+        bed.runtime.block_on(async {
+            let asked = tokio::time::timeout(Duration::from_secs(120), bed.client.send(request));
+            let answer = asked.await.expect("an answer in time").expect("an answer");
+            let read = tokio::time::timeout(Duration::from_secs(5), answer.into_body().collect()).await;
+            let said = read.ok().and_then(Result::ok).map(|b| b.to_bytes()).unwrap_or_default();
+            // A kube-apiserver answers 500 to some that are the client's fault, without a reason; and here are no nodes.
+            let said: Value = serde_json::from_slice(&said).unwrap_or_default();
+            let of_a_node = said["message"].as_str().is_some_and(|m| m.ends_with("does not answer"));
+            assert!(
+                of_a_node || said["kind"] != "Status" || said["reason"] != "InternalError",
+                "{said}"
+            );
+        });
+    });
+}
