@@ -32,7 +32,7 @@ pub(super) fn definition(v: &Value, old: Option<&Value>, causes: &mut Vec<Cause>
     let versions = list(&spec["versions"]);
     for (i, version) in versions.iter().enumerate() {
         let (name, warning) = (text(version, "/name"), &version["deprecationWarning"]);
-        if let Some(detail) = names::dns1035_label(name) {
+        for detail in names::dns1035_label(name) {
             errors.push(FieldError::invalid(format!("spec.versions[{i}].name"), name, detail));
         }
         if !warning.is_null() && version["deprecated"] != true {
@@ -90,13 +90,15 @@ fn own_names(all: &Value, errors: &mut Vec<FieldError>) {
             "kind" | "listKind" => (name.to_lowercase(), "may have mixed case, but should otherwise match: "),
             _ => (name.to_owned(), ""),
         };
-        if let Some(why) = names::dns1035_label(&lower) {
+        let why = names::dns1035_label(&lower).join(",");
+        if !why.is_empty() {
             errors.push(FieldError::invalid(path, name, format!("{mixed}{why}")));
         }
     }
     for field in ["shortNames", "categories"] {
         for (i, name) in list(&all[field]).iter().filter_map(Value::as_str).enumerate() {
-            if let Some(why) = names::dns1035_label(name) {
+            let why = names::dns1035_label(name).join(",");
+            if !why.is_empty() {
                 errors.push(FieldError::invalid(format!("spec.names.{field}[{i}]"), name, why));
             }
         }

@@ -199,13 +199,6 @@ pub(super) fn binding(object: &mut Object) {
 }
 
 pub(super) fn ingress(object: &mut Object) {
-    for rule in list_mut(map_at(object, "spec"), "rules") {
-        if let Some(http) = rule.get_mut("http").and_then(Value::as_object_mut) {
-            for path in list_mut(http, "paths") {
-                set_empty(path, "pathType", "ImplementationSpecific");
-            }
-        }
-    }
     map_at(map_at(object, "status"), "loadBalancer");
 }
 

@@ -255,7 +255,13 @@ pub(super) fn admit_pod(pod: &mut Map<String, Value>, options: &AdmissionOptions
     set_empty(spec, "preemptionPolicy", "PreemptLowerPriority");
     tolerate(spec, options);
     let class = qos_class(&Value::Object(spec.clone()));
-    pod.insert("status".to_owned(), json!({"phase": "Pending", "qosClass": class}));
+    // That it waits at a gate is known already.
+    let known = pod.get("status").and_then(|status| status.get("conditions")).cloned();
+    let mut status = json!({"phase": "Pending", "qosClass": class});
+    if let Some(conditions) = known.filter(Value::is_array) {
+        status["conditions"] = conditions;
+    }
+    pod.insert("status".to_owned(), status);
 }
 
 /// The tolerations of DefaultTolerationSeconds.

@@ -112,7 +112,6 @@ impl Server {
                     }
                 }
             }
-            ("", "persistentvolumeclaims", None) => self.check_growth(old, v)?,
             ("", "persistentvolumes", Some("status")) if old["status"]["phase"] != v["status"]["phase"] => {
                 let field = "lastPhaseTransitionTime";
                 if old["status"][field] == v["status"][field] {
@@ -128,7 +127,7 @@ impl Server {
     }
 
     /// Only what a class allows grows (`plugin/pkg/admission/storage/persistentvolume/resize`).
-    fn check_growth(&self, old: &Value, v: &Value) -> Result<(), Status> {
+    pub(super) fn check_growth(&self, old: &Value, v: &Value) -> Result<(), Status> {
         let size = |v: &Value| Quantity::from_value(&v["spec"]["resources"]["requests"]["storage"]).ok();
         let (Some(before), Some(after)) = (size(old), size(v)) else {
             return Ok(());

@@ -37,6 +37,9 @@ impl Server {
     ) -> Result<Arc<Object>, Status> {
         check_type(r, &mut value)?;
         self.fit_schema(call, r, &mut value)?;
+        if r.is("", "limitranges") && name.is_none() {
+            self.name_limit_range(call, &mut value);
+        }
         let generate = identify(r, ns, name, &mut value)?;
         self.check_namespace(r, ns, &value)?;
         let tracked = value["metadata"]["managedFields"].clone();
@@ -229,6 +232,16 @@ impl Server {
         }
     }
 
+    /// Limit ranges without a name get one (`pkg/registry/core/limitrange`).
+    fn name_limit_range(&self, call: &mut Call, value: &mut Value) {
+        let m = metadata(value);
+        let said = |k: &str| m.get(k).and_then(Value::as_str).is_some_and(|n| !n.is_empty());
+        if !said("name") && !said("generateName") {
+            let name = call.once("limit range", || self.uid());
+            metadata(value).insert("name".into(), json!(name));
+        }
+    }
+
     /// 404 when the namespace is not there, 403 when it goes.
     fn check_namespace(&self, r: &Resource, ns: &str, value: &Value) -> Result<(), Status> {
         if !r.namespaced {
@@ -302,7 +315,11 @@ impl Server {
         };
         let mut errors = match old {
             None => defaults::validate_metadata(&value["metadata"], r.namespaced, rule),
-            Some(old) => defaults::validate_metadata_update(&value["metadata"], &old["metadata"]),
+            // The common path and the kind's strategy both check it.
+            Some(old) => {
+                let once = defaults::validate_metadata_update(&value["metadata"], &old["metadata"]);
+                [once.clone(), once].concat()
+            }
         };
         if r.custom.is_some() {
             errors.extend(schema::validate(&r.schema(), value));

@@ -186,7 +186,7 @@ impl Server {
         if call.validation.is_some() && going(&new) && !going(old) {
             let time = &new["metadata"]["deletionTimestamp"];
             let cause = Cause::invalid("metadata.deletionTimestamp", time, "field is immutable");
-            return Err(Status::invalid(&r.group, &r.kind, t.name, vec![cause]));
+            return Err(Status::invalid(&r.group, &r.kind, t.name, vec![cause.clone(), cause]));
         }
         keep_metadata(old, &mut new);
         match t.subresource {
@@ -308,6 +308,9 @@ impl Server {
             if !status {
                 self.check(r, t.name, Some(old), &new)?;
             }
+        }
+        if r.is("", "persistentvolumeclaims") && t.subresource.is_none() {
+            self.check_growth(old, &new)?;
         }
         // The cluster's own parts write what they counted.
         if let Some(sub) = t

@@ -100,6 +100,16 @@ impl FieldError {
         }
     }
 
+    /// A value that is not allowed, with the text that shows it.
+    pub fn invalid_shown(path: impl Into<String>, shown: &str, detail: &str) -> Self {
+        Self {
+            path: path.into(),
+            kind: FieldErrorKind::Invalid,
+            value: None,
+            detail: format!("{shown}: {detail}"),
+        }
+    }
+
     /// A value outside an enumeration.
     pub fn not_supported<S: AsRef<str>>(path: impl Into<String>, value: impl Into<Value>, valid: &[S]) -> Self {
         let quoted: Vec<String> = valid.iter().map(|v| quote(v.as_ref())).collect();

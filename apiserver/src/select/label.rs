@@ -234,11 +234,17 @@ fn malformed(text: String) -> SelectError {
 }
 
 fn check_key(key: &str) -> Result<(), String> {
-    crate::defaults::names::qualified_name(key).map_or(Ok(()), Err)
+    crate::defaults::names::qualified_name(key)
+        .into_iter()
+        .next()
+        .map_or(Ok(()), Err)
 }
 
 fn check_value(value: &str) -> Result<(), String> {
-    crate::defaults::names::label_value(value).map_or(Ok(()), Err)
+    crate::defaults::names::label_value(value)
+        .into_iter()
+        .next()
+        .map_or(Ok(()), Err)
 }
 
 /// The symbols of the text form; everything else is a word.
