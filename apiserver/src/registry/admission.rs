@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::meta::{child, finalizers, metadata, set_finalizers};
 use super::{Call, Resource, Server, text};
 use crate::controllers::in_use::{ATTRIBUTES, CLAIM, VOLUME};
+use crate::controllers::node_health::NOT_READY;
 use crate::crd;
 use crate::local::Gvr;
 use crate::status::Status;
@@ -44,6 +45,17 @@ impl Server {
                 v["status"]["phase"] = json!("Active");
             }
             ("", "services") => self.allocate(call, r, None, v)?,
+            // Who comes by the API is not ready until it says so (`TaintNodesByCondition`).
+            ("", "nodes") if call.validation.is_some() => {
+                let taint = json!({"key": NOT_READY, "effect": "NoSchedule"});
+                let spec = child(v, "spec");
+                spec.remove("configSource");
+                match spec.get_mut("taints").and_then(Value::as_array_mut) {
+                    Some(all) if all.iter().any(|t| t["key"] == NOT_READY && t["effect"] == "NoSchedule") => {}
+                    Some(all) => all.push(taint),
+                    None => drop(spec.insert("taints".into(), json!([taint]))),
+                }
+            }
             ("", "pods") => self.admit_new_pod(call, ns, v)?,
             ("", "persistentvolumeclaims") => {
                 self.check_claim_limits(ns, v)?;

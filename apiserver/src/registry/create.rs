@@ -164,6 +164,11 @@ impl Server {
             self.mutate_new(call, &review, &mut value, generated)?;
         }
         self.check(r, &name, None, &value)?;
+        if call.validation.is_some() && r.custom.is_none() {
+            call.warnings
+                .extend(defaults::warnings(&r.group, &r.kind, None, &value));
+            schema::null_lists(&r.api_version, &r.kind, &mut value);
+        }
         self.check_policies(&review, Some(&value), &mut call.warnings)?;
         self.validate_by_webhooks(call, &review, Some(&value))?;
         self.check_quotas(r, ns, None, &value)?;
@@ -302,6 +307,9 @@ impl Server {
                 && let Some(why) = schema::decode_error(&schema, value)
             {
                 return Err(why);
+            }
+            if call.validation.is_some() {
+                schema::drop_zeros(&r.api_version, &r.kind, value);
             }
         }
         Ok(())

@@ -309,6 +309,13 @@ impl Server {
                 self.check(r, t.name, Some(old), &new)?;
             }
         }
+        if call.validation.is_some() && r.custom.is_none() {
+            if t.subresource.is_none() {
+                call.warnings
+                    .extend(defaults::warnings(&r.group, &r.kind, Some(old), &new));
+            }
+            schema::null_lists(&r.api_version, &r.kind, &mut new);
+        }
         if r.is("", "persistentvolumeclaims") && t.subresource.is_none() {
             self.check_growth(old, &new)?;
         }

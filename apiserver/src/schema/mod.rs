@@ -19,6 +19,7 @@ mod structural;
 #[cfg(test)]
 mod tests;
 mod validate;
+mod zero;
 
 pub use crd::{SchemaError, schema_errors};
 pub use decode::{decode_error, json_kind};
@@ -34,6 +35,7 @@ pub use printed::Printed;
 pub use prune::{prune, unknown_fields};
 pub use reference::SchemaRef;
 pub use validate::{is_go_duration, validate};
+pub use zero::{drop_zeros, null_lists};
 
 /// Package of a definition: its name without the last segment.
 fn package(definition: &str) -> &str {
