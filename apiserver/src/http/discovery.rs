@@ -120,9 +120,12 @@ fn resources(groups: &Groups, group: &str, version: &str) -> Result<Answer, Stat
         }
     }
     let gv = crate::registry::api_version(group, version);
-    Ok(answer(
-        &json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": gv, "resources": items}),
-    ))
+    let mut list = json!({"kind": "APIResourceList", "groupVersion": gv, "resources": items});
+    // The legacy group does not say it.
+    if !group.is_empty() {
+        list["apiVersion"] = json!("v1");
+    }
+    Ok(answer(&list))
 }
 
 fn aggregated(name: &str, versions: &[(String, Vec<Arc<Resource>>)]) -> Value {

@@ -67,7 +67,20 @@ pub(super) async fn serve(
             .ok_or_else(Status::no_such_path)?;
         sub.verbs.iter().any(|v| v == info.verb)
     };
-    if !allowed || (resource.namespaced && ns.is_empty() && !matches!(info.verb, "list" | "watch" | "deletecollection"))
+    // Where no route is, nothing is found; where one is, it may not be meant so.
+    let named = ["get", "update", "patch", "delete"];
+    let routed = !info.name.is_empty() && resource.verbs.iter().any(|v| named.contains(&v.as_str()));
+    let nowhere = if resource.namespaced && ns.is_empty() {
+        !info.name.is_empty() && info.verb != "list" && info.verb != "watch"
+    } else {
+        info.verb != "create" && !info.name.is_empty() && !routed && info.subresource.is_empty()
+    };
+    if nowhere {
+        return Err(Status::no_such_path());
+    }
+    if !allowed
+        || r.method == Method::HEAD
+        || (resource.namespaced && ns.is_empty() && !matches!(info.verb, "list" | "watch"))
     {
         return Err(Status::method_not_allowed());
     }
@@ -185,7 +198,17 @@ impl Request<'_> {
             subresource: Some(sub).filter(|s| !s.is_empty()),
         };
         match (self.info.verb, sub) {
-            ("get", "") => self.output.object(200, r, &*server.get(r, ns, name)?),
+            ("get", "") => {
+                if let Some(t) = self
+                    .r
+                    .query
+                    .get("resourceVersion")
+                    .filter(|t| t.parse::<u64>().is_err())
+                {
+                    return Err(Status::new(500, "", not_a_version(t)));
+                }
+                self.output.object(200, r, &*server.get(r, ns, name)?)
+            }
             ("get", "scale") => Ok(self.output.other(200, &server.get_scale(r, ns, name)?)),
             ("get", "log") => self.log(),
             ("get" | "create", "exec") => self.exec(),
@@ -314,8 +337,7 @@ impl Request<'_> {
         let rv = match version {
             None => 0,
             Some(t) => t.parse().map_err(|_| {
-                let why =
-                    format!("resourceVersion: Invalid value: {t:?}: strconv.ParseUint: parsing {t:?}: invalid syntax");
+                let why = not_a_version(t);
                 if self.info.verb == "watch" {
                     return Status::new(500, "", why);
                 }
@@ -324,14 +346,27 @@ impl Request<'_> {
         };
         let after = q.get("continue").filter(|t| !t.is_empty()).map(str::to_owned);
         let matching = q.get("resourceVersionMatch").filter(|t| !t.is_empty());
-        if self.info.verb != "watch" {
-            check_match(matching, version, after.is_some())?;
+        let initial = q.get("sendInitialEvents").is_some();
+        let said = Said {
+            matching,
+            version,
+            initial,
+            continues: after.is_some(),
+        };
+        said.check(self.info.verb == "watch")?;
+        if let Some(t) = q.get("timeoutSeconds") {
+            number(t)?;
         }
         Ok(ListOptions {
             labels,
             fields,
             limit: match q.get("limit") {
                 None => 0,
+                // What is cached is given whole.
+                Some(t) if version == Some("0") => {
+                    number(t)?;
+                    0
+                }
                 // A negative one is none.
                 Some(t) => usize::try_from(number(t)?).unwrap_or(0),
             },
@@ -345,13 +380,6 @@ impl Request<'_> {
         let q = &self.r.query;
         let which = self.which()?;
         let initial = q.get("sendInitialEvents").map(|v| v == "true" || v == "1");
-        if initial.is_some() && q.get("resourceVersionMatch") != Some("NotOlderThan") {
-            let cause = Cause::forbidden(
-                "resourceVersionMatch",
-                "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
-            );
-            return Err(Status::invalid("meta.k8s.io", "ListOptions", "", vec![cause]));
-        }
         let options = WatchOptions {
             namespace: Some(self.info.namespace.clone()).filter(|n| !n.is_empty()),
             since: Some(which.not_older_than).filter(|r| *r > 0),
@@ -518,23 +546,73 @@ fn number(text: &str) -> Result<i64, Status> {
 }
 
 /// `validation.ValidateListOptions` of `resourceVersionMatch`.
-fn check_match(matching: Option<&str>, version: Option<&str>, continues: bool) -> Result<(), Status> {
-    let Some(m) = matching else { return Ok(()) };
-    let forbid = |why: &str| {
-        let cause = Cause::forbidden("resourceVersionMatch", why);
-        Err(Status::invalid("meta.k8s.io", "ListOptions", "", vec![cause]))
-    };
-    if continues {
-        return forbid("resourceVersionMatch is forbidden when continue is provided");
-    }
-    match (m, version) {
-        (_, None) => forbid("resourceVersionMatch is forbidden unless resourceVersion is provided"),
-        ("Exact", Some("0")) => forbid("resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\""),
-        ("Exact" | "NotOlderThan", _) => Ok(()),
-        (other, _) => {
-            let text = format!("Unsupported value: {other:?}: supported values: \"Exact\", \"NotOlderThan\", \"\"");
-            let cause = Cause::new("FieldValueNotSupported", "resourceVersionMatch", text);
-            Err(Status::invalid("meta.k8s.io", "ListOptions", "", vec![cause]))
+/// What is said of a revision that is none.
+fn not_a_version(text: &str) -> String {
+    format!("resourceVersion: Invalid value: {text:?}: strconv.ParseUint: parsing {text:?}: invalid syntax")
+}
+
+/// What a client says of the state that it wants to see.
+struct Said<'a> {
+    matching: Option<&'a str>,
+    version: Option<&'a str>,
+    initial: bool,
+    continues: bool,
+}
+
+impl Said<'_> {
+    /// `ValidateListOptions`.
+    fn check(&self, watch: bool) -> Result<(), Status> {
+        let field = "resourceVersionMatch";
+        let mut causes = Vec::new();
+        let mut forbid = |field: &str, why: &str| causes.push(Cause::forbidden(field, why));
+        let unsupported = |of: &str, valid: &str| {
+            let text = format!("Unsupported value: {of:?}: supported values: {valid}");
+            Cause::new("FieldValueNotSupported", field, text)
+        };
+        let continued = "resourceVersionMatch is forbidden when continue is provided";
+        if watch {
+            // A watch from now starts with what is there.
+            let assumed = self.matching.is_none() && !self.initial && matches!(self.version, None | Some("0"));
+            if self.initial && self.matching != Some("NotOlderThan") {
+                let why = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan";
+                forbid(field, why);
+            }
+            if self.matching.is_some() && !self.initial {
+                let why = "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided";
+                forbid(field, why);
+            }
+            if let Some(other) = self.matching.filter(|m| *m != "NotOlderThan") {
+                causes.push(unsupported(other, "\"NotOlderThan\""));
+            }
+            if self.continues && (assumed || self.matching.is_some()) {
+                causes.push(Cause::forbidden(field, continued));
+            }
+        } else {
+            if let Some(matching) = self.matching {
+                if self.version.is_none() {
+                    let why = "resourceVersionMatch is forbidden unless resourceVersion is provided";
+                    forbid(field, why);
+                }
+                if self.continues {
+                    forbid(field, continued);
+                }
+                if !matches!(matching, "Exact" | "NotOlderThan") {
+                    causes.push(unsupported(matching, "\"Exact\", \"NotOlderThan\", \"\""));
+                } else if matching == "Exact" && self.version == Some("0") {
+                    let why = "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"";
+                    forbid(field, why);
+                }
+            }
+            if self.initial {
+                causes.push(Cause::forbidden(
+                    "sendInitialEvents",
+                    "sendInitialEvents is forbidden for list",
+                ));
+            }
+        }
+        match causes.is_empty() {
+            true => Ok(()),
+            false => Err(Status::invalid("meta.k8s.io", "ListOptions", "", causes)),
         }
     }
 }

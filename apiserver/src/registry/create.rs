@@ -167,7 +167,7 @@ impl Server {
         if call.validation.is_some() && r.custom.is_none() {
             call.warnings
                 .extend(defaults::warnings(&r.group, &r.kind, None, &value));
-            schema::null_lists(&r.api_version, &r.kind, &mut value);
+            schema::write_always(&r.api_version, &r.kind, &mut value);
         }
         self.check_policies(&review, Some(&value), &mut call.warnings)?;
         self.validate_by_webhooks(call, &review, Some(&value))?;

@@ -314,7 +314,7 @@ impl Server {
                 call.warnings
                     .extend(defaults::warnings(&r.group, &r.kind, Some(old), &new));
             }
-            schema::null_lists(&r.api_version, &r.kind, &mut new);
+            schema::write_always(&r.api_version, &r.kind, &mut new);
         }
         if r.is("", "persistentvolumeclaims") && t.subresource.is_none() {
             self.check_growth(old, &new)?;

@@ -261,6 +261,7 @@ pub fn quote(text: &str) -> String {
             '\u{8}' => quoted.push_str("\\b"),
             '\u{b}' => quoted.push_str("\\v"),
             '\u{c}' => quoted.push_str("\\f"),
+            c if (0x80..0xa0).contains(&(c as u32)) => quoted.push_str(&format!("\\u{:04x}", c as u32)),
             c if (c as u32) < 0x20 || c as u32 == 0x7f => quoted.push_str(&format!("\\x{:02x}", c as u32)),
             c => quoted.push(c),
         }

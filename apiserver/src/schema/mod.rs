@@ -35,7 +35,7 @@ pub use printed::Printed;
 pub use prune::{prune, unknown_fields};
 pub use reference::SchemaRef;
 pub use validate::{is_go_duration, validate};
-pub use zero::{drop_zeros, null_lists};
+pub use zero::{drop_zeros, write_always};
 
 /// Package of a definition: its name without the last segment.
 fn package(definition: &str) -> &str {

@@ -150,29 +150,43 @@ impl Printed {
         out.push(close);
     }
 
-    /// Sorts the members of a struct that a JSON pointer leads into: whoever reads a part of a document for a patch writes
-    /// that part anew.
-    pub fn touch(&mut self, pointer: &[&str]) {
-        if let Self::Fields(fields) = self {
-            fields.sort_by(|a, b| a.0.cmp(&b.0));
+    /// A document that was printed so, after a patch made `new` of `old`: what was changed is written anew, its members by
+    /// name; all else stays as it was.
+    #[must_use]
+    pub fn patched(&self, old: &Value, new: &Value) -> Self {
+        if old == new {
+            return self.clone();
         }
-        let Some((first, rest)) = pointer.split_first().filter(|(_, rest)| !rest.is_empty()) else {
-            return;
-        };
-        let next = match self {
-            Self::Fields(fields) => fields.iter_mut().find(|(k, _)| k == first).map(|(_, v)| v),
-            Self::List(all) => first.parse().ok().and_then(|i: usize| all.get_mut(i)),
-            Self::Scalar(_) => None,
-        };
-        if let Some(next) = next {
-            next.touch(rest);
+        match (self, old, new) {
+            (Self::Fields(fields), Value::Object(old), Value::Object(new)) => {
+                let own = |name: &str| fields.iter().find(|(n, _)| n == name).map(|(_, p)| p);
+                let all = new.iter().map(|(name, value)| {
+                    let printed = match (own(name), old.get(name)) {
+                        (Some(printed), Some(was)) => printed.patched(was, value),
+                        _ => Self::plain(value),
+                    };
+                    (name.clone(), printed)
+                });
+                Self::Fields(all.collect())
+            }
+            (Self::List(items), Value::Array(old), Value::Array(new)) => {
+                let all = new
+                    .iter()
+                    .enumerate()
+                    .map(|(i, value)| match (items.get(i), old.get(i)) {
+                        (Some(printed), Some(was)) => printed.patched(was, value),
+                        _ => Self::plain(value),
+                    });
+                Self::List(all.collect())
+            }
+            _ => Self::plain(new),
         }
     }
 }
 
 /// Members of an API type in the order of the declaration; taken out of `of`.
 fn declared(known: &[super::messages::Field], of: &mut Map<String, Value>, fields: &mut Vec<(String, Printed)>) {
-    for super::messages::Field(_, member, shape, kind, _) in known {
+    for super::messages::Field(_, member, shape, kind, ..) in known {
         if shape == "<" {
             if let Some(inner) = MESSAGES.messages.get(kind) {
                 declared(inner, of, fields);
@@ -295,15 +309,16 @@ mod tests {
     fn api_types_keep_the_order_of_their_declaration() {
         let d = json!({"apiVersion": "apps/v1", "kind": "Deployment", "status": {}, "metadata": {"uid": "u", "name": "<a>"},
             "spec": {"template": {}, "replicas": 1}});
-        let mut shown = Printed::object("apps/v1", "Deployment", &d);
+        let shown = Printed::object("apps/v1", "Deployment", &d);
         assert_eq!(
             shown.compact(),
             r#"{"kind":"Deployment","apiVersion":"apps/v1","metadata":{"name":"\u003ca\u003e","uid":"u"},"spec":{"replicas":1,"template":{}},"status":{}}"#
         );
-        shown.touch(&["metadata", "labels"]);
+        let mut new = d.clone();
+        new["spec"]["replicas"] = json!("x");
         assert_eq!(
-            shown.compact(),
-            r#"{"apiVersion":"apps/v1","kind":"Deployment","metadata":{"name":"\u003ca\u003e","uid":"u"},"spec":{"replicas":1,"template":{}},"status":{}}"#
+            shown.patched(&d, &new).compact(),
+            r#"{"apiVersion":"apps/v1","kind":"Deployment","metadata":{"name":"\u003ca\u003e","uid":"u"},"spec":{"replicas":"x","template":{}},"status":{}}"#
         );
     }
 

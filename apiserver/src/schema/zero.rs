@@ -48,7 +48,7 @@ pub fn drop_zeros(api_version: &str, kind: &str, object: &mut Value) {
 }
 
 fn zeros(fields: &'static [Field], object: &mut Map<String, Value>) {
-    for Field(_, member, shape, kind, keep) in fields {
+    for Field(_, member, shape, kind, keep, _) in fields {
         if shape == "<" {
             if let Some(inner) = MESSAGES.messages.get(kind) {
                 zeros(inner, object);
@@ -65,28 +65,47 @@ fn zeros(fields: &'static [Field], object: &mut Map<String, Value>) {
     }
 }
 
-/// Makes lists and maps null that are always written and are empty, and takes out others that are empty.
-pub fn null_lists(api_version: &str, kind: &str, object: &mut Value) {
+/// Puts in what Go writes always, and takes out lists and maps that are empty and are not written then.
+pub fn write_always(api_version: &str, kind: &str, object: &mut Value) {
     if let (Some(fields), Value::Object(m)) = (fields(api_version, kind), object) {
-        nulls(fields, m);
+        always(fields, m);
     }
 }
 
-fn nulls(fields: &'static [Field], object: &mut Map<String, Value>) {
-    for Field(_, member, shape, kind, keep) in fields {
+/// The zero value of a type, by its letter.
+fn zero(kind: &str) -> Value {
+    match kind {
+        "s" => "".into(),
+        "i" | "f" | "X" => 0.into(),
+        "b" => false.into(),
+        "Q" => "0".into(),
+        "D" => "0s".into(),
+        kind if kind.len() > 1 => Value::Object(Map::new()),
+        _ => Value::Null,
+    }
+}
+
+fn always(fields: &'static [Field], object: &mut Map<String, Value>) {
+    for Field(_, member, shape, kind, _, written) in fields {
         if shape == "<" {
             if let Some(inner) = MESSAGES.messages.get(kind) {
-                nulls(inner, object);
+                always(inner, object);
             }
             continue;
         }
-        if !shape.is_empty() && object.get(member).is_none_or(is_zero) {
-            match keep {
-                0 => drop(object.remove(member)),
-                _ => drop(object.insert(member.clone(), Value::Null)),
+        let absent = object.get(member).is_none_or(Value::is_null);
+        if !shape.is_empty() && (absent || object.get(member).is_some_and(is_zero)) {
+            match written {
+                1 => drop(object.insert(member.clone(), Value::Null)),
+                _ => drop(object.remove(member)),
             }
-        } else if let Some(value) = object.get_mut(member) {
-            below(value, shape, kind, nulls);
+            continue;
+        }
+        if absent && *written == 1 {
+            object.insert(member.clone(), zero(kind));
+        }
+        if let Some(value) = object.get_mut(member) {
+            below(value, shape, kind, always);
         }
     }
 }
@@ -113,15 +132,17 @@ mod tests {
     }
 
     #[test]
-    fn lists_that_are_always_written_are_null() {
-        let mut role = json!({"rules": []});
-        null_lists("rbac.authorization.k8s.io/v1", "Role", &mut role);
-        assert_eq!(role, json!({"rules": null}));
-        let mut slice = json!({"endpoints": [{"addresses": ["10.0.0.1"]}]});
-        null_lists("discovery.k8s.io/v1", "EndpointSlice", &mut slice);
+    fn what_is_always_written_is_there() {
+        let mut role = json!({"metadata": {"name": "a"}, "rules": []});
+        write_always("rbac.authorization.k8s.io/v1", "Role", &mut role);
+        assert_eq!(role, json!({"metadata": {"name": "a"}, "rules": null}));
+        let mut pod = json!({"metadata": {}, "spec": {"containers": []}, "status": {"containerStatuses":
+            [{"name": "c", "state": {"terminated": {"exitCode": 1}}}]}});
+        write_always("v1", "Pod", &mut pod);
         assert_eq!(
-            slice,
-            json!({"endpoints": [{"addresses": ["10.0.0.1"]}], "ports": null})
+            pod["status"]["containerStatuses"][0],
+            json!({"name": "c", "ready": false, "restartCount": 0, "image": "", "imageID": "", "lastState": {},
+                "state": {"terminated": {"exitCode": 1, "startedAt": null, "finishedAt": null}}})
         );
     }
 }
