@@ -8,6 +8,7 @@ mod pod;
 mod tests;
 mod validate;
 mod validate_container;
+mod validate_cron;
 mod validate_job;
 mod validate_parts;
 mod validate_place;

@@ -21,7 +21,7 @@ pub(crate) use service::addresses as service_addresses;
 pub use status::validate_subresource;
 
 use super::validate_parts::text;
-use super::{names, validate_parts as parts, validate_pod, validate_pod_update, validate_workload};
+use super::{names, validate_cron, validate_parts as parts, validate_pod, validate_pod_update, validate_workload};
 use crate::schema::FieldError;
 use cfn_cel::quantity::Quantity;
 use config::{config_map, secret};
@@ -58,7 +58,7 @@ pub fn validate_builtin(group: &str, kind: &str, old: Option<&Value>, new: &Valu
             validate_workload::apps(kind, new, old, &mut errors);
         }
         ("batch", "Job") => validate_workload::job(new, old, &mut errors),
-        ("batch", "CronJob") => validate_workload::cron_job(new, &mut errors),
+        ("batch", "CronJob") => validate_cron::cron_job(new, old, &mut errors),
         ("rbac.authorization.k8s.io", "RoleBinding") => role_binding(new, old, true, &mut errors),
         ("rbac.authorization.k8s.io", "ClusterRoleBinding") => role_binding(new, old, false, &mut errors),
         ("rbac.authorization.k8s.io", "Role") => role(new, true, &mut errors),

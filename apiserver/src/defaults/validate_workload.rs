@@ -1,7 +1,7 @@
 //! Validation of workloads (`pkg/apis/apps/validation`, `pkg/apis/batch/validation` in Kubernetes).
 
 use super::names;
-use super::validate::{immutable, nonnegative, one_of};
+use super::validate::{immutable, nonnegative};
 use super::validate_job;
 use super::validate_parts::{choice, label_selector, list, named, text};
 use super::validate_pod;
@@ -435,7 +435,7 @@ pub(super) fn job(new: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>
     }
 }
 
-fn job_spec(spec: &Value, path: &str, errors: &mut Vec<FieldError>) {
+pub(super) fn job_spec(spec: &Value, path: &str, errors: &mut Vec<FieldError>) {
     for field in [
         "parallelism",
         "completions",
@@ -492,52 +492,5 @@ fn job_spec(spec: &Value, path: &str, errors: &mut Vec<FieldError>) {
             ));
         }
         other => errors.push(FieldError::not_supported(policy_path, other, &["OnFailure", "Never"])),
-    }
-}
-
-/// A cron job.
-pub(super) fn cron_job(new: &Value, errors: &mut Vec<FieldError>) {
-    let spec = &new["spec"];
-    let schedule = text(spec, "schedule");
-    if schedule.is_empty() {
-        errors.push(FieldError::required("spec.schedule", ""));
-    } else if schedule.contains("TZ") {
-        let detail = "cannot use TZ or CRON_TZ in schedule, use timeZone field instead";
-        errors.push(FieldError::invalid("spec.schedule", schedule, detail));
-    } else if !schedule.starts_with('@') && schedule.split_ascii_whitespace().count() != 5 {
-        let count = schedule.split_ascii_whitespace().count();
-        let fields: Vec<&str> = schedule.split_ascii_whitespace().collect();
-        let detail = format!("expected exactly 5 fields, found {count}: [{}]", fields.join(" "));
-        errors.push(FieldError::invalid("spec.schedule", schedule, detail));
-    } else if let Some(why) = validate_job::schedule_error(schedule) {
-        errors.push(FieldError::invalid("spec.schedule", schedule, why));
-    }
-    if spec["timeZone"] == "" {
-        let detail = "timeZone must be nil or non-empty string";
-        errors.push(FieldError::invalid("spec.timeZone", "", detail));
-    }
-    one_of(
-        spec,
-        "concurrencyPolicy",
-        &["Allow", "Forbid", "Replace"],
-        "spec",
-        errors,
-    );
-    for field in [
-        "startingDeadlineSeconds",
-        "successfulJobsHistoryLimit",
-        "failedJobsHistoryLimit",
-    ] {
-        nonnegative(spec, field, "spec", errors);
-    }
-    job_spec(&spec["jobTemplate"]["spec"], "spec.jobTemplate.spec", errors);
-    // The job's name gets eleven characters more than the cron job's.
-    let name = text(&new["metadata"], "name");
-    if name.len() > 52 {
-        errors.push(FieldError::invalid(
-            "metadata.name",
-            name,
-            "must be no more than 52 characters",
-        ));
     }
 }
