@@ -13,6 +13,7 @@ mod validate_job;
 mod validate_parts;
 mod validate_place;
 mod validate_pod;
+mod validate_pod_resize;
 mod validate_pod_update;
 mod validate_resources;
 mod validate_volume;

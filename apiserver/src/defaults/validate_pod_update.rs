@@ -187,16 +187,6 @@ pub(super) fn difference(of: &str, old: &Value, new: &Value) -> String {
     unified(&lines(old), &lines(new))
 }
 
-/// A write to `resize` (`ValidatePodResize`).
-pub(super) fn resize(new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
-    validate_pod::pod_spec(&new["spec"], "spec", errors);
-    let class = super::qos_class(&new["spec"]);
-    if class != super::qos_class(&old["spec"]) {
-        let detail = "Pod QOS Class may not change as a result of resizing";
-        errors.push(FieldError::invalid("spec", class, detail));
-    }
-}
-
 /// A write to `ephemeralcontainers` (`ValidatePodEphemeralContainersUpdate`).
 pub(super) fn ephemeral(new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
     let spec = &new["spec"];

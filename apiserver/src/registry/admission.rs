@@ -10,7 +10,7 @@ use crate::controllers::in_use::{ATTRIBUTES, CLAIM, VOLUME};
 use crate::controllers::node_health::NOT_READY;
 use crate::crd;
 use crate::local::Gvr;
-use crate::status::Status;
+use crate::status::{Cause, Status};
 use crate::store::{Key, Object};
 use cfn_cel::quantity::Quantity;
 
@@ -160,6 +160,48 @@ impl Server {
                    support resize";
         let name = text(v, "/metadata/name");
         Err(Status::forbidden("", "persistentvolumeclaims", name, why))
+    }
+
+    /// A pod may not be resized to more than its node has (`plugin/pkg/admission/podresize`).
+    pub(super) fn check_room(&self, old: &Value, v: &Value) -> Result<(), Status> {
+        let (name, node) = (text(v, "/metadata/name"), text(v, "/spec/nodeName"));
+        if node.is_empty() || old["metadata"]["generation"] == v["metadata"]["generation"] {
+            return Ok(());
+        }
+        let refuse = |why: &str| Status::forbidden("", "pods", name, why);
+        let Some(object) = self.store.get(&Gvr::new("", "v1", "nodes"), &Key::new("", node)) else {
+            return Err(refuse(&format!("node {node:?} not found")));
+        };
+        let mut causes = Vec::new();
+        let (mut why, os) = (String::new(), text(&object.value, "/metadata/labels/kubernetes.io~1os"));
+        if !matches!(os, "" | "linux") {
+            why = format!("pod resize is only supported on linux nodes, node {node:?} is {os:?}");
+            causes.push(Cause::new("UnsupportedPlatform", "", ""));
+        } else {
+            let has =
+                |name: &str| Quantity::from_value(&object.value["status"]["allocatable"][name]).unwrap_or_default();
+            let asked = super::quota::pod_amounts(&v["spec"], "requests");
+            let wants = |name: &str| asked.get(name).copied().unwrap_or_default();
+            let mut short = Vec::new();
+            if wants("cpu") > has("cpu") {
+                let (wants, has) = (wants("cpu").milli_value(), has("cpu").milli_value());
+                short.push(format!("cpu, requested: {wants}, allocatable: {has}"));
+            }
+            if wants("memory") > has("memory") {
+                let (wants, has) = (wants("memory").value(), has("memory").value());
+                short.push(format!("memory, requested: {wants}, allocatable: {has}"));
+            }
+            if !short.is_empty() {
+                why = format!("node didn't have enough allocatable resources: {}", short.join("; "));
+                causes.push(Cause::new("NodeCapacity", "", ""));
+            }
+        }
+        if causes.is_empty() {
+            return Ok(());
+        }
+        let mut status = refuse(&why);
+        status.details.get_or_insert_default().causes = causes;
+        Err(status)
     }
 
     pub(super) fn admit_delete(&self, r: &Resource, name: &str) -> Result<(), Status> {

@@ -333,7 +333,10 @@ impl Server {
         if whole {
             self.validate_by_webhooks(call, &review, Some(&new))?;
         }
-        if t.subresource.is_none() {
+        if r.is("", "pods") && t.subresource == Some("resize") {
+            self.check_room(old, &new)?;
+        }
+        if t.subresource.is_none_or(|s| s == "resize") {
             self.check_quotas(r, t.namespace, Some(old), &new)?;
         }
         Ok(new)
