@@ -117,7 +117,9 @@ fn template_changes(spec: &Value, old_job: &Value, errors: &mut Vec<FieldError>)
         }
     }
     // Indexing may have left what is not there.
-    allowed.as_object_mut().map(|m| m.retain(|_, v| !v.is_null()));
+    if let Some(m) = allowed.as_object_mut() {
+        m.retain(|_, v| !v.is_null());
+    }
     immutable_internal(
         &template["spec"],
         &allowed,

@@ -1,6 +1,6 @@
 //! Differences of texts as Go's `difflib` tells them (a port of Python's): what refusals of changes show.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 /// Lines of context around a change.
 const CONTEXT: usize = 3;
@@ -17,13 +17,13 @@ struct Matcher<'t> {
     a: Vec<&'t str>,
     b: Vec<&'t str>,
     /// Where in `b` a line is; without lines that are everywhere in a long text.
-    places: HashMap<&'t str, Vec<usize>>,
+    places: BTreeMap<&'t str, Vec<usize>>,
 }
 
 impl<'t> Matcher<'t> {
     fn new(a: &'t str, b: &'t str) -> Self {
         let (a, b): (Vec<_>, Vec<_>) = (a.split('\n').collect(), b.split('\n').collect());
-        let mut places: HashMap<&str, Vec<usize>> = HashMap::new();
+        let mut places: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
         for (i, line) in b.iter().enumerate() {
             places.entry(line).or_default().push(i);
         }
@@ -37,9 +37,9 @@ impl<'t> Matcher<'t> {
     /// The longest stretch that is the same within bounds.
     fn longest(&self, (a_low, a_high): (usize, usize), (b_low, b_high): (usize, usize)) -> (usize, usize, usize) {
         let (mut i_best, mut j_best, mut size) = (a_low, b_low, 0);
-        let mut lengths: HashMap<usize, usize> = HashMap::new();
+        let mut lengths: BTreeMap<usize, usize> = BTreeMap::new();
         for i in a_low..a_high {
-            let mut next = HashMap::new();
+            let mut next = BTreeMap::new();
             for &j in self.places.get(self.a[i]).into_iter().flatten() {
                 if j < b_low {
                     continue;

@@ -300,7 +300,9 @@ pub(super) fn volume_changes(new: &Value, old: Option<&Value>, errors: &mut Vec<
         csi.remove("controllerExpandSecretRef");
     }
     // Indexing leaves what is not there.
-    now.as_object_mut().map(|m| m.retain(|_, v| !v.is_null()));
+    if let Some(m) = now.as_object_mut() {
+        m.retain(|_, v| !v.is_null());
+    }
     if now != before {
         let detail = format!(
             "spec.persistentvolumesource is immutable after creation\n{}",
