@@ -20,7 +20,7 @@ use super::watch::{Watch, WatchOptions};
 use super::{Annotations, Answer, Incoming, ResponseBody, with_type};
 use crate::auth::{Attributes, review};
 use crate::registry::{
-    Call, DeleteOptions, Deleted, FieldValidation, ListOptions, PatchKind, Resource, Server, Target, Written,
+    Call, Catalog, DeleteOptions, Deleted, FieldValidation, ListOptions, PatchKind, Resource, Server, Target, Written,
     answers_with_object, text,
 };
 use crate::schema::SchemaRef;
@@ -43,7 +43,8 @@ pub(super) async fn serve(
         .find(&info.group, &info.version, &info.resource)
         .ok_or_else(|| match info.group.as_str() {
             "" => Status::no_such_path(),
-            g if server.catalog.has_group(g) => Status::no_such_path(),
+            // No route leads to the groups of definitions: who serves their versions finds others nowhere.
+            g if Catalog::is_builtin_group(g) => Status::no_such_path(),
             _ => Status::page_not_found(),
         })?;
     let misplaced = match info.verb {
@@ -66,7 +67,10 @@ pub(super) async fn serve(
     } else {
         let sub = resource
             .subresource(&info.subresource)
-            .ok_or_else(Status::no_such_path)?;
+            .ok_or_else(|| match resource.custom {
+                Some(_) => Status::not_found(&resource.group, &resource.plural, &info.name),
+                None => Status::no_such_path(),
+            })?;
         sub.verbs.iter().any(|v| v == info.verb)
     };
     // Where no route is, nothing is found; where one is, it may not be meant so.

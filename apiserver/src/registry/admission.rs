@@ -81,9 +81,7 @@ impl Server {
                     spec.insert("extra".into(), json!(call.user.extra));
                 }
             }
-            ("apiextensions.k8s.io", "customresourcedefinitions") => {
-                crd::admit(self, None, v, &self.now(), call.dry_run)?
-            }
+            ("apiextensions.k8s.io", "customresourcedefinitions") => crd::admit(None, v)?,
             _ => {}
         }
         Ok(())
@@ -130,9 +128,7 @@ impl Server {
                     v["status"][field] = json!(self.now());
                 }
             }
-            ("apiextensions.k8s.io", "customresourcedefinitions", None) => {
-                crd::admit(self, Some(old), v, &self.now(), call.dry_run)?
-            }
+            ("apiextensions.k8s.io", "customresourcedefinitions", None) => crd::admit(Some(old), v)?,
             _ => {}
         }
         Ok(())

@@ -163,7 +163,7 @@ impl Server {
         if call.hooks.is_some() && self.has_mutating_webhooks() {
             self.mutate_new(call, &review, &mut value, generated)?;
         }
-        self.check(r, &name, None, &value)?;
+        self.check(r, (&name, None), None, &value)?;
         if call.validation.is_some() && r.custom.is_none() {
             call.warnings
                 .extend(defaults::warnings(&r.group, &r.kind, None, &value));
@@ -316,7 +316,13 @@ impl Server {
     }
 
     /// Validation of the whole object.
-    pub(super) fn check(&self, r: &Resource, name: &str, old: Option<&Value>, value: &Value) -> Result<(), Status> {
+    pub(super) fn check(
+        &self,
+        r: &Resource,
+        (name, sub): (&str, Option<&str>),
+        old: Option<&Value>,
+        value: &Value,
+    ) -> Result<(), Status> {
         let rule = match r.custom {
             Some(_) => defaults::NameRule::Subdomain,
             None => defaults::name_rule(&r.group, &r.kind),
@@ -330,7 +336,7 @@ impl Server {
             }
         };
         if r.custom.is_some() {
-            errors.extend(schema::validate(&r.schema(), value));
+            errors.extend(crate::crd::object::errors(r, value, sub == Some("status")));
             // Rules are asked only of objects that have the form they rely on.
             let own = r.custom.as_ref().and_then(|c| c.openapi.as_ref());
             if errors.iter().any(FieldError::hinders_rules) {

@@ -303,10 +303,13 @@ impl Server {
         if same_but_for_times(old, &new) {
             return Ok(old.clone());
         }
-        if t.subresource.is_none_or(|s| s == "status") {
+        // A custom resource's scale is checked with all of its object.
+        if t.subresource
+            .is_none_or(|s| s == "status" || s == "scale" && r.custom.is_some())
+        {
             let status = t.subresource == Some("status") && r.custom.is_none();
             if !status {
-                self.check(r, t.name, Some(old), &new)?;
+                self.check(r, (t.name, t.subresource), Some(old), &new)?;
             }
         }
         if call.validation.is_some() && r.custom.is_none() {
