@@ -96,22 +96,8 @@ fn not_a(path: &str, value: &Value, wanted: &str) -> String {
     };
     format!(
         "{path} accessor error: {} is of the type {kind}, expected {wanted}",
-        shown(value)
+        schema::go_value(value)
     )
-}
-
-/// A value as Go's `%v` shows it.
-fn shown(value: &Value) -> String {
-    match value {
-        Value::Null => "<nil>".to_owned(),
-        Value::String(text) => text.clone(),
-        Value::Array(all) => format!("[{}]", all.iter().map(shown).collect::<Vec<_>>().join(" ")),
-        Value::Object(all) => {
-            let all: Vec<String> = all.iter().map(|(k, v)| format!("{k}:{}", shown(v))).collect();
-            format!("map[{}]", all.join(" "))
-        }
-        other => other.to_string(),
-    }
 }
 
 /// Objects within the object (`x-kubernetes-embedded-resource`) say what they are.

@@ -90,7 +90,7 @@ pub(super) async fn serve(
     {
         return Err(Status::method_not_allowed());
     }
-    let accepted = accepted(&r.headers)?;
+    let accepted = accepted(&r.headers, matches!(info.verb, "list" | "watch"))?;
     let include = match r.query.get("includeObject") {
         None => IncludeObject::Metadata,
         Some(t) => IncludeObject::parse(t)
@@ -218,11 +218,11 @@ impl Request<'_> {
             ("get", "scale") => Ok(self.output.other(200, &server.get_scale(r, ns, name)?)),
             ("get", "log") => self.log(),
             ("get" | "create", "exec") => self.exec(),
-            ("get" | "create", "attach" | "portforward" | "proxy") => Err(Status::new(
-                501,
-                "NotImplemented",
-                format!("{sub} of {} is not served here", r.plural),
-            )),
+            ("get" | "create", "attach" | "portforward" | "proxy") => {
+                server.get(r, ns, name)?;
+                let why = format!("{sub} of {} is not served here", r.plural);
+                Err(Status::new(501, "NotImplemented", why))
+            }
             ("get", _) => self.output.object(200, r, &*server.get(r, ns, name)?),
             ("list", "") => {
                 let namespace = Some(self.info.namespace.as_str()).filter(|n| !n.is_empty());
@@ -295,7 +295,7 @@ impl Request<'_> {
         let body = self.object_body(call)?;
         if let Some(v) = review(server, &call.user, &call.manager, r, self.ns, &body) {
             if self.output.accepted.form != Form::Plain {
-                return Err(Status::not_acceptable("application/json, application/yaml"));
+                return Err(Status::not_acceptable(super::negotiate::SERVED));
             }
             return Ok(self.output.other(201, &v?));
         }
@@ -399,7 +399,7 @@ impl Request<'_> {
             timeout: q.number("timeoutSeconds").map(Duration::from_secs),
         };
         if matches!(self.output.accepted.form, Form::Discovery) || self.output.accepted.yaml {
-            return Err(Status::not_acceptable("application/json"));
+            return Err(Status::not_acceptable(super::negotiate::STREAMS));
         }
         let w = Watch::new(self.server, self.resource.clone(), options, self.output);
         let mut a = with_type(200, "application/json", Bytes::new());

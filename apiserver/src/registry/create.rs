@@ -59,15 +59,11 @@ impl Server {
             for k in [
                 "uid",
                 "selfLink",
-                "generation",
                 "deletionTimestamp",
                 "deletionGracePeriodSeconds",
                 "resourceVersion",
             ] {
                 m.remove(k);
-            }
-            if !made_by_apply {
-                m.remove("managedFields");
             }
             for k in ["finalizers", "ownerReferences", "labels", "annotations"] {
                 let empty = |v: &Value| {

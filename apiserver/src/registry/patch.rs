@@ -106,10 +106,6 @@ impl Server {
         {
             return Err(Status::bad_request("metadata.managedFields must be nil"));
         }
-        super::meta::metadata(&mut body).insert("name".into(), json!(t.name));
-        if r.namespaced {
-            super::meta::metadata(&mut body).insert("namespace".into(), json!(t.namespace));
-        }
         let schema = r.schema();
         self.check_known(call, &sent, &body)?;
         let sub = t.subresource.unwrap_or_default();
@@ -152,6 +148,10 @@ impl Server {
         }
         self.modify(call, t, false, &mut |call, old| {
             let value = merge(Some(&old.value), &call.manager)?;
+            // Who applies no metadata any more, and was the only one to, takes all of it away.
+            if text(&value, "/metadata/name").is_empty() {
+                return Err(nameless(t));
+            }
             own_uid(t, &old.value, &value)?;
             Ok(Proposal { value, tracked: true })
         })
@@ -222,7 +222,8 @@ fn own_uid(t: &Target<'_>, old: &Value, new: &Value) -> Result<(), Status> {
     }
     let r = t.resource;
     let cause = Cause::invalid("metadata.uid", uid, "field is immutable");
-    Err(Status::invalid(&r.group, &r.kind, t.name, vec![cause]))
+    // The common path and the kind's strategy both check it.
+    Err(Status::invalid(&r.group, &r.kind, t.name, vec![cause.clone(), cause]))
 }
 
 /// What is wrong with the object that a patch makes, told of that object: what the patch changed is written by name.
