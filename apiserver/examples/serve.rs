@@ -24,6 +24,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("ready after {:?} at {:?}", started.elapsed(), cluster.socket());
     std::fs::write(&path, cluster.kubeconfig())?;
     let mut handles = Vec::new();
+    let mut workloads = Default::default();
+    cfn_apiserver::node::shell::register(&mut workloads);
     for i in 1..=nodes {
         let name = format!("node{i}");
         net.add_host(&name, "cloud");
@@ -40,7 +42,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             clock: Arc::new(SystemClock),
             seed: Seed(u64::from(i)),
             timers: Default::default(),
-            workloads: Default::default(),
+            workloads: workloads.clone(),
             stages: Default::default(),
             pod_cidr: format!("10.244.{i}.0/24"),
             token_config: None,

@@ -216,7 +216,13 @@ impl Status {
             let field = if c.field.is_empty() { "<nil>" } else { &c.field };
             format!("{field}: {}", c.message)
         };
-        let list: Vec<String> = causes.iter().map(one).collect();
+        let mut list: Vec<String> = Vec::new();
+        // What is found twice is told once (`ToAggregate`).
+        for text in causes.iter().map(one) {
+            if !list.contains(&text) {
+                list.push(text);
+            }
+        }
         let text = if list.len() == 1 {
             list.concat()
         } else {

@@ -248,6 +248,10 @@ async fn custom_resources_are_served_at_once() {
     let (c, _) = cluster(Transport::Memory, false).await;
     let crds: Api<CustomResourceDefinition> = Api::all(c.client());
     let d = crds.create(&PostParams::default(), &widgets()).await.unwrap();
+    // The answer is from before the controllers, which are done when it comes.
+    assert_eq!(d.status.as_ref().unwrap().conditions, None);
+    let d = crds.get(&d.name_any()).await.unwrap();
+    assert_eq!(d.metadata.finalizers, None);
     let conditions = d.status.unwrap().conditions.unwrap();
     assert!(
         conditions

@@ -86,6 +86,8 @@ enum Subject {
 
 #[derive(Debug)]
 struct Binding {
+    /// What it is and of which role, as reasons tell it.
+    told: String,
     subjects: Vec<Subject>,
     rules: Arc<Vec<Rule>>,
 }
@@ -183,14 +185,45 @@ impl Rule {
 
 impl Binding {
     fn binds(&self, user: &User) -> bool {
-        self.subjects.iter().any(|s| match s {
+        self.subject(user).is_some()
+    }
+
+    /// The first subject that `user` is.
+    fn subject(&self, user: &User) -> Option<&Subject> {
+        self.subjects.iter().find(|s| match s {
             Subject::User(n) => *n == user.name,
             Subject::Group(g) => user.groups.contains(g),
         })
     }
 }
 
+impl Subject {
+    /// `describeSubject`.
+    fn told(&self) -> String {
+        match self {
+            Self::Group(name) => format!("Group {name:?}"),
+            Self::User(name) => match name
+                .strip_prefix("system:serviceaccount:")
+                .and_then(|n| n.split_once(':'))
+            {
+                Some((of, name)) => format!("ServiceAccount \"{name}/{of}\""),
+                None => format!("User {name:?}"),
+            },
+        }
+    }
+}
+
 impl Rules {
+    /// By what `user` may do this.
+    fn reason(&self, user: &User, a: &Attributes<'_>) -> Option<String> {
+        let local = self.namespaced.get(a.namespace).map(Vec::as_slice).unwrap_or_default();
+        let mut all = self.cluster.iter().chain(local);
+        all.find_map(|b| {
+            let subject = b.subject(user).filter(|_| b.rules.iter().any(|r| r.allows(a)))?;
+            Some(format!("RBAC: allowed by {} to {}", b.told, subject.told()))
+        })
+    }
+
     fn of<'a>(&'a self, user: &'a User, namespace: &str) -> impl Iterator<Item = &'a Rule> {
         let local = self.namespaced.get(namespace).map(Vec::as_slice).unwrap_or_default();
         self.cluster
@@ -232,7 +265,13 @@ impl Server {
             let rules = named
                 .get(&(ns.to_owned(), text(&o.value, "/roleRef/name").to_owned()))?
                 .clone();
+            let told = match (o.namespace(), o.name()) {
+                ("", name) => format!("ClusterRoleBinding {name:?}"),
+                (of, name) => format!("RoleBinding \"{name}/{of}\""),
+            };
+            let role = (text(&o.value, "/roleRef/kind"), text(&o.value, "/roleRef/name"));
             Some(Binding {
+                told: format!("{told} of {} {:?}", role.0, role.1),
                 subjects: subjects_of(&o.value, o.namespace()),
                 rules,
             })
@@ -258,7 +297,10 @@ impl Server {
         if user.groups.iter().any(|g| g == "system:masters") {
             return true;
         }
+        // system:public-info-viewer is bound to everybody who was asked who they are.
+        let known = |g: &String| matches!(g.as_str(), "system:authenticated" | "system:unauthenticated");
         if self.settings.allow_anonymous_health
+            && user.groups.iter().any(known)
             && a.resource.is_empty()
             && a.verb == "get"
             && matches!(a.path, "/healthz" | "/livez" | "/readyz" | "/version")
@@ -266,6 +308,12 @@ impl Server {
             return true;
         }
         self.rules().of(user, a.namespace).any(|r| r.allows(a))
+    }
+
+    /// By what `user` may do this, where a binding is what allows it.
+    pub(super) fn reason(&self, user: &User, a: &Attributes<'_>) -> Option<String> {
+        let master = user.groups.iter().any(|g| g == "system:masters");
+        (!master).then(|| self.rules().reason(user, a))?
     }
 
     /// As [`Server::allowed`].
@@ -340,4 +388,23 @@ fn aggregated(o: &Object, all: &[Arc<Object>]) -> Vec<Rule> {
         }
     }
     rules
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn subjects_are_told_as_they_were_bound() {
+        let binding = json!({"subjects": [{"kind": "User", "name": "u"}, {"kind": "Group", "name": "g"},
+            {"kind": "ServiceAccount", "name": "s"}, {"kind": "ServiceAccount", "name": "s", "namespace": "b"}]});
+        let told: Vec<String> = subjects_of(&binding, "a").iter().map(Subject::told).collect();
+        let wanted = [
+            "User \"u\"",
+            "Group \"g\"",
+            "ServiceAccount \"s/a\"",
+            "ServiceAccount \"s/b\"",
+        ];
+        assert_eq!(told, wanted);
+    }
 }

@@ -164,7 +164,11 @@ fn access(server: &Server, user: &User, spec: &Value) -> Value {
         Attributes::path(text(n, "/verb"), text(n, "/path"))
     };
     if server.allowed(user, &a) {
-        json!({"allowed": true})
+        let mut status = json!({"allowed": true});
+        if let Some(reason) = server.reason(user, &a) {
+            status["reason"] = json!(reason);
+        }
+        status
     } else {
         json!({"allowed": false})
     }

@@ -5,9 +5,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
-use jiff::{Timestamp, ToSpan};
+use jiff::{Timestamp, ToSpan, Zoned};
 use serde_json::{Value, json};
 
 use super::manager::{Action, Controller, Now, Plan};
@@ -196,7 +195,7 @@ impl Schedule {
         })
     }
 
-    fn day_fits(&self, d: DateTime) -> bool {
+    fn day_fits(&self, d: &Zoned) -> bool {
         let has = |set: u64, n: i8| set >> n & 1 == 1;
         let (day, week) = (
             has(self.days, d.day()),
@@ -205,27 +204,21 @@ impl Schedule {
         has(self.months, d.month()) && if self.either { day || week } else { day && week }
     }
 
-    /// The first time after `t`, within five years.
+    /// The first time after `t`, within five years. As time goes in the zone: what a clock skips in spring is skipped,
+    /// and what it shows twice in autumn comes twice.
     pub(crate) fn next_after(&self, t: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
-        let start = t.to_zoned(zone.clone()).datetime();
-        let mut d = start
-            .with()
-            .second(0)
-            .subsec_nanosecond(0)
-            .build()
-            .ok()?
-            .checked_add(1.minute())
-            .ok()?;
-        let end = start.checked_add(5.years()).ok()?;
-        while d < end {
-            if !self.day_fits(d) {
-                d = d.date().tomorrow().ok()?.to_datetime(jiff::civil::Time::midnight());
+        let start = t.to_zoned(zone.clone());
+        let minute = start.with().second(0).subsec_nanosecond(0).build().ok()?;
+        let mut d = minute.checked_add(1.minute()).ok()?;
+        while d.year() <= start.year() + 5 {
+            if !self.day_fits(&d) {
+                d = d.tomorrow().ok()?.start_of_day().ok()?;
             } else if self.hours >> d.hour() & 1 == 0 {
                 d = d.with().minute(0).build().ok()?.checked_add(1.hour()).ok()?;
             } else if self.minutes >> d.minute() & 1 == 0 {
                 d = d.checked_add(1.minute()).ok()?;
             } else {
-                return d.to_zoned(zone.clone()).ok().map(|z| z.timestamp());
+                return Some(d.timestamp());
             }
         }
         None
@@ -306,6 +299,39 @@ mod tests {
         }
         for bad in ["", "* * * *", "60 * * * *", "a * * * *", "5-1 * * * *", "*/0 * * * *"] {
             assert_eq!(Schedule::parse(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn schedules_go_by_the_clock_of_their_zone() {
+        let next = |text: &str, zone: &str, from: &str| {
+            let zone = TimeZone::get(zone).unwrap();
+            let t = Schedule::parse(text).unwrap().next_after(from.parse().unwrap(), &zone);
+            t.unwrap().to_string()
+        };
+        let berlin = "Europe/Berlin";
+        for (text, zone, from, wanted) in [
+            ("0 9 * * *", berlin, "2024-01-15T00:00:00Z", "2024-01-15T08:00:00Z"),
+            ("0 9 * * *", berlin, "2024-07-15T00:00:00Z", "2024-07-15T07:00:00Z"),
+            (
+                "0 0 * * *",
+                "Asia/Kolkata",
+                "2024-01-15T12:00:00Z",
+                "2024-01-15T18:30:00Z",
+            ),
+            (
+                "30 8 * * mon",
+                "America/New_York",
+                "2024-01-15T13:30:00Z",
+                "2024-01-22T13:30:00Z",
+            ),
+            // Half past two is not there when clocks go forward.
+            ("30 2 * * *", berlin, "2024-03-30T23:00:00Z", "2024-04-01T00:30:00Z"),
+            // And there twice when they go back.
+            ("30 2 * * *", berlin, "2024-10-27T00:00:00Z", "2024-10-27T00:30:00Z"),
+            ("30 2 * * *", berlin, "2024-10-27T00:30:00Z", "2024-10-27T01:30:00Z"),
+        ] {
+            assert_eq!(next(text, zone, from), wanted, "{text} in {zone} after {from}");
         }
     }
 

@@ -21,7 +21,7 @@ pub(crate) mod in_use;
 mod job;
 mod manager;
 mod namespace;
-mod node_health;
+pub(crate) mod node_health;
 pub(crate) mod object;
 mod pod_gc;
 pub(crate) mod pods;

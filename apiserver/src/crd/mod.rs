@@ -2,6 +2,8 @@
 //! (`apiextensions-apiserver/pkg/{controller,apiserver}`; the controllers' work is done within the write here).
 
 mod definition;
+mod names;
+pub(crate) mod object;
 mod openapi;
 pub(crate) mod rules;
 mod validate;
@@ -13,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::local::Gvr;
 use crate::registry::{Call, DeleteOptions, ListOptions, Resource, Server, text};
-use crate::status::{Cause, Status};
+use crate::status::Status;
 use crate::store::{Expect, Key, Object};
 
 pub(crate) use openapi::{document as openapi_document, hash as openapi_hash, v2_additions};
@@ -31,155 +33,65 @@ pub struct Definitions {
     made: Mutex<BTreeMap<String, Made>>,
 }
 
-/// Checks a definition and writes its status: names accepted and established at once.
-pub(crate) fn admit(
-    server: &Server,
-    old: Option<&Value>,
-    v: &mut Value,
-    now: &str,
-    dry_run: bool,
-) -> Result<(), Status> {
+/// Checks a definition and prepares its status: names are accepted after it is written (see [`names`]).
+pub(crate) fn admit(old: Option<&Value>, v: &mut Value) -> Result<(), Status> {
     let name = text(v, "/metadata/name").to_owned();
-    let (group, plural) = (
-        text(v, "/spec/group").to_owned(),
-        text(v, "/spec/names/plural").to_owned(),
-    );
     let kind = text(v, "/spec/names/kind").to_owned();
-    let mut causes = Vec::new();
-    for (field, value) in [
-        ("spec.group", &group),
-        ("spec.names.plural", &plural),
-        ("spec.names.kind", &kind),
-    ] {
-        if value.is_empty() {
-            causes.push(Cause::required(field, ""));
-        }
-    }
-    if !group.is_empty() && !plural.is_empty() && name != format!("{plural}.{group}") {
-        causes.push(Cause::invalid(
-            "metadata.name",
-            &json!(name),
-            "must be spec.names.plural+\".\"+spec.group",
-        ));
-    }
-    if let Some(names) = v["spec"]["names"].as_object_mut() {
+    if let Some(names) = v["spec"]["names"].as_object_mut()
+        && !kind.is_empty()
+    {
         names.entry("singular").or_insert_with(|| json!(kind.to_lowercase()));
         names.entry("listKind").or_insert_with(|| json!(format!("{kind}List")));
     }
     if v["spec"]["conversion"].is_null() {
         v["spec"]["conversion"] = json!({"strategy": "None"});
     }
-    let versions = v["spec"]["versions"].as_array().cloned().unwrap_or_default();
-    let storage: Vec<&str> = versions
-        .iter()
-        .filter(|x| x["storage"] == true)
-        .map(|x| text(x, "/name"))
-        .collect();
-    if storage.len() != 1 {
-        causes.push(Cause::invalid(
-            "spec.versions",
-            &json!(versions.iter().map(|x| text(x, "/name")).collect::<Vec<_>>()),
-            "must have exactly one version marked as storage version",
-        ));
-    }
-    for (i, version) in versions.iter().enumerate() {
-        // What all versions have in common stands at the top in Go's internal type.
-        let at = if versions.len() == 1 {
-            "spec.validation.openAPIV3Schema".to_owned()
-        } else {
-            format!("spec.versions[{i}].schema.openAPIV3Schema")
-        };
-        for (path, detail) in crate::schema::schema_errors(&version["schema"]["openAPIV3Schema"]) {
-            let path = format!("{at}{}{path}", if path.is_empty() { "" } else { "." });
-            let reason = match detail.split(':').next().unwrap_or_default() {
-                "Required value" => "FieldValueRequired",
-                "Unsupported value" => "FieldValueNotSupported",
-                "Forbidden" => "FieldValueForbidden",
-                "Duplicate value" => "FieldValueDuplicate",
-                "Invalid value" if detail.contains(" in body must be of type ") => "FieldValueTypeInvalid",
-                _ => "FieldValueInvalid",
-            };
-            causes.push(Cause::new(reason, path, detail));
+    let mut status = match old {
+        Some(old) => old["status"].clone(),
+        None => json!({"acceptedNames": {"kind": "", "plural": ""}, "conditions": null, "storedVersions": null}),
+    };
+    let versions = v["spec"]["versions"].as_array();
+    if let Some(storage) = versions.and_then(|l| l.iter().find(|x| x["storage"] == true)) {
+        let mut stored = status["storedVersions"].as_array().cloned().unwrap_or_default();
+        if !stored.contains(&storage["name"]) {
+            stored.push(storage["name"].clone());
         }
-        rules::unreadable(&version["schema"]["openAPIV3Schema"], &at, &mut causes);
+        status["storedVersions"] = Value::Array(stored);
     }
+    v["status"] = status;
+    let mut causes = Vec::new();
     validate::definition(v, old, &mut causes);
-    if !causes.is_empty() {
-        return Err(Status::invalid(
-            "apiextensions.k8s.io",
-            "CustomResourceDefinition",
-            &name,
-            causes,
-        ));
-    }
-    if old.is_none() && dry_run {
-        // Nobody gets to it.
-        v["status"] =
-            json!({"acceptedNames": {"kind": "", "plural": ""}, "conditions": null, "storedVersions": storage});
+    if causes.is_empty() {
         return Ok(());
     }
-    // Names taken by another definition of the group.
-    let taken = server
-        .store
-        .list(&DEFINITIONS, None, None)
-        .objects
-        .into_iter()
-        .any(|o| {
-            o.name() != name
-                && text(&o.value, "/spec/group") == group
-                && (text(&o.value, "/spec/names/kind") == kind || text(&o.value, "/spec/names/plural") == plural)
-        });
-    let was = |t: &str| {
-        let list = old.and_then(|o| o["status"]["conditions"].as_array());
-        list.and_then(|l| l.iter().find(|c| c["type"] == t)).cloned()
-    };
-    let condition = |t: &str, status: &str, reason: &str, message: &str| match was(t).filter(|c| c["status"] == status)
-    {
-        Some(c) => c,
-        None => json!({"type": t, "status": status, "reason": reason, "message": message, "lastTransitionTime": now}),
-    };
-    let mut conditions = if taken {
-        vec![
-            condition(
-                "NamesAccepted",
-                "False",
-                "KindConflict",
-                "another definition of this group has these names",
-            ),
-            condition("Established", "False", "NotAccepted", "not all names are accepted"),
-        ]
-    } else {
-        vec![
-            condition("NamesAccepted", "True", "NoConflicts", "no conflicts found"),
-            condition(
-                "Established",
-                "True",
-                "InitialNamesAccepted",
-                "the initial names have been accepted",
-            ),
-        ]
-    };
-    conditions.extend(was("Terminating"));
-    let mut stored: Vec<String> = old
-        .and_then(|o| o["status"]["storedVersions"].as_array())
-        .map(|a| a.iter().filter_map(Value::as_str).map(str::to_owned).collect())
-        .unwrap_or_default();
-    if !stored.iter().any(|s| storage.contains(&s.as_str())) {
-        stored.extend(storage.first().map(|s| (*s).to_owned()));
-    }
-    v["status"] = json!({"acceptedNames": if taken { json!({"kind": "", "plural": ""}) } else { v["spec"]["names"].clone() },
-        "conditions": conditions, "storedVersions": stored});
-    if old.is_none() {
-        let list = v["metadata"]["finalizers"].as_array().cloned().unwrap_or_default();
-        let mut list: Vec<Value> = list.into_iter().filter(|f| f != FINALIZER).collect();
+    Err(Status::invalid(
+        "apiextensions.k8s.io",
+        "CustomResourceDefinition",
+        &name,
+        causes,
+    ))
+}
+
+/// A definition as the first request to delete it leaves it (its storage's `Delete`).
+pub(crate) fn mark(v: &mut Value, now: &str) {
+    let mut list = v["metadata"]["finalizers"].as_array().cloned().unwrap_or_default();
+    if !list.iter().any(|f| f == FINALIZER) {
         list.push(json!(FINALIZER));
-        v["metadata"]["finalizers"] = Value::Array(list);
     }
-    Ok(())
+    v["metadata"]["finalizers"] = Value::Array(list);
+    let message = "CustomResourceDefinition marked for deletion; CustomResource deletion will begin soon";
+    let mut conditions = v["status"]["conditions"].as_array().cloned().unwrap_or_default();
+    conditions.retain(|c| c["type"] != "Terminating");
+    conditions.push(
+        json!({"type": "Terminating", "status": "True", "reason": "InstanceDeletionPending",
+        "message": message, "lastTransitionTime": now}),
+    );
+    v["status"]["conditions"] = Value::Array(conditions);
 }
 
 /// After a write to a definition: the catalog follows, and one that is being deleted takes its objects along.
 pub(crate) fn changed(server: &Server) {
+    names::settle(server);
     let mut ending = Vec::new();
     let mut resources: Vec<Arc<Resource>> = Vec::new();
     {

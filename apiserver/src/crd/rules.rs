@@ -63,8 +63,13 @@ pub(crate) fn unreadable(schema: &Value, path: &str, causes: &mut Vec<Cause>) {
             let detail = "must be a valid path";
             causes.push(Cause::invalid(format!("{at}.fieldPath"), &json!(field), detail));
         }
+        if text(r, "/rule").trim().is_empty() {
+            causes.push(Cause::required(format!("{at}.rule"), "rule is not specified"));
+        }
         for part in ["rule", "messageExpression"] {
-            let Some(t) = r[part].as_str() else { continue };
+            let Some(t) = r[part].as_str().filter(|t| !t.trim().is_empty()) else {
+                continue;
+            };
             if let Err(e) = program(t) {
                 let at = format!("{path}.x-kubernetes-validations[{i}].{part}");
                 let message = format!("Invalid value: {}: {e}", as_go(r));

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::defaults::names;
 use crate::registry::text;
-use crate::schema::FieldError;
+use crate::schema::{FieldError, Printed};
 use crate::status::Cause;
 
 /// What formats of columns are.
@@ -22,6 +22,21 @@ const FORMATS: [&str; 8] = [
 pub(super) fn definition(v: &Value, old: Option<&Value>, causes: &mut Vec<Cause>) {
     let mut errors = Vec::new();
     let spec = &v["spec"];
+    let (group, plural) = (text(spec, "/group"), text(spec, "/names/plural"));
+    let wanted = format!("{plural}.{group}");
+    if old.is_none() && text(v, "/metadata/name") != wanted && !group.is_empty() && !plural.is_empty() {
+        let (name, detail) = (text(v, "/metadata/name"), "must be spec.names.plural+\".\"+spec.group");
+        errors.push(FieldError::invalid("metadata.name", name, detail));
+    }
+    match names::dns1123_subdomain(group) {
+        _ if group.is_empty() => errors.push(FieldError::required("spec.group", "")),
+        why if !why.is_empty() => errors.push(FieldError::invalid("spec.group", group, why.join(","))),
+        _ if !group.contains('.') => {
+            let detail = "should be a domain with at least one dot";
+            errors.push(FieldError::invalid("spec.group", group, detail));
+        }
+        _ => {}
+    }
     let scope = text(spec, "/scope");
     if !matches!(scope, "Cluster" | "Namespaced") {
         errors.push(match scope {
@@ -31,8 +46,15 @@ pub(super) fn definition(v: &Value, old: Option<&Value>, causes: &mut Vec<Cause>
     }
     let versions = list(&spec["versions"]);
     for (i, version) in versions.iter().enumerate() {
+        if version["schema"]["openAPIV3Schema"].is_null() {
+            let path = format!("spec.versions[{i}].schema.openAPIV3Schema");
+            errors.push(FieldError::required(path, ""));
+        }
+    }
+    let common = Common::of(versions);
+    for (i, version) in versions.iter().enumerate() {
         let (name, warning) = (text(version, "/name"), &version["deprecationWarning"]);
-        if let Some(detail) = names::dns1035_label(name) {
+        for detail in names::dns1035_label(name) {
             errors.push(FieldError::invalid(format!("spec.versions[{i}].name"), name, detail));
         }
         if !warning.is_null() && version["deprecated"] != true {
@@ -40,24 +62,38 @@ pub(super) fn definition(v: &Value, old: Option<&Value>, causes: &mut Vec<Cause>
             let detail = "can only be set for deprecated versions";
             errors.push(FieldError::invalid(path, warning.clone(), detail));
         }
+        tell(&mut errors, causes);
+        common.check(version, &format!("spec.versions[{i}]"), false, causes);
+    }
+    let mut of_versions = |detail: &str| {
+        errors.push(FieldError::invalid_shown(
+            "spec.versions",
+            &common.shown(versions),
+            detail,
+        ));
+    };
+    let name = |v: &Value| text(v, "/name").to_owned();
+    if (1..versions.len()).any(|i| versions[..i].iter().any(|v| name(v) == name(&versions[i]))) {
+        of_versions("must contain unique version names");
+    }
+    if versions.iter().filter(|v| v["storage"] == true).count() != 1 {
+        of_versions("must have exactly one version marked as storage version");
+    }
+    // Go's internal type says the first version's name at the top, too.
+    if let Some(name) = versions.first().map(name).filter(|n| !n.is_empty()) {
+        for detail in names::dns1035_label(&name) {
+            errors.push(FieldError::invalid("spec.version", name.as_str(), detail));
+        }
+    }
+    for field in ["plural", "singular", "kind", "listKind"] {
+        if text(&spec["names"], &format!("/{field}")).is_empty() {
+            errors.push(FieldError::required(format!("spec.names.{field}"), ""));
+        }
     }
     own_names(&spec["names"], &mut errors);
-    for (i, version) in versions.iter().enumerate() {
-        // What all versions have in common stands at the top in Go's internal type.
-        let at = if versions.len() == 1 {
-            "spec".to_owned()
-        } else {
-            format!("spec.versions[{i}]")
-        };
-        for (j, column) in list(&version["additionalPrinterColumns"]).iter().enumerate() {
-            printed(column, &format!("{at}.additionalPrinterColumns[{j}]"), &mut errors);
-        }
-        scale(
-            &version["subresources"]["scale"],
-            &format!("{at}.subresources.scale"),
-            &mut errors,
-        );
-        selectable(version, &format!("{at}.selectableFields"), &mut errors);
+    tell(&mut errors, causes);
+    if let Some(version) = versions.first() {
+        common.check(version, "spec", true, causes);
     }
     conversion(&spec["conversion"], &mut errors);
     if spec["preserveUnknownFields"] == true && old.is_none_or(|o| o["spec"]["preserveUnknownFields"] != true) {
@@ -68,11 +104,110 @@ pub(super) fn definition(v: &Value, old: Option<&Value>, causes: &mut Vec<Cause>
     if let Some(old) = old {
         fixed(spec, old, &mut errors);
     }
-    causes.extend(
-        errors
+    stored(&v["status"]["storedVersions"], versions, &mut errors);
+    tell(&mut errors, causes);
+}
+
+fn tell(errors: &mut Vec<FieldError>, causes: &mut Vec<Cause>) {
+    let all = errors.drain(..);
+    causes.extend(all.map(|e| Cause::new(e.reason(), e.path.as_str(), e.message())));
+}
+
+/// What all versions say alike: Go's internal type has it at the top, and only there
+/// (`Convert_v1_CustomResourceDefinitionSpec_To_apiextensions_CustomResourceDefinitionSpec`).
+struct Common(Vec<&'static str>);
+
+/// What each version may have of its own.
+const OWN: [&str; 4] = ["schema", "subresources", "additionalPrinterColumns", "selectableFields"];
+
+impl Common {
+    fn of(versions: &[Value]) -> Self {
+        let same = |field: &&str| versions.iter().all(|v| v[*field] == versions[0][*field]);
+        Self(OWN.into_iter().filter(same).collect())
+    }
+
+    /// The versions, as Go's internal type has them.
+    fn shown(&self, versions: &[Value]) -> String {
+        let all: Vec<String> = versions
             .iter()
-            .map(|e| Cause::new(e.reason(), e.path.as_str(), e.message())),
-    );
+            .map(|version| {
+                let mut own = version.clone();
+                if let Some(fields) = own.as_object_mut() {
+                    fields.retain(|name, _| !self.0.contains(&name.as_str()));
+                }
+                Printed::internal("apiextensions.CustomResourceDefinitionVersion", &own).compact()
+            })
+            .collect();
+        format!("[{}]", all.join(","))
+    }
+
+    /// What is wrong with what a version has of its own, or (`top`) with what all have in common.
+    fn check(&self, version: &Value, at: &str, top: bool, causes: &mut Vec<Cause>) {
+        let mut errors = Vec::new();
+        let here = |field: &str| self.0.contains(&field) == top;
+        let own = &version["schema"]["openAPIV3Schema"];
+        if here("schema") && own.is_object() {
+            let part = if top { "validation" } else { "schema" };
+            schema(own, &format!("{at}.{part}.openAPIV3Schema"), causes);
+        }
+        if here("subresources") {
+            let path = format!("{at}.subresources.scale");
+            scale(&version["subresources"]["scale"], &path, &mut errors);
+        }
+        if here("additionalPrinterColumns") {
+            for (j, column) in list(&version["additionalPrinterColumns"]).iter().enumerate() {
+                printed(column, &format!("{at}.additionalPrinterColumns[{j}]"), &mut errors);
+            }
+        }
+        if here("selectableFields") {
+            selectable(version, &format!("{at}.selectableFields"), &mut errors);
+        }
+        tell(&mut errors, causes);
+    }
+}
+
+/// A schema of objects, with its rules.
+fn schema(of: &Value, at: &str, causes: &mut Vec<Cause>) {
+    for (path, detail) in crate::schema::schema_errors(of) {
+        let path = format!("{at}{}{path}", if path.is_empty() { "" } else { "." });
+        let reason = match detail.split(':').next().unwrap_or_default() {
+            "Required value" => "FieldValueRequired",
+            "Unsupported value" => "FieldValueNotSupported",
+            "Forbidden" => "FieldValueForbidden",
+            "Duplicate value" => "FieldValueDuplicate",
+            "Invalid value" if detail.contains(" in body must be of type ") => "FieldValueTypeInvalid",
+            _ => "FieldValueInvalid",
+        };
+        causes.push(Cause::new(reason, path, detail));
+    }
+    super::rules::unreadable(of, at, causes);
+}
+
+/// `ValidateCustomResourceDefinitionStoredVersions`.
+fn stored(stored: &Value, versions: &[Value], errors: &mut Vec<FieldError>) {
+    let path = "status.storedVersions";
+    let all = list(stored);
+    if all.is_empty() {
+        let detail = "must have at least one stored version";
+        return errors.push(FieldError::invalid(path, stored.clone(), detail));
+    }
+    for version in versions {
+        if version["storage"] == true && !all.contains(&version["name"]) {
+            let detail = format!("must have the storage version {}", text(version, "/name"));
+            errors.push(FieldError::invalid(path, stored.clone(), detail));
+        }
+    }
+    for (i, name) in all.iter().enumerate() {
+        if !versions.iter().any(|v| v["name"] == *name) {
+            let name = name.as_str().unwrap_or_default();
+            let detail = format!(
+                "missing from spec.versions; {name} was previously a storage version, and must remain in \
+                 spec.versions until a storage migration ensures no data remains persisted in {name} and removes \
+                 {name} from status.storedVersions"
+            );
+            errors.push(FieldError::invalid(format!("{path}[{i}]"), name, detail));
+        }
+    }
 }
 
 fn list(v: &Value) -> &[Value] {
@@ -90,13 +225,15 @@ fn own_names(all: &Value, errors: &mut Vec<FieldError>) {
             "kind" | "listKind" => (name.to_lowercase(), "may have mixed case, but should otherwise match: "),
             _ => (name.to_owned(), ""),
         };
-        if let Some(why) = names::dns1035_label(&lower) {
+        let why = names::dns1035_label(&lower).join(",");
+        if !why.is_empty() {
             errors.push(FieldError::invalid(path, name, format!("{mixed}{why}")));
         }
     }
     for field in ["shortNames", "categories"] {
         for (i, name) in list(&all[field]).iter().filter_map(Value::as_str).enumerate() {
-            if let Some(why) = names::dns1035_label(name) {
+            let why = names::dns1035_label(name).join(",");
+            if !why.is_empty() {
                 errors.push(FieldError::invalid(format!("spec.names.{field}[{i}]"), name, why));
             }
         }
@@ -245,14 +382,112 @@ fn fixed(spec: &Value, old: &Value, errors: &mut Vec<FieldError>) {
         .iter()
         .any(|c| c["type"] == "Established" && c["status"] == "True");
     for (pointer, path, always) in [
-        ("/group", "spec.group", true),
-        ("/names/plural", "spec.names.plural", true),
         ("/scope", "spec.scope", false),
         ("/names/kind", "spec.names.kind", false),
+        ("/group", "spec.group", true),
+        ("/names/plural", "spec.names.plural", true),
     ] {
         let (was, now) = (text(&old["spec"], pointer), text(spec, pointer));
         if (always || established) && was != now {
             errors.push(FieldError::invalid(path, now, "field is immutable"));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn told(v: &Value, old: Option<&Value>) -> Vec<String> {
+        let mut causes = Vec::new();
+        definition(v, old, &mut causes);
+        causes.iter().map(|c| format!("{}: {}", c.field, c.message)).collect()
+    }
+
+    fn things() -> Value {
+        let version = |name: &str| json!({"name": name, "served": true, "storage": name == "v1", "schema": {"openAPIV3Schema": {"type": "object"}}});
+        json!({"metadata": {"name": "things.x.io"}, "spec": {"group": "x.io", "scope": "Cluster",
+            "names": {"plural": "things", "singular": "thing", "kind": "Thing", "listKind": "ThingList"},
+            "versions": [version("v1"), version("v2")], "conversion": {"strategy": "None"}},
+            "status": {"storedVersions": ["v1"]}})
+    }
+
+    #[test]
+    fn versions_are_checked_together() {
+        let shown = |name: &str, storage: bool| {
+            format!(
+                "{{\"Name\":\"{name}\",\"Served\":true,\"Storage\":{storage},\"Deprecated\":false,\
+                 \"DeprecationWarning\":null,\"Schema\":null,\"Subresources\":null,\
+                 \"AdditionalPrinterColumns\":null,\"SelectableFields\":null}}"
+            )
+        };
+        for (pointer, value, wanted) in [
+            ("/metadata/labels", json!({}), vec![]),
+            (
+                "/spec/versions/1/name",
+                json!("v1"),
+                vec![format!(
+                    "spec.versions: Invalid value: [{},{}]: must contain unique version names",
+                    shown("v1", true),
+                    shown("v1", false)
+                )],
+            ),
+            (
+                "/spec/versions/1/schema",
+                Value::Null,
+                vec!["spec.versions[1].schema.openAPIV3Schema: Required value".to_owned()],
+            ),
+            (
+                "/spec/group",
+                json!("io"),
+                vec![
+                    "metadata.name: Invalid value: \"things.x.io\": must be spec.names.plural+\".\"+spec.group"
+                        .to_owned(),
+                    "spec.group: Invalid value: \"io\": should be a domain with at least one dot".to_owned(),
+                ],
+            ),
+            (
+                "/status/storedVersions",
+                json!(["v0"]),
+                vec![
+                    "status.storedVersions: Invalid value: [\"v0\"]: must have the storage version v1".to_owned(),
+                    "status.storedVersions[0]: Invalid value: \"v0\": missing from spec.versions; v0 was previously a \
+                     storage version, and must remain in spec.versions until a storage migration ensures no data \
+                     remains persisted in v0 and removes v0 from status.storedVersions"
+                        .to_owned(),
+                ],
+            ),
+        ] {
+            let mut v = things();
+            match v.pointer_mut(pointer) {
+                Some(at) => *at = value,
+                None => v["metadata"]["labels"] = value,
+            }
+            assert_eq!(told(&v, None), wanted, "{pointer}");
+        }
+    }
+
+    #[test]
+    fn what_versions_have_in_common_is_told_once() {
+        let mut v = things();
+        for i in 0..2 {
+            v["spec"]["versions"][i]["schema"]["openAPIV3Schema"]["type"] = json!("string");
+        }
+        let wrong = "Invalid value: \"string\": must be object at the root";
+        assert_eq!(
+            told(&v, None),
+            [format!("spec.validation.openAPIV3Schema.type: {wrong}")]
+        );
+        v["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["type"] = json!("object");
+        let path = "spec.versions[1].schema.openAPIV3Schema.type";
+        assert_eq!(told(&v, None), [format!("{path}: {wrong}")]);
+        let mut changed = things();
+        changed["spec"]["group"] = json!("y.io");
+        assert_eq!(
+            told(&changed, Some(&things())),
+            ["spec.group: Invalid value: \"y.io\": field is immutable"]
+        );
     }
 }

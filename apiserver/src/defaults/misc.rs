@@ -177,14 +177,38 @@ pub(super) fn limit_range(object: &mut Object) {
 }
 
 pub(super) fn node(object: &mut Object) {
-    let Some(status) = object.get_mut("status").and_then(Value::as_object_mut) else {
-        return;
-    };
+    let spec = map_at(object, "spec");
+    // The first of the ranges of addresses is told twice.
+    let first = spec.get("podCIDR").cloned();
+    match (first, spec.get("podCIDRs").and_then(|all| all.get(0)).cloned()) {
+        (Some(range), None) if range != "" => drop(spec.insert("podCIDRs".to_owned(), json!([range]))),
+        (None, Some(range)) => drop(spec.insert("podCIDR".to_owned(), range)),
+        _ => {}
+    }
+    let status = map_at(object, "status");
     for list in ["capacity", "allocatable"] {
         super::pod::canonical_quantities(status, list);
     }
     if let Some(capacity) = status.get("capacity").cloned() {
         set(status, "allocatable", capacity);
+    }
+    // What Go writes always.
+    let endpoint = map_at(map_at(status, "daemonEndpoints"), "kubeletEndpoint");
+    set(endpoint, "Port", 0);
+    let info = map_at(status, "nodeInfo");
+    for field in [
+        "machineID",
+        "systemUUID",
+        "bootID",
+        "kernelVersion",
+        "osImage",
+        "containerRuntimeVersion",
+        "kubeletVersion",
+        "kubeProxyVersion",
+        "operatingSystem",
+        "architecture",
+    ] {
+        set(info, field, "");
     }
 }
 
@@ -199,13 +223,6 @@ pub(super) fn binding(object: &mut Object) {
 }
 
 pub(super) fn ingress(object: &mut Object) {
-    for rule in list_mut(map_at(object, "spec"), "rules") {
-        if let Some(http) = rule.get_mut("http").and_then(Value::as_object_mut) {
-            for path in list_mut(http, "paths") {
-                set_empty(path, "pathType", "ImplementationSpecific");
-            }
-        }
-    }
     map_at(map_at(object, "status"), "loadBalancer");
 }
 

@@ -8,14 +8,17 @@ mod pod;
 mod tests;
 mod validate;
 mod validate_container;
+mod validate_cron;
 mod validate_job;
 mod validate_parts;
 mod validate_place;
 mod validate_pod;
+mod validate_pod_resize;
 mod validate_pod_update;
 mod validate_resources;
 mod validate_volume;
 mod validate_workload;
+mod warnings;
 mod workloads;
 
 pub(crate) use pod::SYSTEM_CLASSES;
@@ -24,6 +27,8 @@ pub(crate) use validate::service_addresses;
 pub use validate::{
     NameRule, name_rule, validate_builtin, validate_metadata, validate_metadata_update, validate_subresource,
 };
+
+pub use warnings::warnings;
 
 use serde_json::{Map, Value};
 

@@ -85,7 +85,33 @@ pub(super) fn default_pod(pod: &mut Map<String, Value>) {
             }
         }
     }
+    pod_level_requests(spec);
     set(spec, "enableServiceLinks", true);
+}
+
+/// What a pod as a whole asks for, where it says only a part: what its containers ask for, else its limits.
+fn pod_level_requests(spec: &mut Map<String, Value>) {
+    let Some(resources) = spec.get("resources").and_then(Value::as_object) else {
+        return;
+    };
+    let known = |name: &str| matches!(name, "cpu" | "memory") || name.starts_with("hugepages-");
+    let of_containers = crate::registry::pod_requests(&Value::Object(spec.clone()));
+    let limits = resources.get("limits").and_then(Value::as_object).cloned();
+    let all = of_containers
+        .into_iter()
+        .filter(|(name, _)| !name.starts_with("hugepages-"))
+        .chain(limits.into_iter().flatten());
+    let mut requests = resources
+        .get("requests")
+        .and_then(Value::as_object)
+        .cloned()
+        .unwrap_or_default();
+    for (name, amount) in all.filter(|(name, _)| known(name)) {
+        requests.entry(name).or_insert(amount);
+    }
+    if !requests.is_empty() {
+        map_at(spec, "resources").insert("requests".to_owned(), Value::Object(requests));
+    }
 }
 
 fn default_container(container: &mut Map<String, Value>) {
@@ -189,12 +215,22 @@ fn default_volume(volume: &mut Map<String, Value>) {
             }
         }
     }
-    let claim = volume
+    if let Some(disk) = volume.get_mut("azureDisk").and_then(Value::as_object_mut) {
+        set(disk, "readOnly", false);
+    }
+    if let Some(image) = volume.get_mut("image").and_then(Value::as_object_mut) {
+        let reference = image.get("reference").and_then(Value::as_str).unwrap_or_default();
+        let policy = if is_latest(reference) { "Always" } else { "IfNotPresent" };
+        set_empty(image, "pullPolicy", policy);
+    }
+    let template = volume
         .get_mut("ephemeral")
         .and_then(|e| e.get_mut("volumeClaimTemplate"))
-        .and_then(|t| t.get_mut("spec"));
-    if let Some(claim) = claim.and_then(Value::as_object_mut) {
-        set(claim, "volumeMode", "Filesystem");
+        .and_then(Value::as_object_mut);
+    if let Some(template) = template {
+        // Always there: Go holds it by value.
+        map_at(template, "metadata");
+        set(map_at(template, "spec"), "volumeMode", "Filesystem");
     }
 }
 
@@ -255,7 +291,13 @@ pub(super) fn admit_pod(pod: &mut Map<String, Value>, options: &AdmissionOptions
     set_empty(spec, "preemptionPolicy", "PreemptLowerPriority");
     tolerate(spec, options);
     let class = qos_class(&Value::Object(spec.clone()));
-    pod.insert("status".to_owned(), json!({"phase": "Pending", "qosClass": class}));
+    // That it waits at a gate is known already.
+    let known = pod.get("status").and_then(|status| status.get("conditions")).cloned();
+    let mut status = json!({"phase": "Pending", "qosClass": class});
+    if let Some(conditions) = known.filter(Value::is_array) {
+        status["conditions"] = conditions;
+    }
+    pod.insert("status".to_owned(), status);
 }
 
 /// The tolerations of DefaultTolerationSeconds.
@@ -294,7 +336,12 @@ pub fn qos_class(spec: &Value) -> &'static str {
     };
     let mut any = false;
     let mut guaranteed = true;
-    for container in containers() {
+    // What the pod says as a whole is all that counts.
+    let whole = ["requests", "limits"]
+        .iter()
+        .any(|list| spec["resources"][*list].as_object().is_some_and(|all| !all.is_empty()));
+    let counted = if whole { vec![spec] } else { containers().collect() };
+    for container in counted {
         for resource in ["cpu", "memory"] {
             let (request, limit) = (
                 amount(container, "requests", resource),

@@ -15,12 +15,13 @@ mod signing;
 mod status;
 mod storage;
 
+pub(super) use metadata::annotations;
 pub use metadata::{NameRule, name_rule, validate_metadata, validate_metadata_update};
 pub(crate) use service::addresses as service_addresses;
 pub use status::validate_subresource;
 
 use super::validate_parts::text;
-use super::{names, validate_parts as parts, validate_pod, validate_workload};
+use super::{names, validate_cron, validate_parts as parts, validate_pod, validate_pod_update, validate_workload};
 use crate::schema::FieldError;
 use cfn_cel::quantity::Quantity;
 use config::{config_map, secret};
@@ -57,7 +58,7 @@ pub fn validate_builtin(group: &str, kind: &str, old: Option<&Value>, new: &Valu
             validate_workload::apps(kind, new, old, &mut errors);
         }
         ("batch", "Job") => validate_workload::job(new, old, &mut errors),
-        ("batch", "CronJob") => validate_workload::cron_job(new, &mut errors),
+        ("batch", "CronJob") => validate_cron::cron_job(new, old, &mut errors),
         ("rbac.authorization.k8s.io", "RoleBinding") => role_binding(new, old, true, &mut errors),
         ("rbac.authorization.k8s.io", "ClusterRoleBinding") => role_binding(new, old, false, &mut errors),
         ("rbac.authorization.k8s.io", "Role") => role(new, true, &mut errors),
@@ -132,33 +133,60 @@ fn priority_class(new: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>
 fn claim(new: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>) {
     claim_spec(&new["spec"], "spec", errors);
     if let Some(old) = old {
-        let size = |of: &Value| Quantity::from_value(of).ok();
-        let have = size(&old["status"]["capacity"]["storage"]);
-        let asked = size(&new["spec"]["resources"]["requests"]["storage"]);
-        if old["status"]["phase"] == "Bound" && have.is_some() && asked < have {
-            let detail = "field can not be less than status.capacity";
-            errors.push(FieldError::forbidden("spec.resources.requests.storage", detail));
-        }
-        let fixed = |object: &Value| {
-            let mut spec = object["spec"].clone();
-            // Binding sets the volume; what is bound may grow.
-            for (field, free) in [
-                ("volumeName", old["spec"]["volumeName"].is_null()),
-                ("resources", old["status"]["phase"] == "Bound"),
-                ("storageClassName", old["spec"]["storageClassName"].is_null()),
-                ("volumeAttributesClassName", old["status"]["phase"] == "Bound"),
-            ] {
-                if free && let Value::Object(spec) = &mut spec {
-                    spec.remove(field);
-                }
-            }
-            spec
-        };
-        if fixed(new) != fixed(old) {
-            let detail = "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims";
-            errors.push(FieldError::forbidden("spec", detail));
-        }
+        claim_changes(new, old, errors);
     }
+}
+
+/// `ValidatePersistentVolumeClaimUpdate`.
+fn claim_changes(new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
+    let size = |of: &Value| Quantity::from_value(of).ok();
+    let (mut now, mut before) = (new["spec"].clone(), old["spec"].clone());
+    let copy = |to: &mut Value, from: &Value, field: &str| {
+        if let Value::Object(to) = to {
+            match &from[field] {
+                Value::Null => drop(to.remove(field)),
+                value => drop(to.insert(field.to_owned(), value.clone())),
+            }
+        }
+    };
+    // Binding sets the volume; what is bound may grow.
+    if text(&before, "volumeName").is_empty() {
+        copy(&mut before, &now, "volumeName");
+    }
+    if before["storageClassName"].is_null() {
+        copy(&mut now, &before, "storageClassName");
+    }
+    if new["status"]["phase"] == "Bound" {
+        if now["resources"]["requests"].is_object() {
+            copy(
+                &mut now["resources"]["requests"],
+                &before["resources"]["requests"],
+                "storage",
+            );
+        }
+        copy(&mut now, &before, "volumeAttributesClassName");
+    }
+    if now != before {
+        let detail = format!(
+            "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound \
+             claims\n{}",
+            validate_pod_update::difference("core.PersistentVolumeClaimSpec", &before, &now)
+        );
+        errors.push(FieldError::forbidden("spec", detail));
+    }
+    let zero = || Quantity::from_value(&Value::from("0")).ok();
+    let storage = |of: &Value| size(&of["storage"]).or_else(zero);
+    let asked = storage(&new["spec"]["resources"]["requests"]);
+    if asked < storage(&old["spec"]["resources"]["requests"]) && asked <= storage(&old["status"]["capacity"]) {
+        let detail = "field can not be less than status.capacity";
+        errors.push(FieldError::forbidden("spec.resources.requests.storage", detail));
+    }
+    immutable(
+        &new["spec"]["volumeMode"],
+        &old["spec"]["volumeMode"],
+        "volumeMode",
+        errors,
+    );
 }
 
 /// `ValidatePersistentVolumeClaimSpec`.
@@ -216,11 +244,11 @@ fn lease(new: &Value, errors: &mut Vec<FieldError>) {
 /// Checks a map of labels.
 pub(super) fn labels(labels: &Value, path: &str, errors: &mut Vec<FieldError>) {
     for (key, value) in labels.as_object().into_iter().flatten() {
-        if let Some(detail) = names::qualified_name(key) {
+        for detail in names::qualified_name(key) {
             errors.push(FieldError::invalid(path, key.as_str(), detail));
         }
         let value = value.as_str().unwrap_or_default();
-        if let Some(detail) = names::label_value(value) {
+        for detail in names::label_value(value) {
             errors.push(FieldError::invalid(path, value, detail));
         }
     }

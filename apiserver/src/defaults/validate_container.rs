@@ -4,7 +4,7 @@
 use super::names;
 use super::validate_parts::{by_rule, choice, list, named, text, within};
 use super::validate_pod::port_or_name;
-use crate::schema::FieldError;
+use crate::schema::{FieldError, Printed};
 use serde_json::Value;
 
 /// Most of what a user or group may be.
@@ -296,41 +296,12 @@ pub(super) fn security_context(container: &Value, path: &str, errors: &mut Vec<F
             ""
         };
         if !detail.is_empty() {
-            errors.push(FieldError::invalid(path.as_str(), as_go(context), detail));
+            let shown = Printed::internal("core.SecurityContext", context).compact();
+            errors.push(FieldError::invalid_shown(path.as_str(), &shown, detail));
         }
     }
     windows(&context["windowsOptions"], &format!("{path}.windowsOptions"), errors);
     app_armor(&context["appArmorProfile"], &format!("{path}.appArmorProfile"), errors);
-}
-
-/// A security context as Go's internal type has it.
-fn as_go(context: &Value) -> Value {
-    let capabilities = &context["capabilities"];
-    let mut shown = serde_json::Map::new();
-    for (name, field) in [
-        ("Privileged", "privileged"),
-        ("SELinuxOptions", "seLinuxOptions"),
-        ("WindowsOptions", "windowsOptions"),
-        ("RunAsUser", "runAsUser"),
-        ("RunAsGroup", "runAsGroup"),
-        ("RunAsNonRoot", "runAsNonRoot"),
-        ("ReadOnlyRootFilesystem", "readOnlyRootFilesystem"),
-        ("AllowPrivilegeEscalation", "allowPrivilegeEscalation"),
-        ("ProcMount", "procMount"),
-        ("SeccompProfile", "seccompProfile"),
-        ("AppArmorProfile", "appArmorProfile"),
-    ] {
-        if name == "Privileged" {
-            let value = if capabilities.is_null() {
-                Value::Null
-            } else {
-                serde_json::json!({"Add": capabilities["add"], "Drop": capabilities["drop"]})
-            };
-            shown.insert("Capabilities".to_owned(), value);
-        }
-        shown.insert(name.to_owned(), context[field].clone());
-    }
-    Value::Object(shown)
 }
 
 pub(super) fn seccomp(of: &Value, path: &str, errors: &mut Vec<FieldError>) {

@@ -1,7 +1,8 @@
 //! Validation of what jobs say of failure and success (`pkg/apis/batch/validation` in Kubernetes).
 
+use super::validate::immutable;
 use super::validate_parts::{choice, list, text};
-use crate::schema::FieldError;
+use crate::schema::{FieldError, Printed};
 use serde_json::{Value, json};
 
 /// Everything of a job's spec that its numbers and its template do not say.
@@ -21,7 +22,7 @@ pub(super) fn policies(spec: &Value, path: &str, errors: &mut Vec<FieldError>) {
     if let Some(name) = spec["managedBy"].as_str() {
         let good = name
             .split_once('/')
-            .is_some_and(|(domain, path)| super::names::dns1123_subdomain(domain).is_none() && !path.is_empty());
+            .is_some_and(|(domain, path)| super::names::dns1123_subdomain(domain).is_empty() && !path.is_empty());
         if !good {
             let detail = "must be a domain-prefixed path (such as \"acme.io/foo\")";
             errors.push(FieldError::invalid(format!("{path}.managedBy"), name, detail));
@@ -35,6 +36,107 @@ pub(super) fn policies(spec: &Value, path: &str, errors: &mut Vec<FieldError>) {
     success(spec, path, errors);
     let replacement = ["Failed", "TerminatingOrFailed"];
     choice(spec, "podReplacementPolicy", &replacement, path, errors);
+}
+
+/// What may change in a job's spec (`ValidateJobSpecUpdate`).
+pub(super) fn changes(spec: &Value, old_job: &Value, errors: &mut Vec<FieldError>) {
+    let old = &old_job["spec"];
+    let (now, before) = (&spec["completions"], &old["completions"]);
+    if text(spec, "completionMode") != "Indexed" {
+        immutable(now, before, "spec.completions", errors);
+    } else if now != before && !now.is_null() && *now != spec["parallelism"] {
+        let detail = "can only be modified in tandem with spec.parallelism";
+        errors.push(FieldError::invalid("spec.completions", now.clone(), detail));
+    }
+    immutable(&spec["selector"], &old["selector"], "spec.selector", errors);
+    template_changes(spec, old_job, errors);
+    immutable(
+        &spec["completionMode"],
+        &old["completionMode"],
+        "spec.completionMode",
+        errors,
+    );
+    for (field, name) in [
+        ("podFailurePolicy", "batch.PodFailurePolicy"),
+        ("backoffLimitPerIndex", ""),
+        ("managedBy", ""),
+        ("successPolicy", "batch.SuccessPolicy"),
+    ] {
+        immutable_internal(&spec[field], &old[field], name, &format!("spec.{field}"), errors);
+    }
+}
+
+/// A field of an internal type that may not change.
+fn immutable_internal(new: &Value, old: &Value, name: &str, path: &str, errors: &mut Vec<FieldError>) {
+    if new == old {
+        return;
+    }
+    if new.is_object() {
+        let shown = Printed::internal(name, new).compact();
+        errors.push(FieldError::invalid_shown(path, &shown, "field is immutable"));
+    } else {
+        immutable(new, old, path, errors);
+    }
+}
+
+/// The template of a job stays, but for where its pods may run and what they ask for while it is suspended and none runs.
+fn template_changes(spec: &Value, old_job: &Value, errors: &mut Vec<FieldError>) {
+    let (template, old) = (&spec["template"], &old_job["spec"]["template"]);
+    let suspended = old_job["spec"]["suspend"] == true;
+    let status = &old_job["status"];
+    let of_condition = |c: &Value| c["type"] == "Suspended" && c["status"] == "True";
+    let may_change = suspended
+        && (status["startTime"].is_null() || list(status, "conditions").iter().any(of_condition))
+        && status["active"].as_i64().unwrap_or_default() == 0;
+    if !may_change {
+        immutable_internal(template, old, "core.PodTemplateSpec", "spec.template", errors);
+        return;
+    }
+    let mut allowed = old["spec"].clone();
+    let node_affinity = &template["spec"]["affinity"]["nodeAffinity"];
+    if template["spec"]["affinity"].is_null() {
+        set(&mut allowed["affinity"], "nodeAffinity", &Value::Null);
+        if allowed["affinity"].as_object().is_none_or(serde_json::Map::is_empty) {
+            set(&mut allowed, "affinity", &Value::Null);
+        }
+    } else {
+        if allowed["affinity"].is_null() {
+            allowed["affinity"] = json!({});
+        }
+        set(&mut allowed["affinity"], "nodeAffinity", node_affinity);
+    }
+    for field in ["nodeSelector", "tolerations", "schedulingGates"] {
+        set(&mut allowed, field, &template["spec"][field]);
+    }
+    for which in ["containers", "initContainers"] {
+        let new = list(&template["spec"], which);
+        if let Some(all) = allowed[which].as_array_mut().filter(|all| all.len() == new.len()) {
+            for (container, new) in all.iter_mut().zip(new).filter(|(c, n)| c["name"] == n["name"]) {
+                set(container, "resources", &new["resources"]);
+            }
+        }
+    }
+    // Indexing may have left what is not there.
+    if let Some(m) = allowed.as_object_mut() {
+        m.retain(|_, v| !v.is_null());
+    }
+    immutable_internal(
+        &template["spec"],
+        &allowed,
+        "core.PodSpec",
+        "spec.template.spec",
+        errors,
+    );
+}
+
+/// Sets a field, or takes it away.
+fn set(of: &mut Value, field: &str, to: &Value) {
+    if let Value::Object(of) = of {
+        match to {
+            Value::Null => drop(of.remove(field)),
+            to => drop(of.insert(field.to_owned(), to.clone())),
+        }
+    }
 }
 
 fn failure_rule(rule: &Value, spec: &Value, path: &str, errors: &mut Vec<FieldError>) {
@@ -127,12 +229,12 @@ fn success(spec: &Value, path: &str, errors: &mut Vec<FieldError>) {
     }
     let at = format!("{path}.successPolicy");
     if text(spec, "completionMode") != "Indexed" {
-        let rules: Vec<Value> = list(policy, "rules")
-            .iter()
-            .map(|r| json!({"SucceededIndexes": r["succeededIndexes"], "SucceededCount": r["succeededCount"]}))
-            .collect();
-        let detail = "requires indexed completion mode";
-        errors.push(FieldError::invalid(at, json!({"Rules": rules}), detail));
+        let shown = Printed::internal("batch.SuccessPolicy", policy).compact();
+        errors.push(FieldError::invalid_shown(
+            at,
+            &shown,
+            "requires indexed completion mode",
+        ));
         return;
     }
     let rules = list(policy, "rules");

@@ -46,7 +46,7 @@ pub(super) fn needed(object: &Value, field: &str, path: &str, errors: &mut Vec<F
 pub(super) fn named(
     object: &Value,
     field: &str,
-    rule: fn(&str) -> Option<String>,
+    rule: fn(&str) -> Vec<String>,
     path: &str,
     errors: &mut Vec<FieldError>,
 ) {
@@ -56,9 +56,9 @@ pub(super) fn named(
 }
 
 /// A text by a rule for names.
-pub(super) fn by_rule(name: &str, path: String, rule: fn(&str) -> Option<String>, errors: &mut Vec<FieldError>) {
-    if let Some(detail) = rule(name) {
-        errors.push(FieldError::invalid(path, name, detail));
+pub(super) fn by_rule(name: &str, path: String, rule: fn(&str) -> Vec<String>, errors: &mut Vec<FieldError>) {
+    for detail in rule(name) {
+        errors.push(FieldError::invalid(path.as_str(), name, detail));
     }
 }
 

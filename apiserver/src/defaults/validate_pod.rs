@@ -2,7 +2,7 @@
 //! commonly get wrong, with what `validate_container`, `validate_volume` and `validate_place` hold. Left out: resizing.
 
 use super::names;
-use super::validate::{labels, one_of, port_number};
+use super::validate::{annotations, labels, one_of, port_number};
 use super::validate_container;
 use super::validate_parts::{list, text};
 use super::validate_place;
@@ -82,11 +82,9 @@ fn sysctls(spec: &Value, path: &str, errors: &mut Vec<FieldError>) {
 
 /// A pod template at a path.
 pub(super) fn template(template: &Value, path: &str, errors: &mut Vec<FieldError>) {
-    labels(
-        &template["metadata"]["labels"],
-        &format!("{path}.metadata.labels"),
-        errors,
-    );
+    let metadata = &template["metadata"];
+    labels(&metadata["labels"], &format!("{path}.labels"), errors);
+    annotations(&metadata["annotations"], &format!("{path}.annotations"), errors);
     pod_spec(&template["spec"], &format!("{path}.spec"), errors);
 }
 
@@ -161,7 +159,7 @@ pub(super) fn pod_spec(spec: &Value, path: &str, errors: &mut Vec<FieldError>) {
     ] {
         let name = text(spec, field);
         if !name.is_empty()
-            && let Some(detail) = names::dns1123_subdomain(name)
+            && let Some(detail) = names::dns1123_subdomain(name).into_iter().next()
         {
             errors.push(FieldError::invalid(format!("{path}.{field}"), name, detail));
         }
@@ -169,7 +167,7 @@ pub(super) fn pod_spec(spec: &Value, path: &str, errors: &mut Vec<FieldError>) {
     for field in ["hostname", "subdomain"] {
         let name = text(spec, field);
         if !name.is_empty()
-            && let Some(detail) = names::dns1123_label(name)
+            && let Some(detail) = names::dns1123_label(name).into_iter().next()
         {
             errors.push(FieldError::invalid(format!("{path}.{field}"), name, detail));
         }
@@ -285,7 +283,7 @@ fn volumes<'v>(spec: &'v Value, path: &str, errors: &mut Vec<FieldError>) -> Vec
         let name = text(volume, "name");
         if name.is_empty() {
             errors.push(FieldError::required(format!("{path}.name"), ""));
-        } else if let Some(detail) = names::dns1123_label(name) {
+        } else if let Some(detail) = names::dns1123_label(name).into_iter().next() {
             errors.push(FieldError::invalid(format!("{path}.name"), name, detail));
         } else if seen.contains(&name) {
             errors.push(FieldError::duplicate(format!("{path}.name"), name));
@@ -317,7 +315,7 @@ pub(super) fn container(container: &Value, volumes: &[&str], spec: &Value, path:
     let name = text(container, "name");
     if name.is_empty() {
         errors.push(FieldError::required(format!("{path}.name"), ""));
-    } else if let Some(detail) = names::dns1123_label(name) {
+    } else if let Some(detail) = names::dns1123_label(name).into_iter().next() {
         errors.push(FieldError::invalid(format!("{path}.name"), name, detail));
     }
     let image = text(container, "image");
@@ -339,10 +337,12 @@ pub(super) fn container(container: &Value, volumes: &[&str], spec: &Value, path:
         let path = format!("{path}.ports[{i}]");
         let name = text(port, "name");
         if !name.is_empty() {
-            if let Some(detail) = names::port_name(name) {
-                errors.push(FieldError::invalid(format!("{path}.name"), name, detail));
-            } else if seen.contains(&name) {
+            let wrong = names::port_name(name);
+            if wrong.is_empty() && seen.contains(&name) {
                 errors.push(FieldError::duplicate(format!("{path}.name"), name));
+            }
+            for detail in wrong {
+                errors.push(FieldError::invalid(format!("{path}.name"), name, detail));
             }
             seen.push(name);
         }
@@ -360,7 +360,7 @@ pub(super) fn container(container: &Value, volumes: &[&str], spec: &Value, path:
         let path = format!("{path}.env[{i}]");
         if name.is_empty() {
             errors.push(FieldError::required(format!("{path}.name"), ""));
-        } else if let Some(detail) = names::env_name(name) {
+        } else if let Some(detail) = names::env_name(name).into_iter().next() {
             errors.push(FieldError::invalid(format!("{path}.name"), name, detail));
         }
         if !text(env, "value").is_empty() && !env["valueFrom"].is_null() {
@@ -463,7 +463,7 @@ fn resize_policy(container: &Value, path: &str, errors: &mut Vec<FieldError>) {
 pub(super) fn port_or_name(port: &Value, path: &str, errors: &mut Vec<FieldError>) {
     match port {
         Value::String(name) => {
-            if let Some(detail) = names::port_name(name) {
+            for detail in names::port_name(name) {
                 errors.push(FieldError::invalid(path, name.as_str(), detail));
             }
         }
@@ -485,7 +485,7 @@ pub(super) fn tolerations(spec: &Value, path: &str, errors: &mut Vec<FieldError>
             errors.push(FieldError::invalid(format!("{path}.operator"), operator, detail));
         }
         if !key.is_empty()
-            && let Some(detail) = names::qualified_name(key)
+            && let Some(detail) = names::qualified_name(key).into_iter().next()
         {
             errors.push(FieldError::invalid(format!("{path}.key"), key, detail));
         }

@@ -3,7 +3,7 @@
 use super::validate::immutable;
 use super::validate_parts::{list, text};
 use super::validate_pod;
-use crate::schema::FieldError;
+use crate::schema::{FieldError, Printed, unified};
 use serde_json::Value;
 
 /// Fields of a pod that may change, as the message lists them.
@@ -72,9 +72,6 @@ pub(super) fn pod_update(new: &Value, old: &Value, errors: &mut Vec<FieldError>)
         );
         errors.push(FieldError::forbidden(format!("spec.schedulingGates[{i}].name"), detail));
     }
-    if !added.is_empty() {
-        return;
-    }
     let mut munged = new.clone();
     for field in ["activeDeadlineSeconds", "tolerations", "schedulingGates"] {
         copy(&mut munged, old, field);
@@ -84,23 +81,7 @@ pub(super) fn pod_update(new: &Value, old: &Value, errors: &mut Vec<FieldError>)
         copy(&mut munged, old, "terminationGracePeriodSeconds");
     }
     if !gates(old).is_empty() {
-        // A gated pod may be narrowed to fewer nodes.
-        let kept = old["nodeSelector"]
-            .as_object()
-            .into_iter()
-            .flatten()
-            .all(|(k, v)| new["nodeSelector"].get(k) == Some(v));
-        if !kept {
-            let detail = "only additions to spec.nodeSelector are allowed (no mutations or deletions)";
-            errors.push(FieldError::invalid(
-                "spec.nodeSelector",
-                new["nodeSelector"].clone(),
-                detail,
-            ));
-            return;
-        }
-        copy(&mut munged, old, "nodeSelector");
-        copy(&mut munged, old, "affinity");
+        gated(&mut munged, old, errors);
     }
     for which in ["containers", "initContainers"] {
         for (i, container) in munged
@@ -114,11 +95,8 @@ pub(super) fn pod_update(new: &Value, old: &Value, errors: &mut Vec<FieldError>)
         }
     }
     if munged != *old {
-        let changed: Vec<String> = differences(old, &munged);
-        let detail = format!(
-            "pod updates may not change fields other than {UPDATABLE}\n{}",
-            changed.join("\n")
-        );
+        let changed = difference("core.PodSpec", old, &munged);
+        let detail = format!("pod updates may not change fields other than {UPDATABLE}\n{changed}");
         errors.push(FieldError::forbidden("spec", detail));
     }
     // Where a pod runs is never changed once set, whatever else is allowed.
@@ -141,30 +119,72 @@ fn copy(to: &mut Value, from: &Value, field: &str) {
     }
 }
 
-/// Names of top-level fields that differ, with both values.
-fn differences(old: &Value, new: &Value) -> Vec<String> {
-    let (Value::Object(old), Value::Object(new)) = (old, new) else {
-        return Vec::new();
-    };
-    let mut names: Vec<&String> = old.keys().chain(new.keys()).collect();
-    names.sort();
-    names.dedup();
-    let show = |value: Option<&Value>| value.map_or_else(|| "null".to_owned(), Value::to_string);
-    names
-        .into_iter()
-        .filter(|name| old.get(*name) != new.get(*name))
-        .map(|name| format!("  {name}: -{} +{}", show(old.get(name)), show(new.get(name))))
-        .collect()
+/// A pod that waits at a gate may be narrowed to fewer nodes; what is allowed is made as it was.
+fn gated(munged: &mut Value, old: &Value, errors: &mut Vec<FieldError>) {
+    let selector = munged["nodeSelector"].clone();
+    let mut kept = old["nodeSelector"].as_object().into_iter().flatten();
+    if !kept.all(|(k, v)| selector.get(k) == Some(v)) {
+        let detail = "only additions to spec.nodeSelector are allowed (no mutations or deletions)";
+        errors.push(FieldError::invalid("spec.nodeSelector", selector, detail));
+    }
+    copy(munged, old, "nodeSelector");
+    let (now, before) = (
+        munged["affinity"]["nodeAffinity"].clone(),
+        &old["affinity"]["nodeAffinity"],
+    );
+    if now == *before {
+        return;
+    }
+    affinity_narrowed(&now, before, errors);
+    let others = |v: &Value| !v["podAffinity"].is_null() || !v["podAntiAffinity"].is_null();
+    if munged["affinity"].is_null() {
+        munged["affinity"] = serde_json::json!({"nodeAffinity": before});
+    } else if old["affinity"].is_null() && !others(&munged["affinity"]) {
+        copy(munged, old, "affinity");
+    } else if let Some(affinity) = munged.get_mut("affinity") {
+        copy(affinity, &old["affinity"], "nodeAffinity");
+    }
 }
 
-/// A write to `resize` (`ValidatePodResize`).
-pub(super) fn resize(new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
-    validate_pod::pod_spec(&new["spec"], "spec", errors);
-    let class = super::qos_class(&new["spec"]);
-    if class != super::qos_class(&old["spec"]) {
-        let detail = "Pod QOS Class may not change as a result of resizing";
-        errors.push(FieldError::invalid("spec", class, detail));
+/// `validateNodeAffinityMutation`: each term may only ask for more.
+fn affinity_narrowed(new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
+    let required = "requiredDuringSchedulingIgnoredDuringExecution";
+    let path = format!("spec.affinity.nodeAffinity.{required}.nodeSelectorTerms");
+    let (new, old) = (
+        list(&new[required], "nodeSelectorTerms"),
+        list(&old[required], "nodeSelectorTerms"),
+    );
+    let shown = |terms: Vec<Printed>| Printed::List(terms).compact();
+    let print = |term: &Value| Printed::internal("core.NodeSelectorTerm", term);
+    if !old.is_empty() && old.len() != new.len() {
+        let detail = "no additions/deletions to non-empty NodeSelectorTerms list are allowed";
+        let value = if new.is_empty() {
+            "null".to_owned()
+        } else {
+            shown(new.iter().map(print).collect())
+        };
+        errors.push(FieldError::invalid_shown(path, &value, detail));
+        return;
     }
+    for (i, (new, old)) in new.iter().zip(old).enumerate() {
+        let wider = |field: &str| list(new, field).get(..list(old, field).len()) != Some(list(old, field));
+        let nothing = |term: &Value| {
+            ["matchExpressions", "matchFields"]
+                .iter()
+                .all(|f| list(term, f).is_empty())
+        };
+        if nothing(old) && !nothing(new) || wider("matchExpressions") || wider("matchFields") {
+            let detail = "only additions are allowed (no mutations or deletions)";
+            let value = print(new).compact();
+            errors.push(FieldError::invalid_shown(format!("{path}[{i}]"), &value, detail));
+        }
+    }
+}
+
+/// What differs between two values of an internal type, as lines of their JSON.
+pub(super) fn difference(of: &str, old: &Value, new: &Value) -> String {
+    let lines = |value: &Value| Printed::internal(of, value).indented();
+    unified(&lines(old), &lines(new))
 }
 
 /// A write to `ephemeralcontainers` (`ValidatePodEphemeralContainersUpdate`).
@@ -219,12 +239,14 @@ pub(super) fn ephemeral(new: &Value, old: &Value, errors: &mut Vec<FieldError>) 
     }
     for before in list(&old["spec"], "ephemeralContainers") {
         let name = text(before, "name");
-        let how = match all.iter().find(|c| text(c, "name") == name) {
+        let detail = match all.iter().find(|c| text(c, "name") == name) {
             Some(now) if now == before => continue,
-            Some(_) => "changed",
-            None => "removed",
+            Some(now) => format!(
+                "existing ephemeral containers {name:?} may not be changed\n{}",
+                difference("core.EphemeralContainer", before, now)
+            ),
+            None => format!("existing ephemeral containers {name:?} may not be removed\n"),
         };
-        let detail = format!("existing ephemeral containers {name:?} may not be {how}\n");
         errors.push(FieldError::forbidden("spec.ephemeralContainers", detail));
     }
 }

@@ -37,9 +37,10 @@ fn is_standard(name: &str) -> bool {
 /// `validateResourceName`.
 fn resource_name(name: &str, path: &str, errors: &mut Vec<FieldError>) -> bool {
     let before = errors.len();
-    if let Some(detail) = names::qualified_name(name) {
+    for detail in names::qualified_name(name) {
         errors.push(FieldError::invalid(path, name, detail));
-    } else if !name.contains('/') && !is_standard(name) {
+    }
+    if errors.len() == before && !name.contains('/') && !is_standard(name) {
         let detail = "must be a standard resource type or fully qualified";
         errors.push(FieldError::invalid(path, name, detail));
     }
@@ -137,7 +138,7 @@ fn pages(name: &str, value: &Value, path: &str, errors: &mut Vec<FieldError>) {
 pub(super) fn quantities(list: &Value, path: &str, errors: &mut Vec<FieldError>) {
     for (name, value) in list.as_object().into_iter().flatten() {
         let path = format!("{path}[{name}]");
-        if let Some(detail) = names::qualified_name(name) {
+        for detail in names::qualified_name(name) {
             errors.push(FieldError::invalid(path.as_str(), name.as_str(), detail));
         }
         amount(name, value, &path, errors);

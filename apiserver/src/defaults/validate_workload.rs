@@ -1,56 +1,58 @@
 //! Validation of workloads (`pkg/apis/apps/validation`, `pkg/apis/batch/validation` in Kubernetes).
 
 use super::names;
-use super::validate::{immutable, nonnegative, one_of};
+use super::validate::{immutable, nonnegative};
 use super::validate_job;
 use super::validate_parts::{choice, label_selector, list, named, text};
 use super::validate_pod;
-use crate::schema::{FieldError, go_struct};
+use crate::schema::{FieldError, Printed, go_struct};
 use crate::select::LabelSelector;
 use serde_json::{Value, json};
 
-/// Deployment, ReplicaSet, DaemonSet, StatefulSet.
+/// Deployment, ReplicaSet, DaemonSet, StatefulSet: each checks in an order of its own.
 pub(super) fn apps(kind: &str, new: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>) {
     let spec = &new["spec"];
-    for field in [
-        "replicas",
-        "minReadySeconds",
-        "revisionHistoryLimit",
-        "progressDeadlineSeconds",
-    ] {
-        nonnegative(spec, field, "spec", errors);
-    }
-    if kind == "StatefulSet" && old.is_none() {
-        named(spec, "serviceName", names::dns1123_label, "spec", errors);
-    }
-    selector(kind, spec, errors);
-    let template = &spec["template"];
-    if kind == "StatefulSet" {
-        validate_pod::template(&with_claims(spec), "spec.template", errors);
-    } else {
-        validate_pod::template(template, "spec.template", errors);
-    }
-    if template["spec"]["restartPolicy"] != "Always" {
-        let policy = text(&template["spec"], "restartPolicy");
-        errors.push(FieldError::not_supported(
-            "spec.template.spec.restartPolicy",
-            policy,
-            &["Always"],
-        ));
-    }
-    if !template["spec"]["activeDeadlineSeconds"].is_null() {
-        let kind = if kind == "Deployment" { "ReplicaSet" } else { kind };
-        let detail = format!("activeDeadlineSeconds in {kind} is not Supported");
-        errors.push(FieldError::forbidden(
-            "spec.template.spec.activeDeadlineSeconds",
-            detail,
-        ));
-    }
+    let counted = |fields: &[&str], errors: &mut Vec<FieldError>| {
+        fields.iter().for_each(|field| nonnegative(spec, field, "spec", errors));
+    };
     match kind {
-        "Deployment" => deployment_strategy(spec, errors),
-        "DaemonSet" => daemon_strategy(spec, errors),
-        "StatefulSet" => stateful(spec, errors),
-        _ => {}
+        "Deployment" => {
+            counted(&["replicas"], errors);
+            if selector("deployment", spec, errors) {
+                pod_template("ReplicaSet", spec, errors);
+            }
+            deployment_strategy(spec, errors);
+            counted(
+                &["minReadySeconds", "revisionHistoryLimit", "progressDeadlineSeconds"],
+                errors,
+            );
+            progress(spec, errors);
+        }
+        "ReplicaSet" => {
+            counted(&["replicas", "minReadySeconds"], errors);
+            // Upstream says deployment for replica sets too.
+            if selector("deployment", spec, errors) {
+                pod_template(kind, spec, errors);
+            }
+        }
+        "DaemonSet" => {
+            selector("daemonset", spec, errors);
+            pod_template(kind, spec, errors);
+            counted(&["minReadySeconds"], errors);
+            daemon_strategy(spec, errors);
+            counted(&["revisionHistoryLimit"], errors);
+        }
+        _ => {
+            stateful(spec, errors);
+            counted(&["replicas", "minReadySeconds"], errors);
+            nonnegative(&spec["ordinals"], "start", "spec.ordinals", errors);
+            if old.is_none() {
+                named(spec, "serviceName", names::dns1123_label, "spec", errors);
+            }
+            if selector("statefulset", spec, errors) {
+                pod_template(kind, spec, errors);
+            }
+        }
     }
     let Some(old) = old else { return };
     if kind == "StatefulSet" {
@@ -197,7 +199,6 @@ fn stateful(spec: &Value, errors: &mut Vec<FieldError>) {
             errors,
         );
     }
-    nonnegative(&spec["ordinals"], "start", "spec.ordinals", errors);
 }
 
 /// A replication controller.
@@ -246,31 +247,43 @@ pub(super) fn revision(new: &Value, old: Option<&Value>, errors: &mut Vec<FieldE
     }
 }
 
-fn selector(kind: &str, spec: &Value, errors: &mut Vec<FieldError>) {
+/// A workload's selector and whether it matches its template; whether the template can be looked at.
+fn selector(kind: &str, spec: &Value, errors: &mut Vec<FieldError>) -> bool {
     let selector = &spec["selector"];
     if selector.is_null() {
         errors.push(FieldError::required("spec.selector", ""));
     }
     label_selector(selector, "spec.selector", errors);
+    let shown = || Printed::internal("meta.LabelSelector", selector).compact();
     let empty = |name: &str| match &selector[name] {
         Value::Object(labels) => labels.is_empty(),
         Value::Array(expressions) => expressions.is_empty(),
         _ => true,
     };
-    if !selector.is_null() && empty("matchLabels") && empty("matchExpressions") {
-        // Upstream says deployment for replica sets too.
-        let kind = if kind == "ReplicaSet" {
-            "deployment".to_owned()
-        } else {
-            kind.to_lowercase()
-        };
-        let detail = format!("empty selector is invalid for {kind}");
-        errors.push(FieldError::invalid("spec.selector", selector.clone(), detail));
-        return;
+    let all = !selector.is_null() && empty("matchLabels") && empty("matchExpressions");
+    let empty = |errors: &mut Vec<FieldError>| {
+        if all {
+            let detail = format!("empty selector is invalid for {kind}");
+            errors.push(FieldError::invalid_shown("spec.selector", &shown(), &detail));
+        }
+    };
+    let daemon = kind == "daemonset";
+    if !daemon {
+        empty(errors);
     }
     let labels = &spec["template"]["metadata"]["labels"];
     match LabelSelector::from_object(selector) {
-        Err(_) => {}
+        Err(_) if daemon => {}
+        Err(_) => {
+            let detail = if kind == "statefulset" {
+                ""
+            } else {
+                "invalid label selector"
+            };
+            errors.push(FieldError::invalid_shown("spec.selector", &shown(), detail));
+            return false;
+        }
+        Ok(_) if all => {}
         Ok(parsed) if parsed.is_nothing() || !parsed.matches(labels) => {
             let detail = "`selector` does not match template `labels`";
             errors.push(FieldError::invalid(
@@ -280,6 +293,36 @@ fn selector(kind: &str, spec: &Value, errors: &mut Vec<FieldError>) {
             ));
         }
         Ok(_) => {}
+    }
+    if daemon {
+        empty(errors);
+    }
+    true
+}
+
+/// The template of a workload whose pods run on and on.
+fn pod_template(kind: &str, spec: &Value, errors: &mut Vec<FieldError>) {
+    let template = &spec["template"];
+    if kind == "StatefulSet" {
+        validate_pod::template(&with_claims(spec), "spec.template", errors);
+        super::validate::labels(&template["metadata"]["labels"], "spec.template.labels", errors);
+    } else {
+        validate_pod::template(template, "spec.template", errors);
+    }
+    if template["spec"]["restartPolicy"] != "Always" {
+        let policy = text(&template["spec"], "restartPolicy");
+        errors.push(FieldError::not_supported(
+            "spec.template.spec.restartPolicy",
+            policy,
+            &["Always"],
+        ));
+    }
+    if !template["spec"]["activeDeadlineSeconds"].is_null() {
+        let detail = format!("activeDeadlineSeconds in {kind} is not Supported");
+        errors.push(FieldError::forbidden(
+            "spec.template.spec.activeDeadlineSeconds",
+            detail,
+        ));
     }
 }
 
@@ -315,6 +358,10 @@ fn deployment_strategy(spec: &Value, errors: &mut Vec<FieldError>) {
             ["Recreate", "RollingUpdate"],
         )),
     }
+}
+
+/// How long a deployment may make no progress.
+fn progress(spec: &Value, errors: &mut Vec<FieldError>) {
     if let (Some(deadline), ready) = (
         spec["progressDeadlineSeconds"].as_i64(),
         spec["minReadySeconds"].as_i64(),
@@ -381,28 +428,14 @@ pub(super) fn job(new: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>
             detail,
         ));
     }
-    let Some(old) = old.map(|old| &old["spec"]) else { return };
-    // An indexed job may change its completions together with its parallelism (elastic indexed jobs).
-    let elastic = spec["completionMode"] == "Indexed" && spec["completions"] == spec["parallelism"];
-    if !elastic {
-        immutable(&spec["completions"], &old["completions"], "spec.completions", errors);
-    }
-    immutable(&spec["selector"], &old["selector"], "spec.selector", errors);
-    if old["suspend"] != true {
-        immutable(&spec["template"], &old["template"], "spec.template", errors);
-    }
-    for field in [
-        "completionMode",
-        "podFailurePolicy",
-        "backoffLimitPerIndex",
-        "managedBy",
-        "successPolicy",
-    ] {
-        immutable(&spec[field], &old[field], &format!("spec.{field}"), errors);
+    if let Some(old) = old {
+        // The strategy checks the object, and the check of the change its spec again.
+        job_spec(spec, "spec", errors);
+        validate_job::changes(spec, old, errors);
     }
 }
 
-fn job_spec(spec: &Value, path: &str, errors: &mut Vec<FieldError>) {
+pub(super) fn job_spec(spec: &Value, path: &str, errors: &mut Vec<FieldError>) {
     for field in [
         "parallelism",
         "completions",
@@ -459,52 +492,5 @@ fn job_spec(spec: &Value, path: &str, errors: &mut Vec<FieldError>) {
             ));
         }
         other => errors.push(FieldError::not_supported(policy_path, other, &["OnFailure", "Never"])),
-    }
-}
-
-/// A cron job.
-pub(super) fn cron_job(new: &Value, errors: &mut Vec<FieldError>) {
-    let spec = &new["spec"];
-    let schedule = text(spec, "schedule");
-    if schedule.is_empty() {
-        errors.push(FieldError::required("spec.schedule", ""));
-    } else if schedule.contains("TZ") {
-        let detail = "cannot use TZ or CRON_TZ in schedule, use timeZone field instead";
-        errors.push(FieldError::invalid("spec.schedule", schedule, detail));
-    } else if !schedule.starts_with('@') && schedule.split_ascii_whitespace().count() != 5 {
-        let count = schedule.split_ascii_whitespace().count();
-        let fields: Vec<&str> = schedule.split_ascii_whitespace().collect();
-        let detail = format!("expected exactly 5 fields, found {count}: [{}]", fields.join(" "));
-        errors.push(FieldError::invalid("spec.schedule", schedule, detail));
-    } else if let Some(why) = validate_job::schedule_error(schedule) {
-        errors.push(FieldError::invalid("spec.schedule", schedule, why));
-    }
-    if spec["timeZone"] == "" {
-        let detail = "timeZone must be nil or non-empty string";
-        errors.push(FieldError::invalid("spec.timeZone", "", detail));
-    }
-    one_of(
-        spec,
-        "concurrencyPolicy",
-        &["Allow", "Forbid", "Replace"],
-        "spec",
-        errors,
-    );
-    for field in [
-        "startingDeadlineSeconds",
-        "successfulJobsHistoryLimit",
-        "failedJobsHistoryLimit",
-    ] {
-        nonnegative(spec, field, "spec", errors);
-    }
-    job_spec(&spec["jobTemplate"]["spec"], "spec.jobTemplate.spec", errors);
-    // The job's name gets eleven characters more than the cron job's.
-    let name = text(&new["metadata"], "name");
-    if name.len() > 52 {
-        errors.push(FieldError::invalid(
-            "metadata.name",
-            name,
-            "must be no more than 52 characters",
-        ));
     }
 }

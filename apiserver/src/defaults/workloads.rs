@@ -34,9 +34,12 @@ pub(super) fn replica_set(object: &mut Object) {
 
 pub(super) fn replication_controller(object: &mut Object) {
     let spec = map_at(object, "spec");
-    template(spec);
+    // Held by a pointer, unlike those of others.
+    if spec.get("template").is_some_and(Value::is_object) {
+        template(spec);
+    }
     set(spec, "replicas", 1);
-    let labels = spec["template"]["metadata"].get("labels").cloned();
+    let labels = spec.get("template").and_then(|t| t["metadata"].get("labels")).cloned();
     if let Some(labels) = labels.filter(|labels| labels.as_object().is_some_and(|l| !l.is_empty())) {
         if spec
             .get("selector")

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::negotiate::{Form, accepted};
 use super::{Answer, Incoming, json as answer, with_type};
-use crate::registry::{Resource, Server};
+use crate::registry::{Catalog, Resource, Server};
 use crate::status::Status;
 
 /// Groups with their versions and resources, in order.
@@ -33,7 +33,7 @@ fn groups(server: &Server) -> Groups {
 }
 
 pub(super) fn serve(server: &Server, r: &Incoming, segments: &[&str]) -> Result<Answer, Status> {
-    let form = accepted(&r.headers)?.form;
+    let form = accepted(&r.headers, false)?.form;
     let groups = groups(server);
     match segments {
         ["api"] | ["apis"] if form == Form::Discovery => {
@@ -70,7 +70,8 @@ pub(super) fn serve(server: &Server, r: &Incoming, segments: &[&str]) -> Result<
             Ok(answer(&v))
         }
         ["api", v] => resources(&groups, "", v),
-        ["apis", g, _] if !groups.iter().any(|(n, _)| n == g) => Err(Status::page_not_found()),
+        // No route leads to the groups of definitions but those of their versions.
+        ["apis", g, v] if !Catalog::is_builtin_group(g) && !served(&groups, g, v) => Err(Status::page_not_found()),
         ["apis", g, v] => resources(&groups, g, v),
         _ => Err(Status::no_such_path()),
     }
@@ -82,6 +83,11 @@ fn group(name: &str, versions: &[(String, Vec<Arc<Resource>>)]) -> Value {
         .map(|(v, _)| json!({"groupVersion": format!("{name}/{v}"), "version": v}))
         .collect();
     json!({"name": name, "versions": list, "preferredVersion": list.first()})
+}
+
+fn served(groups: &Groups, group: &str, version: &str) -> bool {
+    let of = groups.iter().find(|(g, _)| g == group);
+    of.is_some_and(|(_, versions)| versions.iter().any(|(v, _)| v == version))
 }
 
 fn resources(groups: &Groups, group: &str, version: &str) -> Result<Answer, Status> {
@@ -120,9 +126,12 @@ fn resources(groups: &Groups, group: &str, version: &str) -> Result<Answer, Stat
         }
     }
     let gv = crate::registry::api_version(group, version);
-    Ok(answer(
-        &json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": gv, "resources": items}),
-    ))
+    let mut list = json!({"kind": "APIResourceList", "groupVersion": gv, "resources": items});
+    // The legacy group does not say it.
+    if !group.is_empty() {
+        list["apiVersion"] = json!("v1");
+    }
+    Ok(answer(&list))
 }
 
 fn aggregated(name: &str, versions: &[(String, Vec<Arc<Resource>>)]) -> Value {

@@ -51,6 +51,11 @@ impl RequestInfo {
             [apis, g, v, rest @ ..] if apis == "apis" && !rest.is_empty() => (g.clone(), v.clone(), rest),
             _ => return None,
         };
+        // The old way to watch.
+        let (watched, rest) = match rest {
+            [w, rest @ ..] if w == "watch" && !rest.is_empty() => (true, rest),
+            rest => (false, rest),
+        };
         let mut namespace = String::new();
         let rest = match rest {
             // A namespace itself, or one of its own subresources.
@@ -72,6 +77,8 @@ impl RequestInfo {
         let mut name = rest.get(1).cloned().unwrap_or_default();
         let subresource = rest.get(2..).map(|s| s.join("/")).unwrap_or_default();
         let verb = match r.method {
+            Method::GET if watched => "watch",
+            _ if watched => "",
             Method::GET | Method::HEAD if name.is_empty() && r.query.is("watch") => "watch",
             Method::GET | Method::HEAD if name.is_empty() => "list",
             Method::GET | Method::HEAD => "get",

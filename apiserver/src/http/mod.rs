@@ -201,7 +201,7 @@ async fn route(
     info: Option<&info::RequestInfo>,
     annotations: &mut Annotations,
 ) -> Result<Answer, Status> {
-    if let Some(info) = info {
+    if let Some(info) = info.filter(|_| !r.path.contains("//")) {
         let answer = resource::serve(server, r, info, annotations).await;
         let code = answer.as_ref().map_or_else(|s| s.code, |a| a.status().as_u16());
         let what = Answered {
@@ -233,7 +233,7 @@ async fn route(
     }
     let segments: Vec<&str> = path.split('/').skip(1).collect();
     match segments.as_slice() {
-        ["healthz" | "livez" | "readyz", ..] => Ok(plain("ok")),
+        ["healthz" | "livez" | "readyz"] | ["healthz" | "livez" | "readyz", "ping" | "log" | "etcd"] => Ok(plain("ok")),
         ["version"] => Ok(json(&version())),
         ["metrics"] => Ok(plain(&metrics(server))),
         [""] => Ok(json(

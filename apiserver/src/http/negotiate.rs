@@ -24,15 +24,23 @@ pub(super) enum Form {
 pub(super) struct Accepted {
     pub(super) form: Form,
     pub(super) yaml: bool,
+    /// Tables and metadata in `meta.k8s.io/v1beta1`.
+    pub(super) beta: bool,
 }
 
-const SERVED: &str = "application/json, application/yaml";
+/// What is served upstream of the built-in kinds, protobuf among it.
+pub(super) const SERVED: &str = "application/json, application/yaml, application/vnd.kubernetes.protobuf";
 
-/// The first of the client's choices that is served; order counts, as clients write their preference first.
-pub(super) fn accepted(headers: &HeaderMap) -> Result<Accepted, Status> {
+/// What those serve besides whose paths may be watched.
+pub(super) const STREAMS: &str = "application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch";
+
+/// The best of the client's choices that is served: by their weights, and in their order where those are the same
+/// (`NegotiateMediaTypeOptions`). `watched` tells whether a path may be watched, too.
+pub(super) fn accepted(headers: &HeaderMap, watched: bool) -> Result<Accepted, Status> {
     let plain = Accepted {
         form: Form::Plain,
         yaml: false,
+        beta: false,
     };
     let Some(accept) = headers
         .get(header::ACCEPT)
@@ -41,42 +49,69 @@ pub(super) fn accepted(headers: &HeaderMap) -> Result<Accepted, Status> {
     else {
         return Ok(plain);
     };
-    let mut known = false;
-    for range in accept.split(',') {
-        let mut parts = range.split(';').map(str::trim);
-        let kind = parts.next().unwrap_or_default().to_ascii_lowercase();
-        let yaml = kind == "application/yaml";
-        if !yaml && !matches!(kind.as_str(), "application/json" | "*/*" | "application/*") {
-            known |= kind == "application/vnd.kubernetes.protobuf";
-            continue;
+    let mut ranges: Vec<Range<'_>> = accept.split(',').map(Range::read).collect();
+    // The routes know no wildcards but the one for all.
+    if !ranges
+        .iter()
+        .any(|r| r.kind == "*/*" || SERVED.split(", ").any(|s| s == r.kind))
+    {
+        let streams = if watched { format!(", {STREAMS}") } else { String::new() };
+        let text = format!("406: Not Acceptable\n\nAvailable representations: {SERVED}{streams}");
+        return Err(Status::new(406, "NotAcceptable", text).about("", "", ""));
+    }
+    ranges.sort_by(|a, b| b.weight.total_cmp(&a.weight));
+    let served = |r: &Range<'_>| {
+        let yaml = r.kind == "application/yaml";
+        if !yaml && !matches!(r.kind.as_str(), "application/json" | "*/*" | "application/*") {
+            return None;
         }
-        known = true;
-        let (mut form, mut version, mut group) = ("", "", "");
+        let beta = r.group == "meta.k8s.io" && r.version == "v1beta1";
+        let form = match (r.form, r.group, r.version) {
+            ("", _, _) => Form::Plain,
+            ("Table", "meta.k8s.io", "v1" | "v1beta1") => Form::Table,
+            ("PartialObjectMetadata", "meta.k8s.io", "v1" | "v1beta1") => Form::Partial,
+            ("PartialObjectMetadataList", "meta.k8s.io", "v1" | "v1beta1") => Form::PartialList,
+            ("APIGroupDiscoveryList", "apidiscovery.k8s.io", "v2") => Form::Discovery,
+            _ => return None,
+        };
+        Some(Accepted { form, yaml, beta })
+    };
+    ranges
+        .iter()
+        .find_map(served)
+        .ok_or_else(|| Status::not_acceptable(SERVED))
+}
+
+/// One of a client's choices.
+struct Range<'a> {
+    kind: String,
+    weight: f64,
+    form: &'a str,
+    version: &'a str,
+    group: &'a str,
+}
+
+impl<'a> Range<'a> {
+    fn read(text: &'a str) -> Self {
+        let mut parts = text.split(';').map(str::trim);
+        let mut range = Self {
+            kind: parts.next().unwrap_or_default().to_ascii_lowercase(),
+            weight: 1.0,
+            form: "",
+            version: "",
+            group: "",
+        };
         for p in parts {
             match p.split_once('=') {
-                Some(("as", v)) => form = v,
-                Some(("v", v)) => version = v,
-                Some(("g", v)) => group = v,
+                Some(("as", v)) => range.form = v,
+                Some(("v", v)) => range.version = v,
+                Some(("g", v)) => range.group = v,
+                Some(("q", v)) => range.weight = v.parse().unwrap_or(1.0),
                 _ => {}
             }
         }
-        let form = match (form, group, version) {
-            ("", _, _) => Form::Plain,
-            ("Table", "meta.k8s.io", "v1") => Form::Table,
-            ("PartialObjectMetadata", "meta.k8s.io", "v1") => Form::Partial,
-            ("PartialObjectMetadataList", "meta.k8s.io", "v1") => Form::PartialList,
-            ("APIGroupDiscoveryList", "apidiscovery.k8s.io", "v2") => Form::Discovery,
-            _ => continue,
-        };
-        return Ok(Accepted { form, yaml });
+        range
     }
-    if known {
-        return Err(Status::not_acceptable(SERVED));
-    }
-    // What is served upstream, protobuf among it.
-    let text = "406: Not Acceptable\n\nAvailable representations: application/json, application/yaml, \
-        application/vnd.kubernetes.protobuf, application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch";
-    Err(Status::new(406, "NotAcceptable", text).about("", "", ""))
 }
 
 #[cfg(test)]
@@ -88,7 +123,7 @@ mod tests {
         let of = |s: &str| {
             let mut h = HeaderMap::new();
             h.insert(header::ACCEPT, s.parse().unwrap());
-            accepted(&h).map(|a| a.form).map_err(|s| s.code)
+            accepted(&h, true).map(|a| a.form).map_err(|s| s.code)
         };
         assert_eq!(
             of("application/json;as=Table;v=v1;g=meta.k8s.io,application/json"),
@@ -103,5 +138,24 @@ mod tests {
             of("application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json"),
             Ok(Form::Discovery)
         );
+        assert_eq!(of("application/json;as=Table;v=v1beta1;g=meta.k8s.io"), Ok(Form::Table));
+        assert_eq!(of("application/json;as=Nope;v=v1;g=meta.k8s.io"), Err(406));
+    }
+
+    #[test]
+    fn weights_count_and_wildcards_of_a_kind_do_not() {
+        let of = |s: &str, watched: bool| {
+            let mut h = HeaderMap::new();
+            h.insert(header::ACCEPT, s.parse().unwrap());
+            accepted(&h, watched).map(|a| a.yaml).map_err(|s| s.message)
+        };
+        assert_eq!(of("application/json;q=0.1,application/yaml", false), Ok(true));
+        assert_eq!(of("application/json,application/yaml", false), Ok(false));
+        let text = "406: Not Acceptable\n\nAvailable representations: application/json, application/yaml, \
+                    application/vnd.kubernetes.protobuf";
+        assert_eq!(of("application/*", false), Err(text.to_owned()));
+        let streams = "application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch";
+        assert_eq!(of("text/html", true), Err(format!("{text}, {streams}")));
+        assert_eq!(of("application/*, application/yaml", false), Ok(false));
     }
 }

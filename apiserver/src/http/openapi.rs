@@ -27,6 +27,7 @@ pub(super) fn serve(server: &Server, r: &Incoming, path: &str) -> Result<Answer,
     match path {
         "v2" => v2(server, r),
         "v3" => Ok(index(server)),
+        other if other.starts_with("v2/") => Err(Status::page_not_found()),
         _ => document(server, path.strip_prefix("v3/").ok_or_else(Status::no_such_path)?),
     }
 }

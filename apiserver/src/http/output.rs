@@ -8,7 +8,6 @@ use serde_json::{Value, json};
 
 use super::negotiate::{Accepted, Form};
 use super::{Answer, with_type};
-use crate::defaults::TEMPLATE_GENERATION;
 use crate::registry::{List, Resource};
 use crate::status::Status;
 use crate::store::Object;
@@ -24,6 +23,24 @@ pub(super) struct Output {
 
 impl Output {
     fn value(&self, code: u16, v: &Value) -> Answer {
+        let mut old;
+        let v = match (self.accepted.beta, v["apiVersion"].as_str()) {
+            (true, Some("meta.k8s.io/v1")) => {
+                old = v.clone();
+                // Rows have their objects as the table is.
+                let rows = old["rows"]
+                    .as_array_mut()
+                    .into_iter()
+                    .flatten()
+                    .map(|row| &mut row["object"]);
+                for shown in rows.filter(|o| o["apiVersion"] == "meta.k8s.io/v1") {
+                    shown["apiVersion"] = json!("meta.k8s.io/v1beta1");
+                }
+                old["apiVersion"] = json!("meta.k8s.io/v1beta1");
+                &old
+            }
+            _ => v,
+        };
         if self.accepted.yaml {
             let text = serde_yaml::to_string(v).unwrap_or_default();
             return with_type(code, "application/yaml", Bytes::from(text));
@@ -43,7 +60,7 @@ impl Output {
             Form::Table => self.value(code, &table_of(self, r, std::slice::from_ref(&o.value), None)),
             Form::Partial => self.value(code, &partial(&o.value)),
             Form::PartialList | Form::Discovery => {
-                return Err(Status::not_acceptable("application/json, application/yaml"));
+                return Err(Status::not_acceptable(super::negotiate::SERVED));
             }
         })
     }
@@ -117,7 +134,7 @@ impl Output {
                 ));
             }
             Form::Discovery => {
-                return Err(Status::not_acceptable("application/json, application/yaml"));
+                return Err(Status::not_acceptable(super::negotiate::SERVED));
             }
         })
     }
@@ -138,15 +155,6 @@ fn table_of(out: &Output, r: &Resource, objects: &[Arc<Value>], meta: Option<&Va
 }
 
 fn partial(v: &Value) -> Value {
-    let mut metadata = v["metadata"].clone();
-    // A field before apps/v1, which is an annotation only in what is encoded as a DaemonSet.
-    if v["kind"] == "DaemonSet"
-        && let Some(all) = metadata.get_mut("annotations").and_then(Value::as_object_mut)
-    {
-        all.remove(TEMPLATE_GENERATION);
-        if all.is_empty() {
-            metadata.as_object_mut().map(|m| m.remove("annotations"));
-        }
-    }
+    let metadata = crate::table::metadata(v);
     json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata})
 }

@@ -1,37 +1,15 @@
 //! Reading protobuf bodies: typed clients send built-in kinds in it. Which field is which member is data
 //! (`data/messages.json.gz`, recorded from Kubernetes' types by `ci/record-messages`). Answers are JSON always.
 
-use std::collections::BTreeMap;
-use std::io::Read;
-use std::sync::LazyLock;
-
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
-use serde::Deserialize;
 use serde_json::{Map, Value, json};
+
+use crate::schema::{Field, MESSAGES};
 
 /// What an encoded object starts with (`runtime/serializer/protobuf`).
 const MAGIC: &[u8] = b"k8s\0";
-
-#[derive(Deserialize)]
-struct Messages {
-    kinds: BTreeMap<String, String>,
-    messages: BTreeMap<String, Vec<Field>>,
-}
-
-/// Number, member, shape, type, whether a zero value stays.
-#[derive(Deserialize)]
-struct Field(u32, String, String, String, u8);
-
-static MESSAGES: LazyLock<Messages> = LazyLock::new(|| {
-    let mut text = String::new();
-    let mut reader = flate2::read::GzDecoder::new(&include_bytes!("../../data/messages.json.gz")[..]);
-    reader
-        .read_to_string(&mut text)
-        .expect("the recorded messages are gzip");
-    serde_json::from_str(&text).expect("the recorded messages are JSON")
-});
 
 /// The object in a protobuf body.
 pub(super) fn decode(body: &[u8]) -> Result<Value, String> {
@@ -131,7 +109,7 @@ fn message(name: &str, b: &[u8]) -> Result<Map<String, Value>, String> {
     };
     for f in fields(b) {
         let (number, wire) = f?;
-        let Some(Field(_, member, shape, kind, keep)) = known.iter().find(|k| k.0 == number) else {
+        let Some(Field(_, member, shape, kind, keep, _)) = known.iter().find(|k| k.0 == number) else {
             continue;
         };
         match shape.as_str() {

@@ -1,6 +1,7 @@
 //! Requests for resources: from the request's parts to the registry and back.
 
 mod containers;
+mod options;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,6 +10,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode, header};
 use serde_json::{Value, json};
 
+use self::options::{Said, check_dry_run, check_manager, not_a_version, number};
 use super::decode;
 use super::info::RequestInfo;
 use super::negotiate::{Form, accepted};
@@ -18,7 +20,7 @@ use super::watch::{Watch, WatchOptions};
 use super::{Annotations, Answer, Incoming, ResponseBody, with_type};
 use crate::auth::{Attributes, review};
 use crate::registry::{
-    Call, DeleteOptions, Deleted, FieldValidation, ListOptions, PatchKind, Resource, Server, Target, Written,
+    Call, Catalog, DeleteOptions, Deleted, FieldValidation, ListOptions, PatchKind, Resource, Server, Target, Written,
     answers_with_object, text,
 };
 use crate::schema::SchemaRef;
@@ -41,7 +43,8 @@ pub(super) async fn serve(
         .find(&info.group, &info.version, &info.resource)
         .ok_or_else(|| match info.group.as_str() {
             "" => Status::no_such_path(),
-            g if server.catalog.has_group(g) => Status::no_such_path(),
+            // No route leads to the groups of definitions: who serves their versions finds others nowhere.
+            g if Catalog::is_builtin_group(g) => Status::no_such_path(),
             _ => Status::page_not_found(),
         })?;
     let misplaced = match info.verb {
@@ -64,14 +67,30 @@ pub(super) async fn serve(
     } else {
         let sub = resource
             .subresource(&info.subresource)
-            .ok_or_else(Status::no_such_path)?;
+            .ok_or_else(|| match resource.custom {
+                Some(_) => Status::not_found(&resource.group, &resource.plural, &info.name),
+                None => Status::no_such_path(),
+            })?;
         sub.verbs.iter().any(|v| v == info.verb)
     };
-    if !allowed || (resource.namespaced && ns.is_empty() && !matches!(info.verb, "list" | "watch" | "deletecollection"))
+    // Where no route is, nothing is found; where one is, it may not be meant so.
+    let named = ["get", "update", "patch", "delete"];
+    let routed = !info.name.is_empty() && resource.verbs.iter().any(|v| named.contains(&v.as_str()));
+    let nowhere = if resource.namespaced && ns.is_empty() {
+        !info.name.is_empty() && info.verb != "list" && info.verb != "watch"
+    } else {
+        info.verb != "create" && !info.name.is_empty() && !routed && info.subresource.is_empty()
+    };
+    if nowhere {
+        return Err(Status::no_such_path());
+    }
+    if !allowed
+        || r.method == Method::HEAD
+        || (resource.namespaced && ns.is_empty() && !matches!(info.verb, "list" | "watch"))
     {
         return Err(Status::method_not_allowed());
     }
-    let accepted = accepted(&r.headers)?;
+    let accepted = accepted(&r.headers, matches!(info.verb, "list" | "watch"))?;
     let include = match r.query.get("includeObject") {
         None => IncludeObject::Metadata,
         Some(t) => IncludeObject::parse(t)
@@ -185,15 +204,25 @@ impl Request<'_> {
             subresource: Some(sub).filter(|s| !s.is_empty()),
         };
         match (self.info.verb, sub) {
-            ("get", "") => self.output.object(200, r, &*server.get(r, ns, name)?),
+            ("get", "") => {
+                if let Some(t) = self
+                    .r
+                    .query
+                    .get("resourceVersion")
+                    .filter(|t| t.parse::<u64>().is_err())
+                {
+                    return Err(Status::new(500, "", not_a_version(t)));
+                }
+                self.output.object(200, r, &*server.get(r, ns, name)?)
+            }
             ("get", "scale") => Ok(self.output.other(200, &server.get_scale(r, ns, name)?)),
             ("get", "log") => self.log(),
             ("get" | "create", "exec") => self.exec(),
-            ("get" | "create", "attach" | "portforward" | "proxy") => Err(Status::new(
-                501,
-                "NotImplemented",
-                format!("{sub} of {} is not served here", r.plural),
-            )),
+            ("get" | "create", "attach" | "portforward" | "proxy") => {
+                server.get(r, ns, name)?;
+                let why = format!("{sub} of {} is not served here", r.plural);
+                Err(Status::new(501, "NotImplemented", why))
+            }
             ("get", _) => self.output.object(200, r, &*server.get(r, ns, name)?),
             ("list", "") => {
                 let namespace = Some(self.info.namespace.as_str()).filter(|n| !n.is_empty());
@@ -266,7 +295,7 @@ impl Request<'_> {
         let body = self.object_body(call)?;
         if let Some(v) = review(server, &call.user, &call.manager, r, self.ns, &body) {
             if self.output.accepted.form != Form::Plain {
-                return Err(Status::not_acceptable("application/json, application/yaml"));
+                return Err(Status::not_acceptable(super::negotiate::SERVED));
             }
             return Ok(self.output.other(201, &v?));
         }
@@ -314,8 +343,7 @@ impl Request<'_> {
         let rv = match version {
             None => 0,
             Some(t) => t.parse().map_err(|_| {
-                let why =
-                    format!("resourceVersion: Invalid value: {t:?}: strconv.ParseUint: parsing {t:?}: invalid syntax");
+                let why = not_a_version(t);
                 if self.info.verb == "watch" {
                     return Status::new(500, "", why);
                 }
@@ -324,14 +352,27 @@ impl Request<'_> {
         };
         let after = q.get("continue").filter(|t| !t.is_empty()).map(str::to_owned);
         let matching = q.get("resourceVersionMatch").filter(|t| !t.is_empty());
-        if self.info.verb != "watch" {
-            check_match(matching, version, after.is_some())?;
+        let initial = q.get("sendInitialEvents").is_some();
+        let said = Said {
+            matching,
+            version,
+            initial,
+            continues: after.is_some(),
+        };
+        said.check(self.info.verb == "watch")?;
+        if let Some(t) = q.get("timeoutSeconds") {
+            number(t)?;
         }
         Ok(ListOptions {
             labels,
             fields,
             limit: match q.get("limit") {
                 None => 0,
+                // What is cached is given whole.
+                Some(t) if version == Some("0") => {
+                    number(t)?;
+                    0
+                }
                 // A negative one is none.
                 Some(t) => usize::try_from(number(t)?).unwrap_or(0),
             },
@@ -345,13 +386,6 @@ impl Request<'_> {
         let q = &self.r.query;
         let which = self.which()?;
         let initial = q.get("sendInitialEvents").map(|v| v == "true" || v == "1");
-        if initial.is_some() && q.get("resourceVersionMatch") != Some("NotOlderThan") {
-            let cause = Cause::forbidden(
-                "resourceVersionMatch",
-                "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
-            );
-            return Err(Status::invalid("meta.k8s.io", "ListOptions", "", vec![cause]));
-        }
         let options = WatchOptions {
             namespace: Some(self.info.namespace.clone()).filter(|n| !n.is_empty()),
             since: Some(which.not_older_than).filter(|r| *r > 0),
@@ -365,7 +399,7 @@ impl Request<'_> {
             timeout: q.number("timeoutSeconds").map(Duration::from_secs),
         };
         if matches!(self.output.accepted.form, Form::Discovery) || self.output.accepted.yaml {
-            return Err(Status::not_acceptable("application/json"));
+            return Err(Status::not_acceptable(super::negotiate::STREAMS));
         }
         let w = Watch::new(self.server, self.resource.clone(), options, self.output);
         let mut a = with_type(200, "application/json", Bytes::new());
@@ -475,67 +509,6 @@ impl Request<'_> {
             v["propagationPolicy"] = json!(p);
         }
         DeleteOptions::from_body(&v)
-    }
-}
-
-/// `validation.ValidateDryRun`.
-fn check_dry_run(all: &[Value], options: &str) -> Result<(), Status> {
-    if all == [json!("All")] {
-        return Ok(());
-    }
-    let text = format!("Unsupported value: {}: supported values: \"All\"", json!(all));
-    let cause = Cause::new("FieldValueNotSupported", "dryRun", text);
-    Err(Status::invalid("meta.k8s.io", options, "", vec![cause]))
-}
-
-/// `validation.ValidateFieldManager`.
-fn check_manager(manager: &str, options: &str) -> Result<(), Status> {
-    let mut causes = Vec::new();
-    if manager.len() > 128 {
-        let text = "Too long: may not be more than 128 bytes";
-        causes.push(Cause::new("FieldValueTooLong", "fieldManager", text.to_owned()));
-    }
-    // Go's unicode.IsPrint: spaces but the plain one are none.
-    let wrong = |c: &char| c.is_control() || c.is_whitespace() && *c != ' ';
-    if let Some((at, c)) = manager.char_indices().find(|(_, c)| wrong(c)) {
-        let text = format!(
-            "Invalid value: {}: invalid character U+{:04X} (at position {at})",
-            crate::schema::quote(manager),
-            u32::from(c)
-        );
-        causes.push(Cause::new("FieldValueInvalid", "fieldManager", text));
-    }
-    if causes.is_empty() {
-        return Ok(());
-    }
-    Err(Status::invalid("meta.k8s.io", options, "", causes))
-}
-
-/// A number in a query.
-fn number(text: &str) -> Result<i64, Status> {
-    let wrong = |_| Status::bad_request(format!("strconv.ParseInt: parsing {text:?}: invalid syntax"));
-    text.parse().map_err(wrong)
-}
-
-/// `validation.ValidateListOptions` of `resourceVersionMatch`.
-fn check_match(matching: Option<&str>, version: Option<&str>, continues: bool) -> Result<(), Status> {
-    let Some(m) = matching else { return Ok(()) };
-    let forbid = |why: &str| {
-        let cause = Cause::forbidden("resourceVersionMatch", why);
-        Err(Status::invalid("meta.k8s.io", "ListOptions", "", vec![cause]))
-    };
-    if continues {
-        return forbid("resourceVersionMatch is forbidden when continue is provided");
-    }
-    match (m, version) {
-        (_, None) => forbid("resourceVersionMatch is forbidden unless resourceVersion is provided"),
-        ("Exact", Some("0")) => forbid("resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\""),
-        ("Exact" | "NotOlderThan", _) => Ok(()),
-        (other, _) => {
-            let text = format!("Unsupported value: {other:?}: supported values: \"Exact\", \"NotOlderThan\", \"\"");
-            let cause = Cause::new("FieldValueNotSupported", "resourceVersionMatch", text);
-            Err(Status::invalid("meta.k8s.io", "ListOptions", "", vec![cause]))
-        }
     }
 }
 

@@ -3,6 +3,7 @@
 mod deadline;
 mod launch;
 mod preparation;
+pub(crate) mod resize;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -64,6 +65,7 @@ struct Pod {
     /// When containers that were asked to end are killed.
     deadline: Option<Instant>,
     finished: bool,
+    resources: resize::Resources,
 }
 
 impl Pod {
@@ -192,6 +194,7 @@ impl Kubelet {
             revision: 0,
             deadline: None,
             finished: false,
+            resources: resize::Resources::of(&object),
         });
         pod.object = object;
         self.sync(&uid);
@@ -364,6 +367,8 @@ impl Kubelet {
         self.runtime
             .sandbox(uid, pod.object.namespace(), pod.object.name(), host_network);
         let views = self.runtime.views(uid);
+        self.resize(uid, pod, &views, next);
+        let views = self.runtime.views(uid);
         let over = matches!(status::phase(&pod.object, &views), "Succeeded" | "Failed");
         let object = pod.object.clone();
         let mut blocked = over;
@@ -469,6 +474,7 @@ impl Kubelet {
                     State::Waiting => {}
                 }
             }
+            Doing::Exited(_) if pod.resources.take_restart(name) => self.launch(uid, pod, c),
             Doing::Exited(e) => {
                 let again = is_sidecar(c)
                     || match pod.object.text("/spec/restartPolicy") {

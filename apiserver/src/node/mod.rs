@@ -18,6 +18,7 @@ use crate::local::{LogOptions, NodeHook};
 mod env;
 mod files;
 mod heartbeat;
+mod kernel;
 mod kubelet;
 mod lifecycle;
 mod log;

@@ -112,6 +112,7 @@ pub(crate) fn container_files(
     }
     let root = Volume::new(image(container.text("/image"), volumes::hostname(pod, node)), "61267");
     let read_only = container.flag("/securityContext/readOnlyRootFilesystem");
+    let resources = container.get("resources").cloned().unwrap_or_default();
     let mut mounts = vec![Mount::new("/", root, "", read_only)];
     if let Some(hosts) = &volumes.hosts {
         mounts.push(Mount::new("/etc/hosts", hosts.clone(), "", false));
@@ -163,10 +164,9 @@ pub(crate) fn container_files(
     };
     let last_words = Volume::new(Inode::file(0o666, Vec::new()), "61267");
     mounts.push(Mount::new(path, last_words.clone(), "", false));
-    Ok(ContainerFiles {
-        files: Files::new(mounts, user),
-        last_words,
-    })
+    let files = Files::new(mounts, user);
+    super::kernel::write(&files, &resources);
+    Ok(ContainerFiles { files, last_words })
 }
 
 #[cfg(test)]

@@ -250,6 +250,15 @@ impl Runtime {
         }
     }
 
+    /// Gives a running container other limits.
+    pub(crate) fn set_limits(&self, uid: &str, container: &str, resources: &serde_json::Value) {
+        let inner = self.inner();
+        let container = inner.pods.get(uid).and_then(|s| s.containers.get(container));
+        if let Some(process) = container.and_then(|c| c.process.as_ref()) {
+            super::kernel::write(&process.files, resources);
+        }
+    }
+
     /// Starts a container (again).
     pub(crate) fn start(self: &Arc<Self>, uid: &str, start: Start) {
         let now = self.clock.now();

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use super::kubelet::resize::Resources;
 use super::runtime::{Doing, Ended, View};
 use crate::controllers::object::{Object, stamp};
 
@@ -20,6 +21,8 @@ pub(crate) struct Facts<'a> {
     pub views: &'a BTreeMap<String, View>,
     /// Waiting reasons of containers to be started.
     pub waiting: &'a BTreeMap<String, Waiting>,
+    /// What containers have.
+    pub resources: &'a Resources,
     pub pod_ip: Option<&'a str>,
     pub host_ip: &'a str,
     /// When the kubelet first saw the pod.
@@ -153,8 +156,46 @@ fn container_status(f: &Facts<'_>, c: &Value, init: bool) -> Value {
             .bytes()
             .fold(7_u64, |h, b| h.wrapping_mul(31).wrapping_add(u64::from(b)))
     );
-    json!({"name": name, "image": v.image, "imageID": image_id, "containerID": v.id, "restartCount": v.restarts,
-        "ready": ready, "started": started, "state": state, "lastState": last.unwrap_or_else(|| json!({}))})
+    let mut status = json!({"name": name, "image": v.image, "imageID": image_id, "containerID": v.id,
+        "restartCount": v.restarts, "ready": ready, "started": started, "state": state,
+        "lastState": last.unwrap_or_else(|| json!({}))});
+    if let Some((has, allocated)) = f.resources.shown(name, matches!(v.doing, Doing::Running { .. })) {
+        status["resources"] = has.clone();
+        if let Some(allocated) = allocated {
+            status["allocatedResources"] = allocated.clone();
+        }
+    }
+    status
+}
+
+/// Conditions of a resize: one that waits for room, one that is being made. What is over is taken away.
+fn resize_conditions(f: &Facts<'_>, conditions: &mut Vec<Value>) {
+    let deferred = f.resources.deferred.as_deref().map(|why| ("Deferred", why));
+    for (kind, is) in [
+        ("PodResizePending", deferred),
+        ("PodResizeInProgress", f.resources.began.map(|_| ("", ""))),
+    ] {
+        let Some((reason, message)) = is else {
+            if f.pod.condition(kind).is_some() {
+                conditions.push(json!({"$patch": "delete", "type": kind}));
+            }
+            continue;
+        };
+        let old = f.old.condition(kind).filter(|c| c["status"] == "True");
+        let since = old
+            .and_then(|c| c["lastTransitionTime"].as_str())
+            .map_or_else(|| stamp(f.now), str::to_owned);
+        let mut c = json!({"type": kind, "status": "True", "lastProbeTime": null, "lastTransitionTime": since});
+        for (key, text) in [("reason", reason), ("message", message)] {
+            if !text.is_empty() {
+                c[key] = json!(text);
+            }
+        }
+        if let Some(g) = f.pod.int("/metadata/generation") {
+            c["observedGeneration"] = json!(g);
+        }
+        conditions.push(c);
+    }
 }
 
 /// The status the kubelet reports. Conditions keep their transition times from the pod's old status.
@@ -248,6 +289,7 @@ pub(crate) fn status(f: &Facts<'_>) -> Value {
         false => add("Ready", ready, reason, &message),
     }
     add("ContainersReady", ready, reason, &message);
+    resize_conditions(f, &mut conditions);
     let mut s = json!({"phase": phase, "conditions": conditions, "hostIP": f.host_ip, "hostIPs": [{"ip": f.host_ip}],
         "startTime": stamp(f.started), "containerStatuses": mains});
     if !inits.is_empty() {
@@ -383,6 +425,7 @@ mod tests {
             old: &pod,
             views: &views,
             waiting: &BTreeMap::new(),
+            resources: &Resources::of(&pod),
             pod_ip: Some("10.0.0.2"),
             host_ip: "10.0.0.1",
             started: Timestamp::UNIX_EPOCH,

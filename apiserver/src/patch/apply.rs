@@ -184,7 +184,7 @@ pub fn apply(
     if !path::same(&object, &current)
         && let Some(owned) = managed.get_mut(&request.owner)
     {
-        owned.time = Some(now.to_owned());
+        owned.time = time_of(subresource, now);
     }
     if manager == "kubectl"
         && object["metadata"]["annotations"][LAST_APPLIED]
@@ -375,6 +375,12 @@ pub fn track_update(
     managed::encode(new, &managed);
 }
 
+/// When fields became somebody's: those of scale are told as the object's without a time
+/// (`fieldmanager.ScaleHandler.ToParent`).
+fn time_of(subresource: &str, now: &str) -> Option<String> {
+    (subresource != "scale").then(|| now.to_owned())
+}
+
 /// Records that `manager` made `live` into `new`.
 #[allow(clippy::too_many_arguments)]
 fn record_update(
@@ -405,7 +411,7 @@ fn record_update(
         let owned = Owned {
             set: own,
             api_version: api_version.to_owned(),
-            time: Some(now.to_owned()),
+            time: time_of(subresource, now),
         };
         managed.insert(owner, owned);
     }

@@ -137,6 +137,17 @@ fn merge_ordered_lists<'p>(
         };
         let child = schema.and_then(|schema| schema.field(name));
         let merge_key = child.as_ref().and_then(SchemaRef::patch_merge_key).map(str::to_owned);
+        let of = match original.get(name) {
+            Some(Value::Object(_)) => "map[string]interface {}",
+            Some(Value::String(_)) => "string",
+            Some(Value::Bool(_)) => "bool",
+            Some(Value::Number(n)) if n.is_i64() => "int64",
+            Some(Value::Number(_)) => "float64",
+            _ => "",
+        };
+        if !of.is_empty() {
+            return Err(malformed(format!("expected a []interface {{}}, but received a {of}")));
+        }
         let live = original.get(name).and_then(Value::as_array).cloned();
         let patch_list = patch.get(name).and_then(Value::as_array);
         if let Some(patch_list) = patch_list {

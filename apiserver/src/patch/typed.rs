@@ -133,6 +133,23 @@ fn list_element(schema: &SchemaRef, item: &Value) -> Result<PathElement, String>
     }
 }
 
+/// A value as Go's `%#v` writes it.
+fn go_syntax(value: &Value) -> String {
+    match value {
+        Value::Null => "interface {}(nil)".to_owned(),
+        Value::Array(all) => {
+            let all: Vec<String> = all.iter().map(go_syntax).collect();
+            format!("[]interface {{}}{{{}}}", all.join(", "))
+        }
+        Value::Object(all) => {
+            let all: Vec<String> = all.iter().map(|(k, v)| format!("{k:?}:{}", go_syntax(v))).collect();
+            format!("map[string]interface {{}}{{{}}}", all.join(", "))
+        }
+        Value::String(text) => crate::schema::quote(text),
+        other => other.to_string(),
+    }
+}
+
 /// Refuses objects that do not fit: unknown fields, wrong types, elements that occur twice.
 pub(super) fn check(schema: &SchemaRef, value: &Value, path: &mut Vec<PathElement>) -> Result<(), String> {
     let wrong = |expected: &str| Err(format!("{}: expected {expected}, got {value}", display(path)));
@@ -167,8 +184,18 @@ pub(super) fn check(schema: &SchemaRef, value: &Value, path: &mut Vec<PathElemen
         }
         (_, Type::Object) => wrong("map"),
         (_, Type::Array) => wrong("list"),
-        (value, Type::String) if !value.is_string() => wrong("string"),
-        (value, Type::Boolean) if !value.is_boolean() => wrong("boolean"),
+        // Go prints its wrapper of the value, once with types and once without.
+        (value, Type::String) if !value.is_string() => {
+            let of = go_syntax(value);
+            Err(format!(
+                "{}: expected string, got &value.valueUnstructured{{Value:{of}}}",
+                display(path)
+            ))
+        }
+        (value, Type::Boolean) if !value.is_boolean() => {
+            let of = crate::schema::go_value(value);
+            Err(format!("{}: expected boolean, got &{{{of}}}", display(path)))
+        }
         (value, Type::Integer | Type::Number) if !value.is_number() => {
             // Here Go prints the type.
             let of = match value {

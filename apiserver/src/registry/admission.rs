@@ -7,9 +7,10 @@ use serde_json::{Value, json};
 use super::meta::{child, finalizers, metadata, set_finalizers};
 use super::{Call, Resource, Server, text};
 use crate::controllers::in_use::{ATTRIBUTES, CLAIM, VOLUME};
+use crate::controllers::node_health::NOT_READY;
 use crate::crd;
 use crate::local::Gvr;
-use crate::status::Status;
+use crate::status::{Cause, Status};
 use crate::store::{Key, Object};
 use cfn_cel::quantity::Quantity;
 
@@ -44,6 +45,17 @@ impl Server {
                 v["status"]["phase"] = json!("Active");
             }
             ("", "services") => self.allocate(call, r, None, v)?,
+            // Who comes by the API is not ready until it says so (`TaintNodesByCondition`).
+            ("", "nodes") if call.validation.is_some() => {
+                let taint = json!({"key": NOT_READY, "effect": "NoSchedule"});
+                let spec = child(v, "spec");
+                spec.remove("configSource");
+                match spec.get_mut("taints").and_then(Value::as_array_mut) {
+                    Some(all) if all.iter().any(|t| t["key"] == NOT_READY && t["effect"] == "NoSchedule") => {}
+                    Some(all) => all.push(taint),
+                    None => drop(spec.insert("taints".into(), json!([taint]))),
+                }
+            }
             ("", "pods") => self.admit_new_pod(call, ns, v)?,
             ("", "persistentvolumeclaims") => {
                 self.check_claim_limits(ns, v)?;
@@ -69,9 +81,7 @@ impl Server {
                     spec.insert("extra".into(), json!(call.user.extra));
                 }
             }
-            ("apiextensions.k8s.io", "customresourcedefinitions") => {
-                crd::admit(self, None, v, &self.now(), call.dry_run)?
-            }
+            ("apiextensions.k8s.io", "customresourcedefinitions") => crd::admit(None, v)?,
             _ => {}
         }
         Ok(())
@@ -112,23 +122,20 @@ impl Server {
                     }
                 }
             }
-            ("", "persistentvolumeclaims", None) => self.check_growth(old, v)?,
             ("", "persistentvolumes", Some("status")) if old["status"]["phase"] != v["status"]["phase"] => {
                 let field = "lastPhaseTransitionTime";
                 if old["status"][field] == v["status"][field] {
                     v["status"][field] = json!(self.now());
                 }
             }
-            ("apiextensions.k8s.io", "customresourcedefinitions", None) => {
-                crd::admit(self, Some(old), v, &self.now(), call.dry_run)?
-            }
+            ("apiextensions.k8s.io", "customresourcedefinitions", None) => crd::admit(Some(old), v)?,
             _ => {}
         }
         Ok(())
     }
 
     /// Only what a class allows grows (`plugin/pkg/admission/storage/persistentvolume/resize`).
-    fn check_growth(&self, old: &Value, v: &Value) -> Result<(), Status> {
+    pub(super) fn check_growth(&self, old: &Value, v: &Value) -> Result<(), Status> {
         let size = |v: &Value| Quantity::from_value(&v["spec"]["resources"]["requests"]["storage"]).ok();
         let (Some(before), Some(after)) = (size(old), size(v)) else {
             return Ok(());
@@ -149,6 +156,48 @@ impl Server {
                    support resize";
         let name = text(v, "/metadata/name");
         Err(Status::forbidden("", "persistentvolumeclaims", name, why))
+    }
+
+    /// A pod may not be resized to more than its node has (`plugin/pkg/admission/podresize`).
+    pub(super) fn check_room(&self, old: &Value, v: &Value) -> Result<(), Status> {
+        let (name, node) = (text(v, "/metadata/name"), text(v, "/spec/nodeName"));
+        if node.is_empty() || old["metadata"]["generation"] == v["metadata"]["generation"] {
+            return Ok(());
+        }
+        let refuse = |why: &str| Status::forbidden("", "pods", name, why);
+        let Some(object) = self.store.get(&Gvr::new("", "v1", "nodes"), &Key::new("", node)) else {
+            return Err(refuse(&format!("node {node:?} not found")));
+        };
+        let mut causes = Vec::new();
+        let (mut why, os) = (String::new(), text(&object.value, "/metadata/labels/kubernetes.io~1os"));
+        if !matches!(os, "" | "linux") {
+            why = format!("pod resize is only supported on linux nodes, node {node:?} is {os:?}");
+            causes.push(Cause::new("UnsupportedPlatform", "", ""));
+        } else {
+            let has =
+                |name: &str| Quantity::from_value(&object.value["status"]["allocatable"][name]).unwrap_or_default();
+            let asked = super::quota::pod_amounts(&v["spec"], "requests");
+            let wants = |name: &str| asked.get(name).copied().unwrap_or_default();
+            let mut short = Vec::new();
+            if wants("cpu") > has("cpu") {
+                let (wants, has) = (wants("cpu").milli_value(), has("cpu").milli_value());
+                short.push(format!("cpu, requested: {wants}, allocatable: {has}"));
+            }
+            if wants("memory") > has("memory") {
+                let (wants, has) = (wants("memory").value(), has("memory").value());
+                short.push(format!("memory, requested: {wants}, allocatable: {has}"));
+            }
+            if !short.is_empty() {
+                why = format!("node didn't have enough allocatable resources: {}", short.join("; "));
+                causes.push(Cause::new("NodeCapacity", "", ""));
+            }
+        }
+        if causes.is_empty() {
+            return Ok(());
+        }
+        let mut status = refuse(&why);
+        status.details.get_or_insert_default().causes = causes;
+        Err(status)
     }
 
     pub(super) fn admit_delete(&self, r: &Resource, name: &str) -> Result<(), Status> {

@@ -30,10 +30,11 @@ fn forbidden(v: &Value, why: &str) -> Status {
 impl Server {
     /// Before the pod's defaults of creation.
     pub(super) fn admit_new_pod(&self, call: &mut Call, ns: &str, v: &mut Value) -> Result<(), Status> {
+        // In the order of the plugins.
+        self.apply_limit_ranges(ns, v)?;
+        self.mount_token(call, ns, v)?;
         self.set_priority(v)?;
         self.set_runtime_class(v)?;
-        self.mount_token(call, ns, v);
-        self.apply_limit_ranges(ns, v)?;
         let gated = v["spec"]["schedulingGates"].as_array().is_some_and(|g| !g.is_empty());
         if gated && v["status"]["conditions"].is_null() {
             v["status"]["conditions"] = json!([{"type": "PodScheduled", "status": "False", "lastProbeTime": null,
@@ -136,12 +137,17 @@ impl Server {
     }
 
     /// The volume with the service account's token, unless pod or account say no.
-    fn mount_token(&self, call: &mut Call, ns: &str, v: &mut Value) {
+    fn mount_token(&self, call: &mut Call, ns: &str, v: &mut Value) -> Result<(), Status> {
         let name = match text(v, "/spec/serviceAccountName") {
             "" => "default",
             n => n,
         };
         let account = self.store.get(&SERVICE_ACCOUNTS, &Key::new(ns, name));
+        // The default one may come later here: a cluster may run without who makes it.
+        if account.is_none() && name != "default" {
+            let why = format!("error looking up service account {ns}/{name}: serviceaccount {name:?} not found");
+            return Err(forbidden(v, &why));
+        }
         let allowed = match v["spec"]["automountServiceAccountToken"].as_bool() {
             Some(b) => b,
             None => account
@@ -152,7 +158,7 @@ impl Server {
         // A mirror of a pod that its node was told of otherwise has no token.
         let mirror = !v["metadata"]["annotations"]["kubernetes.io/config.mirror"].is_null();
         if account.is_none() || !allowed || mirror {
-            return;
+            return Ok(());
         }
         let mounted = |c: &Value| {
             let mounts = c["volumeMounts"].as_array();
@@ -165,7 +171,7 @@ impl Server {
                 .all(|k| v["spec"][*k].as_array().is_none_or(|l| l.iter().all(mounted)))
         };
         if all(v) {
-            return;
+            return Ok(());
         }
         // One that is there already gets the containers that webhooks added.
         let volumes = v["spec"]["volumes"].as_array().into_iter().flatten();
@@ -196,7 +202,7 @@ impl Server {
             }
         }
         if there.is_some() {
-            return;
+            return Ok(());
         }
         let source = json!({"name": volume, "projected": {"defaultMode": 420, "sources": [
             {"serviceAccountToken": {"expirationSeconds": 3607, "path": "token"}},
@@ -206,6 +212,7 @@ impl Server {
             Some(l) => l.push(source),
             None => v["spec"]["volumes"] = json!([source]),
         }
+        Ok(())
     }
 
     fn apply_limit_ranges(&self, ns: &str, v: &mut Value) -> Result<(), Status> {

@@ -110,12 +110,6 @@ impl Catalog {
         *self.custom.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(table);
     }
 
-    /// Whether a group of that name exists.
-    #[must_use]
-    pub fn has_group(&self, group: &str) -> bool {
-        Self::is_builtin_group(group) || self.custom().ordered.iter().any(|r| r.group == group)
-    }
-
     /// Whether a built-in group of that name exists.
     #[must_use]
     pub fn is_builtin_group(group: &str) -> bool {

@@ -37,6 +37,9 @@ impl Server {
     ) -> Result<Arc<Object>, Status> {
         check_type(r, &mut value)?;
         self.fit_schema(call, r, &mut value)?;
+        if r.is("", "limitranges") && name.is_none() {
+            self.name_limit_range(call, &mut value);
+        }
         let generate = identify(r, ns, name, &mut value)?;
         self.check_namespace(r, ns, &value)?;
         let tracked = value["metadata"]["managedFields"].clone();
@@ -56,15 +59,11 @@ impl Server {
             for k in [
                 "uid",
                 "selfLink",
-                "generation",
                 "deletionTimestamp",
                 "deletionGracePeriodSeconds",
                 "resourceVersion",
             ] {
                 m.remove(k);
-            }
-            if !made_by_apply {
-                m.remove("managedFields");
             }
             for k in ["finalizers", "ownerReferences", "labels", "annotations"] {
                 let empty = |v: &Value| {
@@ -160,7 +159,12 @@ impl Server {
         if call.hooks.is_some() && self.has_mutating_webhooks() {
             self.mutate_new(call, &review, &mut value, generated)?;
         }
-        self.check(r, &name, None, &value)?;
+        self.check(r, (&name, None), None, &value)?;
+        if call.validation.is_some() && r.custom.is_none() {
+            call.warnings
+                .extend(defaults::warnings(&r.group, &r.kind, None, &value));
+            schema::write_always(&r.api_version, &r.kind, &mut value);
+        }
         self.check_policies(&review, Some(&value), &mut call.warnings)?;
         self.validate_by_webhooks(call, &review, Some(&value))?;
         self.check_quotas(r, ns, None, &value)?;
@@ -229,6 +233,16 @@ impl Server {
         }
     }
 
+    /// Limit ranges without a name get one (`pkg/registry/core/limitrange`).
+    fn name_limit_range(&self, call: &mut Call, value: &mut Value) {
+        let m = metadata(value);
+        let said = |k: &str| m.get(k).and_then(Value::as_str).is_some_and(|n| !n.is_empty());
+        if !said("name") && !said("generateName") {
+            let name = call.once("limit range", || self.uid());
+            metadata(value).insert("name".into(), json!(name));
+        }
+    }
+
     /// 404 when the namespace is not there, 403 when it goes.
     fn check_namespace(&self, r: &Resource, ns: &str, value: &Value) -> Result<(), Status> {
         if !r.namespaced {
@@ -290,22 +304,35 @@ impl Server {
             {
                 return Err(why);
             }
+            if call.validation.is_some() {
+                schema::drop_zeros(&r.api_version, &r.kind, value);
+            }
         }
         Ok(())
     }
 
     /// Validation of the whole object.
-    pub(super) fn check(&self, r: &Resource, name: &str, old: Option<&Value>, value: &Value) -> Result<(), Status> {
+    pub(super) fn check(
+        &self,
+        r: &Resource,
+        (name, sub): (&str, Option<&str>),
+        old: Option<&Value>,
+        value: &Value,
+    ) -> Result<(), Status> {
         let rule = match r.custom {
             Some(_) => defaults::NameRule::Subdomain,
             None => defaults::name_rule(&r.group, &r.kind),
         };
         let mut errors = match old {
             None => defaults::validate_metadata(&value["metadata"], r.namespaced, rule),
-            Some(old) => defaults::validate_metadata_update(&value["metadata"], &old["metadata"]),
+            // The common path and the kind's strategy both check it.
+            Some(old) => {
+                let once = defaults::validate_metadata_update(&value["metadata"], &old["metadata"]);
+                [once.clone(), once].concat()
+            }
         };
         if r.custom.is_some() {
-            errors.extend(schema::validate(&r.schema(), value));
+            errors.extend(crate::crd::object::errors(r, value, sub == Some("status")));
             // Rules are asked only of objects that have the form they rely on.
             let own = r.custom.as_ref().and_then(|c| c.openapi.as_ref());
             if errors.iter().any(FieldError::hinders_rules) {

@@ -280,6 +280,9 @@ fn mark(r: &Resource, old: &Value, o: &DeleteOptions, now: jiff::Timestamp) -> (
         if r.is("", "namespaces") {
             v["status"]["phase"] = json!("Terminating");
         }
+        if r.is("apiextensions.k8s.io", "customresourcedefinitions") && !marked {
+            crate::crd::mark(&mut v, &rfc3339(now));
+        }
     }
     let goes = gone(&v);
     if goes && !marked && !r.is("", "pods") {

@@ -51,14 +51,32 @@ impl Server {
                 PatchError::Malformed(m) if kind == PatchKind::Strategic => Status::new(500, "", m),
                 e => refused(e),
             })?;
-            same_name(t, &value)?;
-            own_uid(t, &old.value, &value)?;
+            let proposed = value.clone();
+            if kind != PatchKind::Strategic && r.custom.is_none() {
+                let said = |field: &str, own: &str| match text(&value, field) {
+                    "" => own.to_owned(),
+                    said => said.to_owned(),
+                };
+                let (version, named) = (said("/apiVersion", &r.api_version), said("/kind", &r.kind));
+                if self.catalog.of_kind(&version, &named).is_none() {
+                    let why = format!(
+                        "no kind {named:?} is registered for version {version:?} in scheme \"pkg/runtime/scheme.go:111\""
+                    );
+                    return Err(unfit_document(r, &old.value, &proposed, &why));
+                }
+            }
             super::server::check_type(r, &mut value)?;
             let fits = self.fit(call, r, &mut value);
             fits.map_err(|why| match kind {
                 PatchKind::Strategic => unfit(body, &why),
+                _ if r.custom.is_none() => unfit_document(r, &old.value, &proposed, &why),
                 _ => super::create::not_handled(r, &why),
             })?;
+            if text(&value, "/metadata/name").is_empty() {
+                return Err(nameless(t));
+            }
+            same_name(t, &value)?;
+            own_uid(t, &old.value, &value)?;
             Ok(Proposal { value, tracked: false })
         })
     }
@@ -88,10 +106,6 @@ impl Server {
         {
             return Err(Status::bad_request("metadata.managedFields must be nil"));
         }
-        super::meta::metadata(&mut body).insert("name".into(), json!(t.name));
-        if r.namespaced {
-            super::meta::metadata(&mut body).insert("namespace".into(), json!(t.namespace));
-        }
         let schema = r.schema();
         self.check_known(call, &sent, &body)?;
         let sub = t.subresource.unwrap_or_default();
@@ -113,6 +127,10 @@ impl Server {
             if t.subresource.is_some() {
                 return Err(Status::not_found(&r.group, &r.plural, t.name));
             }
+            if sent.name.is_empty() {
+                merge(None, &call.manager)?;
+                return Err(nameless(t));
+            }
             if !text(&body, "/metadata/resourceVersion").is_empty() || !text(&body, "/metadata/uid").is_empty() {
                 return Err(Status::stale(&r.group, &r.plural, t.name));
             }
@@ -130,6 +148,10 @@ impl Server {
         }
         self.modify(call, t, false, &mut |call, old| {
             let value = merge(Some(&old.value), &call.manager)?;
+            // Who applies no metadata any more, and was the only one to, takes all of it away.
+            if text(&value, "/metadata/name").is_empty() {
+                return Err(nameless(t));
+            }
             own_uid(t, &old.value, &value)?;
             Ok(Proposal { value, tracked: true })
         })
@@ -200,7 +222,16 @@ fn own_uid(t: &Target<'_>, old: &Value, new: &Value) -> Result<(), Status> {
     }
     let r = t.resource;
     let cause = Cause::invalid("metadata.uid", uid, "field is immutable");
-    Err(Status::invalid(&r.group, &r.kind, t.name, vec![cause]))
+    // The common path and the kind's strategy both check it.
+    Err(Status::invalid(&r.group, &r.kind, t.name, vec![cause.clone(), cause]))
+}
+
+/// What is wrong with the object that a patch makes, told of that object: what the patch changed is written by name.
+fn unfit_document(r: &Resource, old: &Value, new: &Value, why: &str) -> Status {
+    let shown = crate::schema::Printed::object(&r.api_version, &r.kind, old);
+    let shown = crate::schema::quote(&shown.patched(old, new).compact());
+    let cause = Cause::new("FieldValueInvalid", "patch", format!("Invalid value: {shown}: {why}"));
+    Status::invalid("", "", "", vec![cause])
 }
 
 /// What is wrong with the object that a strategic patch makes is told of the patch.
@@ -214,6 +245,14 @@ fn unfit(patch: &Value, why: &str) -> Status {
     };
     let patch = json!(crate::schema::go_value(patch));
     Status::invalid("", "", "", vec![Cause::invalid("patch", &patch, &why)])
+}
+
+/// 400 for an object that does not say its name.
+fn nameless(t: &Target<'_>) -> Status {
+    Status::bad_request(format!(
+        "the name of the object ({} based on URL) was undeterminable: name must be provided",
+        t.name
+    ))
 }
 
 fn same_name(t: &Target<'_>, v: &Value) -> Result<(), Status> {

@@ -77,6 +77,14 @@ pub(crate) fn usage(gvr: &Gvr, v: &Value) -> Amounts {
     used
 }
 
+/// What a pod's containers ask for together.
+pub(crate) fn pod_requests(spec: &Value) -> serde_json::Map<String, Value> {
+    let mut spec = spec.clone();
+    spec.as_object_mut().map(|m| m.remove("overhead"));
+    let all = pod_amounts(&spec, "requests").into_iter();
+    all.map(|(name, amount)| (name, amount.to_string().into())).collect()
+}
+
 /// The sum over containers, or the largest init container where that is more; restartable ones run along.
 pub(crate) fn pod_amounts(spec: &Value, list: &str) -> Amounts {
     let of = |c: &Value| -> Amounts {

@@ -92,8 +92,8 @@ impl Server {
     pub fn list(&self, r: &Resource, ns: Option<&str>, o: &ListOptions) -> Result<List, Status> {
         let token = match &o.after {
             None => None,
-            Some(t) => Some(decode(t).ok_or_else(|| {
-                Status::bad_request("continue key is not valid: encoded continue token is not valid")
+            Some(t) => Some(decode(t).map_err(|why| {
+                Status::bad_request(format!("invalid continue token: continue key is not valid: {why}"))
             })?),
         };
         let after = token.as_ref().map(|t| Key::new(t.ns.clone(), t.name.clone()));
@@ -119,7 +119,8 @@ impl Server {
                 page
             }
             (None, Some(rv)) => {
-                let forgotten = rv < self.compacted();
+                // What was before this server served is gone, as after a compaction.
+                let forgotten = rv < self.compacted() || rv <= 1;
                 let then = if forgotten {
                     None
                 } else {
@@ -193,8 +194,20 @@ fn continue_expired(t: Token) -> Status {
     s
 }
 
-fn decode(token: &str) -> Option<Token> {
-    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(token).ok()?).ok()
+fn decode(token: &str) -> Result<Token, String> {
+    let bytes = URL_SAFE_NO_PAD.decode(token).map_err(|_| {
+        let good = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
+        let bad = token.bytes().position(|b| !good(b));
+        // Of what is too short, the start of the last group of four.
+        format!(
+            "illegal base64 data at input byte {}",
+            bad.unwrap_or(token.len() / 4 * 4)
+        )
+    })?;
+    if let Some(why) = crate::schema::json_error(&bytes) {
+        return Err(why);
+    }
+    serde_json::from_slice(&bytes).map_err(|_| "encoded continue token is not valid".to_owned())
 }
 
 /// 504 of a resourceVersion from the future (`storage.NewTooLargeResourceVersionError`).

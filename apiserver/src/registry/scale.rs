@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::policy::Review;
 use super::update::Proposal;
 use super::{Call, PatchKind, Resource, Server, Target, text};
-use crate::patch;
+use crate::patch::{self, ApplyError, Conflict};
 use crate::schema::SchemaRef;
 use crate::select::LabelSelector;
 use crate::status::{Cause, Status};
@@ -63,7 +63,7 @@ impl Server {
     /// # Errors
     /// 404, 409 when stale, 422 for a negative number.
     pub fn put_scale(&self, call: &mut Call, t: &Target<'_>, scale: &Value) -> Result<Value, Status> {
-        self.change_scale(call, t, &mut |_| Ok(scale.clone()))
+        self.change_scale(call, t, None, &mut |_| Ok(scale.clone()))
     }
 
     /// Patches the scale of an object.
@@ -72,7 +72,18 @@ impl Server {
     /// As [`Server::put_scale`], and 400 for a patch that does not parse.
     pub fn patch_scale(&self, call: &mut Call, t: &Target<'_>, kind: PatchKind, body: &Value) -> Result<Value, Status> {
         let schema = SchemaRef::for_gvk("autoscaling", "v1", "Scale").unwrap_or_else(SchemaRef::opaque);
-        self.change_scale(call, t, &mut |live| {
+        let forced = match kind {
+            PatchKind::Apply { force } => Some(force),
+            _ => None,
+        };
+        let (said, named) = (text(body, "/apiVersion"), text(body, "/kind"));
+        if forced.is_some() && (said, named) != ("autoscaling/v1", "Scale") {
+            let (group, version) = said.split_once('/').unwrap_or(("", said));
+            return Err(Status::bad_request(format!(
+                "invalid object type: {group}/{version}, Kind={named}"
+            )));
+        }
+        self.change_scale(call, t, forced, &mut |live| {
             match kind {
                 PatchKind::Json => patch::json_patch(live, body),
                 PatchKind::Merge | PatchKind::Apply { .. } => patch::merge_patch(live, body),
@@ -86,6 +97,7 @@ impl Server {
         &self,
         call: &mut Call,
         t: &Target<'_>,
+        forced: Option<bool>,
         wanted: &mut dyn FnMut(&Value) -> Result<Value, Status>,
     ) -> Result<Value, Status> {
         let r = t.resource;
@@ -119,7 +131,10 @@ impl Server {
                 old: Some(&before),
             };
             self.validate_by_webhooks(call, &review, Some(&scale))?;
-            let mut v = (*old.value).clone();
+            let mut v = match forced {
+                Some(force) => self.apply_scale(call, &t, force, &old.value, n)?,
+                None => (*old.value).clone(),
+            };
             let rv = text(&scale, "/metadata/resourceVersion");
             if !rv.is_empty() {
                 v["metadata"]["resourceVersion"] = json!(rv);
@@ -127,10 +142,29 @@ impl Server {
             set(&mut v, &spec, json!(n));
             Ok(Proposal {
                 value: v,
-                tracked: false,
+                tracked: forced.is_some(),
             })
         })?;
         Ok(scale_of(r, &done.object))
+    }
+
+    /// An object whose replicas the caller applies: they are the caller's afterwards.
+    fn apply_scale(&self, call: &Call, t: &Target<'_>, force: bool, old: &Value, n: i64) -> Result<Value, Status> {
+        let r = t.resource;
+        let mut applied = json!({"apiVersion": r.api_version, "kind": r.kind, "metadata": {"name": t.name}});
+        if r.namespaced {
+            applied["metadata"]["namespace"] = json!(t.namespace);
+        }
+        set(&mut applied, &paths(r).0, json!(n));
+        let (schema, now) = (r.schema(), self.now());
+        patch::apply(Some(old), &applied, &call.manager, &schema, force, "scale", &now, &[]).map_err(|e| match e {
+            ApplyError::Conflicts(list) => {
+                let cause = |c: &Conflict| Cause::new("FieldManagerConflict", ".spec.replicas", c.message());
+                let causes = list.iter().map(cause).collect();
+                Status::apply_conflict(ApplyError::Conflicts(list).to_string(), causes)
+            }
+            other => Status::bad_request(other.to_string()),
+        })
     }
 }
 

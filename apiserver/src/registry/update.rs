@@ -94,11 +94,12 @@ impl Server {
             return Ok(Written { object, created: true });
         }
         // Custom resources are never updated without saying from what.
-        if r.custom.is_some() && asked.is_empty() && self.stored(r, t.namespace, t.name).is_ok() {
+        let named = !matches!(asked.as_str(), "" | "0");
+        if r.custom.is_some() && !named && self.stored(r, t.namespace, t.name).is_ok() {
             let cause = Cause::invalid("metadata.resourceVersion", &json!(0), "must be specified for an update");
             return Err(Status::invalid(&r.group, &r.plural, t.name, vec![cause]));
         }
-        let once = !asked.is_empty();
+        let once = named;
         self.modify(call, t, once, &mut |_, _| {
             Ok(Proposal {
                 value: value.clone(),
@@ -123,7 +124,12 @@ impl Server {
             let old = r.present(&stored)?;
             let p = change(call, &old)?;
             let proposed = text(&p.value, "/metadata/resourceVersion");
-            if !proposed.is_empty() && proposed != text(&old.value, "/metadata/resourceVersion") {
+            // Nought is as good as none.
+            let asked = match proposed {
+                "" => 0,
+                text => text.parse::<u64>().map_err(|_| not_a_number(text))?,
+            };
+            if asked != 0 && proposed != text(&old.value, "/metadata/resourceVersion") {
                 return Err(Status::stale(&r.group, &r.plural, t.name));
             }
             let uid = text(&p.value, "/metadata/uid");
@@ -186,7 +192,7 @@ impl Server {
         if call.validation.is_some() && going(&new) && !going(old) {
             let time = &new["metadata"]["deletionTimestamp"];
             let cause = Cause::invalid("metadata.deletionTimestamp", time, "field is immutable");
-            return Err(Status::invalid(&r.group, &r.kind, t.name, vec![cause]));
+            return Err(Status::invalid(&r.group, &r.kind, t.name, vec![cause.clone(), cause]));
         }
         keep_metadata(old, &mut new);
         match t.subresource {
@@ -283,8 +289,13 @@ impl Server {
             // Slices count their labels (pkg/registry/discovery/endpointslice).
             let relabelled = r.is("discovery.k8s.io", "endpointslices") && labels(old) != labels(&new);
             // Classes of priority never count (pkg/registry/scheduling/priorityclass).
+            // Deployments count their annotations (pkg/registry/apps/deployment).
+            let annotated = r.is("apps", "deployments")
+                && t.subresource.is_none()
+                && call.validation.is_some()
+                && annotations(old) != annotations(&new);
             let counts = t.subresource != Some("binding") && !r.is("scheduling.k8s.io", "priorityclasses");
-            let changed = counts && (relabelled || !same_spec(old, &new, ignore_status));
+            let changed = counts && (relabelled || annotated || !same_spec(old, &new, ignore_status));
             metadata(&mut new).insert("generation".into(), json!(g + i64::from(changed)));
         }
         if r.is("storage.k8s.io", "csidrivers") {
@@ -303,11 +314,24 @@ impl Server {
         if same_but_for_times(old, &new) {
             return Ok(old.clone());
         }
-        if t.subresource.is_none_or(|s| s == "status") {
+        // A custom resource's scale is checked with all of its object.
+        if t.subresource
+            .is_none_or(|s| s == "status" || s == "scale" && r.custom.is_some())
+        {
             let status = t.subresource == Some("status") && r.custom.is_none();
             if !status {
-                self.check(r, t.name, Some(old), &new)?;
+                self.check(r, (t.name, t.subresource), Some(old), &new)?;
             }
+        }
+        if call.validation.is_some() && r.custom.is_none() {
+            if t.subresource.is_none() {
+                call.warnings
+                    .extend(defaults::warnings(&r.group, &r.kind, Some(old), &new));
+            }
+            schema::write_always(&r.api_version, &r.kind, &mut new);
+        }
+        if r.is("", "persistentvolumeclaims") && t.subresource.is_none() {
+            self.check_growth(old, &new)?;
         }
         // The cluster's own parts write what they counted.
         if let Some(sub) = t
@@ -323,11 +347,28 @@ impl Server {
         if whole {
             self.validate_by_webhooks(call, &review, Some(&new))?;
         }
-        if t.subresource.is_none() {
+        if r.is("", "pods") && t.subresource == Some("resize") {
+            self.check_room(old, &new)?;
+        }
+        if t.subresource.is_none_or(|s| s == "resize") {
             self.check_quotas(r, t.namespace, Some(old), &new)?;
         }
         Ok(new)
     }
+}
+
+/// What Go says of a resourceVersion that is no number.
+fn not_a_number(version: &str) -> Status {
+    let why = match version.bytes().all(|b| b.is_ascii_digit()) {
+        true => "value out of range",
+        false => "invalid syntax",
+    };
+    Status::new(500, "", format!("strconv.ParseUint: parsing {version:?}: {why}"))
+}
+
+/// An object's annotations; none are as good as no list of them.
+fn annotations(v: &Value) -> Option<&serde_json::Map<String, Value>> {
+    v["metadata"]["annotations"].as_object().filter(|all| !all.is_empty())
 }
 
 /// Where kube-apiserver keeps an object in etcd.

@@ -61,7 +61,7 @@ pub fn schema_errors(openapi_v3_schema: &Value) -> Vec<(String, String)> {
 }
 
 /// Gives embedded resources their apiVersion, kind and metadata too.
-fn embed(node: &mut Node) {
+pub(super) fn embed(node: &mut Node) {
     for child in node.properties.values_mut() {
         // Nobody else holds the children yet.
         if let Some(child) = Arc::get_mut(child) {

@@ -100,6 +100,16 @@ impl FieldError {
         }
     }
 
+    /// A value that is not allowed, with the text that shows it.
+    pub fn invalid_shown(path: impl Into<String>, shown: &str, detail: &str) -> Self {
+        Self {
+            path: path.into(),
+            kind: FieldErrorKind::Invalid,
+            value: None,
+            detail: format!("{shown}: {detail}"),
+        }
+    }
+
     /// A value outside an enumeration.
     pub fn not_supported<S: AsRef<str>>(path: impl Into<String>, value: impl Into<Value>, valid: &[S]) -> Self {
         let quoted: Vec<String> = valid.iter().map(|v| quote(v.as_ref())).collect();
@@ -251,6 +261,7 @@ pub fn quote(text: &str) -> String {
             '\u{8}' => quoted.push_str("\\b"),
             '\u{b}' => quoted.push_str("\\v"),
             '\u{c}' => quoted.push_str("\\f"),
+            c if (0x80..0xa0).contains(&(c as u32)) => quoted.push_str(&format!("\\u{:04x}", c as u32)),
             c if (c as u32) < 0x20 || c as u32 == 0x7f => quoted.push_str(&format!("\\x{:02x}", c as u32)),
             c => quoted.push(c),
         }

@@ -5,29 +5,37 @@ mod archive;
 mod crd;
 mod decode;
 mod defaulting;
+mod difference;
 mod discovery;
 mod error;
 mod go;
+mod messages;
 mod node;
 mod openapi;
+mod printed;
 mod prune;
 mod reference;
 mod structural;
 #[cfg(test)]
 mod tests;
 mod validate;
+mod zero;
 
 pub use crd::{SchemaError, schema_errors};
 pub use decode::{decode_error, json_kind};
 pub use defaulting::apply_defaults;
+pub use difference::unified;
 pub use discovery::{ResourceDef, SubresourceDef, discovery};
 pub use error::{FieldError, FieldErrorKind, go_struct, go_value, join, quote};
 pub use go::json_error;
+pub(crate) use messages::{Field, MESSAGES};
 pub use node::{ListType, Type};
 pub use openapi::{definitions_with, openapi_v2, openapi_v2_hash, openapi_v3, openapi_v3_index};
+pub use printed::Printed;
 pub use prune::{prune, unknown_fields};
 pub use reference::SchemaRef;
 pub use validate::{is_go_duration, validate};
+pub use zero::{drop_zeros, write_always};
 
 /// Package of a definition: its name without the last segment.
 fn package(definition: &str) -> &str {

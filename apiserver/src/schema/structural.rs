@@ -1,9 +1,11 @@
 //! What a definition's schema may not say (`k8s.io/apiextensions-apiserver/pkg/apiserver/schema/validation.go` and
 //! `pkg/apis/apiextensions/validation`), beyond the types that the server itself relies on.
 
+use super::crd::embed;
 use super::error::{join, quote};
 use super::node::Node;
-use super::reference::SchemaRef;
+use super::prune::prune;
+use super::reference::{SchemaRef, add_object_fields};
 use super::validate::validate;
 use serde_json::Value;
 use std::sync::Arc;
@@ -141,7 +143,18 @@ fn default(schema: &Value, path: &str, found: &mut Found) {
     let Some(value) = schema.get("default").filter(|v| !v.is_null()) else {
         return;
     };
-    let own = SchemaRef::new(Arc::new(Node::parse(schema, false)));
+    let mut node = Node::parse(schema, false);
+    embed(&mut node);
+    if node.embedded_resource {
+        add_object_fields(&mut node);
+    }
+    let own = SchemaRef::new(Arc::new(node));
+    let mut pruned = value.clone();
+    prune(&own, &mut pruned);
+    if pruned != *value {
+        let detail = format!("Invalid value: {value}: must not have unknown fields");
+        found.push((join(path, "default"), detail));
+    }
     for error in validate(&own, value) {
         let at = join(path, "default");
         let at = if error.path.is_empty() {

@@ -23,8 +23,10 @@ fn check(schema: &SchemaRef, value: &Value, path: &str, errors: &mut Vec<FieldEr
     }
     if !fits(schema.kind(), value) {
         errors.push(type_error(path, type_name(schema.kind()), data_type(value)));
+        errors.extend(out_of_range(schema, value, path));
         return;
     }
+    errors.extend(out_of_range(schema, value, path));
     if !schema.is_builtin() {
         check_values(schema.node(), value, path, errors);
         check_list(schema, value, path, errors);
@@ -53,6 +55,35 @@ fn check(schema: &SchemaRef, value: &Value, path: &str, errors: &mut Vec<FieldEr
         }
         _ => {}
     }
+}
+
+/// Integers must be such, and as long as their format has room for (`IsValueValidAgainstRange`).
+fn out_of_range(schema: &SchemaRef, value: &Value, path: &str) -> Option<FieldError> {
+    if schema.is_builtin() || schema.kind() != Type::Integer || !value.is_number() {
+        return None;
+    }
+    // Numbers without a fraction are integers however they are written.
+    let whole = value
+        .as_i64()
+        .map(i128::from)
+        .or_else(|| value.as_u64().map(i128::from))
+        .or_else(|| value.as_f64().filter(|x| x.fract() == 0.0).map(|x| x as i128));
+    let format = schema.format().unwrap_or_default();
+    let (least, most) = match format {
+        "int32" => (i128::from(i32::MIN), i128::from(i32::MAX)),
+        "uint32" => (0, i128::from(u32::MAX)),
+        "uint64" => (0, i128::from(u64::MAX)),
+        _ => (i128::from(i64::MIN), i128::from(i64::MAX)),
+    };
+    if whole.is_some_and(|n| (least..=most).contains(&n)) {
+        return None;
+    }
+    let of = match format {
+        "" => "(default format)".to_owned(),
+        format => format!("with format {format}"),
+    };
+    let detail = format!("Checked value must be of type integer {of} in {path}");
+    Some(FieldError::invalid("", "", detail))
 }
 
 /// A schema inside `allOf`, `anyOf`, `oneOf` or `not`: only value validations are allowed there.
@@ -88,9 +119,9 @@ fn check_nested(node: &Node, value: &Value, path: &str, errors: &mut Vec<FieldEr
 
 fn check_values(node: &Node, value: &Value, path: &str, errors: &mut Vec<FieldError>) {
     let Some(checks) = &node.checks else { return };
-    let mut invalid = |detail: String| errors.push(FieldError::invalid(path, value.clone(), detail));
     match value {
         Value::Number(number) => {
+            let mut invalid = |detail: String| errors.push(FieldError::invalid(path, value.clone(), detail));
             let x = number.as_f64().unwrap_or_default();
             if let Some((bound, exclusive)) = checks.maximum {
                 if exclusive && x >= bound {
@@ -116,13 +147,16 @@ fn check_values(node: &Node, value: &Value, path: &str, errors: &mut Vec<FieldEr
         Value::String(text) => check_string(node, checks, text, path, errors),
         Value::Array(items) => {
             if checks.min_items.is_some_and(|min| (items.len() as u64) < min) {
-                invalid(format!(
+                // How many there are is told, not which.
+                let detail = format!(
                     "{path} in body should have at least {} items",
                     checks.min_items.unwrap_or_default()
-                ));
+                );
+                errors.push(FieldError::invalid(path, items.len(), detail));
             }
             if checks.unique_items && (1..items.len()).any(|i| items[..i].contains(&items[i])) {
-                invalid(format!("{path} in body shouldn't contain duplicates"));
+                let detail = format!("{path} in body shouldn't contain duplicates");
+                errors.push(FieldError::invalid(path, "", detail));
             }
             if let Some(max) = checks.max_items.filter(|max| items.len() as u64 > *max) {
                 errors.push(FieldError::too_many(path, items.len() as u64, max));
@@ -131,7 +165,8 @@ fn check_values(node: &Node, value: &Value, path: &str, errors: &mut Vec<FieldEr
         Value::Object(fields) => {
             if checks.min_properties.is_some_and(|min| (fields.len() as u64) < min) {
                 let min = checks.min_properties.unwrap_or_default();
-                invalid(format!("{path} in body should have at least {min} properties"));
+                let detail = format!("{path} in body should have at least {min} properties");
+                errors.push(FieldError::invalid(path, fields.len(), detail));
             }
             if let Some(max) = checks.max_properties.filter(|max| fields.len() as u64 > *max) {
                 errors.push(FieldError::too_many(path, fields.len() as u64, max));
@@ -148,22 +183,19 @@ fn check_values(node: &Node, value: &Value, path: &str, errors: &mut Vec<FieldEr
 
 fn check_string(node: &Node, checks: &Checks, text: &str, path: &str, errors: &mut Vec<FieldError>) {
     let length = text.chars().count() as u64;
+    let matches = |pattern: &str| {
+        let regex = checks.regex.get_or_init(|| regex::Regex::new(pattern).ok());
+        regex.as_ref().is_none_or(|regex| regex.is_match(text))
+    };
+    // The first of these that is broken is all that is told.
     if let Some(max) = checks.max_length.filter(|max| length > *max) {
         errors.push(FieldError::too_long(path, max));
-    }
-    if let Some(min) = checks.min_length.filter(|min| length < *min) {
+    } else if let Some(min) = checks.min_length.filter(|min| length < *min) {
         let detail = format!("{path} in body should be at least {min} chars long");
         errors.push(FieldError::invalid(path, text, detail));
-    }
-    if let Some(pattern) = &checks.pattern {
-        let regex = checks.regex.get_or_init(|| regex::Regex::new(pattern).ok());
-        if regex.as_ref().is_some_and(|regex| !regex.is_match(text)) {
-            errors.push(FieldError::invalid(
-                path,
-                text,
-                format!("{path} in body should match '{pattern}'"),
-            ));
-        }
+    } else if let Some(pattern) = checks.pattern.as_ref().filter(|p| !matches(p)) {
+        let detail = format!("{path} in body should match '{pattern}'");
+        errors.push(FieldError::invalid(path, text, detail));
     }
     if let Some(format) = &node.format
         && !has_format(format, text)

@@ -146,7 +146,6 @@ fn selectable(group: &str, kind: &str) -> &'static [&'static str] {
             "reportingController",
             "type",
         ],
-        ("apps", "ReplicaSet") => &["status.replicas"],
         ("batch", "Job") => &["status.successful"],
         ("certificates.k8s.io", "CertificateSigningRequest") => &["spec.signerName"],
         ("resource.k8s.io", "ResourceSlice") => &["spec.nodeName", "spec.driver"],
@@ -223,8 +222,10 @@ fn unescape(text: &str) -> Result<String, SelectError> {
                 }
             },
             ',' | '=' => {
+                // Upstream prints the character as a number.
                 return Err(SelectError::Malformed(format!(
-                    "invalid field selector: unescaped character in value: {c}"
+                    "invalid field selector: unescaped character in value: {}",
+                    u32::from(c)
                 )));
             }
             c => result.push(c),

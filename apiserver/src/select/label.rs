@@ -39,7 +39,7 @@ pub struct Requirement {
 
 impl Requirement {
     fn new(key: &str, operator: Operator, mut values: Vec<String>) -> Result<Self, SelectError> {
-        check_key(key).map_err(|detail| malformed(format!("key: Invalid value: {}: {detail}", quote(key))))?;
+        check_key(key).map_err(|detail| malformed(format!("<nil>: Invalid value: {}: {detail}", quote(key))))?;
         for (i, value) in values.iter().enumerate() {
             check_value(value).map_err(|detail| {
                 malformed(format!("values[{i}][{key}]: Invalid value: {}: {detail}", quote(value)))
@@ -234,11 +234,17 @@ fn malformed(text: String) -> SelectError {
 }
 
 fn check_key(key: &str) -> Result<(), String> {
-    crate::defaults::names::qualified_name(key).map_or(Ok(()), Err)
+    crate::defaults::names::qualified_name(key)
+        .into_iter()
+        .next()
+        .map_or(Ok(()), Err)
 }
 
 fn check_value(value: &str) -> Result<(), String> {
-    crate::defaults::names::label_value(value).map_or(Ok(()), Err)
+    crate::defaults::names::label_value(value)
+        .into_iter()
+        .next()
+        .map_or(Ok(()), Err)
 }
 
 /// The symbols of the text form; everything else is a word.
@@ -298,7 +304,7 @@ impl<'t> Parser<'t> {
                     "found '{token}', expected: !, identifier, or 'end of string'"
                 )));
             }
-            requirements.push(self.requirement()?);
+            requirements.push(self.requirement().map_err(|e| parse_error(&e))?);
             match self.next() {
                 "" => return Ok(requirements),
                 "," => {
@@ -321,7 +327,7 @@ impl<'t> Parser<'t> {
         }
         let key = self.next();
         if !Self::is_word(key) {
-            return Err(parse_error(format!("found '{key}', expected: identifier")));
+            return Err(malformed(format!("found '{key}', expected: identifier")));
         }
         if negated {
             return Requirement::new(key, Operator::DoesNotExist, Vec::new());
@@ -338,7 +344,7 @@ impl<'t> Parser<'t> {
                     "<" => Operator::LessThan,
                     other => {
                         let expected = "in, notin, =, ==, !=, gt, lt";
-                        return Err(parse_error(format!("found '{other}', expected: {expected}")));
+                        return Err(malformed(format!("found '{other}', expected: {expected}")));
                     }
                 };
                 self.next();
@@ -364,7 +370,7 @@ impl<'t> Parser<'t> {
     fn values(&mut self) -> Result<Vec<String>, SelectError> {
         match self.next() {
             "(" => {}
-            other => return Err(parse_error(format!("found '{other}' expected: '('"))),
+            other => return Err(malformed(format!("found '{other}' expected: '('"))),
         }
         let mut values = Vec::new();
         let mut word = None;
@@ -379,16 +385,14 @@ impl<'t> Parser<'t> {
                 "," => values.push(word.take().unwrap_or_default()),
                 token if Self::is_word(token) && word.is_none() => word = Some(token.to_owned()),
                 other => {
-                    return Err(parse_error(format!(
-                        "found '{other}', expected: ',', ')' or identifier"
-                    )));
+                    return Err(malformed(format!("found '{other}', expected: ',', ')' or identifier")));
                 }
             }
         }
     }
 }
 
-fn parse_error(detail: String) -> SelectError {
+fn parse_error(detail: &SelectError) -> SelectError {
     malformed(format!("unable to parse requirement: {detail}"))
 }
 

@@ -40,6 +40,16 @@ pub(super) fn call(name: &str, argument: &str, object: &Value, now: Timestamp) -
             .into(),
         // Numbers under columns of type string stay numbers upstream.
         "count_text" => field().as_i64().unwrap_or_default().into(),
+        "number" => match field() {
+            Value::Null => "<none>".into(),
+            number => number.clone(),
+        },
+        "flag_on" => field().as_bool().unwrap_or(true).into(),
+        "joined" => or_none(join(list(object, argument).iter().filter_map(Value::as_str), ",")),
+        "audiences" => match field() {
+            Value::Null => "<unset>".into(),
+            _ => join(list(object, argument).iter().map(|t| text(t, "audience")), ",").into(),
+        },
         "flag" => field().as_bool().unwrap_or_default().into(),
         "trimmed" => field().as_str().unwrap_or_default().trim().into(),
         "seconds" => field()
@@ -167,6 +177,19 @@ pub(super) fn call(name: &str, argument: &str, object: &Value, now: Timestamp) -
             names.join(", ").into()
         }
         "csr_condition" => csr_condition(object).into(),
+        "claim_state" => claim_state(object).into(),
+        "param_kind" => match at(object, "spec.paramKind") {
+            Value::Null => "<unset>".into(),
+            kind => format!("{}/{}", text(kind, "apiVersion"), text(kind, "kind")).into(),
+        },
+        "param_ref" => param_ref(at(object, "spec.paramRef")).into(),
+        "dangling" => {
+            let condition = list(object, "status.conditions")
+                .iter()
+                .find(|c| c["type"] == "Dangling");
+            condition.map_or("?", |c| text(c, "status")).into()
+        }
+        "component" => component(object, argument).into(),
         "controller" => {
             let owner = list(object, "metadata.ownerReferences")
                 .iter()
@@ -209,6 +232,40 @@ fn labels(labels: &Value) -> String {
         .map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default()))
         .collect::<Vec<_>>()
         .join(",")
+}
+
+/// Where a claim of devices is in its life.
+fn claim_state(claim: &Value) -> String {
+    let deleted = !at(claim, "metadata.deletionTimestamp").is_null();
+    let allocated = !at(claim, "status.allocation").is_null();
+    let states = [
+        (deleted, "deleted"),
+        (!allocated && !deleted, "pending"),
+        (allocated, "allocated"),
+        (allocated && !list(claim, "status.reservedFor").is_empty(), "reserved"),
+    ];
+    join(states.iter().filter(|(is, _)| *is).map(|(_, word)| *word), ",")
+}
+
+/// What a binding gives its policy as parameter.
+fn param_ref(reference: &Value) -> String {
+    match (text(reference, "namespace"), text(reference, "name")) {
+        (_, "") => "<unset>".to_owned(),
+        ("", name) => format!("*/{name}"),
+        (namespace, name) => format!("{namespace}/{name}"),
+    }
+}
+
+/// Of a component's condition of health its state or one of its texts.
+fn component(component: &Value, what: &str) -> String {
+    let condition = list(component, "conditions").iter().find(|c| c["type"] == "Healthy");
+    match (what, condition) {
+        ("status", None) => "Unknown".to_owned(),
+        ("status", Some(c)) if c["status"] == "True" => "Healthy".to_owned(),
+        ("status", Some(_)) => "Unhealthy".to_owned(),
+        (field, Some(c)) => text(c, field).to_owned(),
+        (_, None) => String::new(),
+    }
 }
 
 fn access_modes(modes: &Value) -> String {

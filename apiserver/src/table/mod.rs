@@ -185,12 +185,27 @@ fn row(
     let object = match include {
         IncludeObject::Object => object.clone(),
         IncludeObject::Metadata => {
-            json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": object["metadata"]})
+            json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata(object)})
         }
         IncludeObject::None => Value::Null,
     };
     row.insert("object".to_owned(), object);
     Value::Object(row)
+}
+
+/// An object's metadata where nothing else of it is shown.
+pub(crate) fn metadata(object: &Value) -> Value {
+    let mut metadata = object["metadata"].clone();
+    // A field before apps/v1, which is an annotation only in what is encoded as a DaemonSet.
+    if object["kind"] == "DaemonSet"
+        && let Some(all) = metadata.get_mut("annotations").and_then(Value::as_object_mut)
+    {
+        all.remove(crate::defaults::TEMPLATE_GENERATION);
+        if all.is_empty() {
+            metadata.as_object_mut().map(|m| m.remove("annotations"));
+        }
+    }
+    metadata
 }
 
 /// What says that a pod is over.

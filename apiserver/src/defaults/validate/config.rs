@@ -85,7 +85,7 @@ fn frozen(new: &Value, old: Option<&Value>, fields: &[&str], errors: &mut Vec<Fi
 fn keys(object: &Value, field: &str, errors: &mut Vec<FieldError>) -> u64 {
     let mut size = 0;
     for (key, value) in object[field].as_object().into_iter().flatten() {
-        if let Some(detail) = names::config_map_key(key) {
+        for detail in names::config_map_key(key) {
             errors.push(FieldError::invalid(format!("{field}[{key}]"), key.as_str(), detail));
         }
         let length = value.as_str().unwrap_or_default().len() as u64;

@@ -153,7 +153,7 @@ fn resource_rule(rule: &Value, path: &str, errors: &mut Vec<FieldError>) {
         errors.push(FieldError::invalid(at, json!(spaces), detail));
     } else {
         for (i, name) in spaces.into_iter().enumerate().filter(|(_, n)| *n != "*") {
-            if let Some(why) = names::dns1123_label(name) {
+            for why in names::dns1123_label(name) {
                 let detail = format!("each member of this list must be '*' or a DNS-1123 label; {why}");
                 errors.push(FieldError::invalid(format!("{at}[{i}]"), name, detail));
             }

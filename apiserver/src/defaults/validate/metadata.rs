@@ -2,7 +2,7 @@
 
 use super::{immutable, labels, text};
 use crate::defaults::names;
-use crate::schema::FieldError;
+use crate::schema::{FieldError, Printed};
 use serde_json::Value;
 
 /// Most bytes an object's annotations may have together.
@@ -26,7 +26,7 @@ pub enum NameRule {
 impl NameRule {
     /// What is wrong with a name. Of a prefix (`generateName`) the last character may be a hyphen, as something
     /// follows it.
-    pub fn check(self, name: &str, prefix: bool) -> Option<String> {
+    pub fn check(self, name: &str, prefix: bool) -> Vec<String> {
         let masked = match name.strip_suffix('-') {
             Some(rest) if prefix && self != NameRule::PathSegment => format!("{rest}a"),
             _ => name.to_owned(),
@@ -37,9 +37,9 @@ impl NameRule {
             NameRule::Label1035 => names::dns1035_label(&masked),
             NameRule::PathSegment => names::path_segment(&masked),
             NameRule::Address => match name.parse::<std::net::IpAddr>() {
-                Ok(a) if a.to_string() == name => None,
-                Ok(_) => Some("must be in canonical form".to_owned()),
-                Err(_) => Some("must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)".to_owned()),
+                Ok(a) if a.to_string() == name => Vec::new(),
+                Ok(_) => vec!["must be in canonical form".to_owned()],
+                Err(_) => vec!["must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)".to_owned()],
             },
         }
     }
@@ -53,7 +53,10 @@ pub fn name_rule(group: &str, kind: &str) -> NameRule {
         ("rbac.authorization.k8s.io", _)
         | ("certificates.k8s.io", _)
         | ("authorization.k8s.io", _)
-        | ("authentication.k8s.io", _) => NameRule::PathSegment,
+        | ("authentication.k8s.io", _)
+        // Their own checks ask for less than others'.
+        | ("" | "events.k8s.io", "Event")
+        | ("policy", "PodDisruptionBudget") => NameRule::PathSegment,
         ("networking.k8s.io", "IPAddress") => NameRule::Address,
         _ => NameRule::Subdomain,
     }
@@ -64,25 +67,29 @@ pub fn name_rule(group: &str, kind: &str) -> NameRule {
 pub fn validate_metadata(metadata: &Value, namespaced: bool, rule: NameRule) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let (name, prefix) = (text(metadata, "name"), text(metadata, "generateName"));
-    if !prefix.is_empty()
-        && let Some(detail) = rule.check(prefix, true)
-    {
-        errors.push(FieldError::invalid("metadata.generateName", prefix, detail));
+    if !prefix.is_empty() {
+        for detail in rule.check(prefix, true) {
+            errors.push(FieldError::invalid("metadata.generateName", prefix, detail));
+        }
     }
     if name.is_empty() {
         errors.push(FieldError::required(
             "metadata.name",
             "name or generateName is required",
         ));
-    } else if let Some(detail) = rule.check(name, false) {
-        errors.push(FieldError::invalid("metadata.name", name, detail));
+    } else {
+        for detail in rule.check(name, false) {
+            errors.push(FieldError::invalid("metadata.name", name, detail));
+        }
     }
     let namespace = text(metadata, "namespace");
     if namespaced {
         if namespace.is_empty() {
             errors.push(FieldError::required("metadata.namespace", ""));
-        } else if let Some(detail) = names::dns1123_label(namespace) {
-            errors.push(FieldError::invalid("metadata.namespace", namespace, detail));
+        } else {
+            for detail in names::dns1123_label(namespace) {
+                errors.push(FieldError::invalid("metadata.namespace", namespace, detail));
+            }
         }
     } else if !namespace.is_empty() {
         errors.push(FieldError::forbidden("metadata.namespace", "not allowed on this type"));
@@ -94,7 +101,7 @@ pub fn validate_metadata(metadata: &Value, namespaced: bool, rule: NameRule) -> 
         .flatten()
         .filter_map(Value::as_str)
     {
-        if let Some(detail) = names::qualified_name(finalizer) {
+        for detail in names::qualified_name(finalizer) {
             errors.push(FieldError::invalid("metadata.finalizers", finalizer, detail));
         }
     }
@@ -158,23 +165,33 @@ pub fn validate_metadata_update(new: &Value, old: &Value) -> Vec<FieldError> {
     errors
 }
 
-fn common_metadata(metadata: &Value, errors: &mut Vec<FieldError>) {
-    labels(&metadata["labels"], "metadata.labels", errors);
+/// `ValidateAnnotations`.
+pub(crate) fn annotations(annotations: &Value, path: &str, errors: &mut Vec<FieldError>) {
     let mut size = 0;
-    for (key, value) in metadata["annotations"].as_object().into_iter().flatten() {
-        if let Some(detail) = names::qualified_name(&key.to_lowercase()) {
-            errors.push(FieldError::invalid("metadata.annotations", key.as_str(), detail));
+    for (key, value) in annotations.as_object().into_iter().flatten() {
+        for detail in names::qualified_name(&key.to_lowercase()) {
+            errors.push(FieldError::invalid(path, key.as_str(), detail));
         }
         size += (key.len() + value.as_str().unwrap_or_default().len()) as u64;
     }
     if size > MAX_ANNOTATIONS {
-        errors.push(FieldError::too_long("metadata.annotations", MAX_ANNOTATIONS));
+        errors.push(FieldError::too_long(path, MAX_ANNOTATIONS));
     }
+}
+
+fn common_metadata(metadata: &Value, errors: &mut Vec<FieldError>) {
+    labels(&metadata["labels"], "metadata.labels", errors);
+    annotations(&metadata["annotations"], "metadata.annotations", errors);
     let mut controller: Option<String> = None;
     for owner in metadata["ownerReferences"].as_array().into_iter().flatten() {
         let path = "metadata.ownerReferences";
+        let version = text(owner, "apiVersion");
+        // More than one slash is no group and version.
+        if version.is_empty() || version.ends_with('/') || version.matches('/').count() > 1 {
+            let detail = "version must not be empty";
+            errors.push(FieldError::invalid(format!("{path}.apiVersion"), version, detail));
+        }
         for (field, detail) in [
-            ("apiVersion", "version must not be empty"),
             ("kind", "must not be empty"),
             ("name", "must not be empty"),
             ("uid", "must not be empty"),
@@ -189,7 +206,8 @@ fn common_metadata(metadata: &Value, errors: &mut Vec<FieldError>) {
         }
         if owner["apiVersion"] == "v1" && owner["kind"] == "Event" {
             let detail = "/v1, Kind=Event is disallowed from being an owner";
-            errors.push(FieldError::invalid(path, owner.clone(), detail));
+            let shown = Printed::internal("meta.OwnerReference", owner).compact();
+            errors.push(FieldError::invalid_shown(path, &shown, detail));
         }
         if owner["controller"] == true {
             let name = format!("{}/{}", text(owner, "kind"), text(owner, "name"));
@@ -199,7 +217,10 @@ fn common_metadata(metadata: &Value, errors: &mut Vec<FieldError>) {
                         "Only one reference can have Controller set to true. Found \"true\" in references for {first} \
                          and {name}"
                     );
-                    errors.push(FieldError::invalid(path, metadata["ownerReferences"].clone(), detail));
+                    let all = metadata["ownerReferences"].as_array().into_iter().flatten();
+                    let shown = all.map(|o| Printed::internal("meta.OwnerReference", o)).collect();
+                    let shown = Printed::List(shown).compact();
+                    errors.push(FieldError::invalid_shown(path, &shown, &detail));
                 }
                 None => controller = Some(name),
             }

@@ -163,7 +163,7 @@ pub(super) fn ingress_class(new: &Value, old: Option<&Value>, errors: &mut Vec<F
     if needed(spec, "controller", "spec", errors) && old.is_none() {
         let good = controller
             .split_once('/')
-            .is_some_and(|(domain, path)| names::dns1123_subdomain(domain).is_none() && !path.is_empty());
+            .is_some_and(|(domain, path)| names::dns1123_subdomain(domain).is_empty() && !path.is_empty());
         if !good {
             let detail = "must be a domain-prefixed path (such as \"acme.io/foo\")";
             errors.push(FieldError::invalid("spec.controller", controller, detail));
@@ -329,7 +329,12 @@ pub(super) fn endpoints(new: &Value, errors: &mut Vec<FieldError>) {
         for which in ["addresses", "notReadyAddresses"] {
             for (j, address) in list(subset, which).iter().enumerate() {
                 let path = format!("{path}.{which}[{j}]");
-                ordinary_ip(text(address, "ip"), format!("{path}.ip"), errors);
+                let (ip, at) = (text(address, "ip"), format!("{path}.ip"));
+                ordinary_ip(ip, at.clone(), errors);
+                if ip.parse::<std::net::IpAddr>().is_err() {
+                    // Two checks find it.
+                    errors.push(FieldError::invalid(at, ip, "must be a valid IP address"));
+                }
                 named(address, "hostname", names::dns1123_label, &path, errors);
                 named(address, "nodeName", names::dns1123_subdomain, &path, errors);
             }
@@ -405,6 +410,10 @@ pub(super) fn endpoint_slice(new: &Value, old: Option<&Value>, errors: &mut Vec<
             &mut of_endpoints,
         );
         named(endpoint, "hostname", names::dns1123_label, &path, &mut of_endpoints);
+    }
+    // Endpoints that are as they were are let be.
+    if old.is_some_and(|old| old["endpoints"] == new["endpoints"]) {
+        of_endpoints.clear();
     }
     // In the order they are told in.
     if known {

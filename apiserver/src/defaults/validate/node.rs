@@ -100,10 +100,12 @@ fn changes(new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
 
 pub(super) fn namespace(new: &Value, errors: &mut Vec<FieldError>) {
     for name in texts(&new["spec"], "finalizers") {
-        if let Some(detail) = names::qualified_name(name) {
-            errors.push(FieldError::invalid("spec.finalizers", name, detail));
-        } else if !name.contains('/') && !matches!(name, "kubernetes" | "orphan" | "foregroundDeletion") {
+        let wrong = names::qualified_name(name);
+        if wrong.is_empty() && !name.contains('/') && !matches!(name, "kubernetes" | "orphan" | "foregroundDeletion") {
             let detail = "name is neither a standard finalizer name nor is it fully qualified";
+            errors.push(FieldError::invalid("spec.finalizers", name, detail));
+        }
+        for detail in wrong {
             errors.push(FieldError::invalid("spec.finalizers", name, detail));
         }
     }
@@ -135,12 +137,8 @@ pub(super) fn event(group: &str, new: &Value, old: Option<&Value>, errors: &mut 
     let name = text(new, controller);
     if name.is_empty() {
         errors.push(FieldError::required(field, ""));
-        errors.push(FieldError::invalid(field, "", "name part must be non-empty"));
-        let detail = names::qualified_name("-").unwrap_or_default();
-        errors.push(FieldError::invalid(field, "", detail));
-    } else {
-        by_rule(name, field.to_owned(), names::qualified_name, errors);
     }
+    by_rule(name, field.to_owned(), names::qualified_name, errors);
     for (field, most) in [("reportingInstance", 128), ("action", 128), ("reason", 128)] {
         if needed(new, field, "", errors) && text(new, field).len() > most {
             errors.push(FieldError::invalid(

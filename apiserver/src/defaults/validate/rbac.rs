@@ -1,7 +1,8 @@
 //! Validation of roles and their bindings (`pkg/apis/rbac/validation` in Kubernetes).
 
 use super::text;
-use crate::defaults::validate_parts::{label_selector, list};
+use crate::defaults::names;
+use crate::defaults::validate_parts::{label_selector, list, named};
 use crate::schema::FieldError;
 use serde_json::Value;
 
@@ -34,6 +35,7 @@ pub(super) fn role_binding(new: &Value, old: Option<&Value>, namespaced: bool, e
         let (kind, api_group) = (text(subject, "kind"), text(subject, "apiGroup"));
         match kind {
             "ServiceAccount" => {
+                named(subject, "name", names::dns1123_subdomain, &path, errors);
                 if !api_group.is_empty() {
                     errors.push(FieldError::not_supported(format!("{path}.apiGroup"), api_group, &[""]));
                 }

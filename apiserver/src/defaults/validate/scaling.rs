@@ -57,13 +57,13 @@ pub(super) fn autoscaler(new: &Value, errors: &mut Vec<FieldError>) {
     }
 }
 
-/// The sources of a metric, by the type that names them.
+/// The sources of a metric, by the type that names them, in the order they are looked at.
 const SOURCES: [(&str, &str); 5] = [
     ("Object", "object"),
+    ("External", "external"),
     ("Pods", "pods"),
     ("Resource", "resource"),
     ("ContainerResource", "containerResource"),
-    ("External", "external"),
 ];
 
 fn metric(metric: &Value, path: &str, errors: &mut Vec<FieldError>) {
@@ -75,23 +75,29 @@ fn metric(metric: &Value, path: &str, errors: &mut Vec<FieldError>) {
         ));
     }
     let valid = ["ContainerResource", "External", "Object", "Pods", "Resource"];
-    choice(metric, "type", &valid, path, errors);
-    if kind.is_empty() || !valid.contains(&kind) {
-        return;
+    let not_supported = || FieldError::not_supported(format!("{path}.type"), kind, &valid);
+    if !valid.contains(&kind) {
+        errors.push(not_supported());
     }
-    let present: Vec<_> = SOURCES.iter().filter(|(_, f)| metric[*f].is_object()).collect();
-    for (_, field) in &present {
+    let mut present: Vec<_> = SOURCES.iter().filter(|(_, f)| metric[*f].is_object()).collect();
+    // Only the first is looked into.
+    if let Some((_, field)) = present.first() {
         source(&metric[*field], field, &format!("{path}.{field}"), errors);
     }
-    for (of, field) in SOURCES {
-        if of == kind && !metric[field].is_object() {
+    match SOURCES.iter().find(|(of, _)| *of == kind) {
+        Some((_, field)) if !metric[*field].is_object() => {
             let detail = "must populate information for the given metric source";
             errors.push(FieldError::required(format!("{path}.{field}"), detail));
         }
+        Some(_) => {}
+        None => errors.push(not_supported()),
     }
-    for (_, field) in present.into_iter().filter(|(of, _)| *of != kind) {
-        let detail = "must populate the given metric source only";
-        errors.push(FieldError::forbidden(format!("{path}.{field}"), detail));
+    if present.len() != 1 {
+        present.retain(|(of, _)| *of != kind);
+        for (_, field) in present {
+            let detail = "must populate the given metric source only";
+            errors.push(FieldError::forbidden(format!("{path}.{field}"), detail));
+        }
     }
 }
 

@@ -30,7 +30,7 @@ pub(super) fn service(new: &Value, old: Option<&Value>, errors: &mut Vec<FieldEr
                 errors.push(FieldError::required(format!("{path}.name"), ""));
             }
         } else {
-            if let Some(detail) = names::dns1123_label(name) {
+            for detail in names::dns1123_label(name) {
                 errors.push(FieldError::invalid(format!("{path}.name"), name, detail));
             }
             if seen.contains(&name) {

@@ -77,7 +77,7 @@ fn signer(name: &str, errors: &mut Vec<FieldError>) {
         return;
     };
     for label in domain.split('.') {
-        if let Some(why) = names::dns1123_label(label) {
+        for why in names::dns1123_label(label) {
             let detail = format!("validating label {label:?}: {why}");
             errors.push(FieldError::invalid(path, *domain, detail));
         }
@@ -86,7 +86,7 @@ fn signer(name: &str, errors: &mut Vec<FieldError>) {
         let detail = "should be a domain with at least two segments separated by dots";
         errors.push(FieldError::invalid(path, *domain, detail));
     }
-    if let Some(why) = names::dns1123_subdomain(rest) {
+    for why in names::dns1123_subdomain(rest) {
         let detail = format!("validating label {rest:?}: {why}");
         errors.push(FieldError::invalid(path, *rest, detail));
     }

@@ -2,7 +2,7 @@
 
 use super::text;
 use crate::defaults::validate_parts::{NO_IP, by_rule, ip, join, list};
-use crate::defaults::{names, validate_pod, validate_pod_update};
+use crate::defaults::{names, validate_pod, validate_pod_resize, validate_pod_update};
 use crate::schema::{FieldError, FieldErrorKind};
 use serde_json::{Value, json};
 use std::net::IpAddr;
@@ -17,7 +17,7 @@ pub fn validate_subresource(
     let mut errors = Vec::new();
     match subresource {
         "resize" => {
-            validate_pod_update::resize(new, old, &mut errors);
+            validate_pod_resize::resize(new, old, &mut errors);
             return errors;
         }
         "ephemeralcontainers" => {

@@ -4,6 +4,7 @@ use super::{access_modes, fixed};
 use crate::defaults::names;
 use crate::defaults::validate_parts::{by_rule, choice, label_selector, list, named, needed, text, texts};
 use crate::defaults::validate_place::node_selector;
+use crate::defaults::validate_pod_update;
 use crate::schema::FieldError;
 use cfn_cel::quantity::Quantity;
 use serde_json::Value;
@@ -288,16 +289,31 @@ pub(super) fn volume_changes(new: &Value, old: Option<&Value>, errors: &mut Vec<
         ] {
             spec.remove(field);
         }
-        spec
+        Value::Object(spec)
     };
-    if source(new) != source(old) {
-        let detail = "spec.persistentvolumesource is immutable after creation";
+    let (mut now, before) = (source(new), source(old));
+    // A secret for growing may be given later.
+    if before["csi"].is_object()
+        && before["csi"]["controllerExpandSecretRef"].is_null()
+        && let Some(csi) = now["csi"].as_object_mut()
+    {
+        csi.remove("controllerExpandSecretRef");
+    }
+    // Indexing leaves what is not there.
+    if let Some(m) = now.as_object_mut() {
+        m.retain(|_, v| !v.is_null());
+    }
+    if now != before {
+        let detail = format!(
+            "spec.persistentvolumesource is immutable after creation\n{}",
+            validate_pod_update::difference("core.PersistentVolumeSource", &before, &now)
+        );
         errors.push(FieldError::forbidden("spec.persistentvolumesource", detail));
     }
-    super::immutable(
-        &new["spec"]["volumeMode"],
-        &old["spec"]["volumeMode"],
-        "spec.volumeMode",
-        errors,
-    );
+    let (mode, class) = ("volumeMode", "volumeAttributesClassName");
+    super::immutable(&new["spec"][mode], &old["spec"][mode], mode, errors);
+    if new["spec"][class].is_null() && !old["spec"][class].is_null() {
+        let detail = "update from non-nil value to nil is forbidden";
+        errors.push(FieldError::forbidden(format!("spec.{class}"), detail));
+    }
 }

@@ -6,8 +6,9 @@ use serde_json::Value;
 
 use super::{Request, text};
 use crate::http::{Answer, streams, with_type};
-use crate::local::{LogOptions, NodeHook};
-use crate::status::Status;
+use crate::local::{Gvr, LogOptions, NodeHook};
+use crate::status::{Cause, Status};
+use crate::store::Key;
 
 impl Request<'_> {
     /// The container that is asked about (the only one, or the one that is the default, where none is named) and
@@ -50,15 +51,47 @@ impl Request<'_> {
         if node.is_empty() {
             return Err(Status::bad_request(format!("pod {name} does not have a host assigned")));
         }
-        let hook = self.server.node_hook(node);
-        let hook = hook.ok_or_else(|| Status::internal(format!("node {node} does not answer")))?;
+        let hook = self.server.node_hook(node).ok_or_else(|| {
+            let nodes = Gvr::new("", "v1", "nodes");
+            match self.server.store.get(&nodes, &Key::new("", node)) {
+                Some(_) => Status::internal(format!("node {node} does not answer")),
+                // It is the pod's resource that upstream names.
+                None => Status::not_found("", "pods", node),
+            }
+        })?;
         Ok((container, hook))
+    }
+
+    /// `ValidatePodLogOptions`.
+    fn check_log_options(&self) -> Result<(), Status> {
+        let q = &self.r.query;
+        let mut causes = Vec::new();
+        for (field, least, detail) in [
+            ("tailLines", 0, "must be greater than or equal to 0"),
+            ("limitBytes", 1, "must be greater than 0"),
+        ] {
+            if let Some(n) = q.number::<i64>(field).filter(|n| *n < least) {
+                causes.push(Cause::invalid(field, &n.into(), detail));
+            }
+        }
+        let seconds = q.number::<i64>("sinceSeconds");
+        if seconds.is_some() && q.get("sinceTime").is_some() {
+            let why = "at most one of `sinceTime` or `sinceSeconds` may be specified";
+            causes.push(Cause::forbidden("", why));
+        } else if let Some(n) = seconds.filter(|n| *n < 1) {
+            causes.push(Cause::invalid("sinceSeconds", &n.into(), "must be greater than 0"));
+        }
+        match causes.is_empty() {
+            true => Ok(()),
+            false => Err(Status::invalid("", "PodLogOptions", &self.info.name, causes)),
+        }
     }
 
     /// The log of a container.
     pub(super) fn log(&self) -> Result<Answer, Status> {
-        let (container, hook) = self.container()?;
         let (name, q) = (&self.info.name, &self.r.query);
+        self.check_log_options()?;
+        let (container, hook) = self.container()?;
         let now = self.server.clock.now();
         let ago = q
             .number::<i64>("sinceSeconds")

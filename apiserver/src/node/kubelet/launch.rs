@@ -13,6 +13,7 @@ use crate::node::status::{self, Facts, Named};
 impl Kubelet {
     pub(super) fn launch(&mut self, uid: &str, pod: &mut Pod, c: &Value) {
         let name = c.name_of().to_owned();
+        pod.resources.started(&name);
         match self.o.workloads.find_for(&pod.object, c) {
             None => {
                 let restarts = served_restarts(&pod.object, &name);
@@ -75,6 +76,7 @@ impl Kubelet {
             old: pod.sent.as_ref().unwrap_or(&pod.object),
             views,
             waiting: &pod.waiting,
+            resources: &pod.resources,
             pod_ip: ip.as_deref(),
             host_ip: &self.host_ip,
             started: pod.started,

@@ -7,11 +7,11 @@ use super::run::{Flow, Io, Shell};
 use super::test_command;
 
 /// The names of all commands.
-const NAMES: [&str; 53] = [
+const NAMES: [&str; 54] = [
     ":", "[", "[[", "awk", "basename", "break", "cat", "cd", "chmod", "continue", "cp", "curl", "cut", "date",
     "dirname", "echo", "env", "exec", "exit", "export", "expr", "false", "find", "grep", "head", "hexdump", "hostname",
-    "id", "ln", "ls", "mkdir", "mv", "printenv", "printf", "pwd", "rm", "rmdir", "seq", "set", "sh", "sleep", "sort",
-    "stat", "sync", "tail", "tee", "test", "touch", "trap", "true", "unset", "wc", "whoami",
+    "id", "ln", "ls", "mkdir", "mount", "mv", "printenv", "printf", "pwd", "rm", "rmdir", "seq", "set", "sh", "sleep",
+    "sort", "stat", "sync", "tail", "tee", "test", "touch", "trap", "true", "unset", "wc", "whoami",
 ];
 
 /// The program's own name: `/bin/echo` is `echo`.
@@ -83,6 +83,7 @@ pub(crate) async fn run(shell: &mut Shell, argv: &[String], io: &Io) -> Flow {
             }
         },
         "hostname" => print(shell, io, &format!("{}\n", shell.p.hostname)),
+        "mount" => mounts(shell, &args, io),
         "pwd" => print(shell, io, &format!("{}\n", shell.p.directory)),
         "date" => date(shell, &args, io),
         "curl" => super::web::curl(shell, &args, io).await,
@@ -111,6 +112,18 @@ async fn run_or_nothing(shell: &mut Shell, argv: &[String], io: &Io) -> Flow {
 /// A file that does not grow is followed for ever.
 async fn wait_for_ever() -> Flow {
     std::future::pending().await
+}
+
+/// What is mounted, of one type where one is asked for.
+fn mounts(shell: &Shell, args: &[&str], io: &Io) -> i32 {
+    let wanted = args.iter().position(|a| *a == "-t").and_then(|i| args.get(i + 1));
+    let lines = crate::node::kernel::MOUNTS
+        .iter()
+        .filter(|(.., kind)| wanted.is_none_or(|w| w == kind));
+    let text: String = lines
+        .map(|(what, at, kind)| format!("{what} on {at} type {kind} (ro,nosuid,nodev,noexec,relatime)\n"))
+        .collect();
+    print(shell, io, &text)
 }
 
 /// Writes to the command's output.

@@ -95,7 +95,14 @@ pub(super) fn run(shell: &Shell, program: &str, args: &[&str], io: &Io) -> i32 {
         },
         "cut" => {
             let by = after("-d").and_then(|d| d.chars().next()).unwrap_or('\t');
-            match after("-f").and_then(|f| f.parse::<usize>().ok()).filter(|f| *f > 0) {
+            let joined_option = options
+                .iter()
+                .find_map(|o| o.strip_prefix("-f").filter(|f| !f.is_empty()));
+            match after("-f")
+                .or(joined_option)
+                .and_then(|f| f.parse::<usize>().ok())
+                .filter(|f| *f > 0)
+            {
                 Some(f) => {
                     let fields: Vec<&str> = lines.iter().map(|l| l.split(by).nth(f - 1).unwrap_or("")).collect();
                     print(shell, io, &joined(&fields))

@@ -252,11 +252,8 @@ impl Program {
     /// What a command line runs, when that is understood.
     pub(crate) fn of(argv: &[String]) -> Option<Self> {
         let first = argv.first()?;
-        // What the kernel has to say is not simulated.
-        if argv
-            .iter()
-            .any(|a| ["/proc", "/sys"].iter().any(|p| a.contains(&format!("{p}/"))))
-        {
+        // Most of what the kernel has to say is not simulated.
+        if !argv.iter().all(|a| crate::node::kernel::has_all_of(a)) {
             return None;
         }
         if let Some(sub) = agnhost::Sub::of(argv) {

@@ -1,0 +1,438 @@
+//! What the API server takes and warns of (the strategies' `WarningsOnCreate` and `WarningsOnUpdate`, `pkg/api/*/warnings.go`
+//! in Kubernetes).
+
+use super::names;
+use super::validate_parts::{list, text, texts};
+use cfn_cel::quantity::Quantity;
+use serde_json::Value;
+
+/// Labels of nodes that are used no more, with what is said of them.
+const NODE_LABELS: [(&str, &str); 8] = [
+    (
+        "beta.kubernetes.io/arch",
+        "deprecated since v1.14; use \"kubernetes.io/arch\" instead",
+    ),
+    (
+        "beta.kubernetes.io/os",
+        "deprecated since v1.14; use \"kubernetes.io/os\" instead",
+    ),
+    (
+        "failure-domain.beta.kubernetes.io/region",
+        "deprecated since v1.17; use \"topology.kubernetes.io/region\" instead",
+    ),
+    (
+        "failure-domain.beta.kubernetes.io/zone",
+        "deprecated since v1.17; use \"topology.kubernetes.io/zone\" instead",
+    ),
+    (
+        "beta.kubernetes.io/instance-type",
+        "deprecated since v1.17; use \"node.kubernetes.io/instance-type\" instead",
+    ),
+    ("app.kubernetes.io/created-by", "deprecated since v1.9"),
+    (
+        "scheduler.alpha.kubernetes.io/preferAvoidPods",
+        "deprecated since v1.22; use Taints and Tolerations instead",
+    ),
+    (
+        "node-role.kubernetes.io/master",
+        "use \"node-role.kubernetes.io/control-plane\" instead",
+    ),
+];
+
+/// Kinds of volumes that are used no more, in the order they are looked at.
+const VOLUMES: [(&str, &str); 9] = [
+    ("photonPersistentDisk", "deprecated in v1.11, non-functional in v1.16+"),
+    ("gitRepo", "deprecated in v1.11, and disabled by default in v1.33+"),
+    ("scaleIO", "deprecated in v1.16, non-functional in v1.22+"),
+    ("flocker", "deprecated in v1.22, non-functional in v1.25+"),
+    ("storageOS", "deprecated in v1.22, non-functional in v1.25+"),
+    ("quobyte", "deprecated in v1.22, non-functional in v1.25+"),
+    ("glusterfs", "deprecated in v1.25, non-functional in v1.26+"),
+    ("cephfs", "deprecated in v1.28, non-functional in v1.31+"),
+    ("rbd", "deprecated in v1.28, non-functional in v1.31+"),
+];
+
+/// Annotations of pods that do nothing any more.
+const ANNOTATIONS: [(&str, &str); 3] = [
+    (
+        "scheduler.alpha.kubernetes.io/critical-pod",
+        "non-functional in v1.16+; use the \"priorityClassName\" field instead",
+    ),
+    (
+        "security.alpha.kubernetes.io/sysctls",
+        "non-functional in v1.11+; use the \"sysctls\" field instead",
+    ),
+    (
+        "security.alpha.kubernetes.io/unsafe-sysctls",
+        "non-functional in v1.11+; use the \"sysctls\" field instead",
+    ),
+];
+
+/// Warnings of a write that is valid; `old` is given on update.
+pub fn warnings(group: &str, kind: &str, old: Option<&Value>, new: &Value) -> Vec<String> {
+    let mut told = Vec::new();
+    let changed = old.is_none_or(|old| old["metadata"]["generation"] != new["metadata"]["generation"]);
+    match (group, kind) {
+        ("", "Pod") if old.is_none() => {
+            label_name(new, "this is used in the Pod's hostname", &mut told);
+            pod(&new["metadata"], &new["spec"], "", &mut told);
+        }
+        ("apps", "Deployment" | "ReplicaSet") | ("batch", "Job" | "CronJob") => {
+            if old.is_none() {
+                label_name(new, "this is used in Pod names and hostnames", &mut told);
+            }
+            if changed && kind == "CronJob" {
+                template(
+                    &new["spec"]["jobTemplate"]["spec"]["template"],
+                    "spec.jobTemplate.spec.template",
+                    &mut told,
+                );
+            } else if changed {
+                template(&new["spec"]["template"], "spec.template", &mut told);
+            }
+        }
+        ("apps", "DaemonSet") if changed => template(&new["spec"]["template"], "spec.template", &mut told),
+        ("apps", "StatefulSet") => {
+            if changed {
+                template(&new["spec"]["template"], "spec.template", &mut told);
+            }
+            if new["spec"]["revisionHistoryLimit"].as_i64().is_some_and(|n| n < 0) {
+                let text = "spec.revisionHistoryLimit: a negative value retains all historical revisions; a value >= 0 \
+                            is recommended";
+                told.push(text.to_owned());
+            }
+        }
+        ("", "PodTemplate") if changed => template(&new["template"], "template", &mut told),
+        // Upstream looks at the old one when it changes.
+        ("", "ReplicationController") if changed => {
+            template(&old.unwrap_or(new)["spec"]["template"], "spec.template", &mut told);
+        }
+        ("", "Service") => service(new, &mut told),
+        ("networking.k8s.io", "Ingress") if old.is_none() => {
+            let class = "kubernetes.io/ingress.class";
+            let noted = !new["metadata"]["annotations"][class].is_null();
+            if noted && new["spec"]["ingressClassName"].is_null() {
+                told.push(format!(
+                    "annotation {class:?} is deprecated, please use 'spec.ingressClassName' instead"
+                ));
+            }
+        }
+        ("", "PersistentVolume") if new["spec"]["persistentVolumeReclaimPolicy"] == "Recycle" => {
+            let text = "spec.persistentVolumeReclaimPolicy: The Recycle reclaim policy is deprecated. Instead, the \
+                        recommended approach is to use dynamic provisioning.";
+            told.push(text.to_owned());
+        }
+        _ => {}
+    }
+    told
+}
+
+/// That a name should be a label.
+fn label_name(object: &Value, what: &str, told: &mut Vec<String>) {
+    let wrong = names::dns1123_label(text(&object["metadata"], "name"));
+    if !wrong.is_empty() {
+        told.push(format!(
+            "metadata.name: {what}, which can result in surprising behavior; a DNS label is recommended: [{}]",
+            wrong.join(" ")
+        ));
+    }
+}
+
+fn template(template: &Value, path: &str, told: &mut Vec<String>) {
+    pod(&template["metadata"], &template["spec"], &format!("{path}."), told);
+}
+
+fn pod(metadata: &Value, spec: &Value, at: &str, told: &mut Vec<String>) {
+    let deprecated = |key: &str| NODE_LABELS.iter().find(|(label, _)| *label == key).map(|(_, why)| *why);
+    for key in spec["nodeSelector"].as_object().into_iter().flatten().map(|(k, _)| k) {
+        if let Some(why) = deprecated(key) {
+            told.push(format!("{at}spec.nodeSelector[{key}]: {why}"));
+        }
+    }
+    for (i, spread) in list(spec, "topologySpreadConstraints").iter().enumerate() {
+        let (path, key) = (
+            format!("{at}spec.topologySpreadConstraints[{i}]"),
+            text(spread, "topologyKey"),
+        );
+        if let Some(why) = deprecated(key) {
+            told.push(format!("{path}.topologyKey: {key} is {why}"));
+        }
+        if spread["labelSelector"].is_null() {
+            told.push(format!(
+                "{path}.labelSelector: a null labelSelector results in matching no pod"
+            ));
+        }
+    }
+    for (key, why) in ANNOTATIONS {
+        if !metadata["annotations"][key].is_null() {
+            told.push(format!("{at}metadata.annotations[{key}]: {why}"));
+        }
+    }
+    for (i, volume) in list(spec, "volumes").iter().enumerate() {
+        for (kind, why) in VOLUMES {
+            let own = if kind == "storageOS" { "storageos" } else { kind };
+            if !volume[own].is_null() {
+                told.push(format!("{at}spec.volumes[{i}].{kind}: {why}"));
+            }
+        }
+    }
+    twice(spec, "hostAliases", "ip", at, told);
+    twice(spec, "imagePullSecrets", "name", at, told);
+    for (i, secret) in list(spec, "imagePullSecrets").iter().enumerate() {
+        if text(secret, "name").is_empty() {
+            told.push(format!("{at}spec.imagePullSecrets[{i}].name: invalid empty name \"\""));
+        }
+    }
+    whole(&spec["overhead"], &format!("{at}spec.overhead"), told);
+    let containers = ["initContainers", "containers", "ephemeralContainers"];
+    let containers = containers.iter().flat_map(|which| {
+        let all = list(spec, which).iter().enumerate();
+        all.map(move |(i, c)| (c, format!("{at}spec.{which}[{i}]")))
+    });
+    let containers: Vec<(&Value, String)> = containers.collect();
+    for (container, path) in &containers {
+        for which in ["limits", "requests"] {
+            whole(
+                &container["resources"][which],
+                &format!("{path}.resources.{which}"),
+                told,
+            );
+        }
+        environment(container, path, told);
+    }
+    ports(&containers, told);
+    if spec["terminationGracePeriodSeconds"].as_i64().is_some_and(|s| s < 0) {
+        told.push(format!(
+            "{at}spec.terminationGracePeriodSeconds: must be >= 0; negative values are invalid and will be treated as 1"
+        ));
+    }
+    for which in ["podAffinity", "podAntiAffinity"] {
+        affinity(&spec["affinity"][which], &format!("{at}spec.affinity.{which}"), told);
+    }
+}
+
+/// Items of a list that say the same.
+fn twice(spec: &Value, of: &str, field: &str, at: &str, told: &mut Vec<String>) {
+    let mut seen: Vec<&str> = Vec::new();
+    for (i, item) in list(spec, of).iter().enumerate() {
+        let value = text(item, field);
+        if seen.contains(&value) {
+            told.push(format!("{at}spec.{of}[{i}].{field}: duplicate {field} {value:?}"));
+        }
+        seen.push(value);
+    }
+}
+
+/// Bytes come whole.
+fn whole(amounts: &Value, path: &str, told: &mut Vec<String>) {
+    for name in ["memory", "ephemeral-storage"] {
+        if let Ok(amount) = Quantity::from_value(&amounts[name])
+            && amount.milli_value() % 1000 != 0
+        {
+            told.push(format!(
+                "{path}[{name}]: fractional byte value {:?} is invalid, must be an integer",
+                amount.to_string()
+            ));
+        }
+    }
+}
+
+/// Variables that hide others.
+fn environment(container: &Value, path: &str, told: &mut Vec<String>) {
+    let mut seen: Vec<&str> = Vec::new();
+    for (i, variable) in list(container, "env").iter().enumerate() {
+        let (name, value) = (text(variable, "name"), text(variable, "value"));
+        let own = format!("$({name})");
+        if !seen.contains(&name) {
+            seen.push(name);
+        } else if !variable["valueFrom"].is_null() || value == own || !value.contains(&own) {
+            told.push(format!(
+                "{path}.env[{i}]: hides previous definition of {name:?}, which may be dropped when using apply"
+            ));
+        }
+    }
+}
+
+/// Ports that are in each other's way.
+fn ports(containers: &[(&Value, String)], told: &mut Vec<String>) {
+    let all = || {
+        containers.iter().flat_map(|(container, path)| {
+            let all = list(container, "ports").iter().enumerate();
+            all.map(move |(i, port)| (port, format!("{path}.ports[{i}]")))
+        })
+    };
+    let (number, protocol) = (
+        |p: &Value, f: &str| p[f].as_i64().unwrap_or(0),
+        |p: &Value| text(p, "protocol").to_owned(),
+    );
+    let mut before: Vec<(&Value, String)> = Vec::new();
+    for (port, path) in all() {
+        let same = |other: &Value| {
+            number(other, "containerPort") == number(port, "containerPort") && protocol(other) == protocol(port)
+        };
+        for (other, of) in before.iter().filter(|(other, _)| same(other)) {
+            let (ip, its) = (text(port, "hostIP"), text(other, "hostIP"));
+            let (host, theirs) = (number(port, "hostPort"), number(other, "hostPort"));
+            let how = if ip == its && host == theirs {
+                "duplicate"
+            } else if host == 0 || theirs == 0 {
+                "overlapping"
+            } else if host == theirs && ip.is_empty() != its.is_empty() {
+                "dangerously ambiguous"
+            } else {
+                continue;
+            };
+            told.push(format!("{path}: {how} port definition with {of}"));
+        }
+        before.push((port, path));
+    }
+    let mut named: Vec<(&str, String)> = Vec::new();
+    for (port, path) in all() {
+        let name = text(port, "name");
+        match named.iter().find(|(n, _)| *n == name) {
+            _ if name.is_empty() => {}
+            Some((_, other)) => told.push(format!(
+                "{path}: duplicate port name {name:?} with {other}, services and probes that select ports by name will \
+                 use {other}"
+            )),
+            None => named.push((name, path)),
+        }
+    }
+}
+
+fn affinity(affinity: &Value, at: &str, told: &mut Vec<String>) {
+    for (which, inner) in [
+        ("requiredDuringSchedulingIgnoredDuringExecution", ""),
+        ("preferredDuringSchedulingIgnoredDuringExecution", "podAffinityTerm"),
+    ] {
+        for (i, term) in list(affinity, which).iter().enumerate() {
+            let (term, dot) = if inner.is_empty() {
+                (term, "")
+            } else {
+                (&term[inner], ".podAffinityTerm")
+            };
+            if term["labelSelector"].is_null() {
+                told.push(format!(
+                    "{at}.{which}[{i}]{dot}.labelSelector: a null labelSelector results in matching no pod"
+                ));
+            }
+        }
+    }
+}
+
+fn service(new: &Value, told: &mut Vec<String>) {
+    let spec = &new["spec"];
+    let (kind, headless) = (
+        text(spec, "type"),
+        text(spec, "type") == "ClusterIP" && spec["clusterIP"] == "None",
+    );
+    let (external, outside) = (!texts(spec, "externalIPs").is_empty(), kind == "ExternalName");
+    let hints = "service.kubernetes.io/topology-aware-hints";
+    for (is, text) in [
+        (
+            !new["metadata"]["annotations"][hints].is_null(),
+            "annotation service.kubernetes.io/topology-aware-hints is deprecated, please use \
+             service.kubernetes.io/topology-mode instead",
+        ),
+        (
+            headless && !text(spec, "loadBalancerIP").is_empty(),
+            "spec.loadBalancerIP is ignored for headless services",
+        ),
+        (
+            headless && external,
+            "spec.externalIPs is ignored for headless services",
+        ),
+        (
+            headless && text(spec, "sessionAffinity") != "None",
+            "spec.SessionAffinity is ignored for headless services",
+        ),
+        (
+            external && !headless && !outside,
+            "spec.externalIPs is deprecated and may no longer be implemented in some clusters",
+        ),
+        (
+            outside && external,
+            "spec.externalIPs is ignored when spec.type is \"ExternalName\"",
+        ),
+        (
+            !outside && !text(spec, "externalName").is_empty(),
+            "spec.externalName is ignored when spec.type is not \"ExternalName\"",
+        ),
+        (
+            spec["trafficDistribution"] == "PreferClose",
+            "spec.trafficDistribution: \"PreferClose\" is deprecated; use \"PreferSameZone\"",
+        ),
+    ] {
+        if is {
+            told.push(text.to_owned());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn what_is_taken_may_be_warned_of() {
+        let pod = |name: &str, spec: Value| {
+            let pod = json!({"metadata": {"name": name}, "spec": spec});
+            warnings("", "Pod", None, &pod)
+        };
+        let container = |more: Value| json!([more]);
+        for (got, wanted) in [
+            (
+                pod("a.b", json!({})),
+                "metadata.name: this is used in the Pod's hostname, which can result in surprising behavior; a DNS label is recommended: [must not contain dots]",
+            ),
+            (
+                pod("a", json!({"volumes": [{"name": "v", "rbd": {}}]})),
+                "spec.volumes[0].rbd: deprecated in v1.28, non-functional in v1.31+",
+            ),
+            (
+                pod("a", json!({"imagePullSecrets": [{}]})),
+                "spec.imagePullSecrets[0].name: invalid empty name \"\"",
+            ),
+            (
+                pod(
+                    "a",
+                    json!({"containers": container(json!({"resources": {"limits": {"memory": "100m"}}}))}),
+                ),
+                "spec.containers[0].resources.limits[memory]: fractional byte value \"100m\" is invalid, must be an integer",
+            ),
+            (
+                pod(
+                    "a",
+                    json!({"containers": container(json!({"env": [{"name": "X", "value": "1"}, {"name": "X", "value": "2"}]}))}),
+                ),
+                "spec.containers[0].env[1]: hides previous definition of \"X\", which may be dropped when using apply",
+            ),
+            (
+                pod(
+                    "a",
+                    json!({"containers": container(json!({"ports": [{"containerPort": 1}, {"containerPort": 1, "hostPort": 2}]}))}),
+                ),
+                "spec.containers[0].ports[1]: overlapping port definition with spec.containers[0].ports[0]",
+            ),
+            (
+                warnings(
+                    "",
+                    "Service",
+                    None,
+                    &json!({"spec": {"type": "ExternalName", "externalIPs": ["1.2.3.4"]}}),
+                ),
+                "spec.externalIPs is ignored when spec.type is \"ExternalName\"",
+            ),
+        ] {
+            assert_eq!(got, [wanted]);
+        }
+        let set = json!({"metadata": {"generation": 1}, "spec": {"revisionHistoryLimit": -1}});
+        assert_eq!(warnings("apps", "StatefulSet", Some(&set), &set).len(), 1);
+        let d = json!({"metadata": {"generation": 1}, "spec": {"template": {"spec": {"nodeSelector": {"beta.kubernetes.io/os": "x"}}}}});
+        assert!(
+            warnings("apps", "Deployment", Some(&d), &d).is_empty(),
+            "nothing changed"
+        );
+    }
+}
