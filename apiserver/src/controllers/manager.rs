@@ -266,12 +266,20 @@ impl Manager {
     async fn work(&mut self, item: Item, changes: &mut UnboundedReceiver<WatchEvent>) {
         let now = self.now();
         let mut plan = self.controllers[item.0].reconcile(&item.1, &self.world, now);
-        let again = plan.again;
+        let first = plan.again;
         // A refusal may be answered by another plan, once.
         for attempt in 0..2 {
+            let again = plan.again;
             match self.execute(plan).await {
                 Ok(()) => {
-                    self.failures.remove(&item);
+                    // What was refused is tried again soon, then less and less often, but as often as the plan says.
+                    let again = match attempt {
+                        0 => {
+                            self.failures.remove(&item);
+                            again
+                        }
+                        _ => again.map(|d| d.min(self.backoff(&item))).into_iter().chain(first).min(),
+                    };
                     if let Some(d) = again {
                         self.wait(item, d);
                     }
@@ -287,10 +295,7 @@ impl Manager {
                     match other {
                         Some(p) => plan = p,
                         None => {
-                            let n = self.failures.entry(item.clone()).or_insert(0);
-                            *n += 1;
-                            // client-go's ItemExponentialFailureRateLimiter: 5 ms doubling (to 1000 s; here to 60 s).
-                            let d = Duration::from_millis(5 * (1 << (*n).min(14))).min(Duration::from_secs(60));
+                            let d = self.backoff(&item);
                             tracing::debug!(?action, %why, "refused, again after {d:?}");
                             self.wait(item, d);
                             return;
@@ -299,6 +304,14 @@ impl Manager {
                 }
             }
         }
+    }
+
+    /// How long to wait after one more failure in a row: client-go's ItemExponentialFailureRateLimiter, 5 ms doubling (to
+    /// 1000 s; here to 60 s).
+    fn backoff(&mut self, item: &Item) -> Duration {
+        let n = self.failures.entry(item.clone()).or_insert(0);
+        *n += 1;
+        Duration::from_millis(5 * (1 << (*n).min(14))).min(Duration::from_secs(60))
     }
 
     async fn execute(&mut self, plan: Plan) -> Result<(), Box<(Action, Status)>> {

@@ -411,6 +411,39 @@ async fn builtin_workload_serves_and_is_restarted() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn pods_that_are_refused_are_made_as_soon_as_they_may_be() {
+    let b = bed(11, Workloads::default()).await;
+    let _node = b.node("n1", 1).await;
+    let l = b.local();
+    let set = json!({"apiVersion": "apps/v1", "kind": "ReplicaSet", "metadata": {"name": "r", "namespace": "default"},
+        "spec": {"replicas": 1, "selector": {"matchLabels": {"app": "r"}}, "template": {"metadata": {"labels": {"app": "r"}},
+            "spec": {"serviceAccountName": "late", "containers": [{"name": "c", "image": "example.org/app:1"}]}}}});
+    let sets = Gvr::new("apps", "v1", "replicasets");
+    l.create(&sets, "default", set).unwrap();
+    b.until("told", 5, |l| {
+        l.get(&sets, "default", "r")
+            .unwrap()
+            .condition("ReplicaFailure")
+            .is_some()
+    })
+    .await;
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    assert!(list(&l, &PODS).is_empty());
+    let account =
+        json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "late", "namespace": "default"}});
+    l.create(&Gvr::new("", "v1", "serviceaccounts"), "default", account)
+        .unwrap();
+    b.until("ready", 3, |l| ready_pods(l).len() == 1).await;
+    let left = |l: &Local| {
+        l.get(&sets, "default", "r")
+            .unwrap()
+            .condition("ReplicaFailure")
+            .is_some()
+    };
+    b.until("no failure is told any more", 3, |l| !left(l)).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn namespace_takes_its_content_along() {
     let b = bed(7, Workloads::default()).await;
     let n = b.node("n1", 1).await;
