@@ -420,13 +420,13 @@ async fn pods_that_are_refused_are_made_as_soon_as_they_may_be() {
             "spec": {"serviceAccountName": "late", "containers": [{"name": "c", "image": "example.org/app:1"}]}}}});
     let sets = Gvr::new("apps", "v1", "replicasets");
     l.create(&sets, "default", set).unwrap();
-    b.until("told", 5, |l| {
+    let told = |l: &Local| {
         l.get(&sets, "default", "r")
             .unwrap()
             .condition("ReplicaFailure")
             .is_some()
-    })
-    .await;
+    };
+    b.until("told", 5, &told).await;
     tokio::time::sleep(Duration::from_secs(30)).await;
     assert!(list(&l, &PODS).is_empty());
     let account =
@@ -434,13 +434,7 @@ async fn pods_that_are_refused_are_made_as_soon_as_they_may_be() {
     l.create(&Gvr::new("", "v1", "serviceaccounts"), "default", account)
         .unwrap();
     b.until("ready", 3, |l| ready_pods(l).len() == 1).await;
-    let left = |l: &Local| {
-        l.get(&sets, "default", "r")
-            .unwrap()
-            .condition("ReplicaFailure")
-            .is_some()
-    };
-    b.until("no failure is told any more", 3, |l| !left(l)).await;
+    b.until("nothing is told any more", 3, |l| !told(l)).await;
 }
 
 #[tokio::test(start_paused = true)]
