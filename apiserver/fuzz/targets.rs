@@ -33,10 +33,7 @@ pub fn patches(text: &str) {
     let (Some(kind), Some(object), Some(patch)) = (lines.next(), lines.next(), lines.next()) else {
         return;
     };
-    let (Ok(object), Ok(patch)) = (
-        serde_json::from_str::<Value>(object),
-        serde_json::from_str::<Value>(patch),
-    ) else {
+    let Some((object, patch)) = documents(object, patch) else {
         return;
     };
     match kind {
@@ -62,6 +59,11 @@ pub fn patches(text: &str) {
             applied(&object, &patch, &schema);
         }
     }
+}
+
+/// Two documents, where both can be read.
+fn documents(one: &str, other: &str) -> Option<(Value, Value)> {
+    Some((serde_json::from_str(one).ok()?, serde_json::from_str(other).ok()?))
 }
 
 /// The kinds whose objects are patched, with every sort of list and map between them.
@@ -130,10 +132,7 @@ pub fn schemas(text: &str) {
     let Some((schema, object)) = text.split_once('\n') else {
         return;
     };
-    let (Ok(schema), Ok(object)) = (
-        serde_json::from_str::<Value>(schema),
-        serde_json::from_str::<Value>(object),
-    ) else {
+    let Some((schema, object)) = documents(schema, object) else {
         return;
     };
     let wrong = schema_errors(&schema);

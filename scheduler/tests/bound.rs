@@ -37,8 +37,11 @@ fn binding(replicas: i32, cores: i64, clusters: &[&str], on: &[(&str, i32)]) -> 
     .unwrap()
 }
 
+/// Each binding by a name of its own.
 fn requests(specs: &[ResourceBindingSpec]) -> Vec<Request<'_>> {
-    specs.iter().map(|s| Request::of("default/w", s)).collect()
+    let names = ["default/w0", "default/w1", "default/w2"];
+    assert!(specs.len() <= names.len());
+    specs.iter().zip(names).map(|(s, name)| Request::of(name, s)).collect()
 }
 
 #[test]
@@ -129,7 +132,7 @@ fn the_least_that_clients_can_wait() {
         serde_json::from_value(json!({"latency": {"clients": [{"site": "client"}], "budget": "50ms"}})).unwrap();
     let all = ["near", "mid", "far"];
     // (what each binding has where, its cores a replica, what they wait, the least): near takes four cores, then mid.
-    let (near, mid, far) = (19.4, 23.4 - 1.0, 23.4);
+    let (near, mid, far) = (19.4, 22.4, 23.4);
     for (on, cores, ours, least) in [
         (vec![vec![("near", 2)]], 2, 2.0 * near, 2.0 * near),
         (vec![vec![("far", 3)]], 2, 3.0 * far, 2.0 * near + mid),
@@ -145,11 +148,11 @@ fn the_least_that_clients_can_wait() {
             .iter()
             .map(|on| binding(on.iter().map(|(_, n)| n).sum(), cores, &all, on))
             .collect();
-        let batch: Vec<Request<'_>> = specs
-            .iter()
-            .map(|s| Request {
+        let batch: Vec<Request<'_>> = requests(&specs)
+            .into_iter()
+            .map(|r| Request {
                 policy: Some(&policy),
-                ..Request::of("default/w", s)
+                ..r
             })
             .collect();
         let b = of_placed(&fleet, &batch).unwrap();

@@ -23,7 +23,7 @@ use super::store::{Held, Store, StoreError};
 
 /// How long a list that is not on the disk waits for the hub: as long as client-go's reflector waits at most between two
 /// attempts. Refused at once, a kubelet that is older than its hub would come again so late that its first pods wait.
-pub(super) const NEWCOMER: Duration = Duration::from_secs(30);
+pub(super) const LIST_WAIT: Duration = Duration::from_secs(30);
 
 /// What a request needs.
 pub struct Proxy {
@@ -139,7 +139,7 @@ impl Proxy {
     }
 
     async fn read(&self, asked: &Asked, uri: &Uri, headers: &HeaderMap) -> Result<Response<AnyBody>, StoreError> {
-        let until = Instant::now() + NEWCOMER;
+        let until = Instant::now() + LIST_WAIT;
         loop {
             if self.link.state() != LinkState::Offline {
                 // Without a limit: the disk keeps whole lists, and a node's are short.

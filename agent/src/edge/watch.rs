@@ -15,7 +15,7 @@ use tower::BoxError;
 
 use super::answer::{self, AnyBody};
 use super::link::LinkState;
-use super::proxy::{NEWCOMER, Proxy};
+use super::proxy::{LIST_WAIT, Proxy};
 use super::request::{Asked, Since, Verb};
 use super::store::{Store, StoreError};
 
@@ -30,7 +30,7 @@ impl Proxy {
         uri: &Uri,
         headers: &HeaderMap,
     ) -> Result<Response<AnyBody>, StoreError> {
-        let until = Instant::now() + NEWCOMER;
+        let until = Instant::now() + LIST_WAIT;
         loop {
             if let Some(response) = self.try_watch(asked, uri, headers).await? {
                 return Ok(response);

@@ -3,12 +3,14 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::DEFINITIONS;
+use crate::controllers::object::{Object, set_condition};
 use crate::local::Gvr;
 use crate::patch;
-use crate::registry::{Server, text};
+use crate::registry::{Server, rfc3339, text};
 use crate::store::{Expect, Key};
 
 /// Gives definitions the names they ask for, where nobody of their group has them, and establishes those that have
@@ -32,9 +34,9 @@ pub(super) fn settle(server: &Server) {
         }
         let name = text(&all[i], "/metadata/name").to_owned();
         let key = Key::new("", name.as_str());
-        let now = server.now();
+        let now = server.clock.now();
         let others = all.iter().enumerate().filter(|(j, _)| *j != i).map(|(_, o)| o);
-        let status = accepted(&all[i], others, &now);
+        let status = accepted(&all[i], others, now);
         if status == all[i]["status"] {
             continue;
         }
@@ -49,7 +51,7 @@ pub(super) fn settle(server: &Server) {
             "kube-apiserver",
             "status",
             &schema,
-            &now,
+            &rfc3339(now),
             &[".spec"],
         );
         if server
@@ -63,7 +65,7 @@ pub(super) fn settle(server: &Server) {
 }
 
 /// `calculateNamesAndConditions`, and the controller that establishes.
-fn accepted<'a>(v: &Value, others: impl Iterator<Item = &'a Value>, now: &str) -> Value {
+fn accepted<'a>(v: &Value, others: impl Iterator<Item = &'a Value>, now: Timestamp) -> Value {
     let (mut resources, mut kinds) = (BTreeSet::new(), BTreeSet::new());
     for other in others.filter(|o| o["spec"]["group"] == v["spec"]["group"]) {
         let names = &other["status"]["acceptedNames"];
@@ -109,29 +111,23 @@ fn accepted<'a>(v: &Value, others: impl Iterator<Item = &'a Value>, now: &str) -
         }
     }
     put(&mut names, "categories", &wanted["categories"]);
-    let mut conditions = v["status"]["conditions"].as_array().cloned().unwrap_or_default();
+    let mut of = v.clone();
+    of["status"]["acceptedNames"] = names;
     let good = conflict.is_none();
     let (reason, message) = conflict.unwrap_or_else(|| ("NoConflicts".into(), "no conflicts found".into()));
-    set(&mut conditions, "NamesAccepted", good, &reason, &message, now);
-    let established = |l: &[Value]| l.iter().any(|c| c["type"] == "Established" && c["status"] == "True");
-    if good && !established(&conditions) {
+    let mut set = |kind: &str, is: bool, reason: &str, message: &str| {
+        let status = if is { "True" } else { "False" };
+        set_condition(&mut of, kind, status, reason, message, now);
+    };
+    set("NamesAccepted", good, &reason, &message);
+    let established = v.condition("Established");
+    if good && established.is_none_or(|c| c["status"] != "True") {
         let message = "the initial names have been accepted";
-        set(
-            &mut conditions,
-            "Established",
-            true,
-            "InitialNamesAccepted",
-            message,
-            now,
-        );
-    } else if !conditions.iter().any(|c| c["type"] == "Established") {
-        let message = "not all names are accepted";
-        set(&mut conditions, "Established", false, "NotAccepted", message, now);
+        set("Established", true, "InitialNamesAccepted", message);
+    } else if established.is_none() {
+        set("Established", false, "NotAccepted", "not all names are accepted");
     }
-    let mut status = v["status"].clone();
-    status["acceptedNames"] = names;
-    status["conditions"] = Value::Array(conditions);
-    status
+    of["status"].take()
 }
 
 fn short_names(names: &Value) -> impl Iterator<Item = &str> {
@@ -147,25 +143,12 @@ fn put(names: &mut Value, field: &str, value: &Value) {
     }
 }
 
-/// `SetCRDCondition`: the time is that of the last change of the status.
-fn set(conditions: &mut Vec<Value>, kind: &str, status: bool, reason: &str, message: &str, now: &str) {
-    let status = if status { "True" } else { "False" };
-    let was = conditions.iter_mut().find(|c| c["type"] == kind);
-    let since = match &was {
-        Some(c) if c["status"] == status => c["lastTransitionTime"].clone(),
-        _ => json!(now),
-    };
-    let new =
-        json!({"type": kind, "status": status, "reason": reason, "message": message, "lastTransitionTime": since});
-    match was {
-        Some(c) => *c = new,
-        None => conditions.push(new),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
+
+    const THEN: Timestamp = Timestamp::UNIX_EPOCH;
 
     fn thing(names: Value, status: Value) -> Value {
         json!({"spec": {"group": "x.io", "names": names}, "status": status})
@@ -191,7 +174,7 @@ mod tests {
             })
             .collect()
         };
-        let free = accepted(&new, std::iter::empty(), "then");
+        let free = accepted(&new, std::iter::empty(), THEN);
         assert_eq!(free["acceptedNames"], own);
         let good = [
             "NamesAccepted=True NoConflicts: no conflicts found",
@@ -213,7 +196,7 @@ mod tests {
             ),
         ] {
             let other = thing(json!({}), json!({"acceptedNames": other}));
-            let status = accepted(&new, [&other].into_iter(), "then");
+            let status = accepted(&new, [&other].into_iter(), THEN);
             let wanted = [
                 format!("NamesAccepted=False {reason}"),
                 "Established=False NotAccepted: not all names are accepted".to_owned(),
@@ -221,7 +204,11 @@ mod tests {
             assert_eq!(told(&status), wanted);
         }
         // What is established stays so, since when it is.
-        let later = accepted(&thing(own, free.clone()), std::iter::empty(), "later");
+        let later = accepted(
+            &thing(own, free.clone()),
+            std::iter::empty(),
+            THEN + Duration::from_secs(60),
+        );
         assert_eq!(later, free);
     }
 }

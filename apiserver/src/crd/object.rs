@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::defaults::names;
 use crate::registry::{Resource, ScalePaths, text};
-use crate::schema::{self, FieldError, SchemaRef};
+use crate::schema::{self, FieldError, SchemaRef, join};
 
 /// What is wrong with an object, or with its status where only that is written.
 pub(crate) fn errors(r: &Resource, value: &Value, status: bool) -> Vec<FieldError> {
@@ -16,7 +16,7 @@ pub(crate) fn errors(r: &Resource, value: &Value, status: bool) -> Vec<FieldErro
             let below = |mut e: FieldError| {
                 e.path = match e.path.as_str() {
                     "" => "status".to_owned(),
-                    path => format!("status.{path}"),
+                    path => join("status", path),
                 };
                 e
             };
@@ -102,18 +102,14 @@ fn not_a(path: &str, value: &Value, wanted: &str) -> String {
 
 /// Objects within the object (`x-kubernetes-embedded-resource`) say what they are.
 fn embedded(schema: &SchemaRef, value: &Value, path: &str, errors: &mut Vec<FieldError>) {
-    let join = |name: &str| match path {
-        "" => name.to_owned(),
-        path => format!("{path}.{name}"),
-    };
     match value {
         Value::Object(fields) => {
             if schema.is_embedded_resource() {
-                kind_of(value, &join, errors);
+                kind_of(value, path, errors);
             }
             for (name, child) in fields {
                 match (schema.property(name), schema.additional()) {
-                    (Some(of), _) => embedded(&of, child, &join(name), errors),
+                    (Some(of), _) => embedded(&of, child, &join(path, name), errors),
                     (None, Some(of)) => embedded(&of, child, &format!("{path}[{name}]"), errors),
                     (None, None) => {}
                 }
@@ -131,16 +127,16 @@ fn embedded(schema: &SchemaRef, value: &Value, path: &str, errors: &mut Vec<Fiel
 }
 
 /// `validateEmbeddedResource`.
-fn kind_of(value: &Value, join: &dyn Fn(&str) -> String, errors: &mut Vec<FieldError>) {
+fn kind_of(value: &Value, path: &str, errors: &mut Vec<FieldError>) {
     for field in ["apiVersion", "kind"] {
         if value.get(field).is_none() {
-            errors.push(FieldError::required(join(field), ""));
+            errors.push(FieldError::required(join(path, field), ""));
         }
     }
     for field in ["apiVersion", "kind"] {
         let Some(said) = value.get(field) else { continue };
         let Some(text) = said.as_str() else {
-            errors.push(FieldError::invalid(join(field), said.clone(), "must be a string"));
+            errors.push(FieldError::invalid(join(path, field), said.clone(), "must be a string"));
             continue;
         };
         let detail = match field {
@@ -152,7 +148,7 @@ fn kind_of(value: &Value, join: &dyn Fn(&str) -> String, errors: &mut Vec<FieldE
                 why => format!("may have mixed case, but should otherwise match: {why}"),
             },
         };
-        errors.push(FieldError::invalid(join(field), text, detail));
+        errors.push(FieldError::invalid(join(path, field), text, detail));
     }
     if let Some(meta) = value.get("metadata").filter(|m| m.is_object()) {
         let mut meta = meta.clone();
@@ -163,9 +159,8 @@ fn kind_of(value: &Value, join: &dyn Fn(&str) -> String, errors: &mut Vec<FieldE
         let namespaced = !text(&meta, "/namespace").is_empty();
         let rule = crate::defaults::NameRule::PathSegment;
         let found = crate::defaults::validate_metadata(&meta, namespaced, rule);
-        let prefix = join("");
         errors.extend(found.into_iter().map(|mut e| {
-            e.path = format!("{prefix}{}", e.path);
+            e.path = join(path, &e.path);
             e
         }));
     }

@@ -27,6 +27,7 @@ pub(crate) use validate::service_addresses;
 pub use validate::{
     NameRule, name_rule, validate_builtin, validate_metadata, validate_metadata_update, validate_subresource,
 };
+pub(crate) use validate_pod_resize::RESIZABLE;
 
 pub use warnings::warnings;
 

@@ -1,10 +1,10 @@
 //! Validation of pods and pod templates (`pkg/apis/core/validation/validation.go` in Kubernetes): what clients
-//! commonly get wrong, with what `validate_container`, `validate_volume` and `validate_place` hold. Left out: resizing.
+//! commonly get wrong, with what `validate_container`, `validate_volume` and `validate_place` hold.
 
 use super::names;
 use super::validate::{annotations, labels, one_of, port_number};
 use super::validate_container;
-use super::validate_parts::{list, text};
+use super::validate_parts::{list, named, text};
 use super::validate_place;
 use super::validate_pod_update;
 use super::validate_resources;
@@ -157,20 +157,10 @@ pub(super) fn pod_spec(spec: &Value, path: &str, errors: &mut Vec<FieldError>) {
         "priorityClassName",
         "runtimeClassName",
     ] {
-        let name = text(spec, field);
-        if !name.is_empty()
-            && let Some(detail) = names::dns1123_subdomain(name).into_iter().next()
-        {
-            errors.push(FieldError::invalid(format!("{path}.{field}"), name, detail));
-        }
+        named(spec, field, names::dns1123_subdomain, path, errors);
     }
     for field in ["hostname", "subdomain"] {
-        let name = text(spec, field);
-        if !name.is_empty()
-            && let Some(detail) = names::dns1123_label(name).into_iter().next()
-        {
-            errors.push(FieldError::invalid(format!("{path}.{field}"), name, detail));
-        }
+        named(spec, field, names::dns1123_label, path, errors);
     }
     if let Some(seconds) = spec["activeDeadlineSeconds"].as_i64()
         && !(1..=i64::from(i32::MAX)).contains(&seconds)
@@ -283,9 +273,9 @@ fn volumes<'v>(spec: &'v Value, path: &str, errors: &mut Vec<FieldError>) -> Vec
         let name = text(volume, "name");
         if name.is_empty() {
             errors.push(FieldError::required(format!("{path}.name"), ""));
-        } else if let Some(detail) = names::dns1123_label(name).into_iter().next() {
-            errors.push(FieldError::invalid(format!("{path}.name"), name, detail));
-        } else if seen.contains(&name) {
+        }
+        named(volume, "name", names::dns1123_label, &path, errors);
+        if errors.len() == before && seen.contains(&name) {
             errors.push(FieldError::duplicate(format!("{path}.name"), name));
         }
         let sources: Vec<&String> = volume
@@ -315,9 +305,8 @@ pub(super) fn container(container: &Value, volumes: &[&str], spec: &Value, path:
     let name = text(container, "name");
     if name.is_empty() {
         errors.push(FieldError::required(format!("{path}.name"), ""));
-    } else if let Some(detail) = names::dns1123_label(name).into_iter().next() {
-        errors.push(FieldError::invalid(format!("{path}.name"), name, detail));
     }
+    named(container, "name", names::dns1123_label, path, errors);
     let image = text(container, "image");
     if image.is_empty() {
         errors.push(FieldError::required(format!("{path}.image"), ""));
@@ -360,9 +349,8 @@ pub(super) fn container(container: &Value, volumes: &[&str], spec: &Value, path:
         let path = format!("{path}.env[{i}]");
         if name.is_empty() {
             errors.push(FieldError::required(format!("{path}.name"), ""));
-        } else if let Some(detail) = names::env_name(name).into_iter().next() {
-            errors.push(FieldError::invalid(format!("{path}.name"), name, detail));
         }
+        named(env, "name", names::env_name, &path, errors);
         if !text(env, "value").is_empty() && !env["valueFrom"].is_null() {
             let detail = "may not be specified when `value` is not empty";
             errors.push(FieldError::invalid(format!("{path}.valueFrom"), "", detail));
@@ -484,11 +472,7 @@ pub(super) fn tolerations(spec: &Value, path: &str, errors: &mut Vec<FieldError>
             let detail = "operator must be Exists when `key` is empty, which means \"match all values and all keys\"";
             errors.push(FieldError::invalid(format!("{path}.operator"), operator, detail));
         }
-        if !key.is_empty()
-            && let Some(detail) = names::qualified_name(key).into_iter().next()
-        {
-            errors.push(FieldError::invalid(format!("{path}.key"), key, detail));
-        }
+        named(toleration, "key", names::qualified_name, &path, errors);
         if !toleration["tolerationSeconds"].is_null() && effect != "NoExecute" {
             let detail = "effect must be 'NoExecute' when `tolerationSeconds` is set";
             errors.push(FieldError::invalid(format!("{path}.effect"), effect, detail));

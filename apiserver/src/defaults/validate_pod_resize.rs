@@ -6,8 +6,8 @@ use super::validate_parts::{list, text};
 use super::validate_pod;
 use crate::schema::FieldError;
 
-/// What is resized.
-const RESIZABLE: [&str; 2] = ["cpu", "memory"];
+/// What is resized in place.
+pub(crate) const RESIZABLE: [&str; 2] = ["cpu", "memory"];
 
 /// A write to `resize`.
 pub(super) fn resize(new: &Value, old: &Value, errors: &mut Vec<FieldError>) {

@@ -110,14 +110,8 @@ pub(crate) fn resource(
         .pointer(&format!("/resources/{list}"))
         .and_then(|r| r.get(name));
     let default = || {
-        let of_node = capacity.get(name).map(String::as_str);
-        let of_node = of_node.or(match name {
-            "cpu" => Some("4"),
-            "memory" => Some("8Gi"),
-            _ => None,
-        });
-        of_node
-            .filter(|_| list == "limits")
+        super::heartbeat::has(capacity, name)
+            .filter(|_| list == "limits" && crate::defaults::RESIZABLE.contains(&name))
             .and_then(|q| thousandths(&Value::from(q)))
     };
     let amount = own

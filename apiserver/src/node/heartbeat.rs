@@ -55,9 +55,18 @@ pub(crate) fn node_object(o: &NodeOptions, host_ip: &str, now: jiff::Timestamp) 
         "spec": spec, "status": node_status(o, host_ip, None, now)})
 }
 
+/// What a node has whose options do not say.
+const CAPACITY: [(&str, &str); 3] = [("pods", "110"), ("cpu", "4"), ("memory", "8Gi")];
+
+/// How much a node has of a resource, as its options or the defaults say.
+pub(super) fn has<'a>(capacity: &'a BTreeMap<String, String>, name: &str) -> Option<&'a str> {
+    let default = || CAPACITY.iter().find(|(n, _)| *n == name).map(|(_, amount)| *amount);
+    capacity.get(name).map(String::as_str).or_else(default)
+}
+
 /// The status of a healthy node; conditions keep their transition times from `old`.
 fn node_status(o: &NodeOptions, host_ip: &str, old: Option<&Value>, now: jiff::Timestamp) -> Value {
-    let mut capacity: BTreeMap<&str, &str> = BTreeMap::from([("pods", "110"), ("cpu", "4"), ("memory", "8Gi")]);
+    let mut capacity = BTreeMap::from(CAPACITY);
     // Extended resources that somebody else put there stay (kubelet: `reconcileExtendedResource`).
     let known = |list: &'static str| {
         let all = old.and_then(|n| n["status"][list].as_object()).into_iter().flatten();

@@ -87,10 +87,7 @@ impl Server {
         let (said, kind) = (text(&body, "/apiVersion"), text(&body, "/kind"));
         let another = r.custom.is_none() && (said != r.api_version || kind != r.kind);
         if said.is_empty() || kind.is_empty() || another {
-            let (group, version) = group_version(said);
-            return Err(Status::bad_request(format!(
-                "invalid object type: {group}/{version}, Kind={kind}"
-            )));
+            return Err(another_kind(said, kind));
         }
         super::server::check_type(r, &mut body)?;
         same_name(t, &body)?;
@@ -212,6 +209,12 @@ impl Sent<'_> {
             format!("failed to create typed patch object ({namespace}/{name}; {core}{version}, Kind={kind}): {what}"),
         )
     }
+}
+
+/// 400 for an applied configuration of another kind.
+pub(super) fn another_kind(api_version: &str, kind: &str) -> Status {
+    let (group, version) = group_version(api_version);
+    Status::bad_request(format!("invalid object type: {group}/{version}, Kind={kind}"))
 }
 
 /// A patch may name the object's uid, and no other.

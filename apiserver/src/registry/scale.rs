@@ -78,10 +78,7 @@ impl Server {
         };
         let (said, named) = (text(body, "/apiVersion"), text(body, "/kind"));
         if forced.is_some() && (said, named) != ("autoscaling/v1", "Scale") {
-            let (group, version) = said.split_once('/').unwrap_or(("", said));
-            return Err(Status::bad_request(format!(
-                "invalid object type: {group}/{version}, Kind={named}"
-            )));
+            return Err(super::patch::another_kind(said, named));
         }
         self.change_scale(call, t, forced, &mut |live| {
             match kind {

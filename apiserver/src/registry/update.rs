@@ -284,16 +284,15 @@ impl Server {
         if r.has_generation() {
             let ignore_status = r.has_status();
             let g = old["metadata"]["generation"].as_i64().unwrap_or(1);
-            // Binding writes past the strategy that counts (pkg/registry/core/pod/storage).
             let labels = |v: &Value| v["metadata"]["labels"].clone();
             // Slices count their labels (pkg/registry/discovery/endpointslice).
             let relabelled = r.is("discovery.k8s.io", "endpointslices") && labels(old) != labels(&new);
-            // Classes of priority never count (pkg/registry/scheduling/priorityclass).
             // Deployments count their annotations (pkg/registry/apps/deployment).
             let annotated = r.is("apps", "deployments")
                 && t.subresource.is_none()
                 && call.validation.is_some()
                 && annotations(old) != annotations(&new);
+            // Binding writes past the strategy that counts (pkg/registry/core/pod/storage), and classes of priority never count (pkg/registry/scheduling/priorityclass).
             let counts = t.subresource != Some("binding") && !r.is("scheduling.k8s.io", "priorityclasses");
             let changed = counts && (relabelled || annotated || !same_spec(old, &new, ignore_status));
             metadata(&mut new).insert("generation".into(), json!(g + i64::from(changed)));

@@ -1,4 +1,5 @@
-//! Differences of texts as Go's `difflib` tells them (a port of Python's): what refusals of changes show.
+//! Differences of texts as Go's `difflib` tells them, by the algorithm of Python's: what refusals of changes show. Libraries
+//! here find shorter differences (Myers), which are other texts.
 
 use std::collections::BTreeMap;
 

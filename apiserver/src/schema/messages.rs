@@ -38,3 +38,15 @@ pub static MESSAGES: LazyLock<Messages> = LazyLock::new(|| read(include_bytes!("
 /// The internal types by `group.Name`.
 pub static STRUCTS: LazyLock<BTreeMap<String, Vec<Member>>> =
     LazyLock::new(|| read(include_bytes!("../../data/structs.json.gz")));
+
+/// Calls `each` for the fields of an API type, those of embedded structs among them.
+pub fn each_field(fields: &'static [Field], each: &mut dyn FnMut(&'static Field)) {
+    for field in fields {
+        let Field(_, _, shape, kind, ..) = field;
+        match MESSAGES.messages.get(kind) {
+            Some(inner) if shape == "<" => each_field(inner, each),
+            _ if shape == "<" => {}
+            _ => each(field),
+        }
+    }
+}

@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value};
 
-use super::messages::{MESSAGES, STRUCTS};
+use super::messages::{Field, MESSAGES, Member, STRUCTS, each_field};
 
 /// A value as Go's encoder writes it: members keep their order.
 #[derive(Debug, Clone, PartialEq)]
@@ -185,15 +185,9 @@ impl Printed {
 }
 
 /// Members of an API type in the order of the declaration; taken out of `of`.
-fn declared(known: &[super::messages::Field], of: &mut Map<String, Value>, fields: &mut Vec<(String, Printed)>) {
-    for super::messages::Field(_, member, shape, kind, ..) in known {
-        if shape == "<" {
-            if let Some(inner) = MESSAGES.messages.get(kind) {
-                declared(inner, of, fields);
-            }
-            continue;
-        }
-        let Some(value) = of.remove(member) else { continue };
+fn declared(known: &'static [Field], of: &mut Map<String, Value>, fields: &mut Vec<(String, Printed)>) {
+    each_field(known, &mut |Field(_, member, shape, kind, ..)| {
+        let Some(value) = of.remove(member) else { return };
         let printed = match (&**shape, &value) {
             ("[]", Value::Array(all)) => Printed::List(all.iter().map(|v| Printed::message(kind, v)).collect()),
             ("{}", Value::Object(all)) => Printed::Fields(
@@ -204,7 +198,7 @@ fn declared(known: &[super::messages::Field], of: &mut Map<String, Value>, field
             _ => Printed::message(kind, &value),
         };
         fields.push((member.clone(), printed));
-    }
+    });
 }
 
 /// What the internal type has elsewhere than the API type: fields of a pod's security context that the spec has.
@@ -218,7 +212,7 @@ const MOVED: [&str; 5] = [
 
 /// Members of an internal type from the JSON of the API type.
 fn members(name: &str, value: &Value, fields: &mut Vec<(String, Printed)>) {
-    for super::messages::Member(go, shape, kind) in STRUCTS.get(name).into_iter().flatten() {
+    for Member(go, shape, kind) in STRUCTS.get(name).into_iter().flatten() {
         if shape == "<" {
             match kind.as_str() {
                 "meta.ObjectMeta" => {

@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value};
 
-use super::messages::{Field, MESSAGES};
+use super::messages::{Field, MESSAGES, each_field};
 
 /// The fields of a kind.
 fn fields(api_version: &str, kind: &str) -> Option<&'static [Field]> {
@@ -48,21 +48,15 @@ pub fn drop_zeros(api_version: &str, kind: &str, object: &mut Value) {
 }
 
 fn zeros(fields: &'static [Field], object: &mut Map<String, Value>) {
-    for Field(_, member, shape, kind, keep, _) in fields {
-        if shape == "<" {
-            if let Some(inner) = MESSAGES.messages.get(kind) {
-                zeros(inner, object);
-            }
-            continue;
-        }
-        let Some(value) = object.get_mut(member) else { continue };
+    each_field(fields, &mut |Field(_, member, shape, kind, keep, _)| {
+        let Some(value) = object.get_mut(member) else { return };
         let plain = shape.is_empty() && matches!(kind.as_str(), "s" | "i" | "b" | "f" | "y");
         if *keep == 0 && plain && is_zero(value) {
             object.remove(member);
-            continue;
+            return;
         }
         below(value, shape, kind, zeros);
-    }
+    });
 }
 
 /// Puts in what Go writes always, and takes out lists and maps that are empty and are not written then.
@@ -86,20 +80,14 @@ fn zero(kind: &str) -> Value {
 }
 
 fn always(fields: &'static [Field], object: &mut Map<String, Value>) {
-    for Field(_, member, shape, kind, _, written) in fields {
-        if shape == "<" {
-            if let Some(inner) = MESSAGES.messages.get(kind) {
-                always(inner, object);
-            }
-            continue;
-        }
+    each_field(fields, &mut |Field(_, member, shape, kind, _, written)| {
         let absent = object.get(member).is_none_or(Value::is_null);
         if !shape.is_empty() && (absent || object.get(member).is_some_and(is_zero)) {
             match written {
                 1 => drop(object.insert(member.clone(), Value::Null)),
                 _ => drop(object.remove(member)),
             }
-            continue;
+            return;
         }
         if absent && *written == 1 {
             object.insert(member.clone(), zero(kind));
@@ -107,7 +95,7 @@ fn always(fields: &'static [Field], object: &mut Map<String, Value>) {
         if let Some(value) = object.get_mut(member) {
             below(value, shape, kind, always);
         }
-    }
+    });
 }
 
 #[cfg(test)]

@@ -78,7 +78,8 @@ pub fn asks_for_room(request: &Request<'_>) -> bool {
     request.spec.replicas > 0 && (by_policy || divided)
 }
 
-/// Decides the batch in order, each decision on what those before left, and bounds it.
+/// Decides the batch in order, each decision on what those before left, and bounds it. Every binding has a name of its own:
+/// what is promised to one name again takes the place of the promise before.
 ///
 /// # Errors
 /// When the solver gives up.

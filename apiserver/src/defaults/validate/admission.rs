@@ -155,9 +155,11 @@ fn service_path(place: &str, path: &str, errors: &mut Vec<FieldError>) {
         if segment.is_empty() {
             let detail = format!("segment[{i}] may not be empty");
             errors.push(FieldError::invalid(path, place, detail));
-        } else if let Some(why) = names::dns1123_subdomain(segment).into_iter().next() {
-            let detail = format!("segment[{i}]: {why}");
-            errors.push(FieldError::invalid(path, place, detail));
+        } else {
+            for why in names::dns1123_subdomain(segment) {
+                let detail = format!("segment[{i}]: {why}");
+                errors.push(FieldError::invalid(path, place, detail));
+            }
         }
     }
 }
@@ -237,9 +239,8 @@ pub(super) fn policy(new: &Value, errors: &mut Vec<FieldError>) {
             errors.push(FieldError::invalid("spec.paramKind.apiVersion", version, detail));
         }
         let name = text(kind, "kind");
-        if needed(kind, "kind", "spec.paramKind", errors)
-            && let Some(why) = names::dns1035_label(&name.to_lowercase()).into_iter().next()
-        {
+        let why = names::dns1035_label(&name.to_lowercase()).join(", ");
+        if needed(kind, "kind", "spec.paramKind", errors) && !why.is_empty() {
             let detail = format!("may have mixed case, but should otherwise match: {why}");
             errors.push(FieldError::invalid("spec.paramKind.kind", name, detail));
         }

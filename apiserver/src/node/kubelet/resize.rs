@@ -10,11 +10,11 @@ use tokio::time::Instant;
 
 use super::{Kubelet, Pod, soonest};
 use crate::controllers::object::Object;
+use crate::defaults::RESIZABLE;
+use crate::node::heartbeat;
 use crate::node::runtime::{Doing, View};
 use crate::node::status::Named;
 
-/// What is resized.
-const RESIZABLE: [&str; 2] = ["cpu", "memory"];
 /// How long a resize is in progress.
 const ACTUATION: Duration = Duration::from_millis(200);
 
@@ -113,10 +113,8 @@ impl Resources {
                 }
             }
         }
-        let all = crate::registry::pod_requests(&spec);
-        all.get(resource)
-            .and_then(|a| Quantity::from_value(a).ok())
-            .unwrap_or_default()
+        let all = crate::registry::pod_amounts(&spec, "requests");
+        all.get(resource).copied().unwrap_or_default()
     }
 }
 
@@ -206,9 +204,8 @@ impl Kubelet {
             let used = others.fold(Quantity::default(), |sum, (_, p)| {
                 sum + p.resources.sum(&p.object, resource)
             });
-            let default = if resource == "cpu" { "4" } else { "8Gi" };
-            let room = self.o.capacity.get(resource).map_or(default, String::as_str);
-            let room = Quantity::parse(room).unwrap_or_default();
+            let room = heartbeat::has(&self.o.capacity, resource).and_then(|q| Quantity::parse(q).ok());
+            let room = room.unwrap_or_default();
             if asks <= has || used + asks <= room {
                 return None;
             }
