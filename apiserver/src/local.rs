@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 
 use crate::registry::{Call, DeleteOptions, ListOptions, Propagation, Resource, Server, Target};
 use crate::status::Status;
-use crate::store::{Event, Object, Sink};
+use crate::store::{Event, Object, Source};
 use crate::webhook::{self, Hooks};
 
 pub use crate::store::EventKind;
@@ -71,12 +71,14 @@ impl fmt::Display for Gvr {
 pub struct WatchEvent {
     /// What happened.
     pub kind: EventKind,
-    /// To which resource: in the version watched, or (watching everything) the one it is stored as.
+    /// To which resource: in the version it is stored as.
     pub gvr: Gvr,
     /// The state after; the last state of a deleted object.
     pub object: Arc<Value>,
     /// The state before.
     pub previous: Option<Arc<Value>>,
+    /// The state after as the store has it: who keeps it lets it be packed.
+    pub(crate) stored: Arc<Object>,
     /// Revision of the store.
     pub revision: u64,
 }
@@ -207,7 +209,7 @@ impl Local {
     /// 404 when it (or the resource) is not there.
     pub fn get(&self, gvr: &Gvr, ns: &str, name: &str) -> Result<Arc<Value>, Status> {
         let r = self.resource(gvr)?;
-        Ok(self.server.get(&r, ns, name)?.value.clone())
+        Ok(self.server.get(&r, ns, name)?.value())
     }
 
     /// All objects (of `ns`), by namespace and name, and the store's revision.
@@ -217,34 +219,15 @@ impl Local {
     pub fn list(&self, gvr: &Gvr, ns: Option<&str>) -> Result<(Vec<Arc<Value>>, u64), Status> {
         let r = self.resource(gvr)?;
         let l = self.server.list(&r, ns, &ListOptions::default())?;
-        Ok((l.objects.into_iter().map(|o| o.value.clone()).collect(), l.revision))
-    }
-
-    /// Changes of `gvrs`: first Added for all that exists, in order, then what happens. Resources that do not exist
-    /// (yet) are left out.
-    #[must_use]
-    pub fn watch(&self, gvrs: &[Gvr]) -> mpsc::UnboundedReceiver<WatchEvent> {
-        let (tx, rx) = mpsc::unbounded_channel();
-        for g in gvrs {
-            if let Ok(resource) = self.resource(g) {
-                self.server.store.watch(
-                    &resource.storage.clone(),
-                    Box::new(Mapped {
-                        resource: Some(resource),
-                        tx: tx.clone(),
-                    }),
-                );
-            }
-        }
-        rx
+        Ok((l.objects.into_iter().map(|o| o.value()).collect(), l.revision))
     }
 
     /// Changes of every resource, custom ones included, also those defined later.
     #[must_use]
-    pub fn watch_all(&self) -> mpsc::UnboundedReceiver<WatchEvent> {
+    pub fn watch_all(&self) -> Changes {
         let (tx, rx) = mpsc::unbounded_channel();
-        self.server.store.watch_all(Box::new(Mapped { resource: None, tx }));
-        rx
+        self.server.store.watch_all(Box::new(tx));
+        Changes(rx)
     }
 
     /// Creates `obj` (with `metadata.generateName` when it has no name).
@@ -254,7 +237,7 @@ impl Local {
     pub fn create(&self, gvr: &Gvr, ns: &str, obj: Value) -> Result<Arc<Value>, Status> {
         let r = self.resource(gvr)?;
         let made = self.write(MANAGER, |call| self.server.create(call, &r, ns, None, obj))?;
-        Ok(made.value.clone())
+        Ok(made.value())
     }
 
     /// Replaces an object.
@@ -283,7 +266,7 @@ impl Local {
             subresource: sub,
         };
         let done = self.write(MANAGER, |call| self.server.update(call, &target, obj))?;
-        Ok(done.object.value.clone())
+        Ok(done.object.value())
     }
 
     /// Deletes with background propagation; finalizers and a pod's grace hold it.
@@ -333,7 +316,7 @@ impl Local {
     /// 404 when it is not there.
     pub fn finalize_namespace(&self, name: &str) -> Result<(), Status> {
         let r = self.resource(&Gvr::new("", "v1", "namespaces"))?;
-        let mut ns = (*self.server.get(&r, "", name)?.value).clone();
+        let mut ns = (*self.server.get(&r, "", name)?.value()).clone();
         ns["spec"]["finalizers"] = json!([]);
         let target = Target {
             resource: &r,
@@ -369,40 +352,30 @@ impl Local {
     }
 }
 
-/// An object in the version watched; as it is stored where only a webhook could say (controllers watch built-in kinds).
-fn shown(r: &Resource, o: &Arc<Object>) -> Arc<Value> {
-    r.present(o).map_or_else(|_| o.value.clone(), |o| o.value.clone())
-}
+/// Changes as they come. Those that wait to be read are held as the store holds them.
+pub struct Changes(Source);
 
-/// Turns the store's events into [`WatchEvent`]s.
-struct Mapped {
-    /// The resource in the version asked for; `None`: as stored.
-    resource: Option<Arc<Resource>>,
-    tx: mpsc::UnboundedSender<WatchEvent>,
-}
-
-impl Sink for Mapped {
-    fn send(&self, e: &Arc<Event>) -> bool {
-        let event = match &self.resource {
-            None => WatchEvent {
-                kind: e.kind,
-                gvr: (*e.resource).clone(),
-                object: e.object.value.clone(),
-                previous: e.previous.as_ref().map(|p| p.value.clone()),
-                revision: e.revision,
-            },
-            Some(r) => WatchEvent {
-                kind: e.kind,
-                gvr: r.gvr(),
-                object: shown(r, &e.object),
-                previous: e.previous.as_ref().map(|p| shown(r, p)),
-                revision: e.revision,
-            },
-        };
-        self.tx.send(event).is_ok()
+impl Changes {
+    /// The next change; `None`: the cluster is gone.
+    pub async fn recv(&mut self) -> Option<WatchEvent> {
+        self.0.recv().await.map(|e| WatchEvent::of(&e))
     }
 
-    fn is_closed(&self) -> bool {
-        self.tx.is_closed()
+    /// The next change, if there is one already.
+    pub fn try_recv(&mut self) -> Option<WatchEvent> {
+        self.0.try_recv().ok().map(|e| WatchEvent::of(&e))
+    }
+}
+
+impl WatchEvent {
+    fn of(e: &Event) -> Self {
+        Self {
+            kind: e.kind,
+            gvr: (*e.resource).clone(),
+            object: e.object.value(),
+            previous: e.previous.as_ref().map(|p| p.peek()),
+            stored: e.object.clone(),
+            revision: e.revision,
+        }
     }
 }

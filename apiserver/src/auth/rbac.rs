@@ -253,26 +253,27 @@ impl Server {
         for o in all(&ROLES) {
             named.insert(
                 (o.namespace().to_owned(), o.name().to_owned()),
-                Arc::new(rules_of(&o.value)),
+                Arc::new(rules_of(&o.value())),
             );
         }
-        let binding = |o: &Object| {
-            let ns = if text(&o.value, "/roleRef/kind") == "Role" {
+        let binding = |o: &Arc<Object>| {
+            let ns = if text(&o.value(), "/roleRef/kind") == "Role" {
                 o.namespace()
             } else {
                 ""
             };
             let rules = named
-                .get(&(ns.to_owned(), text(&o.value, "/roleRef/name").to_owned()))?
+                .get(&(ns.to_owned(), text(&o.value(), "/roleRef/name").to_owned()))?
                 .clone();
             let told = match (o.namespace(), o.name()) {
                 ("", name) => format!("ClusterRoleBinding {name:?}"),
                 (of, name) => format!("RoleBinding \"{name}/{of}\""),
             };
-            let role = (text(&o.value, "/roleRef/kind"), text(&o.value, "/roleRef/name"));
+            let value = o.value();
+            let role = (text(&value, "/roleRef/kind"), text(&value, "/roleRef/name"));
             Some(Binding {
                 told: format!("{told} of {} {:?}", role.0, role.1),
-                subjects: subjects_of(&o.value, o.namespace()),
+                subjects: subjects_of(&o.value(), o.namespace()),
                 rules,
             })
         };
@@ -372,9 +373,10 @@ impl Server {
 }
 
 /// A cluster role's rules; with an aggregationRule those of the roles it selects (upstream a controller writes them down).
-fn aggregated(o: &Object, all: &[Arc<Object>]) -> Vec<Rule> {
-    let mut rules = rules_of(&o.value);
-    let selectors = o.value["aggregationRule"]["clusterRoleSelectors"].as_array();
+fn aggregated(o: &Arc<Object>, all: &[Arc<Object>]) -> Vec<Rule> {
+    let mut rules = rules_of(&o.value());
+    let value = o.value();
+    let selectors = value["aggregationRule"]["clusterRoleSelectors"].as_array();
     for s in selectors
         .into_iter()
         .flatten()
@@ -382,9 +384,9 @@ fn aggregated(o: &Object, all: &[Arc<Object>]) -> Vec<Rule> {
     {
         for other in all
             .iter()
-            .filter(|r| r.name() != o.name() && s.matches(&r.value["metadata"]["labels"]))
+            .filter(|r| r.name() != o.name() && s.matches(&r.value()["metadata"]["labels"]))
         {
-            rules.extend(rules_of(&other.value));
+            rules.extend(rules_of(&other.value()));
         }
     }
     rules

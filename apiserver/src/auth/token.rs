@@ -74,16 +74,17 @@ impl Server {
             _ => json!([ISSUER]),
         };
         let mut own =
-            json!({"namespace": ns, "serviceaccount": {"name": name, "uid": text(&account.value, "/metadata/uid")}});
+            json!({"namespace": ns, "serviceaccount": {"name": name, "uid": text(&account.value(), "/metadata/uid")}});
         let bound = &request["spec"]["boundObjectRef"];
         if let Some((field, object)) = self.bound_object(ns, name, bound)? {
-            own[field] = json!({"name": object.name(), "uid": object.value["metadata"]["uid"]});
+            own[field] = json!({"name": object.name(), "uid": object.value()["metadata"]["uid"]});
+            let object = object.value();
             let node = match field {
-                "pod" => text(&object.value, "/spec/nodeName"),
+                "pod" => text(&object, "/spec/nodeName"),
                 _ => "",
             };
             if let Some(n) = self.store.get(&NODES, &Key::new("", node)) {
-                own["node"] = json!({"name": node, "uid": n.value["metadata"]["uid"]});
+                own["node"] = json!({"name": node, "uid": n.value()["metadata"]["uid"]});
             }
         }
         let mut claims = json!({"iss": ISSUER, "aud": audiences, "iat": now.as_second(), "nbf": now.as_second(), "exp": until.as_second(),
@@ -140,13 +141,14 @@ impl Server {
             .get(store, &Key::new(ns, name))
             .ok_or_else(|| Status::not_found("", plural, name))?;
         let uid = text(to, "/uid");
-        if !uid.is_empty() && uid != text(&object.value, "/metadata/uid") {
+        if !uid.is_empty() && uid != text(&object.value(), "/metadata/uid") {
             let why = format!(
                 "the UID in the bound object reference ({uid}) does not match the UID in record. The object might have been deleted and then recreated"
             );
             return Err(Status::conflict("", kind, name, &why));
         }
-        let own = match text(&object.value, "/spec/serviceAccountName") {
+        let value = object.value();
+        let own = match text(&value, "/spec/serviceAccountName") {
             "" => "default",
             own => own,
         };
@@ -177,7 +179,7 @@ impl Server {
         let (ns, name) = (text(own, "/namespace"), text(own, "/serviceaccount/name"));
         let account = self.store.get(&ACCOUNTS, &Key::new(ns, name))?;
         let uid = text(own, "/serviceaccount/uid");
-        if text(&account.value, "/metadata/uid") != uid {
+        if text(&account.value(), "/metadata/uid") != uid {
             return None;
         }
         let groups = [

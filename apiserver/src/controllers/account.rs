@@ -55,7 +55,7 @@ impl Controller for Accounts {
                 plan.create(&gvr::CONFIG_MAPS, &key.name, map);
             }
             Some(m) if m.pointer("/data/ca.crt").and_then(|c| c.as_str()) != Some(&self.ca) => {
-                let mut map = (**m).clone();
+                let mut map = (*m).clone();
                 map["data"] = json!({"ca.crt": self.ca});
                 plan.update(&gvr::CONFIG_MAPS, map);
             }

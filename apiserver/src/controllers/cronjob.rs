@@ -33,8 +33,8 @@ impl Controller for CronJobs {
         let Some(cron) = world.get(&gvr::CRON_JOBS, &key.ns, &key.name) else {
             return Plan::default();
         };
-        let jobs: Vec<_> = world.controlled(&gvr::JOBS, cron.uid()).cloned().collect();
-        reconcile(cron, &jobs, now)
+        let jobs: Vec<_> = world.controlled(&gvr::JOBS, cron.uid()).collect();
+        reconcile(&cron, &jobs, now)
     }
 
     fn refused(&mut self, _: &Key, _: &Action, why: &Status, _: &World, _: Now) -> Option<Plan> {

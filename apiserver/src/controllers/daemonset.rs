@@ -43,7 +43,7 @@ impl Controller for DaemonSets {
                 )
             };
             if e.previous.as_ref().is_none_or(|p| about(p) != about(&e.object)) {
-                queue.extend(world.list(&gvr::DAEMON_SETS).map(|d| Key::of(d)));
+                queue.extend(world.list(&gvr::DAEMON_SETS).map(|d| Key::of(&d)));
             }
         }
     }
@@ -52,13 +52,10 @@ impl Controller for DaemonSets {
         let Some(ds) = world.get(&gvr::DAEMON_SETS, &key.ns, &key.name) else {
             return Plan::default();
         };
-        let owned: Vec<_> = world.controlled(&gvr::PODS, ds.uid()).cloned().collect();
-        let nodes: Vec<_> = world.list(&gvr::NODES).cloned().collect();
-        let revisions: Vec<_> = world
-            .controlled(&gvr::CONTROLLER_REVISIONS, ds.uid())
-            .cloned()
-            .collect();
-        reconcile(ds, &owned, &nodes, &revisions, now)
+        let owned: Vec<_> = world.controlled(&gvr::PODS, ds.uid()).collect();
+        let nodes: Vec<_> = world.list(&gvr::NODES).collect();
+        let revisions: Vec<_> = world.controlled(&gvr::CONTROLLER_REVISIONS, ds.uid()).collect();
+        reconcile(&ds, &owned, &nodes, &revisions, now)
     }
 
     fn refused(&mut self, _: &Key, a: &Action, why: &Status, _: &World, _: Now) -> Option<Plan> {

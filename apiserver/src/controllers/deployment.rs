@@ -30,7 +30,7 @@ impl Controller for Deployments {
             if e.object.controller().is_none() {
                 for d in world.list_in(&gvr::DEPLOYMENTS, e.object.namespace()) {
                     if selects_object(d.pointer("/spec/selector"), &e.object) {
-                        queue.insert(Key::of(d));
+                        queue.insert(Key::of(&d));
                     }
                 }
             }
@@ -49,12 +49,12 @@ impl Controller for Deployments {
         let Some(d) = world.get(&gvr::DEPLOYMENTS, &key.ns, &key.name) else {
             return Plan::default();
         };
-        let mut sets: Vec<Arc<Value>> = world.controlled(&gvr::REPLICA_SETS, d.uid()).cloned().collect();
+        let mut sets: Vec<Arc<Value>> = world.controlled(&gvr::REPLICA_SETS, d.uid()).collect();
         let mut plan = Plan::default();
         if !d.deleting() {
             for rs in world.loose(&gvr::REPLICA_SETS, &key.ns) {
-                if !rs.deleting() && selects_object(d.pointer("/spec/selector"), rs) {
-                    plan.update(&gvr::REPLICA_SETS, adopted(rs, "apps/v1", "Deployment", d));
+                if !rs.deleting() && selects_object(d.pointer("/spec/selector"), &rs) {
+                    plan.update(&gvr::REPLICA_SETS, adopted(&rs, "apps/v1", "Deployment", &d));
                     sets.push(rs.clone());
                 }
             }
@@ -62,13 +62,13 @@ impl Controller for Deployments {
         if !plan.actions.is_empty() {
             return plan; // The adoption comes back as a change.
         }
-        let alive = |uid: &str| world.controlled(&gvr::PODS, uid).any(|p| !pods::is_ended(p));
+        let alive = |uid: &str| world.controlled(&gvr::PODS, uid).any(|p| !pods::is_ended(&p));
         let running: BTreeSet<String> = sets
             .iter()
             .filter(|s| alive(s.uid()))
             .map(|s| s.uid().to_owned())
             .collect();
-        reconcile(d, &sets, &running, now)
+        reconcile(&d, &sets, &running, now)
     }
 
     fn refused(&mut self, key: &Key, action: &Action, why: &Status, world: &World, _: Now) -> Option<Plan> {
@@ -79,7 +79,7 @@ impl Controller for Deployments {
         if *g != gvr::REPLICA_SETS || why.reason != "AlreadyExists" {
             return None;
         }
-        let mut d = (**world.get(&gvr::DEPLOYMENTS, &key.ns, &key.name)?).clone();
+        let mut d = (*world.get(&gvr::DEPLOYMENTS, &key.ns, &key.name)?).clone();
         child(&mut d, "status");
         d["status"]["collisionCount"] = json!(d.int("/status/collisionCount").unwrap_or(0) + 1);
         let mut plan = Plan::default();

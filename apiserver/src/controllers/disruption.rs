@@ -21,7 +21,7 @@ impl Controller for Budgets {
             for b in world.list_in(&gvr::DISRUPTION_BUDGETS, e.object.namespace()) {
                 let about = |p: &Value| selects_object(b.pointer("/spec/selector"), p);
                 if about(&e.object) || e.previous.as_ref().is_some_and(|p| about(p)) {
-                    queue.insert(Key::of(b));
+                    queue.insert(Key::of(&b));
                 }
             }
         }
@@ -48,7 +48,7 @@ impl Controller for Budgets {
             None => int_or_percent(spec.get("minAvailable"), expected, true, 0),
         };
         let allowed = if expected > 0 { (healthy - desired).max(0) } else { 0 };
-        let mut changed = (**budget).clone();
+        let mut changed = (*budget).clone();
         let (status, reason) = match allowed {
             0 => ("False", "InsufficientPods"),
             _ => ("True", "SufficientPods"),
@@ -74,7 +74,7 @@ impl Controller for Budgets {
 }
 
 /// How many pods the controllers of these want; pods without one count for themselves.
-fn scale(pods: &[&Arc<Value>], world: &World) -> i64 {
+fn scale(pods: &[Arc<Value>], world: &World) -> i64 {
     let mut wanted = BTreeMap::new();
     let mut loose = 0;
     for p in pods {
@@ -86,7 +86,7 @@ fn scale(pods: &[&Arc<Value>], world: &World) -> i64 {
         let mut replicas = None;
         // A ReplicaSet's own controller is a Deployment, as a rule.
         for _ in 0..2 {
-            let Some(owner) = world.find(&uid).and_then(|p| world.at(p)) else {
+            let Some(owner) = world.find(&uid).as_ref().and_then(|p| world.at(p)) else {
                 break;
             };
             replicas = owner.int("/spec/replicas").or(replicas);

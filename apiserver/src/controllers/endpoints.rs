@@ -45,8 +45,8 @@ impl Controller for EndpointsOf {
                 return;
             }
             for s in world.list_in(&gvr::SERVICES, e.object.namespace()) {
-                if matches(s, &e.object) || e.previous.as_ref().is_some_and(|p| matches(s, p)) {
-                    queue.insert(Key::of(s));
+                if matches(&s, &e.object) || e.previous.as_ref().is_some_and(|p| matches(&s, p)) {
+                    queue.insert(Key::of(&s));
                 }
             }
         }
@@ -58,7 +58,7 @@ impl Controller for EndpointsOf {
             if let Some(e) = world.get(&gvr::ENDPOINTS, &key.ns, &key.name)
                 && e.label("endpoints.kubernetes.io/managed-by") == Some("endpoint-controller")
             {
-                plan.delete(&gvr::ENDPOINTS, e);
+                plan.delete(&gvr::ENDPOINTS, &e);
             }
             return plan;
         };
@@ -75,13 +75,12 @@ impl Controller for EndpointsOf {
         }
         let members: Vec<_> = world
             .list_in(&gvr::PODS, &key.ns)
-            .filter(|p| matches(service, p) && !p.text("/status/podIP").is_empty())
-            .cloned()
+            .filter(|p| matches(&service, p) && !p.text("/status/podIP").is_empty())
             .collect();
         endpoints(
-            service,
+            &service,
             &members,
-            world.get(&gvr::ENDPOINTS, &key.ns, &key.name),
+            world.get(&gvr::ENDPOINTS, &key.ns, &key.name).as_ref(),
             now,
             &mut plan,
         );
@@ -91,9 +90,8 @@ impl Controller for EndpointsOf {
                 s.label("kubernetes.io/service-name") == Some(service.name())
                     && s.label("endpointslice.kubernetes.io/managed-by") == Some("endpointslice-controller.k8s.io")
             })
-            .cloned()
             .collect();
-        slice(service, &members, &slices, world, &mut plan);
+        slice(&service, &members, &slices, world, &mut plan);
         plan
     }
 }
@@ -213,7 +211,7 @@ fn mirror(key: &Key, world: &World, plan: &mut Plan) {
         .filter(|e| is_custom(e) && !e.deleting());
     let mut old = old.into_iter();
     for (i, s) in custom.iter().flat_map(|e| e.items("/subsets")).enumerate() {
-        let Some(e) = custom else { break };
+        let Some(e) = &custom else { break };
         let each = |list: &str, ready: bool| -> Vec<Value> {
             let one = |a: &Value| {
                 let mut x = json!({"addresses": [a["ip"]], "conditions": {"ready": ready}});
@@ -240,7 +238,7 @@ fn mirror(key: &Key, world: &World, plan: &mut Plan) {
             })
             .collect();
         let next = old.next();
-        let mut object = match next {
+        let mut object = match &next {
             Some(o) => (**o).clone(),
             None => json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
                 "metadata": {"generateName": format!("{}-", key.name), "namespace": key.ns,
@@ -259,11 +257,11 @@ fn mirror(key: &Key, world: &World, plan: &mut Plan) {
         object["ports"] = json!(ports);
         match next {
             None => plan.create(&gvr::ENDPOINT_SLICES, &key.ns, object),
-            Some(o) if **o != object => plan.update(&gvr::ENDPOINT_SLICES, object),
+            Some(o) if *o != object => plan.update(&gvr::ENDPOINT_SLICES, object),
             Some(_) => {}
         }
     }
-    old.for_each(|o| plan.delete(&gvr::ENDPOINT_SLICES, o));
+    old.for_each(|o| plan.delete(&gvr::ENDPOINT_SLICES, &o));
 }
 
 /// One slice for every set of ports that pods have (named ports may lead to other numbers in other pods).
@@ -278,7 +276,7 @@ fn slice(service: &Arc<Value>, members: &[Arc<Value>], old: &[Arc<Value>], world
         let mut e = json!({"addresses": [p.text("/status/podIP")], "nodeName": p.text("/spec/nodeName"), "targetRef": target(p),
             "conditions": {"ready": ready, "serving": serving, "terminating": p.deleting()}});
         let node = world.get(&gvr::NODES, "", p.text("/spec/nodeName"));
-        if let Some(z) = node.and_then(|n| n.label("topology.kubernetes.io/zone")) {
+        if let Some(z) = node.as_deref().and_then(|n| n.label("topology.kubernetes.io/zone")) {
             e["zone"] = json!(z);
         }
         let ports = ports(service, p);

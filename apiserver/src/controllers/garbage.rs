@@ -51,14 +51,18 @@ impl Controller for Garbage {
 
     fn reconcile(&mut self, k: &Key, world: &World, _: Now) -> Plan {
         let mut plan = Plan::default();
-        let Some((place, v)) = world.find(&k.name).and_then(|p| Some((p, world.at(p)?))) else {
+        let Some((place, v)) = world
+            .find(&k.name)
+            .and_then(|p| Some((world.at(&p)?, p)))
+            .map(|(v, p)| (p, v))
+        else {
             return plan;
         };
         if v.deleting() && v.has_finalizer(ORPHAN) {
             for ((g, _), d) in world.dependents(v.uid()) {
-                plan.update(g, without_owners(d, &[v.uid()]));
+                plan.update(&g, without_owners(&d, &[v.uid()]));
             }
-            let mut freed = (**v).clone();
+            let mut freed = (*v).clone();
             remove_finalizer(&mut freed, ORPHAN);
             plan.update(&place.0, freed);
             return plan;
@@ -70,7 +74,7 @@ impl Controller for Garbage {
                     .any(|o| o.text("/uid") == v.uid() && o.flag("/blockOwnerDeletion"))
             });
             if !blocked {
-                let mut freed = (**v).clone();
+                let mut freed = (*v).clone();
                 remove_finalizer(&mut freed, FOREGROUND);
                 plan.update(&place.0, freed);
             }
@@ -84,7 +88,7 @@ impl Controller for Garbage {
             let uid = o.text("/uid");
             // An owner lives at cluster scope or in the same namespace.
             let owner = world.find(uid).filter(|p| p.1.ns.is_empty() || p.1.ns == v.namespace());
-            match owner.and_then(|p| world.at(p)) {
+            match owner.as_ref().and_then(|p| world.at(p)) {
                 None => absent.push(uid),
                 Some(w) if w.deleting() && w.has_finalizer(FOREGROUND) => waiting.push(uid),
                 Some(_) => solid += 1,
@@ -93,30 +97,30 @@ impl Controller for Garbage {
         if solid > 0 {
             absent.extend(&waiting);
             if !absent.is_empty() {
-                plan.update(&place.0, without_owners(v, &absent));
+                plan.update(&place.0, without_owners(&v, &absent));
             }
         } else if !waiting.is_empty() && world.dependents(v.uid()).next().is_some() {
             // A circle of owners would wait for itself: this one does not block its owners any more.
             let mut waits = world.dependents(v.uid()).map(|(_, d)| d);
             if waits.any(|d| d.deleting() && d.has_finalizer(FOREGROUND)) {
-                let mut free = (**v).clone();
+                let mut free = (*v).clone();
                 let list = free
                     .pointer_mut("/metadata/ownerReferences")
                     .and_then(Value::as_array_mut);
                 list.into_iter()
                     .flatten()
                     .for_each(|o| o["blockOwnerDeletion"] = false.into());
-                if free != **v {
+                if free != *v {
                     plan.update(&place.0, free);
                 }
             }
             plan.push(Action::DeleteForeground {
                 gvr: place.0.clone(),
-                key: Key::of(v),
+                key: Key::of(&v),
                 uid: v.uid().to_owned(),
             });
         } else if !waiting.is_empty() || !absent.is_empty() {
-            plan.delete(&place.0, v);
+            plan.delete(&place.0, &v);
         }
         plan
     }

@@ -48,8 +48,8 @@ impl Controller for InUse {
     fn observe(&mut self, e: &WatchEvent, world: &World, _: Now, queue: &mut BTreeSet<Key>) {
         let v = &*e.object;
         if e.gvr == gvr::CLAIMS || e.gvr == gvr::VOLUMES {
-            let leaving = |c: &&std::sync::Arc<Value>| waits(c, ATTRIBUTES);
-            queue.extend(world.list(&gvr::ATTRIBUTES).filter(leaving).map(|c| Key::of(c)));
+            let leaving = |c: &std::sync::Arc<Value>| waits(c, ATTRIBUTES);
+            queue.extend(world.list(&gvr::ATTRIBUTES).filter(leaving).map(|c| Key::of(&c)));
         }
         if e.gvr == gvr::CLAIMS && waits(v, CLAIM)
             || e.gvr == gvr::VOLUMES && waits(v, VOLUME)
@@ -58,7 +58,7 @@ impl Controller for InUse {
             queue.insert(Key::of(v));
         } else if e.gvr == gvr::PODS && (e.kind == EventKind::Deleted || !pods::is_active(v)) {
             let ns = v.namespace();
-            let leaving = |c: &&str| world.get(&gvr::CLAIMS, ns, c).is_some_and(|c| waits(c, CLAIM));
+            let leaving = |c: &&str| world.get(&gvr::CLAIMS, ns, c).is_some_and(|c| waits(&c, CLAIM));
             queue.extend(claims(v).filter(leaving).map(|c| Key::new(ns, c)));
         }
     }
@@ -77,15 +77,15 @@ impl Controller for InUse {
                 VOLUME => v.text("/status/phase") == "Bound",
                 ATTRIBUTES => [&gvr::CLAIMS, &gvr::VOLUMES]
                     .iter()
-                    .any(|k| world.list(k).any(|o| has_attributes(o, &key.name))),
+                    .any(|k| world.list(k).any(|o| has_attributes(&o, &key.name))),
                 // A pod that no node has, or that has ended, uses nothing.
                 _ => world.list_in(&gvr::PODS, &key.ns).any(|p| {
-                    let runs = !p.text("/spec/nodeName").is_empty() && !pods::is_ended(p);
-                    runs && claims(p).any(|c| c == key.name)
+                    let runs = !p.text("/spec/nodeName").is_empty() && !pods::is_ended(&p);
+                    runs && claims(&p).any(|c| c == key.name)
                 }),
             };
             if !used {
-                let mut free = (**v).clone();
+                let mut free = (*v).clone();
                 remove_finalizer(&mut free, finalizer);
                 plan.update(kind, free);
             }

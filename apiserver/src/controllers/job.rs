@@ -38,7 +38,7 @@ impl Controller for Jobs {
                 let jobs = world.list_in(&gvr::JOBS, e.object.namespace());
                 queue.extend(
                     jobs.filter(|j| selects_object(j.pointer("/spec/selector"), &e.object))
-                        .map(|j| Key::of(j)),
+                        .map(|j| Key::of(&j)),
                 );
             }
         }
@@ -48,14 +48,14 @@ impl Controller for Jobs {
         let Some(job) = world.get(&gvr::JOBS, &key.ns, &key.name) else {
             return Plan::default();
         };
-        let mut owned: Vec<_> = world.controlled(&gvr::PODS, job.uid()).cloned().collect();
+        let mut owned: Vec<_> = world.controlled(&gvr::PODS, job.uid()).collect();
         let mut claims = Plan::default();
-        if is_finished(job).is_none() {
-            let loose: Vec<_> = world.loose(&gvr::PODS, &key.ns).cloned().collect();
-            policy::claim(job, &mut owned, &loose, &mut claims);
+        if is_finished(&job).is_none() {
+            let loose: Vec<_> = world.loose(&gvr::PODS, &key.ns).collect();
+            policy::claim(&job, &mut owned, &loose, &mut claims);
         }
         let counted = self.counted.entry(job.uid().to_owned()).or_default();
-        let mut plan = reconcile(job, &owned, counted, now);
+        let mut plan = reconcile(&job, &owned, counted, now);
         plan.actions.append(&mut claims.actions);
         plan
     }

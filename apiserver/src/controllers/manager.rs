@@ -4,19 +4,18 @@
 //! One task instead of a thread each makes the order of all writes a function of the order of all events, and lets
 //! every reconciler see its own writes before it runs again (no "expectations", as kube-controller-manager needs).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::object::{Object, stamp};
 use super::world::{Key, World, gvr};
-use crate::local::{Gvr, Local, WatchEvent};
+use crate::local::{Changes, Gvr, Local, WatchEvent};
 use crate::registry::{Call, DeleteOptions, Propagation, Target};
 use crate::status::Status;
 
@@ -142,6 +141,12 @@ pub(crate) trait Controller: Send {
 
 type Item = (usize, Key);
 
+/// What was told of an object (its uid): reason and message.
+type Told = (String, &'static str, String);
+
+/// How many events are remembered, to count them when they come again (`maxLruCacheEntries` of client-go's recorder).
+const TOLD: usize = 4096;
+
 /// Runs the controllers until cancelled.
 pub(crate) struct Manager {
     local: Local,
@@ -154,7 +159,9 @@ pub(crate) struct Manager {
     timers: BTreeSet<(Instant, Item)>,
     due: BTreeMap<Item, Instant>,
     failures: BTreeMap<Item, u32>,
-    events: BTreeMap<(String, &'static str, String), Key>,
+    events: BTreeMap<Told, Key>,
+    /// The same, oldest first.
+    told: VecDeque<Told>,
     event_count: u64,
 }
 
@@ -170,6 +177,7 @@ impl Manager {
             due: BTreeMap::new(),
             failures: BTreeMap::new(),
             events: BTreeMap::new(),
+            told: VecDeque::new(),
             event_count: 0,
         }
     }
@@ -221,8 +229,8 @@ impl Manager {
         }
     }
 
-    fn drain(&mut self, changes: &mut UnboundedReceiver<WatchEvent>) {
-        while let Ok(e) = changes.try_recv() {
+    fn drain(&mut self, changes: &mut Changes) {
+        while let Some(e) = changes.try_recv() {
             self.observe(&e);
         }
     }
@@ -263,7 +271,7 @@ impl Manager {
         self.timers.insert((at, item));
     }
 
-    async fn work(&mut self, item: Item, changes: &mut UnboundedReceiver<WatchEvent>) {
+    async fn work(&mut self, item: Item, changes: &mut Changes) {
         let now = self.now();
         let mut plan = self.controllers[item.0].reconcile(&item.1, &self.world, now);
         let first = plan.again;
@@ -353,7 +361,7 @@ impl Manager {
         if let Some(key) = self.events.get(&same)
             && let Some(old) = self.world.get(&gvr::EVENTS, &key.ns, &key.name)
         {
-            let mut e = (**old).clone();
+            let mut e = (*old).clone();
             e["count"] = json!(e.int("/count").unwrap_or(1) + 1);
             e["lastTimestamp"] = json!(stamp(now));
             let _ = self.local.update(&gvr::EVENTS, &key.ns.clone(), e);
@@ -374,7 +382,15 @@ impl Manager {
         );
         let object = event(about, kind, component, warning, reason, message, ns, &name, now);
         if self.local.create(&gvr::EVENTS, ns, object).is_ok() {
-            self.events.insert(same, Key::new(ns, &name));
+            if self.told.len() >= TOLD
+                && let Some(oldest) = self.told.pop_front()
+            {
+                self.events.remove(&oldest);
+            }
+            // Once: one whose event is gone is told again under its old place.
+            if self.events.insert(same.clone(), Key::new(ns, &name)).is_none() {
+                self.told.push_back(same);
+            }
         }
     }
 }

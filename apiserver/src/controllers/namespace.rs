@@ -39,17 +39,17 @@ impl Controller for Namespaces {
         let mut left = Left::default();
         for (g, v) in world.content(&key.name).filter(|(g, _)| !first || pods(g)) {
             if !v.deleting() {
-                plan.delete(g, v);
+                plan.delete(g, &v);
             }
             // Others are gone as soon as they are deleted.
             let ends = pods(g) && !v.text("/spec/nodeName").is_empty();
             if v.deleting() || ends || !v.items("/metadata/finalizers").is_empty() {
-                left.count(g, v);
+                left.count(g, &v);
             }
         }
         let waits = left.objects.values().sum::<usize>() > 0;
         if waits || plan.actions.is_empty() {
-            let mut changed = (**ns).clone();
+            let mut changed = (*ns).clone();
             // Of pods, upstream tells no more than that nothing failed.
             if (if first { Left::default() } else { left }).tell(&mut changed, now) {
                 plan.update_status(&gvr::NAMESPACES, changed);

@@ -110,13 +110,13 @@ impl Controller for NodeHealth {
     fn reconcile(&mut self, key: &Key, world: &World, now: Now) -> Plan {
         if *key != tick_key() {
             return match world.get(&gvr::NODES, "", &key.name) {
-                Some(node) => self.node(node, world, now),
+                Some(node) => self.node(&node, world, now),
                 None => Plan::default(),
             };
         }
         let mut plan = Plan::default();
         for node in world.list(&gvr::NODES) {
-            let part = self.node(node, world, now);
+            let part = self.node(&node, world, now);
             plan.actions.extend(part.actions);
         }
         plan.after(self.timers.node_monitor_period);
@@ -167,7 +167,7 @@ impl NodeHealth {
         let known = node.condition("Ready").is_some();
         if !up && known {
             for p in world.pods_on(node.name()).filter(|p| pods::is_ready(p)) {
-                let mut p = (**p).clone();
+                let mut p = (*p).clone();
                 super::object::set_condition(&mut p, "Ready", "False", "", "", now.wall);
                 plan.update_status(&gvr::PODS, p);
             }
@@ -267,7 +267,7 @@ impl NodeHealth {
 
     /// While every node everywhere is down the fault is more likely ours: nobody is evicted, and taints are taken back.
     fn anybody_up(&self, world: &World, now: Now) -> bool {
-        world.list(&gvr::NODES).any(|n| self.is_up(n, now))
+        world.list(&gvr::NODES).any(|n| self.is_up(&n, now))
     }
 
     /// Rates of NoExecute taints per zone: none in a small zone of which more than 55 % are down,
@@ -276,7 +276,7 @@ impl NodeHealth {
         let zone = zone(node);
         let (mut up, mut down) = (0_u32, 0_u32);
         for n in world.list(&gvr::NODES).filter(|n| self::zone(n) == zone) {
-            *(if n.name() != node.name() && self.is_up(n, now) {
+            *(if n.name() != node.name() && self.is_up(&n, now) {
                 &mut up
             } else {
                 &mut down

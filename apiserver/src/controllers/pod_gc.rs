@@ -61,8 +61,8 @@ impl Controller for PodGc {
                 continue;
             }
             for p in world.pods_on(n) {
-                if !pods::is_ended(p) {
-                    let mut marked = (**p).clone();
+                if !pods::is_ended(&p) {
+                    let mut marked = (*p).clone();
                     marked["status"]["phase"] = serde_json::json!("Failed");
                     let message = "PodGC: node no longer exists";
                     set_condition(
@@ -77,7 +77,7 @@ impl Controller for PodGc {
                 }
                 plan.push(Action::DeleteNow {
                     gvr: gvr::PODS.clone(),
-                    key: Key::of(p),
+                    key: Key::of(&p),
                 });
             }
         }
@@ -88,7 +88,7 @@ impl Controller for PodGc {
                 for p in world.pods_on(node.name()).filter(|p| p.deleting()) {
                     plan.push(Action::DeleteNow {
                         gvr: gvr::PODS.clone(),
-                        key: Key::of(p),
+                        key: Key::of(&p),
                     });
                 }
             }
@@ -110,7 +110,7 @@ impl PodGc {
                 .iter()
                 .find_map(|p| e.time(p));
             if last.is_some_and(|t| between(t, now.wall) >= EVENT_TTL) {
-                plan.delete(&gvr::EVENTS, e);
+                plan.delete(&gvr::EVENTS, &e);
             }
         }
     }

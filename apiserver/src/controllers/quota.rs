@@ -19,7 +19,7 @@ impl Controller for Quotas {
             return;
         }
         // What is about to be counted anew anyway.
-        queue.extend(world.list_in(&gvr::RESOURCE_QUOTAS, ns).map(|q| Key::of(q)));
+        queue.extend(world.list_in(&gvr::RESOURCE_QUOTAS, ns).map(|q| Key::of(&q)));
     }
 
     fn reconcile(&mut self, key: &Key, world: &World, _: Now) -> Plan {
@@ -27,11 +27,11 @@ impl Controller for Quotas {
         let Some(quota) = world.get(&gvr::RESOURCE_QUOTAS, &key.ns, &key.name) else {
             return plan;
         };
-        let content: Vec<_> = world.content(&key.ns).map(|(g, v)| (g, &**v)).collect();
-        let used = quota_used(quota, content.into_iter());
+        let content: Vec<_> = world.content(&key.ns).collect();
+        let used = quota_used(&quota, content.iter().map(|(g, v)| (*g, &**v)));
         let status = json!({"hard": quota["spec"]["hard"], "used": quota_amounts(&used)});
         if quota.get("status") != Some(&status) && !quota["spec"]["hard"].is_null() {
-            let mut changed = (**quota).clone();
+            let mut changed = (*quota).clone();
             changed["status"] = status;
             plan.update_status(&gvr::RESOURCE_QUOTAS, changed);
         }

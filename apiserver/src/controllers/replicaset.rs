@@ -74,8 +74,8 @@ impl Controller for ReplicaSets {
             queue_owner(e, self.0.kind, queue);
             if e.object.controller().is_none() && e.kind != EventKind::Deleted {
                 for rs in world.list_in(self.0.gvr, e.object.namespace()) {
-                    if self.0.selects(rs, &e.object) {
-                        queue.insert(Key::of(rs));
+                    if self.0.selects(&rs, &e.object) {
+                        queue.insert(Key::of(&rs));
                     }
                 }
             }
@@ -86,11 +86,10 @@ impl Controller for ReplicaSets {
         let Some(rs) = world.get(self.0.gvr, &key.ns, &key.name) else {
             return Plan::default();
         };
-        let owned: Vec<_> = world.controlled(&gvr::PODS, rs.uid()).cloned().collect();
+        let owned: Vec<_> = world.controlled(&gvr::PODS, rs.uid()).collect();
         let orphans: Vec<_> = world
             .loose(&gvr::PODS, &key.ns)
-            .filter(|p| pods::is_active(p) && self.0.selects(rs, p))
-            .cloned()
+            .filter(|p| pods::is_active(p) && self.0.selects(&rs, p))
             .collect();
         let mut siblings = BTreeMap::new();
         // Only a set that has too many pods asks which of them have company.
@@ -102,7 +101,7 @@ impl Controller for ReplicaSets {
                 }
             }
         }
-        reconcile(self.0, rs, &owned, &orphans, &siblings, now)
+        reconcile(self.0, &rs, &owned, &orphans, &siblings, now)
     }
 
     fn refused(&mut self, _: &Key, action: &Action, why: &Status, world: &World, now: Now) -> Option<Plan> {
@@ -110,8 +109,8 @@ impl Controller for ReplicaSets {
             return None;
         };
         let owner = object.controller()?;
-        let rs = world.at(world.find(owner.text("/uid"))?)?;
-        let mut changed = (**rs).clone();
+        let rs = world.at(&world.find(owner.text("/uid"))?)?;
+        let mut changed = (*rs).clone();
         let mut plan = Plan::default();
         let message = format!(
             "pods \"{}\" is forbidden: {}",
@@ -138,7 +137,7 @@ impl Controller for ReplicaSets {
             plan.update_status(self.0.gvr, changed);
             plan.push(event(
                 self.0,
-                rs,
+                &rs,
                 true,
                 "FailedCreate",
                 format!("Error creating: {}", why.message),

@@ -46,9 +46,9 @@ impl Controller for Signer {
         if !csr.text("/status/certificate").is_empty() || decided("Denied") || decided("Failed") {
             return plan;
         }
-        let mut changed = (**csr).clone();
+        let mut changed = (*csr).clone();
         if !decided("Approved") {
-            if is_node_bootstrap(csr) {
+            if is_node_bootstrap(&csr) {
                 let message = "Auto approving kubelet client certificate after SubjectAccessReview.";
                 set_condition(&mut changed, "Approved", "True", "AutoApproved", message, now.wall);
                 touch(&mut changed, "Approved", now);
@@ -63,7 +63,7 @@ impl Controller for Signer {
             .int("/spec/expirationSeconds")
             .unwrap_or(LONGEST)
             .clamp(600, LONGEST);
-        let signed = request_pem(csr)
+        let signed = request_pem(&csr)
             .ok_or_else(|| "spec.request is no PEM".to_owned())
             .and_then(|pem| self.ca.sign_csr(&pem, now.wall, seconds).map_err(|e| e.to_string()));
         match signed {

@@ -30,9 +30,9 @@ impl Controller for StatefulSets {
         let Some(s) = world.get(&gvr::STATEFUL_SETS, &key.ns, &key.name) else {
             return Plan::default();
         };
-        let owned: Vec<_> = world.controlled(&gvr::PODS, s.uid()).cloned().collect();
-        let revisions: Vec<_> = world.controlled(&gvr::CONTROLLER_REVISIONS, s.uid()).cloned().collect();
-        reconcile(s, &owned, &revisions, now)
+        let owned: Vec<_> = world.controlled(&gvr::PODS, s.uid()).collect();
+        let revisions: Vec<_> = world.controlled(&gvr::CONTROLLER_REVISIONS, s.uid()).collect();
+        reconcile(&s, &owned, &revisions, now)
     }
 
     fn refused(&mut self, _: &Key, a: &Action, why: &Status, _: &World, _: Now) -> Option<Plan> {

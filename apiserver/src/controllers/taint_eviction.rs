@@ -25,7 +25,7 @@ impl Controller for TaintEviction {
         if e.gvr == gvr::NODES {
             let taints = |v: &Value| v.pointer("/spec/taints").cloned();
             if e.previous.as_ref().is_none_or(|p| taints(p) != taints(&e.object)) {
-                queue.extend(world.pods_on(e.object.name()).map(|p| Key::of(p)));
+                queue.extend(world.pods_on(e.object.name()).map(|p| Key::of(&p)));
             }
         } else if e.gvr == gvr::PODS {
             let about = |v: &Value| {
@@ -57,13 +57,13 @@ impl Controller for TaintEviction {
         let verdict = if taints.is_empty() || pod.deleting() {
             Verdict::Stay
         } else {
-            judge(pod, &taints)
+            judge(&pod, &taints)
         };
         match verdict {
             Verdict::Stay => {
                 self.pending.remove(pod.uid());
             }
-            Verdict::Go => self.evict(pod, now, &mut plan),
+            Verdict::Go => self.evict(&pod, now, &mut plan),
             Verdict::GoAfter(d) => {
                 let trigger = now.tick + d;
                 let (_, end) = match self.pending.get(pod.uid()) {
@@ -74,7 +74,7 @@ impl Controller for TaintEviction {
                 let begun = self.pending.get(pod.uid()).map_or(now.tick, |p| p.0);
                 self.pending.insert(pod.uid().to_owned(), (begun, end));
                 if end <= now.tick {
-                    self.evict(pod, now, &mut plan);
+                    self.evict(&pod, now, &mut plan);
                 } else {
                     plan.after(end - now.tick);
                 }

@@ -1,12 +1,14 @@
 //! What the controllers know: every object, as the watch told it, with the indexes they ask for.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::object::Object;
+use super::object::Object as _;
 use crate::local::{EventKind, Gvr, WatchEvent};
+use crate::store::{self, Object};
 
 /// Resources that controllers name.
 pub(crate) mod gvr {
@@ -59,71 +61,98 @@ impl Key {
 /// An object's place: resource and key.
 pub(crate) type Place = (Gvr, Key);
 
-/// All objects, ordered, with indexes by UID, owner and node.
+/// A resource, by when it was first seen: what the indexes keep instead of its names.
+type Nth = u16;
+
+/// An object's place in the indexes: its resource, and the key that its store has.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Spot {
+    nth: Nth,
+    key: Arc<store::Key>,
+}
+
+/// All objects, ordered, with indexes by UID, owner and node. There are many: what is here of one is counted in bytes.
 #[derive(Default)]
 pub(crate) struct World {
-    objects: BTreeMap<Gvr, BTreeMap<Key, Arc<Value>>>,
-    by_uid: BTreeMap<String, Place>,
-    dependents: BTreeMap<String, BTreeSet<Place>>,
-    on_node: BTreeMap<String, BTreeSet<Key>>,
+    objects: BTreeMap<Gvr, BTreeMap<Arc<store::Key>, Arc<Object>>>,
+    seen: Vec<Gvr>,
+    by_uid: BTreeMap<Box<str>, Spot>,
+    dependents: BTreeMap<Box<str>, BTreeSet<Spot>>,
+    on_node: BTreeMap<Box<str>, BTreeSet<Arc<store::Key>>>,
     /// Pods and ReplicaSets without a controller.
-    loose: BTreeMap<Gvr, BTreeSet<Key>>,
+    loose: BTreeMap<Gvr, BTreeSet<Arc<store::Key>>>,
+}
+
+/// The first key of a namespace and all after it.
+fn from(ns: &str) -> (Bound<store::Key>, Bound<store::Key>) {
+    (Bound::Included(store::Key::new(ns, "")), Bound::Unbounded)
 }
 
 impl World {
     /// Takes one event in.
     pub(crate) fn apply(&mut self, e: &WatchEvent) {
-        let key = Key::of(&e.object);
+        let key = e.stored.key();
         let of_kind = match self.objects.get_mut(&e.gvr) {
             Some(m) => m,
             None => self.objects.entry(e.gvr.clone()).or_default(),
         };
         if e.kind == EventKind::Deleted {
-            if let Some(old) = of_kind.remove(&key) {
-                self.unindex(&e.gvr, &key, &old);
+            if let Some(old) = of_kind.remove(key) {
+                self.unindex(&e.gvr, key, &old.peek());
             }
             return;
         }
-        if let Some(known) = of_kind.get_mut(&key) {
-            let old = std::mem::replace(known, e.object.clone());
+        if let Some(known) = of_kind.get_mut(key) {
+            let old = std::mem::replace(known, e.stored.clone());
+            let old = e.previous.clone().unwrap_or_else(|| old.peek());
             // Most writes are of a status.
             if !same_indexes(&old, &e.object) {
-                self.unindex(&e.gvr, &key, &old);
-                self.index(&e.gvr, &key, &e.object);
+                self.unindex(&e.gvr, key, &old);
+                self.index(&e.gvr, key, &e.object);
             }
             return;
         }
-        of_kind.insert(key.clone(), e.object.clone());
-        self.index(&e.gvr, &key, &e.object);
+        of_kind.insert(key.clone(), e.stored.clone());
+        self.index(&e.gvr, key, &e.object);
     }
 
-    fn index(&mut self, gvr: &Gvr, key: &Key, v: &Value) {
-        let place = (gvr.clone(), key.clone());
+    fn nth(&mut self, gvr: &Gvr) -> Nth {
+        let known = self.seen.iter().position(|g| g == gvr);
+        let nth = known.unwrap_or_else(|| {
+            self.seen.push(gvr.clone());
+            self.seen.len() - 1
+        });
+        // A cluster of more resources than this has none of their objects found by owner.
+        Nth::try_from(nth).unwrap_or(Nth::MAX)
+    }
+
+    fn index(&mut self, gvr: &Gvr, key: &Arc<store::Key>, v: &Value) {
+        let spot = Spot {
+            nth: self.nth(gvr),
+            key: key.clone(),
+        };
         for o in v.items("/metadata/ownerReferences") {
-            self.dependents
-                .entry(o.text("/uid").to_owned())
-                .or_default()
-                .insert(place.clone());
+            add(&mut self.dependents, o.text("/uid"), spot.clone());
         }
         if *gvr == gvr::PODS && !v.text("/spec/nodeName").is_empty() {
-            self.on_node
-                .entry(v.text("/spec/nodeName").to_owned())
-                .or_default()
-                .insert(key.clone());
+            add(&mut self.on_node, v.text("/spec/nodeName"), key.clone());
         }
         if (*gvr == gvr::PODS || *gvr == gvr::REPLICA_SETS) && v.controller().is_none() {
             self.loose.entry(gvr.clone()).or_default().insert(key.clone());
         }
-        self.by_uid.insert(v.uid().to_owned(), place);
+        self.by_uid.insert(v.uid().into(), spot);
     }
 
-    fn unindex(&mut self, gvr: &Gvr, key: &Key, v: &Value) {
-        let place = (gvr.clone(), key.clone());
-        if self.by_uid.get(v.uid()) == Some(&place) {
+    fn unindex(&mut self, gvr: &Gvr, key: &Arc<store::Key>, v: &Value) {
+        let spot = Spot {
+            nth: self.nth(gvr),
+            key: key.clone(),
+        };
+        if self.by_uid.get(v.uid()) == Some(&spot) {
             self.by_uid.remove(v.uid());
         }
         for o in v.items("/metadata/ownerReferences") {
-            remove(&mut self.dependents, o.text("/uid"), &place);
+            remove(&mut self.dependents, o.text("/uid"), &spot);
         }
         if *gvr == gvr::PODS {
             remove(&mut self.on_node, v.text("/spec/nodeName"), key);
@@ -133,80 +162,91 @@ impl World {
         }
     }
 
+    fn place(&self, spot: &Spot) -> Option<Place> {
+        let gvr = self.seen.get(usize::from(spot.nth))?;
+        Some((gvr.clone(), Key::new(&spot.key.namespace, &spot.key.name)))
+    }
+
+    fn at_spot(&self, spot: &Spot) -> Option<Arc<Value>> {
+        let gvr = self.seen.get(usize::from(spot.nth))?;
+        Some(self.objects.get(gvr)?.get(&spot.key)?.value())
+    }
+
     /// One object.
-    pub(crate) fn get(&self, gvr: &Gvr, ns: &str, name: &str) -> Option<&Arc<Value>> {
-        self.objects.get(gvr)?.get(&Key::new(ns, name))
+    pub(crate) fn get(&self, gvr: &Gvr, ns: &str, name: &str) -> Option<Arc<Value>> {
+        Some(self.objects.get(gvr)?.get(&store::Key::new(ns, name))?.value())
     }
 
     /// All objects of a resource, by namespace and name.
-    pub(crate) fn list<'a>(&'a self, gvr: &Gvr) -> impl Iterator<Item = &'a Arc<Value>> + use<'a> {
-        self.objects.get(gvr).into_iter().flat_map(BTreeMap::values)
+    pub(crate) fn list<'a>(&'a self, gvr: &Gvr) -> impl Iterator<Item = Arc<Value>> + use<'a> {
+        let all = self.objects.get(gvr).into_iter().flat_map(BTreeMap::values);
+        all.map(Object::value)
     }
 
     /// All objects of a resource in one namespace, by name.
-    pub(crate) fn list_in<'a>(&'a self, gvr: &Gvr, ns: &'a str) -> impl Iterator<Item = &'a Arc<Value>> {
+    pub(crate) fn list_in<'a>(&'a self, gvr: &Gvr, ns: &'a str) -> impl Iterator<Item = Arc<Value>> {
         self.objects.get(gvr).into_iter().flat_map(move |m| {
-            m.range(Key::new(ns, "")..)
-                .take_while(move |(k, _)| k.ns == ns)
-                .map(|(_, v)| v)
+            m.range::<store::Key, _>(from(ns))
+                .take_while(move |(k, _)| k.namespace == ns)
+                .map(|(_, o)| o.value())
         })
     }
 
     /// Where the object with this UID is.
-    pub(crate) fn find(&self, uid: &str) -> Option<&Place> {
-        self.by_uid.get(uid)
+    pub(crate) fn find(&self, uid: &str) -> Option<Place> {
+        self.place(self.by_uid.get(uid)?)
     }
 
     /// The object at a place.
-    pub(crate) fn at(&self, place: &Place) -> Option<&Arc<Value>> {
-        self.objects.get(&place.0)?.get(&place.1)
+    pub(crate) fn at(&self, place: &Place) -> Option<Arc<Value>> {
+        self.get(&place.0, &place.1.ns, &place.1.name)
     }
 
     /// Everything that names `uid` as an owner.
-    pub(crate) fn dependents(&self, uid: &str) -> impl Iterator<Item = (&Place, &Arc<Value>)> {
-        self.dependents
-            .get(uid)
-            .into_iter()
-            .flatten()
-            .filter_map(|p| Some((p, self.at(p)?)))
+    pub(crate) fn dependents(&self, uid: &str) -> impl Iterator<Item = (Place, Arc<Value>)> {
+        let spots = self.dependents.get(uid).into_iter().flatten();
+        spots.filter_map(|s| Some((self.place(s)?, self.at_spot(s)?)))
     }
 
     /// Objects of one resource that `uid` controls.
-    pub(crate) fn controlled<'a>(&'a self, gvr: &'a Gvr, uid: &'a str) -> impl Iterator<Item = &'a Arc<Value>> {
-        self.dependents(uid)
-            .filter(move |(p, v)| p.0 == *gvr && v.controller().is_some_and(|o| o.text("/uid") == uid))
-            .map(|(_, v)| v)
+    pub(crate) fn controlled<'a>(&'a self, gvr: &'a Gvr, uid: &'a str) -> impl Iterator<Item = Arc<Value>> {
+        let nth = self.seen.iter().position(|g| g == gvr);
+        let spots = self.dependents.get(uid).into_iter().flatten();
+        spots
+            .filter(move |s| Some(usize::from(s.nth)) == nth)
+            .filter_map(|s| self.at_spot(s))
+            .filter(move |v| v.controller().is_some_and(|o| o.text("/uid") == uid))
     }
 
     /// Pods bound to a node, by namespace and name.
-    pub(crate) fn pods_on(&self, node: &str) -> impl Iterator<Item = &Arc<Value>> {
+    pub(crate) fn pods_on<'a>(&'a self, node: &str) -> impl Iterator<Item = Arc<Value>> + use<'a> {
         let pods = self.objects.get(&gvr::PODS);
         self.on_node
             .get(node)
             .into_iter()
             .flatten()
-            .filter_map(move |k| pods?.get(k))
+            .filter_map(move |k| Some(pods?.get(k)?.value()))
     }
 
     /// Pods, or ReplicaSets, of a namespace that have no controller, by name: few among many.
-    pub(crate) fn loose<'a>(&'a self, gvr: &Gvr, ns: &'a str) -> impl Iterator<Item = &'a Arc<Value>> + use<'a> {
+    pub(crate) fn loose<'a>(&'a self, gvr: &Gvr, ns: &'a str) -> impl Iterator<Item = Arc<Value>> + use<'a> {
         let all = self.objects.get(gvr);
-        let keys = self.loose.get(gvr).map(|l| l.range(Key::new(ns, "")..));
-        let keys = keys.into_iter().flatten().take_while(move |k| k.ns == ns);
-        keys.filter_map(move |k| all?.get(k))
+        let keys = self.loose.get(gvr).map(|l| l.range::<store::Key, _>(from(ns)));
+        let keys = keys.into_iter().flatten().take_while(move |k| k.namespace == ns);
+        keys.filter_map(move |k| Some(all?.get(k)?.value()))
     }
 
     /// Names of nodes that pods are bound to, whether the nodes exist or not.
     pub(crate) fn nodes_of_pods(&self) -> impl Iterator<Item = &str> {
-        self.on_node.keys().map(String::as_str)
+        self.on_node.keys().map(|n| &**n)
     }
 
     /// Everything in a namespace, by resource and name.
-    pub(crate) fn content<'a>(&'a self, ns: &'a str) -> impl Iterator<Item = (&'a Gvr, &'a Arc<Value>)> {
+    pub(crate) fn content<'a>(&'a self, ns: &'a str) -> impl Iterator<Item = (&'a Gvr, Arc<Value>)> {
         self.objects.iter().flat_map(move |(gvr, m)| {
-            m.range(Key::new(ns, "")..)
-                .take_while(move |(k, _)| k.ns == ns)
-                .map(move |(_, v)| (gvr, v))
+            m.range::<store::Key, _>(from(ns))
+                .take_while(move |(k, _)| k.namespace == ns)
+                .map(move |(_, o)| (gvr, o.value()))
         })
     }
 }
@@ -218,7 +258,14 @@ fn same_indexes(old: &Value, new: &Value) -> bool {
         && old.text("/spec/nodeName") == new.text("/spec/nodeName")
 }
 
-fn remove<T: Ord>(index: &mut BTreeMap<String, BTreeSet<T>>, key: &str, item: &T) {
+fn add<T: Ord>(index: &mut BTreeMap<Box<str>, BTreeSet<T>>, key: &str, item: T) {
+    match index.get_mut(key) {
+        Some(set) => drop(set.insert(item)),
+        None => drop(index.insert(key.into(), BTreeSet::from([item]))),
+    }
+}
+
+fn remove<T: Ord>(index: &mut BTreeMap<Box<str>, BTreeSet<T>>, key: &str, item: &T) {
     if let Some(set) = index.get_mut(key) {
         set.remove(item);
         if set.is_empty() {
@@ -235,6 +282,7 @@ pub(crate) fn world_of(objects: &[(&Gvr, Value)]) -> World {
             kind: EventKind::Added,
             gvr: (*gvr).clone(),
             object: Arc::new(v.clone()),
+            stored: Arc::new(Object::new(v.clone(), i as u64 + 1)),
             previous: None,
             revision: i as u64 + 1,
         });

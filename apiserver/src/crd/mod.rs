@@ -101,8 +101,8 @@ pub(crate) fn changed(server: &Server) {
         for o in &objects {
             let version = format!(
                 "{}/{}",
-                text(&o.value, "/metadata/uid"),
-                o.value["metadata"]["generation"]
+                text(&o.value(), "/metadata/uid"),
+                o.value()["metadata"]["generation"]
             );
             let old = made.remove(o.name());
             let entry = match old {
@@ -111,20 +111,21 @@ pub(crate) fn changed(server: &Server) {
                     // The key that objects are stored under outlives a change of the storage version.
                     let key = old.and_then(|(_, l)| l.first().map(|r| r.storage.clone()));
                     let key = key.or_else(|| {
-                        let (group, plural) = (text(&o.value, "/spec/group"), text(&o.value, "/spec/names/plural"));
+                        let value = o.value();
+                        let (group, plural) = (text(&value, "/spec/group"), text(&value, "/spec/names/plural"));
                         server.store.stored_as(group, plural)
                     });
-                    (version, definition::resources(&o.value, key))
+                    (version, definition::resources(&o.value(), key))
                 }
             };
-            let established = o.value["status"]["conditions"]
+            let established = o.value()["status"]["conditions"]
                 .as_array()
                 .is_some_and(|l| l.iter().any(|c| c["type"] == "Established" && c["status"] == "True"));
             if established {
                 resources.extend(entry.1.iter().cloned());
             }
             kept.insert(o.name().to_owned(), entry);
-            if !o.value["metadata"]["deletionTimestamp"].is_null() {
+            if !o.value()["metadata"]["deletionTimestamp"].is_null() {
                 ending.push(o.clone());
             }
         }
@@ -153,7 +154,7 @@ pub(crate) fn changed(server: &Server) {
 pub(crate) fn emptied(server: &Server, r: &Resource) {
     let Some(c) = &r.custom else { return };
     if let Some(o) = server.store.get(&DEFINITIONS, &Key::new("", c.definition.as_str()))
-        && !o.value["metadata"]["deletionTimestamp"].is_null()
+        && !o.value()["metadata"]["deletionTimestamp"].is_null()
         && server.store.list(&r.storage, None, None).objects.is_empty()
     {
         finish(server, &o);
@@ -161,7 +162,7 @@ pub(crate) fn emptied(server: &Server, r: &Resource) {
 }
 
 /// Deletes the objects of a definition that is being deleted, and lets it go when none is left.
-fn finish(server: &Server, definition: &Object) {
+fn finish(server: &Server, definition: &Arc<Object>) {
     let name = definition.name();
     let Some(r) = server
         .catalog
@@ -176,19 +177,19 @@ fn finish(server: &Server, definition: &Object) {
     let objects = server.store.list(&r.storage, None, None).objects;
     if objects
         .iter()
-        .any(|o| o.value["metadata"]["deletionTimestamp"].is_null())
+        .any(|o| o.value()["metadata"]["deletionTimestamp"].is_null())
     {
         let mut call = Call::internal("kube-apiserver");
         let _ = server.delete_collection(&mut call, &r, None, &ListOptions::default(), &DeleteOptions::default());
         // Of those stored in another version nobody could be asked to convert them: they go as they are.
         for o in server.store.list(&r.storage, None, None).objects {
-            let kept = o.value["metadata"]["finalizers"]
+            let kept = o.value()["metadata"]["finalizers"]
                 .as_array()
                 .is_some_and(|f| !f.is_empty());
             if !kept {
-                let namespace = o.value["metadata"]["namespace"].as_str().unwrap_or_default();
-                let key = Key::new(namespace, o.name());
-                let _ = server.store.remove(&r.storage, &key, o.revision, (*o.value).clone());
+                let _ = server
+                    .store
+                    .remove(&r.storage, o.key(), o.revision, (*o.value()).clone());
             }
         }
     }
@@ -202,7 +203,7 @@ fn release(server: &Server, name: &str) {
     let key = Key::new("", name);
     let resource: Arc<Gvr> = Arc::new(DEFINITIONS);
     while let Some(o) = server.store.get(&DEFINITIONS, &key) {
-        let mut v = (*o.value).clone();
+        let mut v = (*o.value()).clone();
         let mut left = v["metadata"]["finalizers"].as_array().cloned().unwrap_or_default();
         let before = left.len();
         left.retain(|f| f != FINALIZER);

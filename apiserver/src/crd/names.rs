@@ -26,7 +26,7 @@ pub(super) fn settle(server: &Server) {
     let storage: Arc<Gvr> = Arc::new(DEFINITIONS);
     let mut all: Vec<Value> = Vec::new();
     for o in server.store.list(&DEFINITIONS, None, None).objects {
-        all.push((*o.value).clone());
+        all.push((*o.value()).clone());
     }
     for i in 0..all.len() {
         if !all[i]["metadata"]["deletionTimestamp"].is_null() {
@@ -43,10 +43,10 @@ pub(super) fn settle(server: &Server) {
         let Some(o) = server.store.get(&DEFINITIONS, &key) else {
             continue;
         };
-        let mut v = (*o.value).clone();
+        let mut v = (*o.value()).clone();
         v["status"] = status;
         patch::track_update(
-            Some(&o.value),
+            Some(&o.value()),
             &mut v,
             "kube-apiserver",
             "status",

@@ -25,6 +25,10 @@ pub(crate) fn errors(r: &Resource, value: &Value, status: bool) -> Vec<FieldErro
         _ if status => Vec::new(),
         _ => schema::validate(&own, value),
     };
+    // As they are kept ([`crate::patch::fold`]), which no schema knows.
+    if value["metadata"]["managedFields"].is_string() {
+        errors.retain(|e| e.path != "metadata.managedFields");
+    }
     if let Some(paths) = r.custom.as_ref().and_then(|c| c.scale.as_ref()) {
         scale(paths, value, status, &mut errors);
     }

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::negotiate::{Accepted, Form};
 use super::{Answer, with_type};
+use crate::patch::unfolded;
 use crate::registry::{List, Resource};
 use crate::status::Status;
 use crate::store::Object;
@@ -50,15 +51,15 @@ impl Output {
 
     /// Anything that is no object of a resource (a Scale, a review, a Status).
     pub(super) fn other(&self, code: u16, v: &Value) -> Answer {
-        self.value(code, v)
+        self.value(code, &unfolded(v))
     }
 
-    pub(super) fn object(&self, code: u16, r: &Resource, o: &Object) -> Result<Answer, Status> {
+    pub(super) fn object(&self, code: u16, r: &Resource, o: &Arc<Object>) -> Result<Answer, Status> {
         Ok(match self.accepted.form {
             Form::Plain if !self.accepted.yaml => with_type(code, "application/json", o.bytes()),
-            Form::Plain => self.value(code, &o.value),
-            Form::Table => self.value(code, &table_of(self, r, std::slice::from_ref(&o.value), None)),
-            Form::Partial => self.value(code, &partial(&o.value)),
+            Form::Plain => self.value(code, &unfolded(&o.value())),
+            Form::Table => self.value(code, &table_of(self, r, std::slice::from_ref(&o.value()), None)),
+            Form::Partial => self.value(code, &partial(&o.value())),
             Form::PartialList | Form::Discovery => {
                 return Err(Status::not_acceptable(super::negotiate::SERVED));
             }
@@ -76,12 +77,7 @@ impl Output {
         if let Some(n) = list.remaining {
             meta["remainingItemCount"] = json!(n);
         }
-        let values = || {
-            list.objects
-                .iter()
-                .map(|o| o.value.clone())
-                .collect::<Vec<Arc<Value>>>()
-        };
+        let values = || list.objects.iter().map(|o| o.peek()).collect::<Vec<Arc<Value>>>();
         Ok(match self.accepted.form {
             Form::Plain if !self.accepted.yaml => {
                 let head = format!(
@@ -107,11 +103,11 @@ impl Output {
             Form::Plain => self.value(
                 200,
                 &json!({"kind": r.list_kind(), "apiVersion": r.api_version, "metadata": meta,
-                    "items": values().iter().map(|v| (**v).clone()).collect::<Vec<_>>()}),
+                    "items": values().iter().map(|v| unfolded(v).into_owned()).collect::<Vec<_>>()}),
             ),
             Form::Table => self.value(200, &table_of(self, r, &values(), Some(&meta))),
             Form::PartialList => {
-                let items: Vec<Value> = list.objects.iter().map(|o| partial(&o.value)).collect();
+                let items: Vec<Value> = list.objects.iter().map(|o| partial(&o.peek())).collect();
                 // Go's empty slice.
                 let items = if items.is_empty() { Value::Null } else { items.into() };
                 self.value(
@@ -140,10 +136,10 @@ impl Output {
     }
 
     /// An object inside a watch.
-    pub(super) fn event(&self, r: &Resource, o: &Object) -> Bytes {
+    pub(super) fn event(&self, r: &Resource, o: &Arc<Object>) -> Bytes {
         match self.accepted.form {
-            Form::Table => Bytes::from(table_of(self, r, std::slice::from_ref(&o.value), None).to_string()),
-            Form::Partial | Form::PartialList => Bytes::from(partial(&o.value).to_string()),
+            Form::Table => Bytes::from(table_of(self, r, std::slice::from_ref(&o.value()), None).to_string()),
+            Form::Partial | Form::PartialList => Bytes::from(partial(&o.value()).to_string()),
             Form::Plain | Form::Discovery => o.bytes(),
         }
     }

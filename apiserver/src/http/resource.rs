@@ -213,7 +213,7 @@ impl Request<'_> {
                 {
                     return Err(Status::new(500, "", not_a_version(t)));
                 }
-                self.output.object(200, r, &*server.get(r, ns, name)?)
+                self.output.object(200, r, &server.get(r, ns, name)?)
             }
             ("get", "scale") => Ok(self.output.other(200, &server.get_scale(r, ns, name)?)),
             ("get", "log") => self.log(),
@@ -223,7 +223,7 @@ impl Request<'_> {
                 let why = format!("{sub} of {} is not served here", r.plural);
                 Err(Status::new(501, "NotImplemented", why))
             }
-            ("get", _) => self.output.object(200, r, &*server.get(r, ns, name)?),
+            ("get", _) => self.output.object(200, r, &server.get(r, ns, name)?),
             ("list", "") => {
                 let namespace = Some(self.info.namespace.as_str()).filter(|n| !n.is_empty());
                 self.output.list(r, &server.list(r, namespace, &self.which()?)?)
@@ -318,7 +318,7 @@ impl Request<'_> {
         if !d.now || answers_with_object(r) {
             return self.output.object(200, r, &d.object);
         }
-        let details = json!({"name": d.object.name(), "group": r.group, "kind": r.plural, "uid": text(&d.object.value, "/metadata/uid")});
+        let details = json!({"name": d.object.name(), "group": r.group, "kind": r.plural, "uid": text(&d.object.value(), "/metadata/uid")});
         let mut s = success(Some(details));
         if r.group.is_empty()
             && let Some(m) = s["details"].as_object_mut()

@@ -115,7 +115,7 @@ impl Watch {
     fn begin(&mut self, page: &Page) {
         for o in &page.objects {
             match self.resource.present(o) {
-                Ok(o) if self.options.which.matches(&o.value) => {
+                Ok(o) if self.options.which.is_everything() || self.options.which.matches(&o.peek()) => {
                     let line = self.line("ADDED", &o);
                     self.first.push_back(line);
                 }
@@ -153,7 +153,7 @@ impl Watch {
         self.options.namespace.as_deref().filter(|_| self.resource.namespaced)
     }
 
-    fn line(&self, kind: &str, o: &Object) -> Bytes {
+    fn line(&self, kind: &str, o: &Arc<Object>) -> Bytes {
         let output = Output {
             now: self.clock.now(),
             ..self.output
@@ -174,7 +174,7 @@ impl Watch {
             meta["annotations"] = json!({"k8s.io/initial-events-end": "true"});
         }
         let object = json!({"kind": self.resource.kind, "apiVersion": self.resource.api_version, "metadata": meta});
-        let o = Object::new(object, revision);
+        let o = Arc::new(Object::new(object, revision));
         self.line("BOOKMARK", &o)
     }
 
@@ -199,8 +199,8 @@ impl Watch {
             return Ok(Some(self.line(kind, &o)));
         }
         let previous = e.previous.as_ref().map(|p| self.resource.present(p)).transpose()?;
-        let before = previous.as_ref().is_some_and(|p| which.matches(&p.value));
-        let after = e.kind != EventKind::Deleted && which.matches(&o.value);
+        let before = previous.as_ref().is_some_and(|p| which.matches(&p.peek()));
+        let after = e.kind != EventKind::Deleted && which.matches(&o.peek());
         Ok(match (before, after) {
             (false, false) => None,
             (false, true) => Some(self.line("ADDED", &o)),
@@ -208,9 +208,9 @@ impl Watch {
             (true, false) if e.kind == EventKind::Deleted => Some(self.line("DELETED", &o)),
             (true, false) => {
                 // The last state that was selected, at the revision of the change.
-                let mut last: Value = previous.map_or(Value::Null, |p| (*p.value).clone());
+                let mut last: Value = previous.map_or(Value::Null, |p| (*p.peek()).clone());
                 last["metadata"]["resourceVersion"] = json!(e.revision.to_string());
-                Some(self.line("DELETED", &Object::new(last, e.revision)))
+                Some(self.line("DELETED", &Arc::new(Object::new(last, e.revision))))
             }
         })
     }

@@ -533,7 +533,7 @@ async fn story(seed: u64) -> Vec<(EventKind, String, String, u64)> {
     nodes[0].restart().await;
     tokio::time::sleep(Duration::from_secs(60)).await;
     let mut out = Vec::new();
-    while let Ok(e) = events.try_recv() {
+    while let Some(e) = events.try_recv() {
         out.push((
             e.kind,
             e.gvr.to_string(),

@@ -2,8 +2,22 @@
 
 use super::path::PathElement;
 use crate::schema::SchemaRef;
-use serde_json::{Map, Value};
+use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
+use serde_json::Value;
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+/// A string as JSON.
+pub(super) fn quoted(text: &str, out: &mut String) {
+    if text.bytes().all(|b| b >= b' ' && b != b'"' && b != b'\\') {
+        out.push('"');
+        out.push_str(text);
+        out.push('"');
+    } else {
+        out.push_str(&Value::from(text).to_string());
+    }
+}
 
 /// A set of fields of an object. A field's being in the set says nothing of the fields below it or above it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -30,41 +44,46 @@ impl FieldSet {
 
     /// From `fieldsV1`; `None` if it is not of that form.
     pub fn parse(fields: &Value) -> Option<FieldSet> {
-        let mut set = FieldSet::default();
-        for (name, child) in fields.as_object()? {
-            if name == "." {
-                continue;
-            }
-            let element = PathElement::parse(name)?;
-            let child_fields = child.as_object()?;
-            if child_fields.is_empty() || child_fields.contains_key(".") {
-                set.members.insert(element.clone());
-            }
-            let child = FieldSet::parse(child)?;
-            if !child.is_empty() {
-                set.children.insert(element, child);
-            }
-        }
-        Some(set)
+        Some(Below::deserialize(fields).ok()?.set)
     }
 
-    /// As `fieldsV1`.
-    pub fn to_value(&self) -> Value {
-        let mut fields = Map::new();
-        let elements: BTreeSet<&PathElement> = self.members.iter().chain(self.children.keys()).collect();
-        for element in elements {
-            let mut value = Map::new();
-            if let Some(child) = self.children.get(element) {
-                if self.members.contains(element) {
-                    value.insert(".".to_owned(), Value::Object(Map::new()));
-                }
-                if let Value::Object(below) = child.to_value() {
-                    value.extend(below);
-                }
+    /// As `fieldsV1`, at the end of a JSON text.
+    pub fn write(&self, out: &mut String) {
+        out.push('{');
+        self.write_fields(out, true);
+        out.push('}');
+    }
+
+    /// The fields without their braces; whether none was written before them.
+    fn write_fields(&self, out: &mut String, mut first: bool) {
+        // Both are sorted: each element once, in their order.
+        let (mut members, mut children) = (self.members.iter().peekable(), self.children.iter().peekable());
+        loop {
+            let (member, below) = (members.peek().copied(), children.peek().copied());
+            let (element, child) = match (member, below) {
+                (None, None) => return,
+                (Some(m), None) => (m, None),
+                (Some(m), Some((c, _))) if m < c => (m, None),
+                (_, Some((c, child))) => (c, Some(child)),
+            };
+            let is_member = members.next_if(|m| *m == element).is_some();
+            if child.is_some() {
+                children.next();
             }
-            fields.insert(element.serialise(), Value::Object(value));
+            if !first {
+                out.push(',');
+            }
+            first = false;
+            quoted(&element.serialise(), out);
+            out.push_str(":{");
+            if let Some(child) = child {
+                if is_member {
+                    out.push_str("\".\":{}");
+                }
+                child.write_fields(out, !is_member);
+            }
+            out.push('}');
         }
-        Value::Object(fields)
     }
 
     /// Whether no field is in it.
@@ -235,5 +254,85 @@ impl FieldSet {
             child.collect_paths(prefix, paths);
             prefix.pop();
         }
+    }
+}
+
+/// What `fieldsV1` says below an element.
+struct Below {
+    set: FieldSet,
+    /// Whether the element itself is a member: it has nothing below, or `.`.
+    member: bool,
+}
+
+impl<'de> Deserialize<'de> for FieldSet {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        Ok(Below::deserialize(d)?.set)
+    }
+}
+
+impl<'de> Deserialize<'de> for Below {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        d.deserialize_map(Fields)
+    }
+}
+
+struct Fields;
+
+impl<'de> Visitor<'de> for Fields {
+    type Value = Below;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("fieldsV1")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Below, A::Error> {
+        let mut set = FieldSet::default();
+        let (mut empty, mut member) = (true, false);
+        while let Some(name) = map.next_key::<Name<'de>>()? {
+            empty = false;
+            if name.0 == "." {
+                map.next_value::<IgnoredAny>()?;
+                member = true;
+                continue;
+            }
+            let element = PathElement::parse(&name.0).ok_or_else(|| A::Error::custom("no path element"))?;
+            let below: Below = map.next_value()?;
+            if below.set.is_empty() {
+                if below.member {
+                    set.members.insert(element);
+                }
+                continue;
+            }
+            if below.member {
+                set.members.insert(element.clone());
+            }
+            set.children.insert(element, below.set);
+        }
+        Ok(Below {
+            set,
+            member: empty || member,
+        })
+    }
+}
+
+/// A key, borrowed where it has no escapes.
+struct Name<'a>(Cow<'a, str>);
+
+impl<'de> Deserialize<'de> for Name<'de> {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        struct Text;
+        impl<'de> Visitor<'de> for Text {
+            type Value = Name<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a path element")
+            }
+            fn visit_borrowed_str<E: Error>(self, v: &'de str) -> Result<Name<'de>, E> {
+                Ok(Name(Cow::Borrowed(v)))
+            }
+            fn visit_str<E: Error>(self, v: &str) -> Result<Name<'de>, E> {
+                Ok(Name(Cow::Owned(v.to_owned())))
+            }
+        }
+        d.deserialize_str(Text)
     }
 }

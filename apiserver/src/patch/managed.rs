@@ -1,7 +1,11 @@
 //! `metadata.managedFields`: who owns which fields (`k8s.io/apimachinery/pkg/util/managedfields/internal`).
+//!
+//! In the trees of this server they are one string, the JSON that clients get ([`fold`], [`unfold`]).
 
-use super::fieldset::FieldSet;
+use super::fieldset::{FieldSet, quoted};
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 /// Update managers an object keeps apart; the oldest beyond are put together.
@@ -63,38 +67,54 @@ pub(super) struct Owned {
 /// All owners of an object's fields.
 pub(super) type Managed = BTreeMap<Owner, Owned>;
 
-/// Reads `managedFields`; `None` if an entry is malformed.
+/// One entry of `managedFields`.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Entry<'a> {
+    #[serde(default, borrow)]
+    manager: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    operation: Cow<'a, str>,
+    #[serde(borrow)]
+    api_version: Cow<'a, str>,
+    #[serde(default)]
+    time: Option<String>,
+    #[serde(borrow)]
+    fields_type: Cow<'a, str>,
+    #[serde(default, rename = "fieldsV1")]
+    fields: Option<FieldSet>,
+    #[serde(default, borrow)]
+    subresource: Option<Cow<'a, str>>,
+}
+
+/// Reads `managedFields`, as the client sent them or as they are kept; `None` if an entry is malformed.
 pub(super) fn decode(entries: &Value) -> Option<Managed> {
+    let entries: Vec<Entry<'_>> = match entries {
+        Value::String(kept) => serde_json::from_str(kept).ok()?,
+        Value::Array(all) => all.iter().map(Entry::deserialize).collect::<Result<_, _>>().ok()?,
+        _ => Vec::new(),
+    };
     let mut managed = Managed::new();
-    for entry in entries.as_array().into_iter().flatten() {
-        let operation = match entry["operation"].as_str()? {
+    for entry in entries {
+        let operation = match &*entry.operation {
             "Apply" => Operation::Apply,
             "Update" => Operation::Update,
             _ => return None,
         };
-        let api_version = entry["apiVersion"].as_str().filter(|v| !v.is_empty())?;
-        if entry["fieldsType"] != "FieldsV1" {
+        if entry.api_version.is_empty() || entry.fields_type != "FieldsV1" {
             return None;
         }
-        let set = match entry.get("fieldsV1") {
-            None | Some(Value::Null) => FieldSet::default(),
-            Some(fields) => FieldSet::parse(fields)?,
-        };
-        let manager = entry["manager"].as_str().unwrap_or_default();
-        let subresource = entry["subresource"].as_str().unwrap_or_default();
+        let (manager, subresource) = (entry.manager.unwrap_or_default(), entry.subresource.unwrap_or_default());
         let owner = Owner {
-            manager: manager.to_owned(),
-            ..Owner::new(manager, operation, api_version, subresource)
+            manager: manager.to_string(),
+            ..Owner::new(&manager, operation, &entry.api_version, &subresource)
         };
-        let time = entry["time"].as_str().map(str::to_owned);
-        managed.insert(
-            owner,
-            Owned {
-                set,
-                api_version: api_version.to_owned(),
-                time,
-            },
-        );
+        let owned = Owned {
+            set: entry.fields.unwrap_or_default(),
+            api_version: entry.api_version.into_owned(),
+            time: entry.time,
+        };
+        managed.insert(owner, owned);
     }
     Some(managed)
 }
@@ -129,51 +149,84 @@ pub(super) fn encode(object: &mut Value, managed: &Managed) {
         return;
     }
     let mut entries: Vec<(&Owner, &Owned)> = managed.iter().collect();
-    entries.sort_by(|(a, x), (b, y)| {
-        let seconds = |owned: &Owned| -> i64 {
-            owned
-                .time
-                .as_deref()
-                .and_then(|t| t.parse::<jiff::Timestamp>().ok())
-                .map_or(0, |t| t.as_second())
-        };
-        (a.operation, seconds(x), &a.manager, &x.api_version, &a.subresource).cmp(&(
-            b.operation,
-            seconds(y),
-            &b.manager,
-            &y.api_version,
-            &b.subresource,
-        ))
+    entries.sort_by_cached_key(|(owner, owned)| {
+        let time = owned.time.as_deref().and_then(|t| t.parse::<jiff::Timestamp>().ok());
+        let seconds = time.map_or(0, |t| t.as_second());
+        (
+            owner.operation,
+            seconds,
+            owner.manager.clone(),
+            owned.api_version.clone(),
+            owner.subresource.clone(),
+        )
     });
-    let entries: Vec<Value> = entries
-        .into_iter()
-        .map(|(owner, owned)| {
-            let mut entry = Map::new();
-            let operation = if owner.operation == Operation::Apply {
-                "Apply"
-            } else {
-                "Update"
-            };
-            entry.insert("manager".to_owned(), owner.manager.clone().into());
-            entry.insert("operation".to_owned(), operation.into());
-            entry.insert("apiVersion".to_owned(), owned.api_version.clone().into());
-            if let Some(time) = &owned.time {
-                entry.insert("time".to_owned(), time.clone().into());
-            }
-            entry.insert("fieldsType".to_owned(), "FieldsV1".into());
-            entry.insert("fieldsV1".to_owned(), owned.set.to_value());
-            if !owner.subresource.is_empty() {
-                entry.insert("subresource".to_owned(), owner.subresource.clone().into());
-            }
-            Value::Object(entry)
-        })
-        .collect();
+    let mut text = String::with_capacity(512);
+    for (i, (owner, owned)) in entries.into_iter().enumerate() {
+        text.push_str(if i == 0 { "[" } else { "," });
+        let operation = if owner.operation == Operation::Apply {
+            "Apply"
+        } else {
+            "Update"
+        };
+        text.push_str("{\"manager\":");
+        quoted(&owner.manager, &mut text);
+        text.push_str(",\"operation\":");
+        quoted(operation, &mut text);
+        text.push_str(",\"apiVersion\":");
+        quoted(&owned.api_version, &mut text);
+        if let Some(time) = &owned.time {
+            text.push_str(",\"time\":");
+            quoted(time, &mut text);
+        }
+        text.push_str(",\"fieldsType\":\"FieldsV1\",\"fieldsV1\":");
+        owned.set.write(&mut text);
+        if !owner.subresource.is_empty() {
+            text.push_str(",\"subresource\":");
+            quoted(&owner.subresource, &mut text);
+        }
+        text.push('}');
+    }
+    text.push(']');
     if let Value::Object(fields) = object {
         let metadata = fields.entry("metadata").or_insert_with(|| json!({}));
         if let Value::Object(metadata) = metadata {
-            metadata.insert("managedFields".to_owned(), Value::Array(entries));
+            metadata.insert("managedFields".to_owned(), Value::String(text));
         }
     }
+}
+
+/// Takes `managedFields` out of an object, to put them back when something else has changed.
+pub fn set_aside(object: &mut Value) -> Option<Value> {
+    object.get_mut("metadata")?.as_object_mut()?.remove("managedFields")
+}
+
+/// Makes a list of them where they are kept as text: for who looks at the tree.
+pub fn unfold(object: &mut Value) {
+    if let Some(fields) = object.get_mut("metadata").and_then(|m| m.get_mut("managedFields"))
+        && let Value::String(text) = fields
+    {
+        *fields = serde_json::from_str(text).unwrap_or_default();
+    }
+}
+
+/// Makes text of them: how objects are kept. A tree of them takes most of the room of an object, and most of the time to
+/// copy one; almost nobody looks at them.
+pub fn fold(object: &mut Value) {
+    if let Some(fields) = object.get_mut("metadata").and_then(|m| m.get_mut("managedFields"))
+        && fields.is_array()
+    {
+        *fields = Value::String(fields.to_string());
+    }
+}
+
+/// The object with [`unfold`]ed fields, for who looks at the tree.
+pub fn unfolded(object: &Value) -> Cow<'_, Value> {
+    if !object["metadata"]["managedFields"].is_string() {
+        return Cow::Borrowed(object);
+    }
+    let mut all = object.clone();
+    unfold(&mut all);
+    Cow::Owned(all)
 }
 
 /// Takes `managedFields` out of an object.

@@ -16,6 +16,7 @@ use serde_json::Value;
 pub use apply::{ApplyError, Conflict, apply, track_update};
 pub use fieldset::FieldSet;
 pub use json::{json_patch, merge_patch};
+pub use managed::{fold, set_aside, unfold, unfolded};
 pub use path::{PathElement, compare_values};
 pub use strategic::strategic_merge_patch;
 

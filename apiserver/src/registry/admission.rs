@@ -148,7 +148,7 @@ impl Server {
             noted => noted.to_owned(),
         };
         let name = class(v);
-        let grows = |o: Arc<Object>| o.value["allowVolumeExpansion"] == true;
+        let grows = |o: Arc<Object>| o.value()["allowVolumeExpansion"] == true;
         if name == class(old) && self.store.get(&STORAGE_CLASSES, &Key::new("", name)).is_some_and(grows) {
             return Ok(());
         }
@@ -169,13 +169,14 @@ impl Server {
             return Err(refuse(&format!("node {node:?} not found")));
         };
         let mut causes = Vec::new();
-        let (mut why, os) = (String::new(), text(&object.value, "/metadata/labels/kubernetes.io~1os"));
+        let value = object.value();
+        let (mut why, os) = (String::new(), text(&value, "/metadata/labels/kubernetes.io~1os"));
         if !matches!(os, "" | "linux") {
             why = format!("pod resize is only supported on linux nodes, node {node:?} is {os:?}");
             causes.push(Cause::new("UnsupportedPlatform", "", ""));
         } else {
             let has =
-                |name: &str| Quantity::from_value(&object.value["status"]["allocatable"][name]).unwrap_or_default();
+                |name: &str| Quantity::from_value(&object.value()["status"]["allocatable"][name]).unwrap_or_default();
             let asked = super::quota::pod_amounts(&v["spec"], "requests");
             let wants = |name: &str| asked.get(name).copied().unwrap_or_default();
             let mut short = Vec::new();

@@ -8,7 +8,7 @@ use super::quota::pod_amounts;
 use super::{Call, Server, text};
 use crate::local::Gvr;
 use crate::status::Status;
-use crate::store::{Key, Object};
+use crate::store::Key;
 use cfn_cel::quantity::Quantity;
 use std::sync::Arc;
 
@@ -46,18 +46,21 @@ impl Server {
 
     fn set_priority(&self, v: &mut Value) -> Result<(), Status> {
         let said = text(v, "/spec/priorityClassName").to_owned();
-        let class: Option<Arc<Object>> = if said.is_empty() {
+        let class: Option<Arc<Value>> = if said.is_empty() {
             let all = self.store.list(&PRIORITY_CLASSES, None, None).objects;
             all.into_iter()
-                .filter(|c| c.value["globalDefault"] == true)
-                .min_by_key(|c| c.value["value"].as_i64())
+                .filter(|c| c.value()["globalDefault"] == true)
+                .min_by_key(|c| c.value()["value"].as_i64())
+                .map(|c| c.value())
         } else {
-            self.store.get(&PRIORITY_CLASSES, &Key::new("", said.as_str()))
+            self.store
+                .get(&PRIORITY_CLASSES, &Key::new("", said.as_str()))
+                .map(|c| c.value())
         };
         let (value, policy) = match &class {
             Some(class) => (
-                class.value["value"].as_i64().unwrap_or(0),
-                match text(&class.value, "/preemptionPolicy") {
+                class["value"].as_i64().unwrap_or(0),
+                match text(class, "/preemptionPolicy") {
                     "" => "PreemptLowerPriority",
                     p => p,
                 },
@@ -82,7 +85,7 @@ impl Server {
         }
         let spec = child(v, "spec");
         if let Some(class) = &class {
-            spec.insert("priorityClassName".into(), json!(class.name()));
+            spec.insert("priorityClassName".into(), json!(text(&class, "/metadata/name")));
         }
         spec.insert("priority".into(), json!(value));
         spec.entry("preemptionPolicy").or_insert_with(|| json!(policy));
@@ -104,7 +107,7 @@ impl Server {
         let Some(class) = self.store.get(&RUNTIME_CLASSES, &Key::new("", name.as_str())) else {
             return Err(forbidden(v, &format!("pod rejected: RuntimeClass {name:?} not found")));
         };
-        let fixed = &class.value["overhead"]["podFixed"];
+        let fixed = &class.value()["overhead"]["podFixed"];
         if said && v["spec"]["overhead"] != *fixed {
             let why = "pod rejected: Pod's Overhead doesn't match RuntimeClass's defined Overhead";
             return Err(forbidden(v, why));
@@ -112,7 +115,7 @@ impl Server {
         if fixed.is_object() {
             v["spec"]["overhead"] = fixed.clone();
         }
-        let scheduling = &class.value["scheduling"];
+        let scheduling = &class.value()["scheduling"];
         for (k, wanted) in scheduling["nodeSelector"].as_object().into_iter().flatten() {
             let has = v["spec"]["nodeSelector"][k].as_str().map(str::to_owned);
             match has {
@@ -152,7 +155,7 @@ impl Server {
             Some(b) => b,
             None => account
                 .as_ref()
-                .and_then(|a| a.value["automountServiceAccountToken"].as_bool())
+                .and_then(|a| a.value()["automountServiceAccountToken"].as_bool())
                 .unwrap_or(true),
         };
         // A mirror of a pod that its node was told of otherwise has no token.
@@ -218,14 +221,16 @@ impl Server {
     fn apply_limit_ranges(&self, ns: &str, v: &mut Value) -> Result<(), Status> {
         let ranges = self.store.list(&LIMIT_RANGES, Some(ns), None).objects;
         for r in &ranges {
-            let limits = r.value["spec"]["limits"]
+            let range = r.value();
+            let limits = range["spec"]["limits"]
                 .as_array()
                 .map(Vec::as_slice)
                 .unwrap_or_default();
             default_resources(limits, v);
         }
         for r in &ranges {
-            let limits = r.value["spec"]["limits"]
+            let range = r.value();
+            let limits = range["spec"]["limits"]
                 .as_array()
                 .map(Vec::as_slice)
                 .unwrap_or_default();
@@ -243,7 +248,7 @@ impl Server {
     pub(super) fn check_claim_limits(&self, ns: &str, v: &Value) -> Result<(), Status> {
         let size = &v["spec"]["resources"]["requests"];
         for r in self.store.list(&LIMIT_RANGES, Some(ns), None).objects {
-            for l in r.value["spec"]["limits"].as_array().into_iter().flatten() {
+            for l in r.value()["spec"]["limits"].as_array().into_iter().flatten() {
                 if text(l, "/type") != "PersistentVolumeClaim" {
                     continue;
                 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::{Call, Resource, Server, convert, text};
+use crate::patch::unfolded;
 use crate::schema;
 use crate::status::Status;
 use crate::store::{Object, Revision};
@@ -66,7 +67,7 @@ impl Conversion {
         if found.is_none() {
             let key = (
                 api_version.to_owned(),
-                text(&o.value, "/metadata/uid").to_owned(),
+                text(&o.value(), "/metadata/uid").to_owned(),
                 o.revision,
             );
             let mut missing = self.missing.lock().unwrap_or_else(PoisonError::into_inner);
@@ -170,7 +171,7 @@ impl Resource {
     /// # Errors
     /// When a webhook has to convert it first.
     pub fn present(&self, o: &Arc<Object>) -> Result<Arc<Object>, Status> {
-        let same = o.value["apiVersion"] == self.api_version.as_str();
+        let same = o.is_version(&self.api_version);
         match &self.custom {
             _ if same && self.custom.as_ref().is_none_or(|c| c.defaults_id.is_none()) => Ok(o.clone()),
             Some(c) if !same && c.conversion.is_some() => {
@@ -181,7 +182,7 @@ impl Resource {
                 Ok(self.with_defaults(o, c.defaults_id.as_deref().unwrap_or_default()))
             }
             custom => {
-                let v = convert::convert((*o.value).clone(), &self.api_version, custom.is_some());
+                let v = convert::convert((*o.value()).clone(), &self.api_version, custom.is_some());
                 Ok(Arc::new(Object::new(v, o.revision)))
             }
         }
@@ -192,12 +193,12 @@ impl Resource {
         if let Some(known) = o.shown(id) {
             return known;
         }
-        let mut v = (*o.value).clone();
+        let mut v = (*o.value()).clone();
         if v["apiVersion"] != *self.api_version {
             v = convert::convert(v, &self.api_version, true);
         }
         schema::apply_defaults(&self.schema(), &mut v);
-        let shown = if v == *o.value {
+        let shown = if v == *o.value() {
             o.clone()
         } else {
             Arc::new(Object::new(v, o.revision))
@@ -208,12 +209,15 @@ impl Resource {
 
     /// What was just written, in this version, where `shown` is what it was before the write: with its new metadata.
     pub(super) fn present_written(&self, o: &Arc<Object>, shown: impl FnOnce() -> Value) -> Arc<Object> {
-        let Some(c) = self.conversion().filter(|_| o.value["apiVersion"] != *self.api_version) else {
+        let Some(c) = self
+            .conversion()
+            .filter(|_| o.value()["apiVersion"] != *self.api_version)
+        else {
             // Without a webhook nothing has to be asked.
             return self.present(o).unwrap_or_else(|_| o.clone());
         };
         let mut v = shown();
-        v["metadata"] = o.value["metadata"].clone();
+        v["metadata"] = o.value()["metadata"].clone();
         let shown = Arc::new(Object::new(v, o.revision));
         o.set_shown(c.id(&self.api_version), &shown);
         shown
@@ -267,7 +271,9 @@ impl Server {
         }
         for (version, objects) in by_version {
             let uid = self.uid();
-            let values: Vec<&Value> = objects.iter().map(|o| &*o.value).collect();
+            let values: Vec<Arc<Value>> = objects.iter().map(Object::value).collect();
+            let values: Vec<_> = values.iter().map(|v| unfolded(v)).collect();
+            let values: Vec<&Value> = values.iter().map(|v| &**v).collect();
             let mut hooks = Hooks::default();
             let review = c.review(&uid, &version, &values);
             hooks.ask(&c.config, TIMEOUT, review.clone());

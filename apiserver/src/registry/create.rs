@@ -252,7 +252,7 @@ impl Server {
         let Some(n) = self.store.get(&namespaces, &Key::new("", ns)) else {
             return Err(Status::not_found("", "namespaces", ns));
         };
-        if n.value["metadata"]["deletionTimestamp"].is_null() {
+        if n.value()["metadata"]["deletionTimestamp"].is_null() {
             return Ok(());
         }
         // plugin/pkg/admission/namespace/lifecycle

@@ -104,11 +104,11 @@ impl Server {
         loop {
             let stored = self.stored(r, ns, name)?;
             warn_of_orphans(call, r, o);
-            preconditions(r, name, &stored.value, o)?;
+            preconditions(r, name, &stored.value(), o)?;
             self.admit_delete(r, name)?;
             let shown = r.present(&stored)?;
             self.review_delete(call, r, ns, &shown)?;
-            let (new, goes) = mark(r, &stored.value, o, self.clock.now());
+            let (new, goes) = mark(r, &stored.value(), o, self.clock.now());
             if call.dry_run {
                 return Ok(Deleted {
                     object: shown,
@@ -118,7 +118,7 @@ impl Server {
             let key = Key::new(if r.namespaced { ns } else { "" }, name);
             let done = if goes {
                 self.store.remove(&r.storage, &key, stored.revision, new)
-            } else if new == *stored.value {
+            } else if new == *stored.value() {
                 return Ok(Deleted {
                     object: shown,
                     now: false,
@@ -130,7 +130,7 @@ impl Server {
                 Ok(object) => {
                     self.written(r, (!goes).then_some(&object));
                     return Ok(Deleted {
-                        object: r.present_written(&object, || (*shown.value).clone()),
+                        object: r.present_written(&object, || (*shown.value()).clone()),
                         now: goes,
                     });
                 }
@@ -141,7 +141,7 @@ impl Server {
     }
 
     /// Policies and webhooks that are about deleting.
-    fn review_delete(&self, call: &mut Call, r: &Resource, ns: &str, old: &Object) -> Result<(), Status> {
+    fn review_delete(&self, call: &mut Call, r: &Resource, ns: &str, old: &Arc<Object>) -> Result<(), Status> {
         // The cluster's own parts are let through by policies, as with their other writes.
         if call.validation.is_none() && call.hooks.is_none() {
             return Ok(());
@@ -153,7 +153,7 @@ impl Server {
             namespace: if r.namespaced { ns } else { "" },
             subresource: "",
             operation: "DELETE",
-            old: Some(&old.value),
+            old: Some(&old.value()),
         };
         self.mutate_by_webhooks(call, &review, None)?;
         if call.validation.is_some() {

@@ -45,7 +45,7 @@ impl Server {
         };
         self.modify(call, &t, false, &mut |_, old| {
             let refused = |why: String| Err(Status::conflict("", "pods/binding", name, &why));
-            let mut v = (*old.value).clone();
+            let mut v = (*old.value()).clone();
             if !uid.is_empty() && uid != text(&v, "/metadata/uid") {
                 return refused(format!(
                     "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
@@ -115,11 +115,12 @@ impl Server {
         let pod = self.get(pods, ns, name)?;
         self.review_about(call, pods, ns, "eviction", eviction)?;
         let options = DeleteOptions::from_body(&eviction["deleteOptions"])?;
-        let phase = text(&pod.value, "/status/phase");
+        let value = pod.value();
+        let phase = text(&value, "/status/phase");
         let free = matches!(phase, "Succeeded" | "Failed" | "Pending")
-            || !pod.value["metadata"]["deletionTimestamp"].is_null();
+            || !pod.value()["metadata"]["deletionTimestamp"].is_null();
         if !free {
-            self.check_budgets(pods, ns, name, &pod.value)?;
+            self.check_budgets(pods, ns, name, &pod.value())?;
         }
         self.delete(call, pods, ns, name, &options).map(drop)
     }
@@ -129,7 +130,7 @@ impl Server {
         let selects = |b: &Value, p: &Value| {
             LabelSelector::from_object(&b["spec"]["selector"]).is_ok_and(|s| s.matches(&p["metadata"]["labels"]))
         };
-        let mine: Vec<_> = all.iter().filter(|b| selects(&b.value, pod)).collect();
+        let mine: Vec<_> = all.iter().filter(|b| selects(&b.value(), pod)).collect();
         let budget = match mine.as_slice() {
             [] => return Ok(()),
             [one] => one,
@@ -144,12 +145,13 @@ impl Server {
         let peers: Vec<_> = peers
             .iter()
             .filter(|p| {
-                selects(&budget.value, &p.value) && !matches!(text(&p.value, "/status/phase"), "Succeeded" | "Failed")
+                selects(&budget.value(), &p.value())
+                    && !matches!(text(&p.value(), "/status/phase"), "Succeeded" | "Failed")
             })
             .collect();
-        let healthy = peers.iter().filter(|p| is_healthy(&p.value)).count() as i64;
+        let healthy = peers.iter().filter(|p| is_healthy(&p.value())).count() as i64;
         let expected = peers.len() as i64;
-        let spec = &budget.value["spec"];
+        let spec = &budget.value()["spec"];
         let wanted = if spec["maxUnavailable"].is_null() {
             scaled(&spec["minAvailable"], expected)
         } else {

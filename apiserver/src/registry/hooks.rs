@@ -21,13 +21,13 @@ const VALIDATING: Gvr = Gvr::new(GROUP, "v1", "validatingwebhookconfigurations")
 
 /// One webhook of a configuration.
 struct Hook {
-    configuration: Arc<Object>,
+    configuration: Arc<Value>,
     index: usize,
 }
 
 impl Hook {
     fn spec(&self) -> &Value {
-        &self.configuration.value["webhooks"][self.index]
+        &self.configuration["webhooks"][self.index]
     }
 
     fn name(&self) -> &str {
@@ -149,9 +149,9 @@ impl Server {
         // Sorted by name, as upstream calls them.
         let all = self.store.list(configurations, None, None).objects;
         let each = |c: Arc<Object>| {
-            let n = c.value["webhooks"].as_array().map_or(0, Vec::len);
+            let n = c.value()["webhooks"].as_array().map_or(0, Vec::len);
             (0..n).map(move |index| Hook {
-                configuration: c.clone(),
+                configuration: c.value(),
                 index,
             })
         };
@@ -339,10 +339,15 @@ impl Server {
             Some(o)
                 if m.resource.api_version != r.resource.api_version && o["apiVersion"] == *r.resource.api_version =>
             {
-                self.converted(call, r.resource, o.clone(), &m.resource.api_version)
-                    .map(Some)
+                self.converted(
+                    call,
+                    r.resource,
+                    patch::unfolded(o).into_owned(),
+                    &m.resource.api_version,
+                )
+                .map(Some)
             }
-            o => Ok(o.cloned()),
+            o => Ok(o.map(|o| patch::unfolded(o).into_owned())),
         }
     }
 
@@ -380,8 +385,7 @@ impl Server {
                     changed = new != *o;
                     *o = new;
                 }
-                let note =
-                    json!({"configuration": hook.configuration.name(), "webhook": hook.name(), "mutated": changed});
+                let note = json!({"configuration": text(&hook.configuration, "/metadata/name"), "webhook": hook.name(), "mutated": changed});
                 call.annotations.insert(
                     format!("mutation.webhook.admission.k8s.io/round_{round}_index_{i}"),
                     note.to_string(),

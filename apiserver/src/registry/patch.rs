@@ -24,6 +24,18 @@ pub enum PatchKind {
     },
 }
 
+/// Whether a patch may be about who owns which field.
+fn names_owners(kind: PatchKind, body: &Value) -> bool {
+    let above = |path: &str| matches!(path, "" | "/metadata") || path.starts_with("/metadata/managedFields");
+    match kind {
+        PatchKind::Json => body.as_array().into_iter().flatten().any(|step| {
+            let named = |k: &str| step[k].as_str().is_some_and(above);
+            named("path") || named("from")
+        }),
+        _ => body["metadata"].get("managedFields").is_some(),
+    }
+}
+
 impl Server {
     /// Patches an object; an apply creates it where it is not there.
     ///
@@ -40,18 +52,30 @@ impl Server {
             return self.apply(call, t, force, body);
         }
         let schema = r.schema();
+        let names_owners = names_owners(kind, body);
         self.modify(call, t, false, &mut |call, old| {
-            let mut value = match kind {
-                PatchKind::Json => patch::json_patch(&old.value, body),
-                PatchKind::Merge => patch::merge_patch(&old.value, body),
-                _ => patch::strategic_merge_patch(&old.value, body, &schema),
-            }
-            .map_err(|e| match e {
+            let old = match names_owners {
+                true => patch::unfolded(&old.value()).into_owned().into(),
+                false => old.value(),
+            };
+            let patched = || match kind {
+                PatchKind::Json => patch::json_patch(&old, body),
+                PatchKind::Merge => patch::merge_patch(&old, body),
+                _ => patch::strategic_merge_patch(&old, body, &schema),
+            };
+            let mut value = patched().map_err(|e| match e {
                 // Upstream makes no status of what is wrong with these.
                 PatchError::Malformed(m) if kind == PatchKind::Strategic => Status::new(500, "", m),
                 e => refused(e),
             })?;
-            let proposed = value.clone();
+            // What is kept of them fits no schema, nor need it: it does not change.
+            let kept = match names_owners {
+                true => None,
+                false => patch::set_aside(&mut value),
+            };
+            // As clients see it.
+            let whole = |v: &Value| patch::unfolded(v).into_owned();
+            let proposed = || whole(&patched().unwrap_or_default());
             if kind != PatchKind::Strategic && r.custom.is_none() {
                 let said = |field: &str, own: &str| match text(&value, field) {
                     "" => own.to_owned(),
@@ -62,21 +86,24 @@ impl Server {
                     let why = format!(
                         "no kind {named:?} is registered for version {version:?} in scheme \"pkg/runtime/scheme.go:111\""
                     );
-                    return Err(unfit_document(r, &old.value, &proposed, &why));
+                    return Err(unfit_document(r, &whole(&old), &proposed(), &why));
                 }
             }
             super::server::check_type(r, &mut value)?;
             let fits = self.fit(call, r, &mut value);
             fits.map_err(|why| match kind {
                 PatchKind::Strategic => unfit(body, &why),
-                _ if r.custom.is_none() => unfit_document(r, &old.value, &proposed, &why),
+                _ if r.custom.is_none() => unfit_document(r, &whole(&old), &proposed(), &why),
                 _ => super::create::not_handled(r, &why),
             })?;
             if text(&value, "/metadata/name").is_empty() {
                 return Err(nameless(t));
             }
             same_name(t, &value)?;
-            own_uid(t, &old.value, &value)?;
+            own_uid(t, &old, &value)?;
+            if let (Some(kept), Some(m)) = (kept, value["metadata"].as_object_mut()) {
+                m.insert("managedFields".into(), kept);
+            }
             Ok(Proposal { value, tracked: false })
         })
     }
@@ -131,7 +158,8 @@ impl Server {
             if !text(&body, "/metadata/resourceVersion").is_empty() || !text(&body, "/metadata/uid").is_empty() {
                 return Err(Status::stale(&r.group, &r.plural, t.name));
             }
-            let value = merge(None, &call.manager)?;
+            let mut value = merge(None, &call.manager)?;
+            patch::unfold(&mut value);
             match self.create(call, r, t.namespace, Some(t.name), value) {
                 // Somebody was faster: then it is a change.
                 Err(s) if s.is_already_exists() => {}
@@ -144,12 +172,12 @@ impl Server {
             }
         }
         self.modify(call, t, false, &mut |call, old| {
-            let value = merge(Some(&old.value), &call.manager)?;
+            let value = merge(Some(&old.value()), &call.manager)?;
             // Who applies no metadata any more, and was the only one to, takes all of it away.
             if text(&value, "/metadata/name").is_empty() {
                 return Err(nameless(t));
             }
-            own_uid(t, &old.value, &value)?;
+            own_uid(t, &old.value(), &value)?;
             Ok(Proposal { value, tracked: true })
         })
     }

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::{Call, Resource, Server, text};
 use crate::local::Gvr;
 use crate::patch;
+use crate::patch::unfolded;
 use crate::select::LabelSelector;
 use crate::status::{Cause, Status};
 use crate::store::{Key, Object};
@@ -73,14 +74,15 @@ impl Review<'_> {
             "userInfo": {"username": user.name, "uid": user.uid, "groups": user.groups, "extra": user.extra}});
         let namespace = server
             .store
-            .get(&Gvr::new("", "v1", "namespaces"), &Key::new("", self.namespace));
-        let of = |v: Option<&Value>| v.map_or(cel::Value::Null, cel::Value::from_json);
+            .get(&Gvr::new("", "v1", "namespaces"), &Key::new("", self.namespace))
+            .map(|n| n.value());
+        let of = |v: Option<&Value>| v.map_or(cel::Value::Null, |v| cel::Value::from_json(&unfolded(v)));
         Scope::from([
             ("object".to_owned(), of(object)),
             ("oldObject".to_owned(), of(self.old)),
             ("request".to_owned(), of(Some(&request))),
             ("params".to_owned(), of(Some(params))),
-            ("namespaceObject".to_owned(), of(namespace.as_ref().map(|n| &*n.value))),
+            ("namespaceObject".to_owned(), of(namespace.as_deref())),
         ])
     }
 
@@ -109,7 +111,7 @@ impl Review<'_> {
             let of_object = any.filter(|_| self.resource.is("", "namespaces")).cloned();
             let labels = match (of_object, n) {
                 (Some(o), _) => o["metadata"]["labels"].clone(),
-                (_, Some(n)) => n.value["metadata"]["labels"].clone(),
+                (_, Some(n)) => n.value()["metadata"]["labels"].clone(),
                 _ => Value::Null,
             };
             if !selects(&spec["namespaceSelector"], &labels) {
@@ -176,18 +178,19 @@ impl Server {
             return found;
         }
         for binding in all {
-            let name = text(&binding.value, "/spec/policyName");
+            let value = binding.value();
+            let name = text(&value, "/spec/policyName");
             let Some(policy) = self.store.get(policies, &Key::new("", name)) else {
                 continue;
             };
-            let spec = &policy.value["spec"];
-            let narrower = &binding.value["spec"]["matchResources"];
+            let spec = &policy.value()["spec"];
+            let narrower = &binding.value()["spec"]["matchResources"];
             if !r.matches(self, &spec["matchConstraints"], object)
                 || !narrower.is_null() && !r.matches(self, narrower, object)
             {
                 continue;
             }
-            for params in self.params(spec, &binding.value["spec"]["paramRef"], r.namespace) {
+            for params in self.params(spec, &binding.value()["spec"]["paramRef"], r.namespace) {
                 found.push(Bound {
                     policy: policy.clone(),
                     binding: binding.clone(),
@@ -221,13 +224,13 @@ impl Server {
                 .filter(|o| {
                     selector
                         .as_ref()
-                        .is_ok_and(|s| s.matches(&o.value["metadata"]["labels"]))
+                        .is_ok_and(|s| s.matches(&o.value()["metadata"]["labels"]))
                 })
-                .filter_map(|o| Some((*r.present(&o).ok()?.value).clone()))
+                .filter_map(|o| Some((*r.present(&o).ok()?.value()).clone()))
                 .collect()
         } else {
             let found = self.get(&r, ns, name);
-            found.into_iter().map(|o| (*o.value).clone()).collect()
+            found.into_iter().map(|o| (*o.value()).clone()).collect()
         };
         if list.is_empty() && text(reference, "/parameterNotFoundAction") != "Allow" {
             return vec![Value::Null];
@@ -269,7 +272,7 @@ impl Server {
         warnings: &mut Vec<String>,
     ) -> Result<(), Status> {
         for b in self.bound(&VALIDATING, &VALIDATING_BINDINGS, r, object) {
-            let spec = &b.policy.value["spec"];
+            let spec = &b.policy.value()["spec"];
             let mut scope = r.scope(self, object, &b.params);
             let lenient = text(spec, "/failurePolicy") == "Ignore";
             match Self::conditions(spec, &scope) {
@@ -280,7 +283,8 @@ impl Server {
             }
             Self::with_variables(spec, &mut scope);
             let says = |action: &str| {
-                let list = b.binding.value["spec"]["validationActions"].as_array();
+                let binding = b.binding.value();
+                let list = binding["spec"]["validationActions"].as_array();
                 list.is_some_and(|l| l.iter().any(|a| a == action))
             };
             for rule in spec["validations"].as_array().into_iter().flatten() {
@@ -309,7 +313,7 @@ impl Server {
     /// The object as mutating policies change it.
     pub(super) fn mutate(&self, r: &Review<'_>, v: &mut Value) -> Result<(), Status> {
         for b in self.bound(&MUTATING, &MUTATING_BINDINGS, r, Some(v)) {
-            let spec = &b.policy.value["spec"];
+            let spec = &b.policy.value()["spec"];
             let lenient = text(spec, "/failurePolicy") == "Ignore";
             let mut scope = r.scope(self, Some(v), &b.params);
             match Self::conditions(spec, &scope) {
@@ -408,7 +412,7 @@ impl Verdict {
 }
 
 fn denied(r: &Review<'_>, object: Option<&Value>, b: &Bound, message: &str, reason: &'static str) -> Status {
-    let kind = if b.policy.value["kind"] == "MutatingAdmissionPolicy" {
+    let kind = if b.policy.value()["kind"] == "MutatingAdmissionPolicy" {
         "MutatingAdmissionPolicy"
     } else {
         "ValidatingAdmissionPolicy"

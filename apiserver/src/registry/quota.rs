@@ -266,9 +266,9 @@ impl Server {
         let name = text(v, "/metadata/name");
         let refuse = |why: String| Err(Status::forbidden(&r.group, &r.plural, name, &why));
         let mut quotas = self.store.list(&QUOTAS, Some(ns), None).objects;
-        quotas.retain(|q| in_scope(&q.value, gvr, v));
+        quotas.retain(|q| in_scope(&q.value(), gvr, v));
         for q in quotas {
-            let hard = hard(&q.value);
+            let hard = hard(&q.value());
             if r.is("", "pods")
                 && old.is_none()
                 && let Some(what) = missing(&hard, &v["spec"])
@@ -295,10 +295,10 @@ impl Server {
                 .filter(|g| !usage(g, &Value::Null).keys().all(|k| !hard.contains_key(k)) || **g == *gvr)
                 .flat_map(|g| {
                     let list = self.store.list(&g, Some(ns), None).objects;
-                    list.into_iter().map(move |o| (g.clone(), o))
+                    list.into_iter().map(move |o| (g.clone(), o.value()))
                 })
                 .collect();
-            let have = used(&q.value, objects.iter().map(|(g, o)| (&**g, &*o.value)));
+            let have = used(&q.value(), objects.iter().map(|(g, o)| (&**g, &**o)));
             let exceeded: Vec<&String> = more
                 .iter()
                 .filter(|(k, d)| have[*k] + **d > hard[*k])

@@ -158,7 +158,7 @@ impl Server {
                     continue;
                 }
             };
-            if !everything && !o.matches(&object.value) {
+            if !everything && !o.matches(&object.peek()) {
                 continue;
             }
             if o.limit > 0 && list.objects.len() == o.limit {

@@ -1,5 +1,7 @@
 //! The scale subresource: one view (`autoscaling/v1` Scale) on every resource that has replicas.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
 use super::policy::Review;
@@ -20,8 +22,8 @@ fn paths(r: &Resource) -> (String, String, Option<String>) {
 }
 
 /// The Scale of an object.
-fn scale_of(r: &Resource, o: &Object) -> Value {
-    let v = &o.value;
+fn scale_of(r: &Resource, o: &Arc<Object>) -> Value {
+    let v = &o.value();
     let (spec, status, selector) = paths(r);
     let number = |p: &str| v.pointer(p).and_then(Value::as_i64).unwrap_or(0);
     let mut s = json!({"apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": {}, "spec": {}, "status": {"replicas": number(&status)}});
@@ -55,7 +57,7 @@ impl Server {
     /// # Errors
     /// 404.
     pub fn get_scale(&self, r: &Resource, ns: &str, name: &str) -> Result<Value, Status> {
-        Ok(scale_of(r, &*self.get(r, ns, name)?))
+        Ok(scale_of(r, &self.get(r, ns, name)?))
     }
 
     /// Sets the scale of an object by a Scale.
@@ -129,8 +131,8 @@ impl Server {
             };
             self.validate_by_webhooks(call, &review, Some(&scale))?;
             let mut v = match forced {
-                Some(force) => self.apply_scale(call, &t, force, &old.value, n)?,
-                None => (*old.value).clone(),
+                Some(force) => self.apply_scale(call, &t, force, &old.value(), n)?,
+                None => (*old.value()).clone(),
             };
             let rv = text(&scale, "/metadata/resourceVersion");
             if !rv.is_empty() {

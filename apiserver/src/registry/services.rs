@@ -90,10 +90,10 @@ impl Server {
             ports: BTreeSet::new(),
         };
         for o in self.store.list(&r.storage, None, None).objects {
-            if old.is_some_and(|old| text(old, "/metadata/uid") == text(&o.value, "/metadata/uid")) {
+            if old.is_some_and(|old| text(old, "/metadata/uid") == text(&o.value(), "/metadata/uid")) {
                 continue;
             }
-            let spec = &o.value["spec"];
+            let spec = &o.value()["spec"];
             taken.addresses.insert(text(spec, "/clusterIP").to_owned());
             taken.ports.extend(ports(spec).filter_map(node_port));
             taken.ports.extend(spec["healthCheckNodePort"].as_u64());

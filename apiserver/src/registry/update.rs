@@ -115,7 +115,7 @@ impl Server {
         call: &mut Call,
         t: &Target<'_>,
         once: bool,
-        change: &mut dyn FnMut(&mut Call, &Object) -> Result<Proposal, Status>,
+        change: &mut dyn FnMut(&mut Call, &Arc<Object>) -> Result<Proposal, Status>,
     ) -> Result<Written, Status> {
         let r = t.resource;
         let _exclusive = self.exclusive_for(r, t.namespace);
@@ -129,21 +129,21 @@ impl Server {
                 "" => 0,
                 text => text.parse::<u64>().map_err(|_| not_a_number(text))?,
             };
-            if asked != 0 && proposed != text(&old.value, "/metadata/resourceVersion") {
+            if asked != 0 && proposed != text(&old.value(), "/metadata/resourceVersion") {
                 return Err(Status::stale(&r.group, &r.plural, t.name));
             }
             let uid = text(&p.value, "/metadata/uid");
-            if !uid.is_empty() && uid != text(&old.value, "/metadata/uid") {
+            if !uid.is_empty() && uid != text(&old.value(), "/metadata/uid") {
                 // What etcd3's storage says, keys and all.
                 let why = format!(
                     "StorageError: invalid object, Code: 4, Key: {}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
                     storage_key(r, t),
-                    text(&old.value, "/metadata/uid")
+                    text(&old.value(), "/metadata/uid")
                 );
                 return Err(Status::conflict(&r.group, &r.plural, t.name, &why));
             }
-            let new = self.settle(call, t, &old.value, p)?;
-            if new == *old.value {
+            let new = self.settle(call, t, &old.value(), p)?;
+            if new == *old.value() {
                 return Ok(Written {
                     object: old,
                     created: false,
@@ -411,18 +411,25 @@ fn same_but_for_times(old: &Value, new: &Value) -> bool {
     if a.len() != b.len() || a.iter().any(|(k, v)| k != "managedFields" && b.get(k) != Some(v)) {
         return false;
     }
-    let (Some(a), Some(b)) = (
-        old["metadata"]["managedFields"].as_array(),
-        new["metadata"]["managedFields"].as_array(),
-    ) else {
-        return old["metadata"].get("managedFields") == new["metadata"].get("managedFields");
+    let fields = |m: &serde_json::Map<String, Value>| m.get("managedFields").cloned();
+    let (a, b) = (fields(a), fields(b));
+    if a == b {
+        return true;
+    }
+    let list = |fields: Option<Value>| match fields {
+        Some(Value::String(kept)) => serde_json::from_str::<Vec<Value>>(&kept).ok(),
+        Some(Value::Array(all)) => Some(all),
+        _ => None,
+    };
+    let (Some(a), Some(b)) = (list(a), list(b)) else {
+        return false;
     };
     let same = |x: &Value, y: &Value| {
         ["manager", "operation", "apiVersion", "subresource", "fieldsV1"]
             .iter()
             .all(|k| x.get(*k) == y.get(*k))
     };
-    a.len() == b.len() && a.iter().zip(b).all(|(x, y)| same(x, y))
+    a.len() == b.len() && a.iter().zip(&b).all(|(x, y)| same(x, y))
 }
 
 /// What nobody may change (rest.BeforeUpdate, ObjectMeta system fields).

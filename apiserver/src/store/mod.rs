@@ -10,6 +10,7 @@
 mod history;
 pub mod log;
 mod object;
+mod pack;
 #[cfg(test)]
 mod tests;
 mod watch;
@@ -24,6 +25,7 @@ use serde_json::Value;
 use history::History;
 use log::{Image, Log, LogError, LogOptions, Recovery, TableImage};
 pub use object::{Object, Revision};
+use pack::Packer;
 pub use watch::{Event, EventKind, Sink, Source};
 
 use crate::local::Gvr;
@@ -87,7 +89,7 @@ pub struct Page {
 
 #[derive(Default)]
 struct Table {
-    objects: BTreeMap<Key, Arc<Object>>,
+    objects: BTreeMap<Arc<Key>, Arc<Object>>,
     history: History,
     /// Revision of the last write to this table.
     changed: Revision,
@@ -103,6 +105,7 @@ struct State {
 /// The store of one cluster.
 pub struct Store {
     state: Mutex<State>,
+    packer: Arc<Packer>,
     /// Where writes are kept; `None`: in memory alone.
     log: Option<Log>,
 }
@@ -116,6 +119,7 @@ impl Default for Store {
                 tables: BTreeMap::new(),
                 watchers_of_all: Vec::new(),
             }),
+            packer: Arc::default(),
             log: None,
         }
     }
@@ -130,7 +134,8 @@ impl Store {
     /// # Errors
     /// [`LogError`] when the directory cannot be used or what is in it is broken.
     pub fn open(dir: &Path, options: &LogOptions) -> Result<(Self, Recovery), LogError> {
-        let (log, restored) = Log::open(dir, options)?;
+        let packer = Arc::default();
+        let (log, restored) = Log::open(dir, options, &packer)?;
         let mut state = State {
             revision: restored.image.revision,
             tables: BTreeMap::new(),
@@ -138,7 +143,7 @@ impl Store {
         };
         for t in restored.image.tables {
             let table = Table {
-                objects: t.objects.into_iter().collect(),
+                objects: t.objects.into_iter().map(|o| (o.key().clone(), o)).collect(),
                 history: History::after(t.changed),
                 changed: t.changed,
                 ..Table::default()
@@ -147,6 +152,7 @@ impl Store {
         }
         let store = Self {
             state: Mutex::new(state),
+            packer,
             log: Some(log),
         };
         Ok((store, restored.recovery))
@@ -245,7 +251,7 @@ impl Store {
             (None, Some(ns)) => Bound::Included(Key::new(ns, "")),
             (None, None) => Bound::Unbounded,
         };
-        let range = table.objects.range((start, Bound::Unbounded));
+        let range = table.objects.range::<Key, _>((start, Bound::Unbounded));
         let objects = match namespace {
             None => range.map(|(_, o)| o.clone()).collect(),
             Some(ns) => range
@@ -278,14 +284,11 @@ impl Store {
             return Some(page);
         }
         // Later events are undone, newest first. (The list above may be newer than the lock: that is undone, too.)
-        let mut objects: BTreeMap<Key, Arc<Object>> = page
-            .objects
-            .into_iter()
-            .map(|o| (Key::new(o.namespace(), o.name()), o))
-            .collect();
+        let mut objects: BTreeMap<Arc<Key>, Arc<Object>> =
+            page.objects.into_iter().map(|o| (o.key().clone(), o)).collect();
         for e in table.history.since(&Arc::new(resource.clone()), revision).rev() {
-            let key = Key::new(e.object.namespace(), e.object.name());
-            if namespace.is_some_and(|ns| ns != key.namespace) || after.is_some_and(|a| key <= *a) {
+            let key = e.object.key().clone();
+            if namespace.is_some_and(|ns| ns != key.namespace) || after.is_some_and(|a| *key <= *a) {
                 continue;
             }
             match e.previous {
@@ -321,8 +324,8 @@ impl Store {
         expect: Expect,
         mut value: Value,
     ) -> Result<Arc<Object>, StoreError> {
-        let mut state = self.state();
-        let state = &mut *state;
+        let mut locked = self.state();
+        let state = &mut *locked;
         let table = state.tables.entry(resource.clone()).or_default();
         let previous = table.objects.get(&key).cloned();
         match (expect, &previous) {
@@ -334,8 +337,9 @@ impl Store {
         state.revision += 1;
         let revision = state.revision;
         object::set_revision(&mut value, revision);
-        let object = Arc::new(Object::new(value, revision));
-        let logged = self.log.is_some().then(|| key.clone());
+        let key = previous.as_ref().map_or_else(|| Arc::new(key), |p| p.key().clone());
+        let object = Object::kept(key.clone(), value, revision, &self.packer);
+        let logged = self.log.is_some().then(|| (*key).clone());
         table.objects.insert(key, object.clone());
         let kind = if previous.is_some() {
             EventKind::Modified
@@ -351,6 +355,8 @@ impl Store {
         };
         let event = Self::publish(table, &mut state.watchers_of_all, event);
         self.keep(state, logged, event);
+        drop(locked);
+        self.packer.work();
         Ok(object)
     }
 
@@ -365,19 +371,20 @@ impl Store {
         revision: Revision,
         mut last: Value,
     ) -> Result<Arc<Object>, StoreError> {
-        let mut state = self.state();
-        let state = &mut *state;
+        let mut locked = self.state();
+        let state = &mut *locked;
         let table = state.tables.entry(resource.clone()).or_default();
         match table.objects.get(key) {
             None => return Err(StoreError::Absent),
             Some(o) if o.revision != revision => return Err(StoreError::Changed),
             Some(_) => {}
         }
+        let known = Arc::new(key.clone());
         let previous = table.objects.remove(key);
         state.revision += 1;
         let revision = state.revision;
         object::set_revision(&mut last, revision);
-        let object = Arc::new(Object::new(last, revision));
+        let object = Object::kept(known, last, revision, &self.packer);
         let event = Event {
             kind: EventKind::Deleted,
             resource: resource.clone(),
@@ -387,6 +394,8 @@ impl Store {
         };
         let event = Self::publish(table, &mut state.watchers_of_all, event);
         self.keep(state, self.log.is_some().then(|| key.clone()), event);
+        drop(locked);
+        self.packer.work();
         Ok(object)
     }
 
@@ -449,15 +458,6 @@ impl Store {
         (Page { objects, revision }, rx)
     }
 
-    /// All that exists of `resource`, then all events of it, into `sink`.
-    pub fn watch(&self, resource: &ResourceKey, sink: Box<dyn Sink>) {
-        let mut state = self.state();
-        let table = state.tables.entry(resource.clone()).or_default();
-        table.all_added(resource, &*sink);
-        table.watchers.retain(|w| !w.is_closed());
-        table.watchers.push(sink);
-    }
-
     /// All that exists, then all events, into `sink`.
     pub fn watch_all(&self, sink: Box<dyn Sink>) {
         let mut state = self.state();
@@ -480,7 +480,7 @@ impl State {
         let tables = self.tables.iter().map(|(resource, t)| TableImage {
             resource: resource.clone(),
             changed: t.changed,
-            objects: t.objects.iter().map(|(k, o)| (k.clone(), o.clone())).collect(),
+            objects: t.objects.values().cloned().collect(),
         });
         Image {
             revision: self.revision,

@@ -1,57 +1,211 @@
-//! A stored object: its value, its bytes once somebody asked for them, its revision.
+//! A stored object: its tree, its JSON once somebody asked for it, its revision.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use bytes::Bytes;
-use serde_json::Value;
+use serde::ser::{Error, Serialize, SerializeMap, Serializer};
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
+
+use super::Key;
+use super::pack::{Packed, Packer};
 
 /// A revision of the store, what `metadata.resourceVersion` says in decimal.
 pub type Revision = u64;
 
+/// What custom resources are shown as, by a name of the way they are shown. `None`: as they are stored.
+type Shown = BTreeMap<String, Option<Arc<Object>>>;
+
 /// One state of one object. Never changes.
 #[derive(Debug)]
 pub struct Object {
-    /// The object, in the version it is stored in.
-    pub value: Arc<Value>,
+    key: Arc<Key>,
     /// The write that made this state.
     pub revision: Revision,
-    bytes: OnceLock<Bytes>,
-    bare: OnceLock<Bytes>,
-    /// What custom resources are shown as: in other versions, with the defaults of today. `None`: as they are stored.
-    shown: OnceLock<Mutex<BTreeMap<String, Option<Arc<Object>>>>>,
+    form: Mutex<Form>,
+    /// Who packs it when it is not used; `None`: nobody.
+    packer: Option<Arc<Packer>>,
+    /// What custom resources are shown as: in other versions, with the defaults of today.
+    shown: OnceLock<Box<Mutex<Shown>>>,
+}
+
+/// How an object is held.
+#[derive(Debug)]
+enum Form {
+    Open(Box<Open>),
+    /// Nobody asked for it lately, and there are many others.
+    Packed(Packed),
+}
+
+/// An object at hand.
+#[derive(Debug)]
+struct Open {
+    value: Arc<Value>,
+    /// Whether somebody asked for it since the packer last came by.
+    used: bool,
+    bytes: Option<Bytes>,
+    bare: Option<Bytes>,
+}
+
+impl Open {
+    fn new(value: Value) -> Box<Self> {
+        Box::new(Self {
+            value: Arc::new(value),
+            used: false,
+            bytes: None,
+            bare: None,
+        })
+    }
+
+    fn bare(&mut self) -> Bytes {
+        self.bare.get_or_insert_with(|| written(&Bare(&self.value))).clone()
+    }
 }
 
 /// An object without its apiVersion and kind.
 struct Bare<'a>(&'a Value);
 
-impl serde::Serialize for Bare<'_> {
-    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        match self.0 {
-            Value::Object(m) => s.collect_map(m.iter().filter(|(k, _)| *k != "apiVersion" && *k != "kind")),
-            v => v.serialize(s),
+impl Serialize for Bare<'_> {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        let Value::Object(all) = self.0 else {
+            return self.0.serialize(s);
+        };
+        let mut out = s.serialize_map(None)?;
+        for (k, v) in all.iter().filter(|(k, _)| *k != "apiVersion" && *k != "kind") {
+            match v {
+                Value::Object(metadata) if k == "metadata" => out.serialize_entry(k, &Metadata(metadata))?,
+                v => out.serialize_entry(k, v)?,
+            }
         }
+        out.end()
+    }
+}
+
+/// An object's metadata, whose `managedFields` are JSON already ([`crate::patch::fold`]).
+struct Metadata<'a>(&'a Map<String, Value>);
+
+impl Serialize for Metadata<'_> {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        let mut out = s.serialize_map(None)?;
+        for (k, v) in self.0 {
+            match v {
+                Value::String(text) if k == "managedFields" => {
+                    let json: &RawValue = serde_json::from_str(text).map_err(S::Error::custom)?;
+                    out.serialize_entry(k, json)?;
+                }
+                v => out.serialize_entry(k, v)?,
+            }
+        }
+        out.end()
     }
 }
 
 impl Object {
-    /// A state from its value.
+    /// A state from its tree, in the version it is stored in.
     #[must_use]
     pub fn new(value: Value, revision: Revision) -> Self {
+        let text = |k: &str| value["metadata"][k].as_str().unwrap_or_default();
+        let key = Key::new(text("namespace"), text("name"));
+        Self::of(Arc::new(key), value, revision)
+    }
+
+    fn of(key: Arc<Key>, value: Value, revision: Revision) -> Self {
         Self {
-            value: Arc::new(value),
+            key,
             revision,
-            bytes: OnceLock::new(),
-            bare: OnceLock::new(),
+            form: Mutex::new(Form::Open(Open::new(value))),
+            packer: None,
             shown: OnceLock::new(),
         }
     }
 
-    /// A state from what [`Object::bytes`] gave.
-    pub(super) fn read(bytes: Bytes, revision: Revision) -> Self {
-        let object = Self::new(serde_json::from_slice(&bytes).unwrap_or_default(), revision);
-        let _ = object.bytes.set(bytes);
+    /// The state of the object at `key`, packed by `packer` when it is not used.
+    pub(super) fn kept(key: Arc<Key>, mut value: Value, revision: Revision, packer: &Arc<Packer>) -> Arc<Self> {
+        crate::patch::fold(&mut value);
+        let object = Arc::new(Self {
+            packer: Some(packer.clone()),
+            ..Self::of(key, value, revision)
+        });
+        packer.opened(&object);
         object
+    }
+
+    /// Its namespace and name.
+    #[must_use]
+    pub fn key(&self) -> &Arc<Key> {
+        &self.key
+    }
+
+    /// `metadata.name`.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.key.name
+    }
+
+    /// `metadata.namespace`, or empty.
+    #[must_use]
+    pub fn namespace(&self) -> &str {
+        &self.key.namespace
+    }
+
+    fn form(&self) -> MutexGuard<'_, Form> {
+        self.form.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The object, in the version it is stored in.
+    pub fn value(self: &Arc<Self>) -> Arc<Value> {
+        let mut form = self.form();
+        let value = match &mut *form {
+            Form::Open(o) => {
+                o.used = true;
+                return o.value.clone();
+            }
+            Form::Packed(p) => p.value(),
+        };
+        let open = Open::new(value);
+        let value = open.value.clone();
+        *form = Form::Open(open);
+        drop(form);
+        if let Some(p) = &self.packer {
+            p.opened(self);
+        }
+        value
+    }
+
+    /// As [`Object::value`], for who looks at very many: one that is packed stays so.
+    pub fn peek(&self) -> Arc<Value> {
+        match &*self.form() {
+            Form::Open(o) => o.value.clone(),
+            Form::Packed(p) => Arc::new(p.value()),
+        }
+    }
+
+    /// Whether this is its apiVersion.
+    pub fn is_version(&self, api_version: &str) -> bool {
+        match &*self.form() {
+            Form::Open(o) => o.value["apiVersion"] == api_version,
+            Form::Packed(p) => p.is_version(api_version),
+        }
+    }
+
+    /// Packs it, if it was not used since this was last called.
+    pub(super) fn pack(&self, packer: &Packer) -> bool {
+        let (value, bare) = match &mut *self.form() {
+            Form::Packed(_) => return true,
+            Form::Open(o) if o.used => {
+                o.used = false;
+                return false;
+            }
+            Form::Open(o) => (o.value.clone(), o.bare()),
+        };
+        // Not while others wait for it.
+        let Some(packed) = packer.pack(&value, bare) else {
+            return false;
+        };
+        let before = std::mem::replace(&mut *self.form(), Form::Packed(packed));
+        drop(before);
+        true
     }
 
     /// What it is shown as, by a name of the way it is shown.
@@ -64,31 +218,65 @@ impl Object {
     pub(crate) fn set_shown(self: &Arc<Self>, id: String, object: &Arc<Self>) {
         // Never itself: it would be kept for ever.
         let other = (!Arc::ptr_eq(self, object)).then(|| object.clone());
-        let known = self.shown.get_or_init(Mutex::default);
+        let known = self.shown.get_or_init(Box::default);
         known.lock().unwrap_or_else(PoisonError::into_inner).insert(id, other);
     }
 
     /// The object as JSON, serialised once for all who read it.
     pub fn bytes(&self) -> Bytes {
-        self.bytes.get_or_init(|| written(&*self.value)).clone()
+        match &mut *self.form() {
+            Form::Open(o) => o.bytes.get_or_insert_with(|| whole(&o.value)).clone(),
+            Form::Packed(p) => p.bytes(),
+        }
+    }
+
+    /// As [`Object::bytes`], for who asks for every object that is stored: it is not kept.
+    pub(super) fn json(&self) -> Bytes {
+        let value = match &*self.form() {
+            Form::Open(o) => match &o.bytes {
+                Some(b) => return b.clone(),
+                None => o.value.clone(),
+            },
+            Form::Packed(p) => return p.bytes(),
+        };
+        whole(&value)
     }
 
     /// As [`Object::bytes`] without apiVersion and kind: how lists of built-in kinds have their items.
     pub fn bare_bytes(&self) -> Bytes {
-        self.bare.get_or_init(|| written(&Bare(&self.value))).clone()
+        match &mut *self.form() {
+            Form::Open(o) => o.bare(),
+            Form::Packed(p) => p.bare(),
+        }
     }
+}
 
-    /// `metadata.name`.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        self.value["metadata"]["name"].as_str().unwrap_or_default()
-    }
+/// The beginning of an object's JSON, in the order that Kubernetes writes it in; `None`: it has no kind.
+pub(super) fn head(value: &Value) -> Option<String> {
+    let (kind, api_version) = (value.get("kind")?, value.get("apiVersion")?);
+    Some(format!("{{\"kind\":{kind},\"apiVersion\":{api_version}"))
+}
 
-    /// `metadata.namespace`, or empty.
-    #[must_use]
-    pub fn namespace(&self) -> &str {
-        self.value["metadata"]["namespace"].as_str().unwrap_or_default()
+/// The whole JSON of an object from its head and what is after it.
+pub(super) fn joined(mut head: Vec<u8>, bare: impl FnOnce(&mut Vec<u8>)) -> Bytes {
+    let end = head.len();
+    bare(&mut head);
+    // Its first brace was the head's already.
+    if head.len() == end + 2 {
+        head.remove(end);
+    } else if let Some(brace) = head.get_mut(end) {
+        *brace = b',';
     }
+    Bytes::from(head.into_boxed_slice())
+}
+
+fn whole(value: &Value) -> Bytes {
+    let Some(head) = head(value) else {
+        return written(value);
+    };
+    joined(head.into_bytes(), |out| {
+        let _ = serde_json::to_writer(out, &Bare(value));
+    })
 }
 
 /// As JSON, without room to spare: it is kept.

@@ -66,8 +66,8 @@ fn a_watch_is_told_what_was_as_it_was() {
     let mut w = store.watch_since(&r, a.revision - 1).unwrap();
     let seen: Vec<_> = std::iter::from_fn(|| w.try_recv().ok())
         .map(|e| {
-            let data = |o: &Object| (o.value["data"]["k"].clone(), o.revision);
-            (e.kind, data(&e.object), e.previous.as_deref().map(data), e.revision)
+            let data = |o: &Arc<Object>| (o.value()["data"]["k"].clone(), o.revision);
+            (e.kind, data(&e.object), e.previous.as_ref().map(data), e.revision)
         })
         .collect();
     let (ra, rb, rc) = (a.revision, b.revision, c.revision);

@@ -183,7 +183,7 @@ fn row(
         row.insert("conditions".to_owned(), conditions);
     }
     let object = match include {
-        IncludeObject::Object => object.clone(),
+        IncludeObject::Object => crate::patch::unfolded(object).into_owned(),
         IncludeObject::Metadata => {
             json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata(object)})
         }
@@ -195,7 +195,9 @@ fn row(
 
 /// An object's metadata where nothing else of it is shown.
 pub(crate) fn metadata(object: &Value) -> Value {
-    let mut metadata = object["metadata"].clone();
+    let mut shown = json!({"metadata": object["metadata"]});
+    crate::patch::unfold(&mut shown);
+    let mut metadata = shown["metadata"].take();
     // A field before apps/v1, which is an annotation only in what is encoded as a DaemonSet.
     if object["kind"] == "DaemonSet"
         && let Some(all) = metadata.get_mut("annotations").and_then(Value::as_object_mut)

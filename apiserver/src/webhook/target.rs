@@ -92,7 +92,7 @@ impl Server {
             .store
             .get(&SERVICES, &Key::new(ns, name))
             .ok_or_else(|| format!("service {name:?} not found"))?;
-        let spec = &service.value["spec"];
+        let spec = &service.value()["spec"];
         if text(spec, "/type") == "ExternalName" {
             return Ok((text(spec, "/externalName").to_owned(), port));
         }
@@ -100,10 +100,11 @@ impl Server {
         let wanted = ports.into_iter().find(|p| p["port"].as_u64() == Some(u64::from(port)));
         let wanted = wanted.ok_or_else(|| format!("no service port {port} found for service {name:?}"))?;
         for slice in self.store.list(&SLICES, Some(ns), None).objects {
-            if slice.value["metadata"]["labels"]["kubernetes.io/service-name"] != name {
+            if slice.value()["metadata"]["labels"]["kubernetes.io/service-name"] != name {
                 continue;
             }
-            let ports = slice.value["ports"].as_array().into_iter().flatten();
+            let slice = slice.value();
+            let ports = slice["ports"].as_array().into_iter().flatten();
             let Some(at) = ports
                 .into_iter()
                 .find(|p| text(p, "/name") == text(wanted, "/name"))
@@ -112,7 +113,7 @@ impl Server {
             else {
                 continue;
             };
-            let endpoints = slice.value["endpoints"].as_array().into_iter().flatten();
+            let endpoints = slice["endpoints"].as_array().into_iter().flatten();
             let ready = endpoints.into_iter().find(|e| e["conditions"]["ready"] != false);
             if let Some(address) = ready.and_then(|e| e["addresses"][0].as_str()) {
                 return Ok((address.to_owned(), at));

@@ -45,7 +45,7 @@ impl Topology {
         for n in nodes.iter().filter(|n| used.get(n.name()).is_some_and(|u| u.picky > 0)) {
             for other in world.pods_on(n.name()).filter(|p| pods::is_active(p)) {
                 for t in other.items(&format!("/spec/affinity/podAntiAffinity/{REQUIRED}")) {
-                    if in_namespaces(t, other, pod) && selects_object(t.get("labelSelector"), pod) {
+                    if in_namespaces(t, &other, pod) && selects_object(t.get("labelSelector"), pod) {
                         let key = t.text("/topologyKey");
                         kept_away.extend(n.label(key).map(|v| (key.to_owned(), v.to_owned())));
                     }

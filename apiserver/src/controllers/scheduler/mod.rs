@@ -89,8 +89,8 @@ impl Controller for Scheduler {
         let Some(pod) = world.get(&gvr::PODS, &key.ns, &key.name).filter(|p| is_ours(p)) else {
             return plan;
         };
-        let used = self.used_for(key, pod);
-        match choose(pod, world, &used) {
+        let used = self.used_for(key, &pod);
+        match choose(&pod, world, &used) {
             Ok(node) => {
                 plan.push(Action::Bind {
                     pod: key.clone(),
@@ -98,12 +98,12 @@ impl Controller for Scheduler {
                     node: node.clone(),
                 });
                 let message = format!("Successfully assigned {}/{} to {node}", key.ns, key.name);
-                plan.push(event(pod, false, "Scheduled", message));
+                plan.push(event(&pod, false, "Scheduled", message));
             }
             Err(why) => {
-                let mut changed = (**pod).clone();
+                let mut changed = (*pod).clone();
                 let told = set_condition(&mut changed, "PodScheduled", "False", "Unschedulable", &why, now.wall);
-                let found = preempt::victims(pod, world, &used);
+                let found = preempt::victims(&pod, world, &used);
                 self.waiting.insert(key.clone());
                 if let Some((node, _)) = &found {
                     changed["status"]["nominatedNodeName"] = json!(node);
@@ -112,7 +112,7 @@ impl Controller for Scheduler {
                     plan.update_status(&gvr::PODS, changed);
                 }
                 if told {
-                    plan.push(event(pod, true, "FailedScheduling", why));
+                    plan.push(event(&pod, true, "FailedScheduling", why));
                 }
                 for victim in found.into_iter().flat_map(|(_, v)| v) {
                     let mut marked = (*victim).clone();
@@ -199,7 +199,8 @@ fn event(pod: &Arc<Value>, warning: bool, reason: &'static str, message: String)
 /// The best node, or why there is none (kube-scheduler's FitError text).
 fn choose(pod: &Value, world: &World, used: &BTreeMap<String, Usage>) -> Result<String, String> {
     let share = Usage::of(pod);
-    let nodes: Vec<&Arc<Value>> = world.list(&gvr::NODES).filter(|n| !n.deleting()).collect();
+    let nodes: Vec<Arc<Value>> = world.list(&gvr::NODES).filter(|n| !n.deleting()).collect();
+    let nodes: Vec<&Arc<Value>> = nodes.iter().collect();
     let empty = Usage::default();
     let topology = filter::Topology::of(pod, &nodes, world, used);
     let mut feasible = Vec::new();
@@ -282,6 +283,7 @@ mod tests {
                 gvr: gvr::PODS.clone(),
                 object: Arc::new(object.clone()),
                 previous: None,
+                stored: Arc::new(crate::store::Object::new(object.clone(), 1)),
                 revision: 1,
             };
             s.observe(&e, &world, now, queue);

@@ -26,18 +26,18 @@ pub(super) fn victims(pod: &Value, world: &World, used: &BTreeMap<String, Usage>
         return None;
     }
     let nominated = pod.text("/status/nominatedNodeName");
-    if world.pods_on(nominated).any(|p| p.deleting() && priority(p) < mine) {
+    if world.pods_on(nominated).any(|p| p.deleting() && priority(&p) < mine) {
         return None;
     }
     let share = Usage::of(pod);
-    let nodes: Vec<&Arc<Value>> = world.list(&gvr::NODES).filter(|n| !n.deleting()).collect();
+    let nodes: Vec<Arc<Value>> = world.list(&gvr::NODES).filter(|n| !n.deleting()).collect();
+    let nodes: Vec<&Arc<Value>> = nodes.iter().collect();
     let topology = filter::Topology::of(pod, &nodes, world, used);
     let mut best: Option<Choice> = None;
     for n in &nodes {
         let mut lower: Vec<_> = world
             .pods_on(n.name())
             .filter(|p| pods::is_active(p) && priority(p) < mine)
-            .cloned()
             .collect();
         if lower.is_empty() {
             continue;

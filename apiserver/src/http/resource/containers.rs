@@ -15,20 +15,18 @@ impl Request<'_> {
     /// whoever runs its pod's node.
     fn container(&self) -> Result<(String, Arc<dyn NodeHook>), Status> {
         let name = &self.info.name;
-        let pod = self.server.get(self.resource, self.ns, name)?;
+        let pod = self.server.get(self.resource, self.ns, name)?.value();
         let of = |keys: &[&str]| -> Vec<String> {
             let all = keys
                 .iter()
-                .flat_map(|k| pod.value["spec"][*k].as_array().into_iter().flatten());
+                .flat_map(|k| pod["spec"][*k].as_array().into_iter().flatten());
             all.map(|c| text(c, "/name").to_owned()).collect()
         };
         let (names, mains) = (
             of(&["initContainers", "containers", "ephemeralContainers"]),
             of(&["containers"]),
         );
-        let default = pod
-            .value
-            .pointer("/metadata/annotations/kubectl.kubernetes.io~1default-container");
+        let default = pod.pointer("/metadata/annotations/kubectl.kubernetes.io~1default-container");
         let container = match self.r.query.get("container").filter(|c| !c.is_empty()) {
             Some(c) if names.iter().any(|n| n == c) => c.to_owned(),
             Some(c) => {
@@ -47,7 +45,7 @@ impl Request<'_> {
                 }
             },
         };
-        let node = text(&pod.value, "/spec/nodeName");
+        let node = text(&pod, "/spec/nodeName");
         if node.is_empty() {
             return Err(Status::bad_request(format!("pod {name} does not have a host assigned")));
         }

@@ -42,6 +42,7 @@ use tokio::sync::watch;
 
 pub(super) use recover::Restored;
 
+use super::pack::Packer;
 use super::{Event, Key, Object, ResourceKey, Revision};
 
 /// What a log is opened with.
@@ -163,7 +164,7 @@ pub(super) struct TableImage {
     pub(super) resource: ResourceKey,
     /// Revision of the last write to it.
     pub(super) changed: Revision,
-    pub(super) objects: Vec<(Key, Arc<Object>)>,
+    pub(super) objects: Vec<Arc<Object>>,
 }
 
 /// What the writer is given, in the order of revisions.
@@ -202,7 +203,7 @@ impl Drop for Log {
 
 impl Log {
     /// Reads what is in `dir` (made where there is none) and goes on from there.
-    pub(super) fn open(dir: &Path, options: &LogOptions) -> Result<(Self, Restored), LogError> {
+    pub(super) fn open(dir: &Path, options: &LogOptions, packer: &Arc<Packer>) -> Result<(Self, Restored), LogError> {
         std::fs::create_dir_all(dir).map_err(|e| LogError::io(dir, e))?;
         let path = dir.join("lock");
         let lock = File::options()
@@ -216,7 +217,7 @@ impl Log {
             Err(std::fs::TryLockError::WouldBlock) => return Err(LogError::Locked { path: dir.to_owned() }),
             Err(std::fs::TryLockError::Error(e)) => return Err(LogError::io(&path, e)),
         }
-        let restored = recover::recover(dir)?;
+        let restored = recover::recover(dir, packer)?;
         let snapshot_due = Arc::new(AtomicBool::new(false));
         let (progress, seen) = watch::channel(Progress {
             durable: restored.image.revision,

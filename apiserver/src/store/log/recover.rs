@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::record::{self, BadHeader, FRAME, HEADER, Kind, Record};
 use super::{Cut, Image, LogError, Recovery, TableImage, sync_dir};
+use crate::store::pack::Packer;
 use crate::store::{Key, Object, ResourceKey, Revision};
 
 /// A store's state as it was on disk.
@@ -25,11 +26,11 @@ pub(in crate::store) struct Restored {
 #[derive(Default)]
 struct Reading {
     changed: Revision,
-    objects: BTreeMap<Key, Arc<Object>>,
+    objects: BTreeMap<Arc<Key>, Arc<Object>>,
 }
 
-#[derive(Default)]
 struct State {
+    packer: Arc<Packer>,
     revision: Revision,
     tables: BTreeMap<ResourceKey, Reading>,
 }
@@ -49,11 +50,12 @@ pub(super) fn files(dir: &Path, kind: &str) -> Result<BTreeMap<Revision, PathBuf
     Ok(found)
 }
 
-pub(super) fn recover(dir: &Path) -> Result<Restored, LogError> {
+pub(super) fn recover(dir: &Path, packer: &Arc<Packer>) -> Result<Restored, LogError> {
     let mut state = State {
         // As a store that was never written.
         revision: 1,
-        ..State::default()
+        packer: packer.clone(),
+        tables: BTreeMap::new(),
     };
     let mut snapshot_bytes = 0;
     if let Some((revision, path)) = files(dir, "snapshot")?.pop_last() {
@@ -96,7 +98,7 @@ pub(super) fn recover(dir: &Path) -> Result<Restored, LogError> {
     let tables = state.tables.into_iter().map(|(resource, t)| TableImage {
         resource,
         changed: t.changed,
-        objects: t.objects.into_iter().collect(),
+        objects: t.objects.into_values().collect(),
     });
     Ok(Restored {
         image: Image {
@@ -180,8 +182,9 @@ fn read_snapshot(path: &Path, revision: Revision, state: &mut State) -> Result<u
                 Kind::Begin => state.revision = r.revision,
                 Kind::Table => state.tables.entry(r.resource).or_default().changed = r.revision,
                 Kind::Put => {
-                    let o = Arc::new(Object::new(r.value, r.revision));
-                    state.tables.entry(r.resource).or_default().objects.insert(r.key, o);
+                    let o = state.kept(r.key, r.value, r.revision);
+                    let objects = &mut state.tables.entry(r.resource).or_default().objects;
+                    objects.insert(o.key().clone(), o);
                 }
                 Kind::End => ended = true,
                 Kind::Remove | Kind::Drop => return Err(broken("a record that does not belong there")),
@@ -196,6 +199,13 @@ fn read_snapshot(path: &Path, revision: Revision, state: &mut State) -> Result<u
 }
 
 impl State {
+    /// An object; of many, the first are packed.
+    fn kept(&self, key: Key, value: serde_json::Value, revision: Revision) -> Arc<Object> {
+        let object = Object::kept(Arc::new(key), value, revision, &self.packer);
+        self.packer.work();
+        object
+    }
+
     fn apply(&mut self, r: Record) -> Result<(), String> {
         if r.kind == Kind::Drop {
             self.tables.remove(&r.resource);
@@ -205,12 +215,16 @@ impl State {
             return Err(format!("revision {} follows {}", r.revision, self.revision));
         }
         self.revision = r.revision;
+        if r.kind == Kind::Put {
+            let o = self.kept(r.key, r.value, r.revision);
+            let table = self.tables.entry(r.resource).or_default();
+            table.changed = r.revision;
+            table.objects.insert(o.key().clone(), o);
+            return Ok(());
+        }
         let table = self.tables.entry(r.resource).or_default();
         table.changed = r.revision;
         match r.kind {
-            Kind::Put => {
-                table.objects.insert(r.key, Arc::new(Object::new(r.value, r.revision)));
-            }
             Kind::Remove => drop(table.objects.remove(&r.key)),
             _ => return Err("a record that does not belong there".into()),
         }

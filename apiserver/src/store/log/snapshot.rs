@@ -26,10 +26,8 @@ pub(super) fn write(dir: &Path, image: &Image) -> Result<u64, LogError> {
     frame.push(Kind::Begin, image.revision, &nothing, &nobody, &[]);
     for t in &image.tables {
         frame.push(Kind::Table, t.changed, &t.resource, &nobody, &[]);
-        for (key, o) in &t.objects {
-            // Not `Object::bytes`: those would be kept for every object that is stored.
-            let json = serde_json::to_vec(&*o.value).map_err(|e| failed(e.into()))?;
-            frame.push(Kind::Put, o.revision, &t.resource, key, &json);
+        for o in &t.objects {
+            frame.push(Kind::Put, o.revision, &t.resource, o.key(), &o.json());
             if frame.len() >= FRAME_SIZE {
                 f.write_all(&frame.take()).map_err(failed)?;
             }
