@@ -372,7 +372,8 @@ impl WatchEvent {
         Self {
             kind: e.kind,
             gvr: (*e.resource).clone(),
-            object: e.object.value(),
+            // Of a backlog, most are packed by the time they are read.
+            object: e.object.peek(),
             previous: e.previous.as_ref().map(|p| p.peek()),
             stored: e.object.clone(),
             revision: e.revision,

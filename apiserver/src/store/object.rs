@@ -169,6 +169,8 @@ impl Object {
         drop(form);
         if let Some(p) = &self.packer {
             p.opened(self);
+            // Who reads many objects packs as many.
+            p.work();
         }
         value
     }

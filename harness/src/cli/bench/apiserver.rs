@@ -85,15 +85,24 @@ fn first_column(args: &Args) -> Vec<String> {
     list
 }
 
-fn map(name: String) -> ConfigMap {
-    ConfigMap {
-        metadata: kube::api::ObjectMeta {
-            name: Some(name),
-            ..Default::default()
-        },
-        data: Some([("key".to_owned(), "value".to_owned())].into()),
-        ..Default::default()
+/// Creates a ConfigMap, reading the answer without making objects of it: it is the server that is measured.
+async fn create(client: &Client, ns: &str, name: &str) -> Result<(), BenchError> {
+    let body = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"key": "value"}});
+    let request = http::Request::post(format!("/api/v1/namespaces/{ns}/configmaps"))
+        .header(http::header::CONTENT_TYPE, "application/json")
+        .body(kube::client::Body::from(body.to_string().into_bytes()))
+        .map_err(kube::Error::HttpError)?;
+    let answer = client.send(request).await?;
+    let status = answer.status();
+    let body = answer.into_body().collect().await?.to_bytes();
+    if status != http::StatusCode::CREATED {
+        return Err(BenchError::Answered {
+            what: format!("creating ConfigMap {name}"),
+            status,
+            body: String::from_utf8_lossy(&body).into_owned(),
+        });
     }
+    Ok(())
 }
 
 fn late(what: &str, bound: Duration) -> BenchError {
@@ -117,16 +126,15 @@ async fn of_one(args: &Args, client: &Client) -> Result<Vec<String>, BenchError>
 }
 
 async fn in_namespace(args: &Args, client: &Client, ns: &str) -> Result<Vec<String>, BenchError> {
-    let api: Api<ConfigMap> = Api::namespaced(client.clone(), ns);
     let mut figures = vec![client.apiserver_version().await?.git_version];
-    figures.push(format!("{:.0}", one_by_one(args, &api).await?));
-    figures.push(format!("{:.0}", at_once(args, &api).await?));
-    let mut seen = watch_latency(args, &api).await?;
+    figures.push(format!("{:.0}", one_by_one(args, client, ns).await?));
+    figures.push(format!("{:.0}", at_once(args, client, ns).await?));
+    let mut seen = watch_latency(args, client, ns).await?;
     seen.sort();
     figures.push(milliseconds(percentile(&seen, 50)));
     figures.push(milliseconds(percentile(&seen, 99)));
     figures.push(milliseconds(percentile(&lists(client, ns).await?, 50)));
-    figures.push(format!("{:.0}", watched(args, &api).await?));
+    figures.push(format!("{:.0}", watched(args, client, ns).await?));
     if !args.no_pod {
         figures.push(milliseconds(running(client, ns).await?));
     }
@@ -134,16 +142,17 @@ async fn in_namespace(args: &Args, client: &Client, ns: &str) -> Result<Vec<Stri
 }
 
 /// Creates one after the other: how many a second.
-async fn one_by_one(args: &Args, api: &Api<ConfigMap>) -> Result<f64, BenchError> {
+async fn one_by_one(args: &Args, client: &Client, ns: &str) -> Result<f64, BenchError> {
     let start = Instant::now();
     for i in 0..args.sequential {
-        api.create(&PostParams::default(), &map(format!("one-{i}"))).await?;
+        create(client, ns, &format!("one-{i}")).await?;
     }
     Ok(args.sequential as f64 / start.elapsed().as_secs_f64())
 }
 
 /// When a watcher sees each of objects that are created one after the other, counted from when it was sent.
-async fn watch_latency(args: &Args, api: &Api<ConfigMap>) -> Result<Vec<Duration>, BenchError> {
+async fn watch_latency(args: &Args, client: &Client, ns: &str) -> Result<Vec<Duration>, BenchError> {
+    let api: Api<ConfigMap> = Api::namespaced(client.clone(), ns);
     let since = api
         .list(&ListParams::default().limit(1))
         .await?
@@ -165,7 +174,7 @@ async fn watch_latency(args: &Args, api: &Api<ConfigMap>) -> Result<Vec<Duration
     let mut seen = Vec::new();
     for i in 0..args.sequential {
         let (name, sent) = (format!("latency-{i}"), Instant::now());
-        api.create(&PostParams::default(), &map(name.clone())).await?;
+        create(client, ns, &name).await?;
         loop {
             match tokio::time::timeout(RUNNING, times.recv()).await {
                 Ok(Some((n, at))) if n == name => {
@@ -181,12 +190,9 @@ async fn watch_latency(args: &Args, api: &Api<ConfigMap>) -> Result<Vec<Duration
     Ok(seen)
 }
 
-async fn at_once(args: &Args, api: &Api<ConfigMap>) -> Result<f64, BenchError> {
+async fn at_once(args: &Args, client: &Client, ns: &str) -> Result<f64, BenchError> {
     let start = Instant::now();
-    futures::stream::iter((0..args.objects).map(|i| {
-        let api = api.clone();
-        async move { api.create(&PostParams::default(), &map(format!("many-{i}"))).await }
-    }))
+    futures::stream::iter((0..args.objects).map(|i| async move { create(client, ns, &format!("many-{i}")).await }))
     .buffer_unordered(PARALLEL)
     .try_for_each(|_| async { Ok(()) })
     .await?;
@@ -210,7 +216,8 @@ async fn lists(client: &Client, ns: &str) -> Result<Vec<Duration>, BenchError> {
 }
 
 /// Events that reach all watchers of one resource, a second.
-async fn watched(args: &Args, api: &Api<ConfigMap>) -> Result<f64, BenchError> {
+async fn watched(args: &Args, client: &Client, ns: &str) -> Result<f64, BenchError> {
+    let api: Api<ConfigMap> = Api::namespaced(client.clone(), ns);
     let since = api
         .list(&ListParams::default().limit(1))
         .await?
@@ -228,10 +235,7 @@ async fn watched(args: &Args, api: &Api<ConfigMap>) -> Result<f64, BenchError> {
         });
     }
     let start = Instant::now();
-    futures::stream::iter((0..n).map(|i| {
-        let api = api.clone();
-        async move { api.create(&PostParams::default(), &map(format!("seen-{i}"))).await }
-    }))
+    futures::stream::iter((0..n).map(|i| async move { create(client, ns, &format!("seen-{i}")).await }))
     .buffer_unordered(PARALLEL)
     .try_for_each(|_| async { Ok(()) })
     .await?;

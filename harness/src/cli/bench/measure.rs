@@ -38,6 +38,16 @@ pub enum BenchError {
     /// An API server said no.
     #[error(transparent)]
     Api(#[from] kube::Error),
+    /// It answered something else than was asked for.
+    #[error("{what}: answered {status}: {body}")]
+    Answered {
+        /// What was asked for.
+        what: String,
+        /// The answer's status.
+        status: http::StatusCode,
+        /// The answer.
+        body: String,
+    },
     /// It took too long.
     #[error("{what}: not within {bound:?} ({seen})")]
     Late {
