@@ -87,7 +87,9 @@ impl Controller for Garbage {
         for o in v.items("/metadata/ownerReferences") {
             let uid = o.text("/uid");
             // An owner lives at cluster scope or in the same namespace.
-            let owner = world.find(uid).filter(|p| p.1.ns.is_empty() || p.1.ns == v.namespace());
+            let owner = world
+                .find(uid)
+                .filter(|p| p.1.ns.is_empty() || *p.1.ns == *v.namespace());
             match owner.as_ref().and_then(|p| world.at(p)) {
                 None => absent.push(uid),
                 Some(w) if w.deleting() && w.has_finalizer(FOREGROUND) => waiting.push(uid),

@@ -65,7 +65,7 @@ impl Controller for InUse {
 
     fn reconcile(&mut self, key: &Key, world: &World, _: Now) -> Plan {
         let mut plan = Plan::default();
-        let kinds: &[(&Gvr, &str)] = match key.ns.as_str() {
+        let kinds: &[(&Gvr, &str)] = match &*key.ns {
             "" => &[(&gvr::VOLUMES, VOLUME), (&gvr::ATTRIBUTES, ATTRIBUTES)],
             _ => &[(&gvr::CLAIMS, CLAIM)],
         };
@@ -81,7 +81,7 @@ impl Controller for InUse {
                 // A pod that no node has, or that has ended, uses nothing.
                 _ => world.list_in(&gvr::PODS, &key.ns).any(|p| {
                     let runs = !p.text("/spec/nodeName").is_empty() && !pods::is_ended(&p);
-                    runs && claims(&p).any(|c| c == key.name)
+                    runs && claims(&p).any(|c| *c == *key.name)
                 }),
             };
             if !used {

@@ -56,7 +56,7 @@ impl Controller for Namespaces {
             }
             if !waits {
                 plan.push(Action::Finalize {
-                    namespace: key.name.clone(),
+                    namespace: key.name.to_string(),
                 });
             }
         }
@@ -158,7 +158,7 @@ mod tests {
         };
         let deleted = |plan: &Plan| -> Vec<String> {
             let names = plan.actions.iter().filter_map(|a| match a {
-                Action::Delete { key, .. } => Some(key.name.clone()),
+                Action::Delete { key, .. } => Some(key.name.to_string()),
                 _ => None,
             });
             names.collect()

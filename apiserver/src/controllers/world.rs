@@ -42,15 +42,15 @@ pub(crate) mod gvr {
 /// Namespace (empty when cluster scoped) and name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Key {
-    pub ns: String,
-    pub name: String,
+    pub ns: Arc<str>,
+    pub name: Arc<str>,
 }
 
 impl Key {
     pub(crate) fn new(ns: &str, name: &str) -> Self {
         Self {
-            ns: ns.to_owned(),
-            name: name.to_owned(),
+            ns: ns.into(),
+            name: name.into(),
         }
     }
     pub(crate) fn of(v: &Value) -> Self {

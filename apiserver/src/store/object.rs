@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use bytes::Bytes;
-use serde::ser::{Error, Serialize, SerializeMap, Serializer};
+use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
@@ -89,12 +89,11 @@ impl Serialize for Metadata<'_> {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
         let mut out = s.serialize_map(None)?;
         for (k, v) in self.0 {
-            match v {
-                Value::String(text) if k == "managedFields" => {
-                    let json: &RawValue = serde_json::from_str(text).map_err(S::Error::custom)?;
-                    out.serialize_entry(k, json)?;
-                }
-                v => out.serialize_entry(k, v)?,
+            let kept = v.as_str().filter(|_| k == "managedFields");
+            // A webhook may have written what is no JSON there: that is told as it is.
+            match kept.and_then(|text| serde_json::from_str::<&RawValue>(text).ok()) {
+                Some(json) => out.serialize_entry(k, json)?,
+                None => out.serialize_entry(k, v)?,
             }
         }
         out.end()

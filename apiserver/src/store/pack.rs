@@ -1,5 +1,5 @@
 //! What many objects cost: those that nobody asked for lately are kept as JSON, compressed against others of their
-//! kind, which takes about a hundredth of the room of a tree. Who asks for one again does not notice.
+//! kind, which takes a fiftieth of the room of a tree or less. Who asks for one again does not notice.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -14,7 +14,7 @@ use super::object::{Object, head, joined};
 /// that their trees (some 10 to 25 KB a pod) would count.
 const OPEN: usize = 2_048;
 /// Up to this size JSON is kept as it is: compressing it would save little, and lists of it are as fast as memory.
-const SMALL: usize = 1_024;
+const SMALL: usize = 512;
 /// How far a dictionary grows. LZ4 can look back 64 KB; past this the kinds of objects differ too much to gain.
 const DICTIONARY: usize = 16 * 1_024;
 /// What is left of an object, in parts of a hundred, that is compressed badly: the dictionary lacks its like.

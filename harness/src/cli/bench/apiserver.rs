@@ -193,9 +193,9 @@ async fn watch_latency(args: &Args, client: &Client, ns: &str) -> Result<Vec<Dur
 async fn at_once(args: &Args, client: &Client, ns: &str) -> Result<f64, BenchError> {
     let start = Instant::now();
     futures::stream::iter((0..args.objects).map(|i| async move { create(client, ns, &format!("many-{i}")).await }))
-    .buffer_unordered(PARALLEL)
-    .try_for_each(|_| async { Ok(()) })
-    .await?;
+        .buffer_unordered(PARALLEL)
+        .try_for_each(|_| async { Ok(()) })
+        .await?;
     Ok(args.objects as f64 / start.elapsed().as_secs_f64())
 }
 
@@ -236,9 +236,9 @@ async fn watched(args: &Args, client: &Client, ns: &str) -> Result<f64, BenchErr
     }
     let start = Instant::now();
     futures::stream::iter((0..n).map(|i| async move { create(client, ns, &format!("seen-{i}")).await }))
-    .buffer_unordered(PARALLEL)
-    .try_for_each(|_| async { Ok(()) })
-    .await?;
+        .buffer_unordered(PARALLEL)
+        .try_for_each(|_| async { Ok(()) })
+        .await?;
     let mut events = 0;
     while let Some(count) = tokio::time::timeout(RUNNING, watchers.join_next())
         .await

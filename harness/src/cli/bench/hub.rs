@@ -180,7 +180,12 @@ async fn placements(args: &Args, bed: &Bed) -> Result<(), CliError> {
     if args.only.contains(&Measurement::Throughput) {
         let t = bed.throughput(args.deployments.max(1)).await.map_err(failed)?;
         let n = t.bindings as f64;
-        let sum = |r: &Requests| r.values().sum::<u64>() as f64;
+        // What clusters say of themselves, whether anything is placed or not.
+        let heartbeat = |k: &str| k.contains("leases") || k.contains("clusters/status");
+        let sum = |r: &Requests, own: bool| {
+            let counted = r.iter().filter(|(k, _)| heartbeat(k) == own);
+            counted.map(|(_, n)| *n).sum::<u64>() as f64
+        };
         let conflicts: u64 = t
             .in_all
             .iter()
@@ -198,10 +203,15 @@ async fn placements(args: &Args, bed: &Bed) -> Result<(), CliError> {
             out::line("requests: the hub's /metrics does not tell");
         } else {
             out::line(&format!(
-                "requests to the hub a binding: {:.1} until the Works are applied, {:.1} with all statuses back; answered 409: {conflicts}",
-                sum(&t.to_applied) / n,
-                sum(&t.in_all) / n
+                "requests to the hub a binding: {:.2} until the Works are applied, {:.2} with all statuses back; beside them {:.2} and {:.2} of leases and clusters' status; answered 409: {conflicts}",
+                sum(&t.to_applied, false) / n,
+                sum(&t.in_all, false) / n,
+                sum(&t.to_applied, true) / n,
+                sum(&t.in_all, true) / n
             ));
+            out::line("  until the Works are applied");
+            show(&t.to_applied, t.bindings);
+            out::line("  with all statuses back");
             show(&t.in_all, t.bindings);
         }
     }
