@@ -281,7 +281,7 @@ impl Server {
             version,
             ..Rules::default()
         };
-        rules.cluster = all(&CLUSTER_BINDINGS).iter().filter_map(|o| binding(o)).collect();
+        rules.cluster = all(&CLUSTER_BINDINGS).iter().filter_map(&binding).collect();
         for o in all(&BINDINGS) {
             if let Some(b) = binding(&o) {
                 rules.namespaced.entry(o.namespace().to_owned()).or_default().push(b);

@@ -85,7 +85,7 @@ impl Server {
         }
         let spec = child(v, "spec");
         if let Some(class) = &class {
-            spec.insert("priorityClassName".into(), json!(text(&class, "/metadata/name")));
+            spec.insert("priorityClassName".into(), json!(text(class, "/metadata/name")));
         }
         spec.insert("priority".into(), json!(value));
         spec.entry("preemptionPolicy").or_insert_with(|| json!(policy));

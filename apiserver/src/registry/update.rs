@@ -48,6 +48,9 @@ pub(super) struct Proposal {
 /// (`patch.go`: maxRetryWhenPatchConflicts).
 const RETRIES: u32 = 5;
 
+/// Proposes a new state of an object.
+type Change<'a> = dyn FnMut(&mut Call, &Arc<Object>) -> Result<Proposal, Status> + 'a;
+
 impl Server {
     /// Replaces an object (or what a subresource shows of it).
     ///
@@ -115,7 +118,7 @@ impl Server {
         call: &mut Call,
         t: &Target<'_>,
         once: bool,
-        change: &mut dyn FnMut(&mut Call, &Arc<Object>) -> Result<Proposal, Status>,
+        change: &mut Change<'_>,
     ) -> Result<Written, Status> {
         let r = t.resource;
         let _exclusive = self.exclusive_for(r, t.namespace);
