@@ -267,7 +267,7 @@ impl Testbed {
         found.ok_or_else(|| unknown("cluster", cluster, self.inner.kubeconfigs.keys().map(String::as_str)))
     }
 
-    /// Waits until every node is Ready, and every member on the hub.
+    /// Waits until every node is Ready, and every member on the hub, with its nodes counted.
     ///
     /// # Errors
     /// [`StartError::NotReady`] after the timers' and a slow machine's time.
@@ -289,12 +289,7 @@ impl Testbed {
 
     async fn unready(&self) -> Option<String> {
         for (name, client) in &self.inner.clients {
-            let wanted = self
-                .inner
-                .topology
-                .nodes()
-                .filter(|(c, _, _)| c.name.value == *name)
-                .count();
+            let wanted = self.inner.topology.cluster(name).map_or(0, |c| c.node_count());
             let nodes: Api<Node> = Api::all(client.clone());
             match nodes.list(&ListParams::default()).await {
                 Ok(l) => {
@@ -318,16 +313,21 @@ impl Testbed {
             Ok(l) => l.items,
             Err(e) => return Some(format!("the hub: {e}")),
         };
-        let ready = |name: &str| {
-            let member = there.iter().find(|m| m.metadata.name.as_deref() == Some(name));
-            let conditions = member.and_then(|m| m.status.as_ref()).map(|s| s.conditions.as_slice());
-            conditions
-                .unwrap_or_default()
-                .iter()
-                .any(|c| c.type_ == "Ready" && c.status == "True")
+        // Before its nodes are counted the hub would take a member for full.
+        let ready = |m: &crate::topology::Cluster| {
+            let member = there.iter().find(|c| c.metadata.name.as_deref() == Some(&m.name.value));
+            let Some(status) = member.and_then(|c| c.status.as_ref()) else {
+                return false;
+            };
+            let counted = status.node_summary.as_ref().map_or(0, |n| n.ready_num);
+            usize::try_from(counted).is_ok_and(|n| n >= m.node_count())
+                && status
+                    .conditions
+                    .iter()
+                    .any(|c| c.type_ == "Ready" && c.status == "True")
         };
-        let mut members = self.inner.topology.members().map(|m| m.name.as_str());
-        members.find(|m| !ready(m)).map(|m| format!("member {m}"))
+        let mut members = self.inner.topology.members();
+        members.find(|m| !ready(m)).map(|m| format!("member {}", m.name))
     }
 
     /// The hub's administrator accepts a member's registration, as soon as it is there (where the topology does not

@@ -61,13 +61,11 @@ impl Key {
 /// An object's place: resource and key.
 pub(crate) type Place = (Gvr, Key);
 
-/// A resource, by when it was first seen: what the indexes keep instead of its names.
-type Nth = u16;
-
 /// An object's place in the indexes: its resource, and the key that its store has.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Spot {
-    nth: Nth,
+    /// The resource, by when it was first seen.
+    nth: usize,
     key: Arc<store::Key>,
 }
 
@@ -116,14 +114,12 @@ impl World {
         self.index(&e.gvr, key, &e.object);
     }
 
-    fn nth(&mut self, gvr: &Gvr) -> Nth {
+    fn nth(&mut self, gvr: &Gvr) -> usize {
         let known = self.seen.iter().position(|g| g == gvr);
-        let nth = known.unwrap_or_else(|| {
+        known.unwrap_or_else(|| {
             self.seen.push(gvr.clone());
             self.seen.len() - 1
-        });
-        // A cluster of more resources than this has none of their objects found by owner.
-        Nth::try_from(nth).unwrap_or(Nth::MAX)
+        })
     }
 
     fn index(&mut self, gvr: &Gvr, key: &Arc<store::Key>, v: &Value) {
@@ -163,12 +159,12 @@ impl World {
     }
 
     fn place(&self, spot: &Spot) -> Option<Place> {
-        let gvr = self.seen.get(usize::from(spot.nth))?;
+        let gvr = self.seen.get(spot.nth)?;
         Some((gvr.clone(), Key::new(&spot.key.namespace, &spot.key.name)))
     }
 
     fn at_spot(&self, spot: &Spot) -> Option<Arc<Value>> {
-        let gvr = self.seen.get(usize::from(spot.nth))?;
+        let gvr = self.seen.get(spot.nth)?;
         Some(self.objects.get(gvr)?.get(&spot.key)?.value())
     }
 
@@ -213,7 +209,7 @@ impl World {
         let nth = self.seen.iter().position(|g| g == gvr);
         let spots = self.dependents.get(uid).into_iter().flatten();
         spots
-            .filter(move |s| Some(usize::from(s.nth)) == nth)
+            .filter(move |s| Some(s.nth) == nth)
             .filter_map(|s| self.at_spot(s))
             .filter(move |v| v.controller().is_some_and(|o| o.text("/uid") == uid))
     }

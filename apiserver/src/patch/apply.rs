@@ -140,7 +140,7 @@ pub fn apply(
     };
     let mut current = live.cloned().unwrap_or_else(|| empty.clone());
     let mut managed = managed::decode(&current["metadata"]["managedFields"]).unwrap_or_default();
-    managed::strip(&mut current);
+    managed::set_aside(&mut current);
     if managed.is_empty() {
         // What was there before anybody was asked belongs to somebody too.
         let reset = &request.reset;
@@ -356,7 +356,7 @@ pub fn track_update(
     let empty = json!({"apiVersion": new["apiVersion"], "kind": new["kind"]});
     let live = old.unwrap_or(&empty);
     let mut managed = managed::from_live_or_new(live, new, subresource);
-    managed::strip(new);
+    managed::set_aside(new);
     // Objects that are not tracked stay so until somebody applies.
     if !managed.is_empty() || old.is_none() {
         let reset = FieldSet::of_names(reset_fields);

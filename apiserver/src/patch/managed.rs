@@ -144,7 +144,7 @@ pub(super) fn from_live_or_new(live: &Value, new: &Value, subresource: &str) -> 
 /// Writes `managedFields` into an object, in upstream's order: applies before updates, then by time, manager,
 /// version, subresource.
 pub(super) fn encode(object: &mut Value, managed: &Managed) {
-    strip(object);
+    set_aside(object);
     if managed.is_empty() {
         return;
     }
@@ -195,7 +195,7 @@ pub(super) fn encode(object: &mut Value, managed: &Managed) {
     }
 }
 
-/// Takes `managedFields` out of an object, to put them back when something else has changed.
+/// Takes `managedFields` out of an object.
 pub fn set_aside(object: &mut Value) -> Option<Value> {
     object.get_mut("metadata")?.as_object_mut()?.remove("managedFields")
 }
@@ -227,13 +227,6 @@ pub fn unfolded(object: &Value) -> Cow<'_, Value> {
     let mut all = object.clone();
     unfold(&mut all);
     Cow::Owned(all)
-}
-
-/// Takes `managedFields` out of an object.
-pub(super) fn strip(object: &mut Value) {
-    if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
-        metadata.remove("managedFields");
-    }
 }
 
 /// Puts the oldest update managers together when there are too many.

@@ -16,37 +16,9 @@ fn pod_schema() -> SchemaRef {
     SchemaRef::for_gvk("", "v1", "Pod").unwrap()
 }
 
-/// As clients see it.
-fn seen(mut object: Value) -> Value {
-    unfold(&mut object);
-    object
-}
-
-#[allow(clippy::too_many_arguments, reason = "those of the function under test")]
-fn apply(
-    live: Option<&Value>,
-    applied: &Value,
-    manager: &str,
-    schema: &SchemaRef,
-    force: bool,
-    subresource: &str,
-    now: &str,
-    reset: &[&str],
-) -> Result<Value, ApplyError> {
-    super::apply(live, applied, manager, schema, force, subresource, now, reset).map(seen)
-}
-
-fn track_update(
-    old: Option<&Value>,
-    new: &mut Value,
-    manager: &str,
-    subresource: &str,
-    schema: &SchemaRef,
-    now: &str,
-    reset: &[&str],
-) {
-    super::track_update(old, new, manager, subresource, schema, now, reset);
-    unfold(new);
+/// Who owns what, as clients see it.
+fn owners(object: &Value) -> Value {
+    unfolded(object)["metadata"]["managedFields"].clone()
 }
 
 fn apply_to(live: Option<&Value>, applied: &Value, manager: &str, force: bool) -> Result<Value, ApplyError> {
@@ -86,7 +58,7 @@ fn create_by_update_owns_what_kubernetes_says() {
         &[".status"],
     );
     assert_eq!(
-        object["metadata"]["managedFields"],
+        owners(&object),
         json!([{
             "manager": "kubectl-create", "operation": "Update", "apiVersion": "apps/v1", "time": NOW,
             "fieldsType": "FieldsV1",
@@ -116,7 +88,8 @@ fn updates_take_ownership_of_what_they_change() {
     let mut second = first.clone();
     second["spec"]["replicas"] = 3.into();
     track_update(Some(&first), &mut second, "b", "", &deployment(), LATER, &[]);
-    let entries = second["metadata"]["managedFields"].as_array().unwrap();
+    let entries = owners(&second);
+    let entries = entries.as_array().unwrap();
     assert_eq!(entries.len(), 2);
     assert_eq!(entries[1]["manager"], "b");
     assert_eq!(entries[1]["fieldsV1"], json!({"f:spec": {"f:replicas": {}}}));
@@ -137,7 +110,8 @@ fn updates_take_ownership_of_what_they_change() {
         LATER,
         &[".spec", ".metadata.labels"],
     );
-    let entries = status["metadata"]["managedFields"].as_array().unwrap();
+    let entries = owners(&status);
+    let entries = entries.as_array().unwrap();
     assert_eq!((entries.len(), &entries[2]["subresource"]), (3, &json!("status")));
     assert_eq!(entries[2]["fieldsV1"], json!({"f:status": {"f:replicas": {}}}));
 }
@@ -146,7 +120,7 @@ fn updates_take_ownership_of_what_they_change() {
 fn apply_creates_and_owns() {
     let object = apply_to(None, &config(Some(2), "nginx"), "m", false).unwrap();
     assert_eq!(
-        object["metadata"]["managedFields"],
+        owners(&object),
         json!([{
             "manager": "m", "operation": "Apply", "apiVersion": "apps/v1", "time": LATER, "fieldsType": "FieldsV1",
             "fieldsV1": {
@@ -182,7 +156,8 @@ fn conflicts_are_told_and_forced() {
     );
     let forced = apply_to(Some(&live), &config(Some(3), "nginx"), "b", true).unwrap();
     assert_eq!(forced["spec"]["replicas"], 3);
-    let entries = forced["metadata"]["managedFields"].as_array().unwrap();
+    let entries = owners(&forced);
+    let entries = entries.as_array().unwrap();
     assert!(
         entries
             .iter()
@@ -285,7 +260,7 @@ fn custom_resources_without_schema_have_granular_maps_and_atomic_lists() {
         apply(live, &object, manager, &schema, false, "", NOW, &[])
     };
     let live = run(None, json!({"a": {"b": 1}, "list": [1, 2]}), "m").unwrap();
-    let fields = &live["metadata"]["managedFields"][0]["fieldsV1"];
+    let fields = &owners(&live)[0]["fieldsV1"];
     assert_eq!(
         fields,
         &json!({"f:spec": {".": {}, "f:a": {".": {}, "f:b": {}}, "f:list": {}}})
@@ -341,7 +316,8 @@ fn many_updaters_are_put_together() {
         );
         live = next;
     }
-    let entries = live["metadata"]["managedFields"].as_array().unwrap();
+    let entries = owners(&live);
+    let entries = entries.as_array().unwrap();
     assert_eq!(entries.len(), 10);
     assert_eq!(entries[0]["manager"], "ancient-changes");
 }
@@ -546,7 +522,7 @@ proptest! {
         track_update(None, &mut live, "a", "", &pod_schema(), NOW, &[]);
         let mut next = second.clone();
         track_update(Some(&live), &mut next, "b", "", &pod_schema(), LATER, &[]);
-        let entries = next["metadata"]["managedFields"].as_array().unwrap().clone();
+        let entries = owners(&next).as_array().unwrap().clone();
         let sets: Vec<FieldSet> = entries.iter().map(|e| FieldSet::parse(&e["fieldsV1"]).unwrap()).collect();
         // No field is owned by two updaters: the last to change it has it.
         if let [a, b] = sets.as_slice() {

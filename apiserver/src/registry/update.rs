@@ -11,6 +11,7 @@ use super::server::{check_type, refuse};
 use super::{Call, Resource, Server, text};
 use crate::defaults;
 use crate::patch;
+use crate::patch::unfolded;
 use crate::schema;
 use crate::status::{Cause, Status};
 use crate::store::{Expect, Key, Object, StoreError};
@@ -414,17 +415,12 @@ fn same_but_for_times(old: &Value, new: &Value) -> bool {
     if a.len() != b.len() || a.iter().any(|(k, v)| k != "managedFields" && b.get(k) != Some(v)) {
         return false;
     }
-    let fields = |m: &serde_json::Map<String, Value>| m.get("managedFields").cloned();
-    let (a, b) = (fields(a), fields(b));
-    if a == b {
+    if a.get("managedFields") == b.get("managedFields") {
         return true;
     }
-    let list = |fields: Option<Value>| match fields {
-        Some(Value::String(kept)) => serde_json::from_str::<Vec<Value>>(&kept).ok(),
-        Some(Value::Array(all)) => Some(all),
-        _ => None,
-    };
-    let (Some(a), Some(b)) = (list(a), list(b)) else {
+    let (old, new) = (unfolded(old), unfolded(new));
+    let entries = |object: &'_ Value| object["metadata"]["managedFields"].as_array().cloned();
+    let (Some(a), Some(b)) = (entries(&old), entries(&new)) else {
         return false;
     };
     let same = |x: &Value, y: &Value| {

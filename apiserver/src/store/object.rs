@@ -190,7 +190,7 @@ impl Object {
         }
     }
 
-    /// Packs it, if it was not used since this was last called.
+    /// Packs it, if it was not used since this was last called. False: it is to be looked at again.
     pub(super) fn pack(&self, packer: &Packer) -> bool {
         let (value, bare) = match &mut *self.form() {
             Form::Packed(_) => return true,
@@ -200,13 +200,18 @@ impl Object {
             }
             Form::Open(o) => (o.value.clone(), o.bare()),
         };
-        // Not while others wait for it.
-        let Some(packed) = packer.pack(&value, bare) else {
-            return false;
-        };
-        let before = std::mem::replace(&mut *self.form(), Form::Packed(packed));
-        drop(before);
+        // Compressed while nobody waits for it; one without a kind stays as it is.
+        if let Some(packed) = packer.pack(&value, bare) {
+            let before = std::mem::replace(&mut *self.form(), Form::Packed(packed));
+            drop(before);
+        }
         true
+    }
+
+    /// Whether it is packed now.
+    #[cfg(test)]
+    pub(super) fn is_packed(&self) -> bool {
+        matches!(&*self.form(), Form::Packed(_))
     }
 
     /// What it is shown as, by a name of the way it is shown.

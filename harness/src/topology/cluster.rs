@@ -148,6 +148,14 @@ impl Arch {
     }
 }
 
+impl Cluster {
+    /// How many nodes it has, each that `count` stands for.
+    #[must_use]
+    pub fn node_count(&self) -> usize {
+        self.nodes.iter().map(|n| n.names().count()).sum()
+    }
+}
+
 impl Node {
     /// What it, or each of them, is called.
     pub fn names(&self) -> Box<dyn Iterator<Item = String> + '_> {

@@ -126,6 +126,11 @@ pub(super) fn milliseconds(d: Duration) -> String {
     format!("{:.1} ms", d.as_secs_f64() * 1e3)
 }
 
+/// Leases are renewed whether anything is placed or not.
+fn is_heartbeat(request: &str) -> bool {
+    request.contains("leases")
+}
+
 fn show(requests: &Requests, bindings: usize) {
     let mut rows: Vec<(&String, &u64)> = requests.iter().collect();
     rows.sort_by_key(|(k, n)| (std::cmp::Reverse(**n), (*k).clone()));
@@ -161,10 +166,8 @@ async fn placements(args: &Args, bed: &Bed) -> Result<(), CliError> {
         let times = args.times.max(1);
         let (to_applied, in_all) = bed.quiet(times).await.map_err(failed)?;
         if !in_all.is_empty() {
-            // Leases are renewed whether anything is placed or not; the policy and the list of Works are asked by the one
-            // who measures.
-            let counts =
-                |k: &str| !k.contains("leases") && k != "CREATE propagationpolicies 201" && k != "LIST works 200";
+            // The policy and the list of Works are asked by the one who measures.
+            let counts = |k: &str| !is_heartbeat(k) && k != "CREATE propagationpolicies 201" && k != "LIST works 200";
             let sum = |r: &Requests| {
                 let counted = r.iter().filter(|(k, _)| counts(k));
                 counted.map(|(_, n)| *n).sum::<u64>() as f64 / times as f64
@@ -180,10 +183,8 @@ async fn placements(args: &Args, bed: &Bed) -> Result<(), CliError> {
     if args.only.contains(&Measurement::Throughput) {
         let t = bed.throughput(args.deployments.max(1)).await.map_err(failed)?;
         let n = t.bindings as f64;
-        // What clusters say of themselves, whether anything is placed or not.
-        let heartbeat = |k: &str| k.contains("leases") || k.contains("clusters/status");
-        let sum = |r: &Requests, own: bool| {
-            let counted = r.iter().filter(|(k, _)| heartbeat(k) == own);
+        let sum = |r: &Requests, beats: bool| {
+            let counted = r.iter().filter(|(k, _)| is_heartbeat(k) == beats);
             counted.map(|(_, n)| *n).sum::<u64>() as f64
         };
         let conflicts: u64 = t
@@ -203,7 +204,7 @@ async fn placements(args: &Args, bed: &Bed) -> Result<(), CliError> {
             out::line("requests: the hub's /metrics does not tell");
         } else {
             out::line(&format!(
-                "requests to the hub a binding: {:.2} until the Works are applied, {:.2} with all statuses back; beside them {:.2} and {:.2} of leases and clusters' status; answered 409: {conflicts}",
+                "requests to the hub a binding: {:.2} until the Works are applied, {:.2} with all statuses back; beside them {:.2} and {:.2} of leases; answered 409: {conflicts}",
                 sum(&t.to_applied, false) / n,
                 sum(&t.in_all, false) / n,
                 sum(&t.to_applied, true) / n,

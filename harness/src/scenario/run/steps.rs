@@ -149,7 +149,7 @@ impl Bench {
     }
 
     /// Everything the topology promises is there: every node Ready, and, where registrations are accepted, every
-    /// member Ready on the hub.
+    /// member Ready on the hub with all of its nodes counted.
     pub(super) async fn until_ready(&self, options: &Options) -> Result<(), String> {
         use crate::input::At;
         let t = &self.testbed.topology;
@@ -166,14 +166,9 @@ impl Bench {
         let ready = serde_json::json!({"status": {"conditions": {"$any": {"type": "Ready", "status": "True"}}}});
         let mut checks = Vec::new();
         for c in &t.spec.clusters {
-            let nodes: u32 = c.nodes.iter().map(|n| n.count.as_ref().map_or(1, |x| x.value)).sum();
+            let nodes = c.node_count() as u64;
             if nodes > 0 {
-                checks.push((
-                    c.name.value.clone(),
-                    object("v1", "Node"),
-                    u64::from(nodes),
-                    ready.clone(),
-                ));
+                checks.push((c.name.value.clone(), object("v1", "Node"), nodes, ready.clone()));
             }
         }
         if t.spec.auto_accept {
@@ -184,15 +179,12 @@ impl Bench {
                 members,
                 ready,
             ));
-            // In real time a member can be Ready before its agent has seen its nodes: the hub would take it for full.
-            for m in t.members().filter(|_| self.testbed.lane == "local") {
-                let nodes: u32 = m.nodes.iter().map(|n| n.count.as_ref().map_or(1, |x| x.value)).sum();
+            // A member can be Ready before its agent has seen its nodes: the hub would take it for full.
+            for m in t.members().filter(|m| m.node_count() > 0) {
                 let mut cluster = object("cluster.karmada.io/v1alpha1", "Cluster");
                 cluster.name = Some(m.name.value.clone());
-                let counted = serde_json::json!({"status": {"nodeSummary": {"readyNum": nodes}}});
-                if nodes > 0 {
-                    checks.push((t.hub().name.value.clone(), cluster, 1, counted));
-                }
+                let counted = serde_json::json!({"status": {"nodeSummary": {"readyNum": m.node_count()}}});
+                checks.push((t.hub().name.value.clone(), cluster, 1, counted));
             }
         }
         let began = self.at();
