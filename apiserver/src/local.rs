@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -19,7 +20,7 @@ use crate::webhook::{self, Hooks};
 pub use crate::store::EventKind;
 
 /// Group, version, resource (plural).
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Eq, PartialOrd, Ord)]
 pub struct Gvr {
     /// API group; empty: core.
     pub group: Cow<'static, str>,
@@ -27,6 +28,20 @@ pub struct Gvr {
     pub version: Cow<'static, str>,
     /// Plural, lower case.
     pub resource: Cow<'static, str>,
+}
+
+impl PartialEq for Gvr {
+    /// Resources differ in their names first: controllers ask this of every change.
+    fn eq(&self, other: &Self) -> bool {
+        self.resource == other.resource && self.group == other.group && self.version == other.version
+    }
+}
+
+impl Hash for Gvr {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        // Versions of one resource are seldom told apart.
+        (&self.resource, &self.group).hash(state);
+    }
 }
 
 impl Gvr {

@@ -146,12 +146,24 @@ impl ClientConfig {
         self.http_via(net, from, Some((host.to_owned(), port)))
     }
 
-    fn http_via(&self, net: &Net, from: &str, at: Option<(String, u16)>) -> Result<HttpClient, ClientError> {
-        let bad = || ClientError::Server(self.server.clone());
-        let uri: Uri = self.server.parse().map_err(|_| bad())?;
+    fn uri(&self) -> Result<Uri, ClientError> {
+        self.server
+            .parse()
+            .map_err(|_| ClientError::Server(self.server.clone()))
+    }
+
+    /// Host and port of the server.
+    pub(crate) fn place(&self) -> Result<(String, u16), ClientError> {
+        let uri = self.uri()?;
+        let host = uri.host().ok_or_else(|| ClientError::Server(self.server.clone()))?;
         // An IPv6 address stands in brackets.
-        let name = uri.host().ok_or_else(bad)?.trim_matches(['[', ']']).to_owned();
-        let (host, port) = at.unwrap_or_else(|| (name.clone(), uri.port_u16().unwrap_or(443)));
+        Ok((host.trim_matches(['[', ']']).to_owned(), uri.port_u16().unwrap_or(443)))
+    }
+
+    fn http_via(&self, net: &Net, from: &str, at: Option<(String, u16)>) -> Result<HttpClient, ClientError> {
+        let (name, port) = self.place()?;
+        let (host, port) = at.unwrap_or_else(|| (name.clone(), port));
+        let uri = self.uri()?;
         let memory = net.transport() == Transport::Memory;
         let auth = match &self.identity {
             Identity::Anonymous => Auth::None,

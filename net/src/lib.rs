@@ -11,6 +11,7 @@ pub mod link;
 mod listener;
 pub mod network;
 pub mod pki;
+pub mod raw;
 mod route;
 pub mod seed;
 pub mod server;

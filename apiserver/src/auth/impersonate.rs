@@ -38,7 +38,9 @@ impl Wish {
             groups: all("impersonate-group"),
             uid: first("impersonate-uid"),
             // Header names are case-insensitive, and in lower case here as upstream.
-            extra: names.map(|k| (decode(k, false), all(&format!("{EXTRA}{k}")))).collect(),
+            extra: names
+                .map(|k| (decode(k, false).into_owned(), all(&format!("{EXTRA}{k}"))))
+                .collect(),
         }
     }
 
@@ -73,6 +75,9 @@ impl Server {
     /// # Errors
     /// 403 when one of the parts may not be impersonated, 500 when others are asked for without a user.
     pub fn impersonate(&self, headers: &HeaderMap, user: &User, uri: &str) -> Result<Option<User>, Status> {
+        if !headers.keys().any(|k| k.as_str().starts_with("impersonate-")) {
+            return Ok(None);
+        }
         let wish = Wish::of(headers);
         if wish.user.is_empty() {
             if wish == Wish::default() {

@@ -1,9 +1,10 @@
 //! What the controllers know: every object, as the watch told it, with the indexes they ask for.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
 use std::sync::Arc;
 
+use fnv::FnvHashMap;
 use serde_json::Value;
 
 use super::object::Object as _;
@@ -69,16 +70,41 @@ struct Spot {
     key: Arc<store::Key>,
 }
 
+/// A UID as a number, where it is one: every object has one.
+#[derive(Debug, PartialEq, Eq, Hash)]
+enum Uid {
+    Number(u128),
+    Text(Box<str>),
+}
+
+impl From<&str> for Uid {
+    fn from(text: &str) -> Self {
+        let digit = |c: u8| match c {
+            b'0'..=b'9' => Some(u128::from(c - b'0')),
+            b'a'..=b'f' => Some(u128::from(c - b'a' + 10)),
+            _ => None,
+        };
+        let number = text.bytes().enumerate().try_fold(0, |n: u128, (i, c)| match i {
+            8 | 13 | 18 | 23 => (c == b'-').then_some(n),
+            _ => Some(n << 4 | digit(c)?),
+        });
+        match number.filter(|_| text.len() == 36) {
+            Some(n) => Self::Number(n),
+            None => Self::Text(text.into()),
+        }
+    }
+}
+
 /// All objects, ordered, with indexes by UID, owner and node. There are many: what is here of one is counted in bytes.
 #[derive(Default)]
 pub(crate) struct World {
-    objects: BTreeMap<Gvr, BTreeMap<Arc<store::Key>, Arc<Object>>>,
+    objects: FnvHashMap<Gvr, BTreeMap<Arc<store::Key>, Arc<Object>>>,
     seen: Vec<Gvr>,
-    by_uid: BTreeMap<Box<str>, Spot>,
+    by_uid: HashMap<Uid, Spot>,
     dependents: BTreeMap<Box<str>, BTreeSet<Spot>>,
     on_node: BTreeMap<Box<str>, BTreeSet<Arc<store::Key>>>,
     /// Pods and ReplicaSets without a controller.
-    loose: BTreeMap<Gvr, BTreeSet<Arc<store::Key>>>,
+    loose: FnvHashMap<Gvr, BTreeSet<Arc<store::Key>>>,
 }
 
 /// The first key of a namespace and all after it.
@@ -144,8 +170,8 @@ impl World {
             nth: self.nth(gvr),
             key: key.clone(),
         };
-        if self.by_uid.get(v.uid()) == Some(&spot) {
-            self.by_uid.remove(v.uid());
+        if self.by_uid.get(&v.uid().into()) == Some(&spot) {
+            self.by_uid.remove(&v.uid().into());
         }
         for o in v.items("/metadata/ownerReferences") {
             remove(&mut self.dependents, o.text("/uid"), &spot);
@@ -190,7 +216,7 @@ impl World {
 
     /// Where the object with this UID is.
     pub(crate) fn find(&self, uid: &str) -> Option<Place> {
-        self.place(self.by_uid.get(uid)?)
+        self.place(self.by_uid.get(&uid.into())?)
     }
 
     /// The object at a place.
@@ -239,7 +265,9 @@ impl World {
 
     /// Everything in a namespace, by resource and name.
     pub(crate) fn content<'a>(&'a self, ns: &'a str) -> impl Iterator<Item = (&'a Gvr, Arc<Value>)> {
-        self.objects.iter().flat_map(move |(gvr, m)| {
+        let mut all: Vec<_> = self.objects.iter().collect();
+        all.sort_by_key(|(gvr, _)| *gvr);
+        all.into_iter().flat_map(move |(gvr, m)| {
             m.range::<store::Key, _>(from(ns))
                 .take_while(move |(k, _)| k.namespace == ns)
                 .map(move |(_, o)| (gvr, o.value()))

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::cmp::Reverse;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use serde_json::Value;
 
@@ -127,6 +127,7 @@ pub(super) fn resources(crd: &Value, key: Option<ResourceKey>) -> Vec<Arc<Resour
                 storage_version: format!("{group}/{storage}"),
                 api_version: format!("{group}/{version}"),
                 custom: Some(Arc::new(custom)),
+                schema: OnceLock::new(),
             })
         })
         .collect();

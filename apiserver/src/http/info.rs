@@ -1,5 +1,7 @@
 //! What a request's path means (`apiserver/pkg/endpoints/request/requestinfo.go`).
 
+use std::borrow::Cow;
+
 use http::Method;
 use serde_json::{Value, json};
 
@@ -40,15 +42,11 @@ impl RequestInfo {
 
     /// `None`: the path names no resource.
     pub(super) fn parse(r: &Incoming) -> Option<Self> {
-        let segments: Vec<String> = r
-            .path
-            .split('/')
-            .filter(|s| !s.is_empty())
-            .map(|s| decode(s, false))
-            .collect();
+        let mut segments: Vec<Cow<'_, str>> = Vec::with_capacity(8);
+        segments.extend(r.path.split('/').filter(|s| !s.is_empty()).map(|s| decode(s, false)));
         let (group, version, rest) = match segments.as_slice() {
-            [api, v, rest @ ..] if api == "api" && !rest.is_empty() => (String::new(), v.clone(), rest),
-            [apis, g, v, rest @ ..] if apis == "apis" && !rest.is_empty() => (g.clone(), v.clone(), rest),
+            [api, v, rest @ ..] if api == "api" && !rest.is_empty() => ("", v, rest),
+            [apis, g, v, rest @ ..] if apis == "apis" && !rest.is_empty() => (&**g, v, rest),
             _ => return None,
         };
         // The old way to watch.
@@ -56,25 +54,25 @@ impl RequestInfo {
             [w, rest @ ..] if w == "watch" && !rest.is_empty() => (true, rest),
             rest => (false, rest),
         };
-        let mut namespace = String::new();
+        let mut namespace = "";
         let rest = match rest {
             // A namespace itself, or one of its own subresources.
             [n, name] if n == "namespaces" => {
-                namespace.clone_from(name);
+                namespace = name;
                 rest
             }
             [n, name, sub] if n == "namespaces" && (sub == "status" || sub == "finalize") => {
-                namespace.clone_from(name);
+                namespace = name;
                 rest
             }
             [n, ns, more @ ..] if n == "namespaces" && !more.is_empty() => {
-                namespace.clone_from(ns);
+                namespace = ns;
                 more
             }
             _ => rest,
         };
-        let resource = rest.first()?.clone();
-        let mut name = rest.get(1).cloned().unwrap_or_default();
+        let resource = rest.first()?.clone().into_owned();
+        let mut name = rest.get(1).map_or_else(String::new, |n| n.clone().into_owned());
         let subresource = rest.get(2..).map(|s| s.join("/")).unwrap_or_default();
         let verb = match r.method {
             Method::GET if watched => "watch",
@@ -97,9 +95,9 @@ impl RequestInfo {
         }
         Some(Self {
             verb,
-            group,
-            version,
-            namespace,
+            group: group.to_owned(),
+            version: version.clone().into_owned(),
+            namespace: namespace.to_owned(),
             resource,
             name,
             subresource,

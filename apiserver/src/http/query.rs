@@ -1,5 +1,7 @@
 //! Query parameters.
 
+use std::borrow::Cow;
+
 /// A query, decoded, in order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Query(Vec<(String, String)>);
@@ -8,7 +10,7 @@ impl Query {
     pub(super) fn parse(text: &str) -> Self {
         let pairs = text.split('&').filter(|p| !p.is_empty()).map(|p| {
             let (k, v) = p.split_once('=').unwrap_or((p, ""));
-            (decode(k, true), decode(v, true))
+            (decode(k, true).into_owned(), decode(v, true).into_owned())
         });
         Self(pairs.collect())
     }
@@ -41,8 +43,11 @@ impl Query {
 }
 
 /// Percent-decoding; `plus`: a plus is a space, as in forms.
-pub(crate) fn decode(s: &str, plus: bool) -> String {
+pub(crate) fn decode(s: &str, plus: bool) -> Cow<'_, str> {
     let b = s.as_bytes();
+    if !b.iter().any(|c| *c == b'%' || *c == b'+') {
+        return Cow::Borrowed(s);
+    }
     let mut out = Vec::with_capacity(b.len());
     let mut i = 0;
     while i < b.len() {
@@ -60,7 +65,7 @@ pub(crate) fn decode(s: &str, plus: bool) -> String {
         }
         i += 1;
     }
-    String::from_utf8_lossy(&out).into_owned()
+    Cow::Owned(String::from_utf8_lossy(&out).into_owned())
 }
 
 #[cfg(test)]

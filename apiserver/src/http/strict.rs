@@ -5,6 +5,7 @@ use std::cell::RefCell;
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::map::Entry;
 use serde_json::{Map, Number, Value};
 
 /// Nesting allowed (Go's decoder: 10,000; serde_json: 128).
@@ -103,10 +104,34 @@ pub(super) fn yaml_lines(b: &[u8]) -> Vec<String> {
     found
 }
 
-#[derive(Clone)]
+/// Where a value is.
+struct Step<'a> {
+    parent: Option<&'a Step<'a>>,
+    name: Name<'a>,
+}
+
+#[derive(Clone, Copy)]
+enum Name<'a> {
+    Key(&'a str),
+    Index(usize),
+}
+
+impl fmt::Display for Step<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(parent) = self.parent {
+            parent.fmt(f)?;
+        }
+        match self.name {
+            Name::Key(key) if self.parent.is_none() => f.write_str(key),
+            Name::Key(key) => write!(f, ".{key}"),
+            Name::Index(i) => write!(f, "[{i}]"),
+        }
+    }
+}
+
 struct Seed<'a> {
     seen: &'a RefCell<Vec<String>>,
-    path: String,
+    at: Option<&'a Step<'a>>,
     depth: usize,
 }
 
@@ -114,15 +139,19 @@ impl<'a> Seed<'a> {
     fn new(seen: &'a RefCell<Vec<String>>) -> Self {
         Self {
             seen,
-            path: String::new(),
+            at: None,
             depth: 0,
         }
     }
 
-    fn below(&self, path: String) -> Self {
-        Self {
+    fn step<'b>(&'b self, name: Name<'b>) -> Step<'b> {
+        Step { parent: self.at, name }
+    }
+
+    fn below<'b>(&'b self, step: &'b Step<'b>) -> Seed<'b> {
+        Seed {
             seen: self.seen,
-            path,
+            at: Some(step),
             depth: self.depth + 1,
         }
     }
@@ -175,7 +204,7 @@ impl<'de> Visitor<'de> for Seed<'_> {
     }
     fn visit_seq<A: SeqAccess<'de>>(self, mut a: A) -> Result<Value, A::Error> {
         let mut list = Vec::new();
-        while let Some(v) = a.next_element_seed(self.below(format!("{}[{}]", self.path, list.len())))? {
+        while let Some(v) = a.next_element_seed(self.below(&self.step(Name::Index(list.len()))))? {
             list.push(v);
         }
         Ok(Value::Array(list))
@@ -183,14 +212,14 @@ impl<'de> Visitor<'de> for Seed<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut a: A) -> Result<Value, A::Error> {
         let mut map = Map::new();
         while let Some(key) = a.next_key::<Scalar>()?.map(|k| k.0) {
-            let path = if self.path.is_empty() {
-                key.clone()
-            } else {
-                format!("{}.{key}", self.path)
-            };
-            let v = a.next_value_seed(self.below(path.clone()))?;
-            if map.insert(key, v).is_some() {
-                self.seen.borrow_mut().push(format!("duplicate field {path:?}"));
+            let v = a.next_value_seed(self.below(&self.step(Name::Key(&key))))?;
+            match map.entry(key) {
+                Entry::Vacant(e) => drop(e.insert(v)),
+                Entry::Occupied(mut e) => {
+                    let path = self.step(Name::Key(e.key())).to_string();
+                    self.seen.borrow_mut().push(format!("duplicate field {path:?}"));
+                    e.insert(v);
+                }
             }
         }
         Ok(Value::Object(map))

@@ -9,17 +9,6 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-/// A string as JSON.
-pub(super) fn quoted(text: &str, out: &mut String) {
-    if text.bytes().all(|b| b >= b' ' && b != b'"' && b != b'\\') {
-        out.push('"');
-        out.push_str(text);
-        out.push('"');
-    } else {
-        out.push_str(&Value::from(text).to_string());
-    }
-}
-
 /// A set of fields of an object. A field's being in the set says nothing of the fields below it or above it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct FieldSet {
@@ -75,7 +64,7 @@ impl FieldSet {
                 out.push(',');
             }
             first = false;
-            quoted(&element.serialise(), out);
+            element.write(out);
             out.push_str(":{");
             if let Some(child) = child {
                 if is_member {
@@ -100,6 +89,32 @@ impl FieldSet {
                 self.members.insert(last.clone());
             }
             [first, rest @ ..] => self.children.entry(first.clone()).or_default().insert(rest),
+        }
+    }
+
+    /// Adds a field directly below.
+    pub(super) fn insert_member(&mut self, element: PathElement) {
+        self.members.insert(element);
+    }
+
+    /// Adds an element that is not in it, where it is a member, and what is below it.
+    pub(super) fn put(&mut self, element: PathElement, member: bool, below: FieldSet) {
+        match (member, below.is_empty()) {
+            (false, true) => {}
+            (true, true) => drop(self.members.insert(element)),
+            (false, false) => drop(self.children.insert(element, below)),
+            (true, false) => {
+                self.members.insert(element.clone());
+                self.children.insert(element, below);
+            }
+        }
+    }
+
+    /// Takes in what is below an element.
+    pub(super) fn absorb_below(&mut self, element: &PathElement, fields: FieldSet) {
+        match self.children.get_mut(element) {
+            Some(known) => known.absorb(fields),
+            None => drop(self.children.insert(element.clone(), fields)),
         }
     }
 

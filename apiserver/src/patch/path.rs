@@ -5,6 +5,22 @@ use serde_json::Value;
 use std::cmp::Ordering;
 use std::fmt;
 
+/// Whether a text is in JSON as it is.
+fn is_plain(text: &str) -> bool {
+    text.bytes().all(|b| b >= b' ' && b != b'"' && b != b'\\')
+}
+
+/// A string as JSON.
+pub(super) fn quoted(text: &str, out: &mut String) {
+    if is_plain(text) {
+        out.push('"');
+        out.push_str(text);
+        out.push('"');
+    } else {
+        out.push_str(&Value::from(text).to_string());
+    }
+}
+
 /// One step into an object.
 #[derive(Debug, Clone)]
 pub enum PathElement {
@@ -33,6 +49,18 @@ impl PathElement {
                 Some(PathElement::Key(fields))
             }
             _ => None,
+        }
+    }
+
+    /// The form of `fieldsV1` as a JSON string.
+    pub(super) fn write(&self, out: &mut String) {
+        match self {
+            PathElement::Field(name) if is_plain(name) => {
+                out.push_str("\"f:");
+                out.push_str(name);
+                out.push('"');
+            }
+            _ => quoted(&self.serialise(), out),
         }
     }
 

@@ -1,7 +1,7 @@
 //! One resource in one version, as data.
 
 use std::borrow::Cow;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -96,35 +96,37 @@ pub struct Resource {
     pub api_version: String,
     /// What only custom resources have.
     pub custom: Option<Arc<Custom>>,
+    /// The schema of a built-in one, once it was asked for.
+    pub(crate) schema: OnceLock<SchemaRef>,
 }
 
 /// Built-in kinds whose objects count their generations (their registries' strategies set it).
-const GENERATED: &[&str] = &[
-    "/pods",
-    "/replicationcontrollers",
-    "/podtemplates",
-    "apps/deployments",
-    "apps/replicasets",
-    "apps/daemonsets",
-    "apps/statefulsets",
-    "batch/jobs",
-    "batch/cronjobs",
-    "networking.k8s.io/ingresses",
-    "networking.k8s.io/networkpolicies",
-    "networking.k8s.io/ingressclasses",
-    "networking.k8s.io/servicecidrs",
-    "policy/poddisruptionbudgets",
-    "apiextensions.k8s.io/customresourcedefinitions",
-    "admissionregistration.k8s.io/mutatingwebhookconfigurations",
-    "admissionregistration.k8s.io/validatingwebhookconfigurations",
-    "admissionregistration.k8s.io/validatingadmissionpolicies",
-    "admissionregistration.k8s.io/validatingadmissionpolicybindings",
-    "discovery.k8s.io/endpointslices",
-    "flowcontrol.apiserver.k8s.io/flowschemas",
-    "flowcontrol.apiserver.k8s.io/prioritylevelconfigurations",
-    "scheduling.k8s.io/priorityclasses",
-    "resource.k8s.io/deviceclasses",
-    "resource.k8s.io/resourceslices",
+const GENERATED: &[(&str, &str)] = &[
+    ("", "pods"),
+    ("", "replicationcontrollers"),
+    ("", "podtemplates"),
+    ("apps", "deployments"),
+    ("apps", "replicasets"),
+    ("apps", "daemonsets"),
+    ("apps", "statefulsets"),
+    ("batch", "jobs"),
+    ("batch", "cronjobs"),
+    ("networking.k8s.io", "ingresses"),
+    ("networking.k8s.io", "networkpolicies"),
+    ("networking.k8s.io", "ingressclasses"),
+    ("networking.k8s.io", "servicecidrs"),
+    ("policy", "poddisruptionbudgets"),
+    ("apiextensions.k8s.io", "customresourcedefinitions"),
+    ("admissionregistration.k8s.io", "mutatingwebhookconfigurations"),
+    ("admissionregistration.k8s.io", "validatingwebhookconfigurations"),
+    ("admissionregistration.k8s.io", "validatingadmissionpolicies"),
+    ("admissionregistration.k8s.io", "validatingadmissionpolicybindings"),
+    ("discovery.k8s.io", "endpointslices"),
+    ("flowcontrol.apiserver.k8s.io", "flowschemas"),
+    ("flowcontrol.apiserver.k8s.io", "prioritylevelconfigurations"),
+    ("scheduling.k8s.io", "priorityclasses"),
+    ("resource.k8s.io", "deviceclasses"),
+    ("resource.k8s.io", "resourceslices"),
 ];
 
 impl Resource {
@@ -154,6 +156,7 @@ impl Resource {
             storage_version,
             api_version,
             custom: None,
+            schema: OnceLock::new(),
         }
     }
 
@@ -194,17 +197,16 @@ impl Resource {
     /// Whether this is the built-in resource `plural` of `group` (in any version).
     #[must_use]
     pub fn is(&self, group: &str, plural: &str) -> bool {
-        self.custom.is_none() && self.group == group && self.plural == plural
+        self.plural == plural && self.group == group && self.custom.is_none()
     }
 
     /// Whether its objects have `metadata.generation`.
     #[must_use]
     pub fn has_generation(&self) -> bool {
         self.custom.is_some()
-            || GENERATED.iter().any(|g| {
-                g.split_once('/')
-                    .is_some_and(|(g, p)| g == self.group && p == self.plural)
-            })
+            || GENERATED
+                .iter()
+                .any(|(group, plural)| *plural == self.plural && *group == self.group)
     }
 
     /// Its schema in this version.
@@ -212,7 +214,11 @@ impl Resource {
     pub fn schema(&self) -> SchemaRef {
         match &self.custom {
             Some(c) => c.schema.clone(),
-            None => SchemaRef::for_gvk(&self.group, &self.version, &self.kind).unwrap_or_else(SchemaRef::opaque),
+            None => {
+                let find = || SchemaRef::for_gvk(&self.group, &self.version, &self.kind);
+                let known = self.schema.get_or_init(|| find().unwrap_or_else(SchemaRef::opaque));
+                known.clone()
+            }
         }
     }
 

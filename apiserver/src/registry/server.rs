@@ -61,6 +61,8 @@ pub struct Server {
     pub(crate) answered: Mutex<std::collections::BTreeMap<crate::http::Answered, u64>>,
 }
 
+/// Digits of a uid.
+const HEX: &[u8; 16] = b"0123456789abcdef";
 /// Letters of generated suffixes (`k8s.io/apimachinery/pkg/util/rand`): no vowels, nothing that looks alike.
 const SUFFIX_LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
 
@@ -131,8 +133,14 @@ impl Server {
         let mut b: [u8; 16] = self.with_rng(|r| r.random());
         b[6] = (b[6] & 0x0f) | 0x40;
         b[8] = (b[8] & 0x3f) | 0x80;
-        let h: String = b.iter().map(|x| format!("{x:02x}")).collect();
-        format!("{}-{}-{}-{}-{}", &h[..8], &h[8..12], &h[12..16], &h[16..20], &h[20..])
+        let mut text = String::with_capacity(36);
+        for (i, byte) in b.into_iter().enumerate() {
+            if matches!(i, 4 | 6 | 8 | 10) {
+                text.push('-');
+            }
+            text.extend([byte >> 4, byte & 15].map(|digit| char::from(HEX[usize::from(digit)])));
+        }
+        text
     }
 
     /// `base` with five letters behind it (`generateName`).

@@ -1,14 +1,98 @@
 //! Zero values of built-in kinds, as Go's types have them: what is left out when it is zero is not there however it was
 //! sent, and lists that are always written are null when they are empty.
 
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
 use serde_json::{Map, Value};
 
 use super::messages::{Field, MESSAGES, each_field};
 
-/// The fields of a kind.
-fn fields(api_version: &str, kind: &str) -> Option<&'static [Field]> {
-    let name = MESSAGES.kinds.get(&format!("{api_version}/{kind}"))?;
-    MESSAGES.messages.get(name).map(Vec::as_slice)
+/// How a member holds values of its type.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Shape {
+    One,
+    List,
+    Map,
+}
+
+/// A member of a Go struct.
+struct Member {
+    name: &'static str,
+    shape: Shape,
+    /// Its type's letter or name.
+    kind: &'static str,
+    /// Its type, where that is a struct.
+    inner: Option<usize>,
+    /// A scalar that is not written when it is zero.
+    scalar: bool,
+    /// Written whatever it is.
+    always: bool,
+}
+
+/// A Go struct: its members sorted by name, those of embedded structs among them.
+#[derive(Default)]
+struct Struct {
+    members: Vec<Member>,
+}
+
+impl Struct {
+    fn member(&self, name: &str) -> Option<&Member> {
+        let found = self.members.binary_search_by(|m| m.name.cmp(name));
+        found.ok().map(|i| &self.members[i])
+    }
+}
+
+/// All of them, made once: every write goes through them.
+struct Structs {
+    all: Vec<Struct>,
+    /// By apiVersion and kind.
+    kinds: BTreeMap<&'static str, BTreeMap<&'static str, usize>>,
+}
+
+static STRUCTS: LazyLock<Structs> = LazyLock::new(|| {
+    let place: BTreeMap<&str, usize> = MESSAGES
+        .messages
+        .keys()
+        .zip(0..)
+        .map(|(k, i)| (k.as_str(), i))
+        .collect();
+    let of = |fields: &'static [Field]| {
+        let mut members = Vec::new();
+        each_field(fields, &mut |Field(_, name, shape, kind, keep, written)| {
+            let shape = match shape.as_str() {
+                "[]" => Shape::List,
+                "{}" => Shape::Map,
+                _ => Shape::One,
+            };
+            members.push(Member {
+                name,
+                shape,
+                kind,
+                inner: place.get(kind.as_str()).copied(),
+                scalar: *keep == 0 && shape == Shape::One && matches!(kind.as_str(), "s" | "i" | "b" | "f" | "y"),
+                always: *written == 1,
+            });
+        });
+        members.sort_by_key(|m| m.name);
+        Struct { members }
+    };
+    let mut kinds: BTreeMap<&str, BTreeMap<&str, usize>> = BTreeMap::new();
+    for (id, name) in &MESSAGES.kinds {
+        if let (Some((api_version, kind)), Some(i)) = (id.rsplit_once('/'), place.get(name.as_str())) {
+            kinds.entry(api_version).or_default().insert(kind, *i);
+        }
+    }
+    Structs {
+        all: MESSAGES.messages.values().map(|fields| of(fields)).collect(),
+        kinds,
+    }
+});
+
+impl Structs {
+    fn of_kind(&'static self, api_version: &str, kind: &str) -> Option<&'static Struct> {
+        self.all.get(*self.kinds.get(api_version)?.get(kind)?)
+    }
 }
 
 fn is_zero(value: &Value) -> bool {
@@ -22,80 +106,85 @@ fn is_zero(value: &Value) -> bool {
     }
 }
 
-/// Calls `each` for a member and what is below it.
-fn below(member: &mut Value, shape: &str, kind: &str, each: fn(&'static [Field], &mut Map<String, Value>)) {
-    let Some(inner) = MESSAGES.messages.get(kind) else {
-        return;
-    };
-    let one = |v: &mut Value| {
-        if let Value::Object(m) = v {
-            each(inner, m);
+impl Member {
+    /// Calls `each` for what is below a value of this member.
+    fn below(&self, value: &mut Value, each: fn(&'static Struct, &mut Map<String, Value>)) {
+        let Some(inner) = self.inner.and_then(|i| STRUCTS.all.get(i)) else {
+            return;
+        };
+        let one = |v: &mut Value| {
+            if let Value::Object(m) = v {
+                each(inner, m);
+            }
+        };
+        match (self.shape, value) {
+            (Shape::List, Value::Array(all)) => all.iter_mut().for_each(one),
+            (Shape::Map, Value::Object(all)) => all.values_mut().for_each(one),
+            (Shape::One, one_of) => one(one_of),
+            _ => {}
         }
-    };
-    match (shape, member) {
-        ("[]", Value::Array(all)) => all.iter_mut().for_each(one),
-        ("{}", Value::Object(all)) => all.values_mut().for_each(one),
-        ("", one_of) => one(one_of),
-        _ => {}
+    }
+
+    /// The zero value of its type.
+    fn zero(&self) -> Value {
+        match self.kind {
+            _ if self.shape != Shape::One => Value::Null,
+            "s" => "".into(),
+            "i" | "f" | "X" => 0.into(),
+            "b" => false.into(),
+            "Q" => "0".into(),
+            "D" => "0s".into(),
+            kind if kind.len() > 1 => Value::Object(Map::new()),
+            _ => Value::Null,
+        }
     }
 }
 
 /// Takes out scalars that are zero and are not written then.
 pub fn drop_zeros(api_version: &str, kind: &str, object: &mut Value) {
-    if let (Some(fields), Value::Object(m)) = (fields(api_version, kind), object) {
-        zeros(fields, m);
+    if let (Some(of), Value::Object(m)) = (STRUCTS.of_kind(api_version, kind), object) {
+        zeros(of, m);
     }
 }
 
-fn zeros(fields: &'static [Field], object: &mut Map<String, Value>) {
-    each_field(fields, &mut |Field(_, member, shape, kind, keep, _)| {
-        let Some(value) = object.get_mut(member) else { return };
-        let plain = shape.is_empty() && matches!(kind.as_str(), "s" | "i" | "b" | "f" | "y");
-        if *keep == 0 && plain && is_zero(value) {
-            object.remove(member);
-            return;
+fn zeros(of: &'static Struct, object: &mut Map<String, Value>) {
+    object.retain(|name, value| {
+        let Some(member) = of.member(name) else { return true };
+        if member.scalar && is_zero(value) {
+            return false;
         }
-        below(value, shape, kind, zeros);
+        member.below(value, zeros);
+        true
     });
 }
 
 /// Puts in what Go writes always, and takes out lists and maps that are empty and are not written then.
 pub fn write_always(api_version: &str, kind: &str, object: &mut Value) {
-    if let (Some(fields), Value::Object(m)) = (fields(api_version, kind), object) {
-        always(fields, m);
+    if let (Some(of), Value::Object(m)) = (STRUCTS.of_kind(api_version, kind), object) {
+        always(of, m);
     }
 }
 
-/// The zero value of a type, by its letter.
-fn zero(kind: &str) -> Value {
-    match kind {
-        "s" => "".into(),
-        "i" | "f" | "X" => 0.into(),
-        "b" => false.into(),
-        "Q" => "0".into(),
-        "D" => "0s".into(),
-        kind if kind.len() > 1 => Value::Object(Map::new()),
-        _ => Value::Null,
-    }
-}
-
-fn always(fields: &'static [Field], object: &mut Map<String, Value>) {
-    each_field(fields, &mut |Field(_, member, shape, kind, _, written)| {
-        let absent = object.get(member).is_none_or(Value::is_null);
-        if !shape.is_empty() && (absent || object.get(member).is_some_and(is_zero)) {
-            match written {
-                1 => drop(object.insert(member.clone(), Value::Null)),
-                _ => drop(object.remove(member)),
-            }
-            return;
+fn always(of: &'static Struct, object: &mut Map<String, Value>) {
+    object.retain(|name, value| {
+        let Some(member) = of.member(name) else { return true };
+        if member.shape != Shape::One && (value.is_null() || is_zero(value)) {
+            *value = Value::Null;
+            return member.always;
         }
-        if absent && *written == 1 {
-            object.insert(member.clone(), zero(kind));
+        if member.always && value.is_null() {
+            *value = member.zero();
         }
-        if let Some(value) = object.get_mut(member) {
-            below(value, shape, kind, always);
-        }
+        member.below(value, always);
+        true
     });
+    for member in of.members.iter().filter(|m| m.always) {
+        if !object.contains_key(member.name) {
+            let mut zero = member.zero();
+            member.below(&mut zero, always);
+            object.insert(member.name.to_owned(), zero);
+        }
+    }
 }
 
 #[cfg(test)]

@@ -20,6 +20,7 @@ use std::ops::Bound;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use fnv::FnvHashMap;
 use serde_json::Value;
 
 use history::History;
@@ -98,7 +99,8 @@ struct Table {
 
 struct State {
     revision: Revision,
-    tables: BTreeMap<ResourceKey, Table>,
+    /// Looked into several times for every request. In no order.
+    tables: FnvHashMap<ResourceKey, Table>,
     watchers_of_all: Vec<Box<dyn Sink>>,
 }
 
@@ -116,7 +118,7 @@ impl Default for Store {
         Self {
             state: Mutex::new(State {
                 revision: 1,
-                tables: BTreeMap::new(),
+                tables: FnvHashMap::default(),
                 watchers_of_all: Vec::new(),
             }),
             packer: Arc::default(),
@@ -138,7 +140,7 @@ impl Store {
         let (log, restored) = Log::open(dir, options, &packer)?;
         let mut state = State {
             revision: restored.image.revision,
-            tables: BTreeMap::new(),
+            tables: FnvHashMap::default(),
             watchers_of_all: Vec::new(),
         };
         for t in restored.image.tables {
@@ -210,7 +212,7 @@ impl Store {
     pub fn stored_as(&self, group: &str, plural: &str) -> Option<ResourceKey> {
         let state = self.state();
         let same = |k: &&ResourceKey| k.group == group && k.resource == plural;
-        state.tables.keys().find(same).cloned()
+        state.tables.keys().filter(same).min().cloned()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -305,12 +307,9 @@ impl Store {
     /// Every resource that has an object now, in order.
     #[must_use]
     pub fn resources(&self) -> Vec<ResourceKey> {
-        self.state()
-            .tables
-            .iter()
-            .filter(|(_, t)| !t.objects.is_empty())
-            .map(|(k, _)| k.clone())
-            .collect()
+        let state = self.state();
+        let in_use = state.in_order().into_iter().filter(|(_, t)| !t.objects.is_empty());
+        in_use.map(|(k, _)| k.clone()).collect()
     }
 
     /// Writes `value` (its resourceVersion is set here) as the object at `key`.
@@ -461,7 +460,9 @@ impl Store {
     /// All that exists, then all events, into `sink`.
     pub fn watch_all(&self, sink: Box<dyn Sink>) {
         let mut state = self.state();
-        state.tables.iter().for_each(|(r, t)| t.all_added(r, &*sink));
+        for (resource, table) in state.in_order() {
+            table.all_added(resource, &*sink);
+        }
         state.watchers_of_all.push(sink);
     }
 
@@ -476,8 +477,15 @@ impl Store {
 }
 
 impl State {
+    /// Who looks at all sees them in the order of their names, on every machine.
+    fn in_order(&self) -> Vec<(&ResourceKey, &Table)> {
+        let mut all: Vec<_> = self.tables.iter().collect();
+        all.sort_by_key(|(resource, _)| *resource);
+        all
+    }
+
     fn image(&self) -> Image {
-        let tables = self.tables.iter().map(|(resource, t)| TableImage {
+        let tables = self.in_order().into_iter().map(|(resource, t)| TableImage {
             resource: resource.clone(),
             changed: t.changed,
             objects: t.objects.values().cloned().collect(),

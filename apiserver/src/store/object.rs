@@ -192,16 +192,22 @@ impl Object {
 
     /// Packs it, if it was not used since this was last called. False: it is to be looked at again.
     pub(super) fn pack(&self, packer: &Packer) -> bool {
-        let (value, bare) = match &mut *self.form() {
+        let (value, bytes, bare) = match &mut *self.form() {
             Form::Packed(_) => return true,
             Form::Open(o) if o.used => {
                 o.used = false;
                 return false;
             }
-            Form::Open(o) => (o.value.clone(), o.bare()),
+            Form::Open(o) => (o.value.clone(), o.bytes.clone(), o.bare.clone()),
         };
-        // Compressed while nobody waits for it; one without a kind stays as it is.
-        if let Some(packed) = packer.pack(&value, bare) {
+        // Written and compressed while nobody waits for it; one without a kind stays as it is.
+        let packed = head(&value).map(|head| {
+            let bare = bare
+                .or_else(|| without_head(&bytes?, &head))
+                .unwrap_or_else(|| written(&Bare(&value)));
+            packer.pack(&value, head, bare)
+        });
+        if let Some(packed) = packed {
             let before = std::mem::replace(&mut *self.form(), Form::Packed(packed));
             drop(before);
         }
@@ -274,6 +280,15 @@ pub(super) fn joined(mut head: Vec<u8>, bare: impl FnOnce(&mut Vec<u8>)) -> Byte
         *brace = b',';
     }
     Bytes::from(head.into_boxed_slice())
+}
+
+/// What [`joined`] made of a head and this.
+fn without_head(whole: &[u8], head: &str) -> Option<Bytes> {
+    let rest = whole.strip_prefix(head.as_bytes())?;
+    let mut bare = Vec::with_capacity(rest.len() + 1);
+    bare.push(b'{');
+    bare.extend_from_slice(rest.strip_prefix(b",").unwrap_or(rest));
+    Some(Bytes::from(bare.into_boxed_slice()))
 }
 
 fn whole(value: &Value) -> Bytes {

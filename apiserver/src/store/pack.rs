@@ -9,7 +9,7 @@ use bytes::Bytes;
 use lz4_flex::block;
 use serde_json::Value;
 
-use super::object::{Object, head, joined};
+use super::object::{Object, joined};
 
 /// How many objects of a store (states of the past included) are trees before the first are packed: more than a small cluster has, and not so many
 /// that their trees would count.
@@ -117,9 +117,8 @@ impl Packer {
         }
     }
 
-    /// An object packed; `None` where it has no apiVersion and kind.
-    pub(super) fn pack(&self, value: &Value, bare: Bytes) -> Option<Packed> {
-        let head = head(value)?;
+    /// An object packed: its tree, how its JSON begins, and what is after that.
+    pub(super) fn pack(&self, value: &Value, head: String, bare: Bytes) -> Packed {
         let like = lock(&self.likes).get(&head).cloned().unwrap_or_else(|| {
             Arc::new(Like {
                 head,
@@ -130,7 +129,7 @@ impl Packer {
         if bare.len() <= SMALL {
             self.know(&like);
             let text = Text::Plain(bare);
-            return Some(Packed { like, text });
+            return Packed { like, text };
         }
         let block = block::compress_with_dict(&bare, &like.dictionary);
         let packed = |like: Arc<Like>, block: Vec<u8>| Packed {
@@ -142,7 +141,7 @@ impl Packer {
         };
         if block.len() * 100 <= bare.len() * BADLY || like.dictionary.len() + bare.len() > DICTIONARY {
             self.know(&like);
-            return Some(packed(like, block));
+            return packed(like, block);
         }
         // Those that come after it have it to be compared with.
         let mut dictionary = like.dictionary.clone();
@@ -153,7 +152,7 @@ impl Packer {
             dictionary,
         });
         self.know(&better);
-        Some(packed(like, block))
+        packed(like, block)
     }
 
     fn know(&self, like: &Arc<Like>) {
@@ -171,6 +170,7 @@ mod tests {
     use serde_json::json;
 
     use super::super::Key;
+    use super::super::object::head;
     use super::*;
 
     fn pod(i: usize) -> Value {
@@ -193,7 +193,7 @@ mod tests {
             let v = pod(i);
             let open = Arc::new(Object::new(v.clone(), 7));
             let (bytes, bare) = (open.bytes(), open.bare_bytes());
-            let packed = packer.pack(&v, bare.clone()).expect("it has a kind");
+            let packed = packer.pack(&v, head(&v).expect("it has a kind"), bare.clone());
             assert_eq!(packed.bytes(), bytes);
             assert_eq!(packed.bare(), bare);
             assert_eq!(packed.value(), v);
@@ -236,7 +236,7 @@ mod tests {
             for t in texts {
                 let v = json!({"apiVersion": "v1", "kind": "ConfigMap", "data": {"a": t, "b": t.repeat(3)}});
                 let bare = Arc::new(Object::new(v.clone(), 1)).bare_bytes();
-                let packed = packer.pack(&v, bare).expect("it has a kind");
+                let packed = packer.pack(&v, head(&v).expect("it has a kind"), bare);
                 prop_assert_eq!(packed.value(), v);
             }
         }

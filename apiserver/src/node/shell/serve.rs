@@ -163,7 +163,7 @@ async fn answer(s: &State, r: Request<Incoming>) -> Response<Full<Bytes>> {
     let value = |key: &str| {
         let mut all = query.split('&').filter_map(|p| p.split_once('='));
         all.find(|(k, _)| *k == key)
-            .map(|(_, v)| decode(v, true))
+            .map(|(_, v)| decode(v, true).into_owned())
             .unwrap_or_default()
     };
     let hostname = || s.shell.p.hostname.clone();

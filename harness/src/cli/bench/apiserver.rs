@@ -3,24 +3,22 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use futures::{StreamExt, TryStreamExt};
-use http_body_util::BodyExt;
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod};
+use futures::StreamExt;
+use http::Method;
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
+use kube::Api;
 use kube::api::{DeleteParams, ListParams, PostParams, WatchEvent, WatchParams};
-use kube::{Api, Client};
 use serde_json::json;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::hub::{milliseconds, outside};
+use super::hub::milliseconds;
 use super::measure::{BenchError, percentile};
+use super::side::{PARALLEL, RUNNING, Side, broken, create, create_many, post};
 use crate::cli::{CliError, out, run};
 
-/// Requests in flight.
-const PARALLEL: usize = 64;
 /// How often the list is read.
 const LISTS: usize = 10;
-/// How long a pod may take to run.
-const RUNNING: Duration = Duration::from_secs(120);
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -52,8 +50,8 @@ pub fn main(args: Args) -> Result<(), CliError> {
 async fn all(args: &Args) -> Result<(), CliError> {
     let mut rows = vec![first_column(args)];
     for path in &args.kubeconfigs {
-        let client = outside(path).await?;
-        let figures = of_one(args, &client)
+        let side = Side::of(path).await?;
+        let figures = of_one(args, &side)
             .await
             .map_err(|e| CliError::Failed(format!("{}: {e}", path.display())))?;
         let mut row = vec![path.display().to_string()];
@@ -85,24 +83,9 @@ fn first_column(args: &Args) -> Vec<String> {
     list
 }
 
-/// Creates a ConfigMap, reading the answer without making objects of it: it is the server that is measured.
-async fn create(client: &Client, ns: &str, name: &str) -> Result<(), BenchError> {
-    let body = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"key": "value"}});
-    let request = http::Request::post(format!("/api/v1/namespaces/{ns}/configmaps"))
-        .header(http::header::CONTENT_TYPE, "application/json")
-        .body(kube::client::Body::from(body.to_string().into_bytes()))
-        .map_err(kube::Error::HttpError)?;
-    let answer = client.send(request).await?;
-    let status = answer.status();
-    let body = answer.into_body().collect().await?.to_bytes();
-    if status != http::StatusCode::CREATED {
-        return Err(BenchError::Answered {
-            what: format!("creating ConfigMap {name}"),
-            status,
-            body: String::from_utf8_lossy(&body).into_owned(),
-        });
-    }
-    Ok(())
+/// Two digits of milliseconds: some of this is faster than one tells.
+fn fine(d: Duration) -> String {
+    format!("{:.2} ms", d.as_secs_f64() * 1e3)
 }
 
 fn late(what: &str, bound: Duration) -> BenchError {
@@ -114,67 +97,68 @@ fn late(what: &str, bound: Duration) -> BenchError {
 }
 
 /// What one server does, in a namespace that goes afterwards.
-async fn of_one(args: &Args, client: &Client) -> Result<Vec<String>, BenchError> {
-    let namespaces: Api<Namespace> = Api::all(client.clone());
+async fn of_one(args: &Args, side: &Side) -> Result<Vec<String>, BenchError> {
+    let namespaces: Api<Namespace> = Api::all(side.client.clone());
     let made: Namespace =
         serde_json::from_value(json!({"metadata": {"generateName": "cfn-bench-"}})).unwrap_or_default();
     let ns = namespaces.create(&PostParams::default(), &made).await?;
     let ns = ns.metadata.name.unwrap_or_default();
-    let result = in_namespace(args, client, &ns).await;
+    let result = in_namespace(args, side, &ns).await;
     namespaces.delete(&ns, &DeleteParams::background()).await?;
     result
 }
 
-async fn in_namespace(args: &Args, client: &Client, ns: &str) -> Result<Vec<String>, BenchError> {
-    let mut figures = vec![client.apiserver_version().await?.git_version];
-    figures.push(format!("{:.0}", one_by_one(args, client, ns).await?));
-    figures.push(format!("{:.0}", at_once(args, client, ns).await?));
-    let mut seen = watch_latency(args, client, ns).await?;
+async fn in_namespace(args: &Args, side: &Side, ns: &str) -> Result<Vec<String>, BenchError> {
+    let mut figures = vec![side.client.apiserver_version().await?.git_version];
+    figures.push(format!("{:.0}", one_by_one(args, side, ns).await?));
+    figures.push(format!("{:.0}", at_once(args, side, ns).await?));
+    let mut seen = watch_latency(args, side, ns).await?;
     seen.sort();
-    figures.push(milliseconds(percentile(&seen, 50)));
-    figures.push(milliseconds(percentile(&seen, 99)));
-    figures.push(milliseconds(percentile(&lists(client, ns).await?, 50)));
-    figures.push(format!("{:.0}", watched(args, client, ns).await?));
+    figures.push(fine(percentile(&seen, 50)));
+    figures.push(fine(percentile(&seen, 99)));
+    figures.push(milliseconds(percentile(&lists(side, ns).await?, 50)));
+    figures.push(format!("{:.0}", watched(args, side, ns).await?));
     if !args.no_pod {
-        figures.push(milliseconds(running(client, ns).await?));
+        figures.push(milliseconds(running(side, ns).await?));
     }
     Ok(figures)
 }
 
 /// Creates one after the other: how many a second.
-async fn one_by_one(args: &Args, client: &Client, ns: &str) -> Result<f64, BenchError> {
+async fn one_by_one(args: &Args, side: &Side, ns: &str) -> Result<f64, BenchError> {
+    let mut connection = side.connect().await?;
     let start = Instant::now();
     for i in 0..args.sequential {
-        create(client, ns, &format!("one-{i}")).await?;
+        create(&mut connection, ns, &format!("one-{i}")).await?;
     }
     Ok(args.sequential as f64 / start.elapsed().as_secs_f64())
 }
 
+/// The newest revision.
+async fn newest(side: &Side, ns: &str) -> Result<String, BenchError> {
+    let api: Api<ConfigMap> = Api::namespaced(side.client.clone(), ns);
+    let list = api.list(&ListParams::default().limit(1)).await?;
+    Ok(list.metadata.resource_version.unwrap_or_default())
+}
+
 /// When a watcher sees each of objects that are created one after the other, counted from when it was sent.
-async fn watch_latency(args: &Args, client: &Client, ns: &str) -> Result<Vec<Duration>, BenchError> {
-    let api: Api<ConfigMap> = Api::namespaced(client.clone(), ns);
-    let since = api
-        .list(&ListParams::default().limit(1))
-        .await?
-        .metadata
-        .resource_version;
-    let mut events = Box::pin(api.watch(&WatchParams::default(), &since.unwrap_or_default()).await?);
+async fn watch_latency(args: &Args, side: &Side, ns: &str) -> Result<Vec<Duration>, BenchError> {
+    let since = newest(side, ns).await?;
     let (told, mut times) = tokio::sync::mpsc::unbounded_channel();
+    let path = format!("/api/v1/namespaces/{ns}/configmaps?watch=true&resourceVersion={since}");
+    let mut events = side.watch(&path).await?;
     let watcher = tokio::spawn(async move {
-        while let Some(Ok(e)) = events.next().await {
-            if let WatchEvent::Added(o) = e
-                && told
-                    .send((o.metadata.name.unwrap_or_default(), Instant::now()))
-                    .is_err()
-            {
+        while let Ok(Some(e)) = events.next().await {
+            if told.send((e.object.metadata.name, Instant::now())).is_err() {
                 return;
             }
         }
     });
+    let mut connection = side.connect().await?;
     let mut seen = Vec::new();
     for i in 0..args.sequential {
         let (name, sent) = (format!("latency-{i}"), Instant::now());
-        create(client, ns, &name).await?;
+        create(&mut connection, ns, &name).await?;
         loop {
             match tokio::time::timeout(RUNNING, times.recv()).await {
                 Ok(Some((n, at))) if n == name => {
@@ -190,42 +174,38 @@ async fn watch_latency(args: &Args, client: &Client, ns: &str) -> Result<Vec<Dur
     Ok(seen)
 }
 
-async fn at_once(args: &Args, client: &Client, ns: &str) -> Result<f64, BenchError> {
-    let start = Instant::now();
-    futures::stream::iter((0..args.objects).map(|i| async move { create(client, ns, &format!("many-{i}")).await }))
-        .buffer_unordered(PARALLEL)
-        .try_for_each(|_| async { Ok(()) })
-        .await?;
-    Ok(args.objects as f64 / start.elapsed().as_secs_f64())
+async fn at_once(args: &Args, side: &Side, ns: &str) -> Result<f64, BenchError> {
+    let took = create_many(side, ns, "many", args.objects).await?;
+    Ok(args.objects as f64 / took.as_secs_f64())
 }
 
 /// How long it takes until the last byte of a list is here.
-async fn lists(client: &Client, ns: &str) -> Result<Vec<Duration>, BenchError> {
+async fn lists(side: &Side, ns: &str) -> Result<Vec<Duration>, BenchError> {
     let mut times = Vec::new();
+    let mut connection = side.connect().await?;
+    let what = "listing ConfigMaps";
     for _ in 0..LISTS {
-        let request = http::Request::get(format!("/api/v1/namespaces/{ns}/configmaps"))
-            .body(kube::client::Body::from(Vec::new()))
-            .map_err(kube::Error::HttpError)?;
         let start = Instant::now();
-        let body = client.send(request).await?.into_body().collect().await?;
-        std::hint::black_box(body.to_bytes());
+        let path = format!("/api/v1/namespaces/{ns}/configmaps");
+        let asked = connection.ask(Method::GET, &path, bytes::Bytes::new()).await;
+        let mut answer = asked.map_err(broken(what))?;
+        let mut size = 0;
+        while let Some(part) = answer.next().await.map_err(broken(what))? {
+            size += part.len();
+        }
         times.push(start.elapsed());
+        std::hint::black_box(size);
     }
     times.sort();
     Ok(times)
 }
 
 /// Events that reach all watchers of one resource, a second.
-async fn watched(args: &Args, client: &Client, ns: &str) -> Result<f64, BenchError> {
-    let api: Api<ConfigMap> = Api::namespaced(client.clone(), ns);
-    let since = api
-        .list(&ListParams::default().limit(1))
-        .await?
-        .metadata
-        .resource_version;
-    let since = since.unwrap_or_default();
+async fn watched(args: &Args, side: &Side, ns: &str) -> Result<f64, BenchError> {
+    let api: Api<ConfigMap> = Api::namespaced(side.client.clone(), ns);
+    let since = newest(side, ns).await?;
     let n = args.sequential;
-    let mut watchers = tokio::task::JoinSet::new();
+    let mut watchers = JoinSet::new();
     for _ in 0..args.watchers {
         let own = api.clone();
         let events = own.watch(&WatchParams::default(), &since).await?.boxed();
@@ -235,10 +215,7 @@ async fn watched(args: &Args, client: &Client, ns: &str) -> Result<f64, BenchErr
         });
     }
     let start = Instant::now();
-    futures::stream::iter((0..n).map(|i| async move { create(client, ns, &format!("seen-{i}")).await }))
-        .buffer_unordered(PARALLEL)
-        .try_for_each(|_| async { Ok(()) })
-        .await?;
+    create_many(side, ns, "seen", n).await?;
     let mut events = 0;
     while let Some(count) = tokio::time::timeout(RUNNING, watchers.join_next())
         .await
@@ -250,19 +227,18 @@ async fn watched(args: &Args, client: &Client, ns: &str) -> Result<f64, BenchErr
 }
 
 /// How long it takes until a pod runs.
-async fn running(client: &Client, ns: &str) -> Result<Duration, BenchError> {
-    let api: Api<Pod> = Api::namespaced(client.clone(), ns);
-    let pod: Pod = serde_json::from_value(json!({"metadata": {"name": "first", "annotations": {"cfn.akraino.org/start-after": "0s"}},
-        "spec": {"containers": [{"name": "c", "image": "registry.example/bench:1"}], "terminationGracePeriodSeconds": 0}}))
-    .unwrap_or_default();
+async fn running(side: &Side, ns: &str) -> Result<Duration, BenchError> {
+    let pod = json!({"apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": "first", "annotations": {"cfn.akraino.org/start-after": "0s"}},
+        "spec": {"containers": [{"name": "c", "image": "registry.example/bench:1"}], "terminationGracePeriodSeconds": 0}});
+    let path = format!("/api/v1/namespaces/{ns}/pods");
+    let mut events = side.watch(&format!("{path}?watch=true")).await?;
+    let mut connection = side.connect().await?;
     let start = Instant::now();
-    api.create(&PostParams::default(), &pod).await?;
-    let mut events = Box::pin(api.watch(&WatchParams::default(), "0").await?);
+    post(&mut connection, &path, &pod).await?;
     let runs = async {
-        while let Some(e) = events.try_next().await? {
-            if let WatchEvent::Added(p) | WatchEvent::Modified(p) = e
-                && p.status.and_then(|s| s.phase).as_deref() == Some("Running")
-            {
+        while let Some(e) = events.next().await? {
+            if e.object.status.phase == "Running" {
                 return Ok(start.elapsed());
             }
         }

@@ -38,6 +38,14 @@ pub enum BenchError {
     /// An API server said no.
     #[error(transparent)]
     Api(#[from] kube::Error),
+    /// It cannot be spoken to, or ended a connection.
+    #[error("{what}: {why}")]
+    Connection {
+        /// What was asked for.
+        what: String,
+        /// The reason.
+        why: std::io::Error,
+    },
     /// It answered something else than was asked for.
     #[error("{what}: answered {status}: {body}")]
     Answered {

@@ -1,10 +1,11 @@
-//! `cfn bench`: figures to compare with other systems' (shared/ANCHORS.md has Karmada's).
+//! `cfn bench`: figures to compare with other systems'.
 
 mod apiserver;
 mod clusters;
 mod hub;
 mod measure;
 mod memory;
+mod side;
 
 use super::CliError;
 
