@@ -9,10 +9,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use cfn_net::client::CLIENT_CERT_HEADER;
 use cfn_net::pki::{Ca, KeyCert};
+use cfn_net::raw;
 use cfn_net::server::{PeerCert, serve, tls_server_config};
 use cfn_net::{ClientConfig, Identity, LinkSpec, Net, Seed, Transport};
 use futures::{Stream, StreamExt};
-use http::{Request, Response};
+use http::{Method, Request, Response};
 use http_body_util::{BodyExt, StreamBody, combinators::BoxBody};
 use hyper::body::{Frame, Incoming};
 use jiff::Timestamp;
@@ -118,7 +119,8 @@ impl Toy {
     }
 
     async fn serve(&self) {
-        let cert = self.ca.server("hub", &["hub".to_owned()], self.now).unwrap();
+        let names = ["hub", "127.0.0.1"].map(str::to_owned);
+        let cert = self.ca.server("hub", &names, self.now).unwrap();
         let tls = tls_server_config(&cert, Some(self.ca.cert_pem())).unwrap();
         let listener = self.net.listen("hub", 6443).await.unwrap();
         let (ca, now) = (self.ca.clone(), self.now);
@@ -150,6 +152,36 @@ impl Toy {
         let req = Request::get(path).body(Vec::new()).unwrap();
         client.request_text(req).await.map_err(|e| format!("{e:?}"))
     }
+}
+
+#[tokio::test]
+async fn a_raw_connection_is_asked_one_thing_after_the_other() {
+    let toy = Toy::start(Transport::Tcp, Timestamp::now(), 0.0).await;
+    let config = ClientConfig {
+        server: format!("https://{}", toy.net.socket_addr("hub", 6443).unwrap()),
+        ..toy.config(toy.certificate(&toy.ca))
+    };
+    let mut connection = raw::Server::new(&config).unwrap().connect().await.unwrap();
+    for _ in 0..2 {
+        let answer = connection.ask(Method::GET, "/whoami", Bytes::new()).await.unwrap();
+        assert_eq!(answer.status, 200);
+        assert_eq!(answer.whole().await.unwrap(), r#"me ["a", "b", "c"]"#);
+    }
+    let path = "/api/v1/configmaps?watch=true";
+    let mut events = connection.ask(Method::GET, path, Bytes::new()).await.unwrap();
+    for _ in 0..2 {
+        let part = events.next().await.unwrap().unwrap();
+        assert!(part.starts_with(b"{\"type\":\"ADDED\""));
+    }
+    toy.cancel.cancel();
+    while let Ok(part) = events.next().await {
+        assert!(part.is_some(), "the server broke off, the body did not end");
+    }
+    let other = ClientConfig {
+        ca_pem: Ca::new("other", toy.now).unwrap().cert_pem().to_owned(),
+        ..config
+    };
+    assert!(raw::Server::new(&other).unwrap().connect().await.is_err());
 }
 
 async fn identities(transport: Transport, now: Timestamp) {

@@ -82,10 +82,10 @@ where
 {
     let (mut parts, body) = request.into_parts();
     let upgrade = Mutex::new(parts.extensions.remove::<OnUpgrade>());
-    let certificate = parts.extensions.get::<PeerCert>();
-    let asker = match parts.extensions.get::<User>() {
-        Some(u) => Ok(u.clone()),
-        None => server.authenticate(&parts.headers, certificate.map(|c| c.0.as_slice())),
+    let certificate = parts.extensions.remove::<PeerCert>();
+    let asker = match parts.extensions.remove::<User>() {
+        Some(u) => Ok(u),
+        None => server.authenticate(&parts.headers, certificate.as_ref().map(|c| c.0.as_slice())),
     };
     let uri = parts.uri.path_and_query().map_or("/", |p| p.as_str()).to_owned();
     let mut incoming = Incoming {

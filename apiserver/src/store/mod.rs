@@ -242,7 +242,8 @@ impl Store {
     pub fn list(&self, resource: &Gvr, namespace: Option<&str>, after: Option<&Key>) -> Page {
         let state = self.state();
         let revision = state.revision;
-        let Some(table) = state.tables.get(resource) else {
+        // Most requests ask for quotas, limits and policies that are not there.
+        let Some(table) = state.tables.get(resource).filter(|t| !t.objects.is_empty()) else {
             return Page {
                 objects: Vec::new(),
                 revision,
