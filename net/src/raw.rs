@@ -1,4 +1,4 @@
-//! One connection of HTTP/1.1 to an API server outside, asked one thing after the other: what a load generator wants, without
+//! One connection of HTTP/1.1 to an API server, asked one thing after the other: what a load generator wants, without
 //! the pools, retries and layers that would be measured, too.
 
 use std::io;
@@ -11,15 +11,17 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
-use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use crate::client::{ClientConfig, ClientError, Identity, tls_client_config};
+use crate::network::Net;
 use crate::token::{bearer, bearer_of};
 
 /// Where an API server is, and who asks it.
 #[derive(Clone)]
 pub struct Server {
+    net: Net,
+    from: String,
     host: String,
     port: u16,
     tls: Arc<rustls::ClientConfig>,
@@ -41,11 +43,11 @@ pub struct Answer {
 }
 
 impl Server {
-    /// Nothing is connected yet.
+    /// That of `config`, asked from `from`, a host of `net`. Nothing is connected yet.
     ///
     /// # Errors
     /// When the address or the credentials do not parse, or a token's file cannot be read.
-    pub fn new(config: &ClientConfig) -> Result<Self, ClientError> {
+    pub fn new(config: &ClientConfig, net: &Net, from: &str) -> Result<Self, ClientError> {
         let (host, port) = config.place()?;
         let token = match &config.identity {
             Identity::Token(t) => Some(bearer(t)),
@@ -53,6 +55,8 @@ impl Server {
             Identity::Anonymous | Identity::Certificate { .. } => None,
         };
         Ok(Self {
+            net: net.clone(),
+            from: from.to_owned(),
             host,
             port,
             tls: Arc::new(tls_client_config(&config.ca_pem, &config.identity)?),
@@ -65,8 +69,7 @@ impl Server {
     /// # Errors
     /// When nobody listens there, or TLS fails.
     pub async fn connect(&self) -> io::Result<Connection> {
-        let stream = TcpStream::connect((self.host.as_str(), self.port)).await?;
-        stream.set_nodelay(true)?;
+        let stream = self.net.connect(&self.from, &self.host, self.port).await?;
         let name = ServerName::try_from(self.host.clone()).map_err(io::Error::other)?;
         let stream = TlsConnector::from(self.tls.clone()).connect(name, stream).await?;
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;

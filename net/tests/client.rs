@@ -119,8 +119,7 @@ impl Toy {
     }
 
     async fn serve(&self) {
-        let names = ["hub", "127.0.0.1"].map(str::to_owned);
-        let cert = self.ca.server("hub", &names, self.now).unwrap();
+        let cert = self.ca.server("hub", &["hub".to_owned()], self.now).unwrap();
         let tls = tls_server_config(&cert, Some(self.ca.cert_pem())).unwrap();
         let listener = self.net.listen("hub", 6443).await.unwrap();
         let (ca, now) = (self.ca.clone(), self.now);
@@ -156,12 +155,10 @@ impl Toy {
 
 #[tokio::test]
 async fn a_raw_connection_is_asked_one_thing_after_the_other() {
-    let toy = Toy::start(Transport::Tcp, Timestamp::now(), 0.0).await;
-    let config = ClientConfig {
-        server: format!("https://{}", toy.net.socket_addr("hub", 6443).unwrap()),
-        ..toy.config(toy.certificate(&toy.ca))
-    };
-    let mut connection = raw::Server::new(&config).unwrap().connect().await.unwrap();
+    let toy = Toy::start(Transport::Tcp, cfn_net::Clock::now(&cfn_net::SystemClock), 0.0).await;
+    let config = toy.config(toy.certificate(&toy.ca));
+    let server = |config: &ClientConfig| raw::Server::new(config, &toy.net, "n1").unwrap();
+    let mut connection = server(&config).connect().await.unwrap();
     for _ in 0..2 {
         let answer = connection.ask(Method::GET, "/whoami", Bytes::new()).await.unwrap();
         assert_eq!(answer.status, 200);
@@ -173,15 +170,15 @@ async fn a_raw_connection_is_asked_one_thing_after_the_other() {
         let part = events.next().await.unwrap().unwrap();
         assert!(part.starts_with(b"{\"type\":\"ADDED\""));
     }
-    toy.cancel.cancel();
-    while let Ok(part) = events.next().await {
-        assert!(part.is_some(), "the server broke off, the body did not end");
-    }
     let other = ClientConfig {
         ca_pem: Ca::new("other", toy.now).unwrap().cert_pem().to_owned(),
         ..config
     };
-    assert!(raw::Server::new(&other).unwrap().connect().await.is_err());
+    assert!(server(&other).connect().await.is_err());
+    toy.cancel.cancel();
+    while let Ok(part) = events.next().await {
+        assert!(part.is_some(), "the server broke off, the body did not end");
+    }
 }
 
 async fn identities(transport: Transport, now: Timestamp) {

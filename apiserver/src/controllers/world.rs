@@ -1,6 +1,6 @@
 //! What the controllers know: every object, as the watch told it, with the indexes they ask for.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -100,7 +100,7 @@ impl From<&str> for Uid {
 pub(crate) struct World {
     objects: FnvHashMap<Gvr, BTreeMap<Arc<store::Key>, Arc<Object>>>,
     seen: Vec<Gvr>,
-    by_uid: HashMap<Uid, Spot>,
+    by_uid: FnvHashMap<Uid, Spot>,
     dependents: BTreeMap<Box<str>, BTreeSet<Spot>>,
     on_node: BTreeMap<Box<str>, BTreeSet<Arc<store::Key>>>,
     /// Pods and ReplicaSets without a controller.

@@ -18,6 +18,7 @@ use super::hub::outside;
 use super::measure::BenchError;
 use crate::access::{Target, config};
 use crate::cli::CliError;
+use crate::cli::component::{HERE, net};
 use crate::input::Problem;
 
 /// Requests in flight.
@@ -42,7 +43,7 @@ impl Side {
         let wrong = |e: ClientError| CliError::from(Problem::of_file(path.display().to_string(), e.to_string()));
         Ok(Self {
             client: outside(path).await?,
-            server: raw::Server::new(&config).map_err(wrong)?,
+            server: raw::Server::new(&config, &net(), HERE).map_err(wrong)?,
         })
     }
 
