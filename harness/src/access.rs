@@ -100,6 +100,9 @@ fn of_kubeconfig(target: &Target, timeout: Duration) -> Result<ClientConfig, Acc
         |what: String, expected: &str| AccessError::Input(Box::new(Problem::of_file(&shown, what).expected(expected)));
     // Relative paths in the file are made whole.
     let k = Kubeconfig::read_from(&target.path).map_err(|e| wrong(e.to_string(), "a kubeconfig"))?;
+    if k.contexts.is_empty() {
+        return Err(wrong("it has no contexts".into(), "a kubeconfig"));
+    }
     let name = target
         .context
         .as_deref()

@@ -4,6 +4,7 @@
 //! Left out: conversion of other managers' sets between versions (a set is read against the version at hand), and
 //! adapting sets to schemas that changed between atomic and granular.
 
+use super::compare;
 use super::fieldset::FieldSet;
 use super::managed::{self, Managed, Operation, Owned, Owner};
 use super::path::{self, PathElement};
@@ -249,7 +250,7 @@ impl Request<'_> {
             Some(last) if !last.set.is_empty() => prune(self.schema, &merged, &managed, &last.set),
             _ => merged,
         };
-        let comparison = typed::compare(self.schema, live, &object);
+        let comparison = compare::compare(self.schema, live, &object);
         let comparison = comparison.without(&self.reset);
         let mut changed = comparison.modified;
         changed.absorb(comparison.added);
@@ -329,7 +330,7 @@ fn last_applied_fields(schema: &SchemaRef, live: &Value, api_version: &str) -> O
     if last["apiVersion"] != api_version {
         return None;
     }
-    let comparison = typed::compare(schema, &last, live);
+    let comparison = compare::compare(schema, &last, live);
     let set = typed::field_set(schema, &last);
     Some(
         set.difference(&comparison.modified)
@@ -395,7 +396,7 @@ fn record_update(
     let owner = Owner::new(manager, Operation::Update, api_version, subresource);
     // That `live` may have managedFields, and `new` has none, is of no account: nobody owns them.
     let changes = |live: &Value| {
-        let comparison = typed::compare(schema, live, new).without(reset);
+        let comparison = compare::compare(schema, live, new).without(reset);
         let mut own = comparison.modified;
         own.absorb(comparison.added);
         (own, comparison.removed)
@@ -404,7 +405,7 @@ fn record_update(
         Some(live) => changes(live),
         // Most writes of a busy cluster are of new objects: the same is found with half the work.
         None => {
-            let mut own = typed::fields_of_new(schema, new);
+            let mut own = compare::fields_of_new(schema, new);
             if !reset.is_empty() {
                 own = own.recursive_difference(reset);
             }

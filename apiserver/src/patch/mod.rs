@@ -2,6 +2,7 @@
 //! records of who owns which field.
 
 mod apply;
+mod compare;
 mod fieldset;
 mod json;
 mod managed;

@@ -1,15 +1,15 @@
-//! Objects seen through their schemas, as server-side apply sees them: which fields they have, what differs, merging
-//! and removing (`sigs.k8s.io/structured-merge-diff/v6/typed`).
+//! Objects seen through their schemas, as server-side apply sees them: which fields they have, merging and
+//! removing (`sigs.k8s.io/structured-merge-diff/v6/typed`).
 
 use super::fieldset::FieldSet;
-use super::path::{PathElement, display, same};
+use super::path::{PathElement, display};
 use crate::schema::{ListType, SchemaRef, Type};
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// How a value is handled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Shape {
+pub(super) enum Shape {
     /// As one value: scalars, and whatever does not fit its schema.
     Leaf,
     /// As an object, field by field.
@@ -20,29 +20,7 @@ enum Shape {
     Atomic,
 }
 
-/// What differs between two objects; no field is in more than one of the sets.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Comparison {
-    pub(super) added: FieldSet,
-    pub(super) modified: FieldSet,
-    pub(super) removed: FieldSet,
-}
-
-impl Comparison {
-    /// Leaves out fields and all below them.
-    pub(super) fn without(self, fields: &FieldSet) -> Comparison {
-        if fields.is_empty() {
-            return self;
-        }
-        Comparison {
-            added: self.added.recursive_difference(fields),
-            modified: self.modified.recursive_difference(fields),
-            removed: self.removed.recursive_difference(fields),
-        }
-    }
-}
-
-fn shape(schema: &SchemaRef, value: &Value) -> Shape {
+pub(super) fn shape(schema: &SchemaRef, value: &Value) -> Shape {
     let kind = schema.kind();
     match value {
         // Null takes the shape its schema demands.
@@ -72,24 +50,24 @@ fn shape(schema: &SchemaRef, value: &Value) -> Shape {
 }
 
 /// Schema of a field in server-side apply's eyes.
-fn field_schema(schema: &SchemaRef, name: &str) -> Option<SchemaRef> {
+pub(super) fn field_schema(schema: &SchemaRef, name: &str) -> Option<SchemaRef> {
     schema
         .field(name)
         .or_else(|| schema.deduces_unknown().then(SchemaRef::anything))
 }
 
-fn element_schema(schema: &SchemaRef) -> SchemaRef {
+pub(super) fn element_schema(schema: &SchemaRef) -> SchemaRef {
     schema.items().unwrap_or_else(SchemaRef::anything)
 }
 
 /// A field's value, also where Go's type has it without its being given.
-fn field_value<'v>(schema: &SchemaRef, object: Option<&'v Value>, name: &str) -> Option<&'v Value> {
+pub(super) fn field_value<'v>(schema: &SchemaRef, object: Option<&'v Value>, name: &str) -> Option<&'v Value> {
     let fields = object?.as_object()?;
     fields.get(name).or_else(|| schema.when_absent(name))
 }
 
 /// Names of the fields of either object, and of those that are never absent, sorted.
-fn field_names<'v>(schema: &'v SchemaRef, objects: [Option<&'v Value>; 2]) -> Vec<&'v str> {
+pub(super) fn field_names<'v>(schema: &'v SchemaRef, objects: [Option<&'v Value>; 2]) -> Vec<&'v str> {
     let given = objects.into_iter().flatten().filter_map(Value::as_object);
     let mut names: Vec<&str> = given.flat_map(Map::keys).map(String::as_str).collect();
     names.extend(schema.never_absent().iter().map(String::as_str));
@@ -253,220 +231,18 @@ fn collect_fields(schema: &SchemaRef, value: &Value, path: &mut Vec<PathElement>
 }
 
 /// A list's elements with their path elements; those that have none are left out.
-fn elements<'v>(schema: &SchemaRef, list: Option<&'v Value>) -> Vec<(PathElement, &'v Value)> {
+pub(super) fn elements<'v>(schema: &SchemaRef, list: Option<&'v Value>) -> Vec<(PathElement, &'v Value)> {
     let items = list.and_then(Value::as_array).into_iter().flatten();
     items
         .filter_map(|item| Some((list_element(schema, item).ok()?, item)))
         .collect()
 }
 
-fn is_empty(value: Option<&Value>) -> bool {
+pub(super) fn is_empty(value: Option<&Value>) -> bool {
     match value {
         Some(Value::Object(fields)) => fields.is_empty(),
         Some(Value::Array(items)) => items.is_empty(),
         _ => true,
-    }
-}
-
-/// What differs in `new` from `old`.
-pub(super) fn compare(schema: &SchemaRef, old: &Value, new: &Value) -> Comparison {
-    compare_at(schema, Some(old), Some(new)).below
-}
-
-/// What happened to a field.
-#[derive(Debug, Clone, Copy)]
-enum Change {
-    Added,
-    Modified,
-    Removed,
-}
-
-/// What differs in a field, and below it.
-#[derive(Default)]
-struct Differences {
-    here: Option<Change>,
-    below: Comparison,
-}
-
-impl Comparison {
-    fn of(&mut self, change: Change) -> &mut FieldSet {
-        match change {
-            Change::Added => &mut self.added,
-            Change::Modified => &mut self.modified,
-            Change::Removed => &mut self.removed,
-        }
-    }
-
-    /// Takes in what differs in a field of this one.
-    fn take(&mut self, element: impl FnOnce() -> PathElement, found: Differences) {
-        let Comparison {
-            added,
-            modified,
-            removed,
-        } = found.below;
-        let below = [
-            (Change::Added, added),
-            (Change::Modified, modified),
-            (Change::Removed, removed),
-        ];
-        if found.here.is_none() && below.iter().all(|(_, set)| set.is_empty()) {
-            return;
-        }
-        let element = element();
-        for (change, set) in below {
-            if !set.is_empty() {
-                self.of(change).absorb_below(&element, set);
-            }
-        }
-        if let Some(change) = found.here {
-            self.of(change).insert_member(element);
-        }
-    }
-}
-
-fn compare_at(schema: &SchemaRef, old: Option<&Value>, new: Option<&Value>) -> Differences {
-    let mut found = Differences::default();
-    let shapes = match (old, new) {
-        // Most of an object is what it was.
-        (Some(old), Some(new)) if old == new => return found,
-        (Some(old), Some(new)) => {
-            let (of_old, of_new) = (shape(schema, old), shape(schema, new));
-            // Null goes with whatever the other is.
-            let of_old = if old.is_null() { of_new } else { of_old };
-            let of_new = if new.is_null() { of_old } else { of_new };
-            [Some(of_old), Some(of_new).filter(|s| *s != of_old)]
-        }
-        (Some(value), None) | (None, Some(value)) => [Some(shape(schema, value)), None],
-        (None, None) => return found,
-    };
-    let whole = match (old, new) {
-        (None, _) => Some(Change::Added),
-        (_, None) => Some(Change::Removed),
-        _ => None,
-    };
-    for shape in shapes.into_iter().flatten() {
-        let leaf = matches!(shape, Shape::Leaf | Shape::Atomic) || (is_empty(old) && is_empty(new));
-        if leaf {
-            match (old, new) {
-                (Some(old), Some(new)) if !same(old, new) => found.here = Some(Change::Modified),
-                _ => {}
-            }
-        } else if shape == Shape::Map {
-            for name in field_names(schema, [old, new]) {
-                let child = field_schema(schema, name).unwrap_or_else(SchemaRef::anything);
-                let (old, new) = (field_value(schema, old, name), field_value(schema, new, name));
-                let differ = compare_at(&child, old, new);
-                found.below.take(|| PathElement::Field(name.to_owned()), differ);
-            }
-        } else {
-            compare_lists(schema, old, new, &mut found.below);
-        }
-    }
-    found.here = whole.or(found.here);
-    found
-}
-
-/// What a field is that was not written yet.
-#[derive(Clone, Copy)]
-enum Before {
-    /// Not there.
-    Absent,
-    /// There, and this: what Go's type has where nothing is given.
-    Is(&'static Value),
-}
-
-/// The fields that an object gets which was not there: what [`compare`] with an object of the same apiVersion and kind, and
-/// nothing else, tells as added or modified.
-pub(super) fn fields_of_new(schema: &SchemaRef, new: &Value) -> FieldSet {
-    let mut set = FieldSet::default();
-    for name in field_names(schema, [None, Some(new)]) {
-        if name != "apiVersion" && name != "kind" {
-            new_field(schema, name, new, &mut set);
-        }
-    }
-    set
-}
-
-/// Puts a field of `object`, in an object that was empty, into `set`.
-fn new_field(schema: &SchemaRef, name: &str, object: &Value, set: &mut FieldSet) {
-    let before = schema.when_absent(name).map_or(Before::Absent, Before::Is);
-    put_field(schema, name, before, object, set);
-}
-
-fn put_field(schema: &SchemaRef, name: &str, before: Before, object: &Value, set: &mut FieldSet) {
-    let Some(value) = field_value(schema, Some(object), name) else {
-        return;
-    };
-    let child = field_schema(schema, name).unwrap_or_else(SchemaRef::anything);
-    let (here, below) = new_value(&child, before, value);
-    set.put(PathElement::Field(name.to_owned()), here, below);
-}
-
-/// Whether a value is a change, and the fields below it that are.
-fn new_value(schema: &SchemaRef, before: Before, value: &Value) -> (bool, FieldSet) {
-    let absent = matches!(before, Before::Absent);
-    let mut below = FieldSet::default();
-    if matches!(before, Before::Is(was) if was == value) {
-        return (false, below);
-    }
-    let shape = shape(schema, value);
-    if matches!(shape, Shape::Leaf | Shape::Atomic) || is_empty(Some(value)) {
-        return (true, below);
-    }
-    if shape == Shape::Map {
-        let was_object = matches!(before, Before::Is(Value::Object(_)));
-        for name in field_names(schema, [None, Some(value)]) {
-            if was_object {
-                new_field(schema, name, value, &mut below);
-            } else {
-                put_field(schema, name, Before::Absent, value, &mut below);
-            }
-        }
-    } else {
-        let child = element_schema(schema);
-        let mut all: BTreeMap<PathElement, Vec<&Value>> = BTreeMap::new();
-        for (element, item) in elements(schema, Some(value)) {
-            all.entry(element).or_default().push(item);
-        }
-        for (element, items) in all {
-            let inner = match items.as_slice() {
-                [only] => new_value(&child, Before::Absent, only).1,
-                // Elements that occur more than once are one value together.
-                _ => FieldSet::default(),
-            };
-            below.put(element, true, inner);
-        }
-    }
-    (absent, below)
-}
-
-fn compare_lists(schema: &SchemaRef, old: Option<&Value>, new: Option<&Value>, result: &mut Comparison) {
-    let child = element_schema(schema);
-    let mut all: BTreeMap<PathElement, [Vec<&Value>; 2]> = BTreeMap::new();
-    for (side, list) in [old, new].into_iter().enumerate() {
-        for (element, item) in elements(schema, list) {
-            all.entry(element).or_default()[side].push(item);
-        }
-    }
-    for (element, [old, new]) in all {
-        let of = |old: Option<&&Value>, new: Option<&&Value>| compare_at(&child, old.copied(), new.copied());
-        match (old.as_slice(), new.as_slice()) {
-            ([] | [_], [] | [_]) => result.take(|| element, of(old.first(), new.first())),
-            // Elements that occur more than once are one value together.
-            ([_, _, ..], [_, _, ..]) => {
-                if old.len() != new.len() || old.iter().zip(&new).any(|(old, new)| !same(old, new)) {
-                    result.modified.insert_member(element);
-                }
-            }
-            ([_, _, ..], _) => {
-                result.take(|| element.clone(), of(None, new.first()));
-                result.removed.insert_member(element);
-            }
-            _ => {
-                result.take(|| element.clone(), of(old.first(), None));
-                result.added.insert_member(element);
-            }
-        }
     }
 }
 

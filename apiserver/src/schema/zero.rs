@@ -50,7 +50,7 @@ struct Structs {
     kinds: BTreeMap<&'static str, BTreeMap<&'static str, usize>>,
 }
 
-static STRUCTS: LazyLock<Structs> = LazyLock::new(|| {
+static KNOWN: LazyLock<Structs> = LazyLock::new(|| {
     let place: BTreeMap<&str, usize> = MESSAGES
         .messages
         .keys()
@@ -109,7 +109,7 @@ fn is_zero(value: &Value) -> bool {
 impl Member {
     /// Calls `each` for what is below a value of this member.
     fn below(&self, value: &mut Value, each: fn(&'static Struct, &mut Map<String, Value>)) {
-        let Some(inner) = self.inner.and_then(|i| STRUCTS.all.get(i)) else {
+        let Some(inner) = self.inner.and_then(|i| KNOWN.all.get(i)) else {
             return;
         };
         let one = |v: &mut Value| {
@@ -142,7 +142,7 @@ impl Member {
 
 /// Takes out scalars that are zero and are not written then.
 pub fn drop_zeros(api_version: &str, kind: &str, object: &mut Value) {
-    if let (Some(of), Value::Object(m)) = (STRUCTS.of_kind(api_version, kind), object) {
+    if let (Some(of), Value::Object(m)) = (KNOWN.of_kind(api_version, kind), object) {
         zeros(of, m);
     }
 }
@@ -160,7 +160,7 @@ fn zeros(of: &'static Struct, object: &mut Map<String, Value>) {
 
 /// Puts in what Go writes always, and takes out lists and maps that are empty and are not written then.
 pub fn write_always(api_version: &str, kind: &str, object: &mut Value) {
-    if let (Some(of), Value::Object(m)) = (STRUCTS.of_kind(api_version, kind), object) {
+    if let (Some(of), Value::Object(m)) = (KNOWN.of_kind(api_version, kind), object) {
         always(of, m);
     }
 }
