@@ -114,7 +114,7 @@ pub struct HttpClient {
 
 /// The header by which a request tells whose it is.
 #[derive(Clone)]
-enum Auth {
+pub(crate) enum Auth {
     None,
     Fixed(header::HeaderName, header::HeaderValue),
     File(Arc<TokenFile>),
@@ -146,33 +146,36 @@ impl ClientConfig {
         self.http_via(net, from, Some((host.to_owned(), port)))
     }
 
-    fn uri(&self) -> Result<Uri, ClientError> {
+    fn http_via(&self, net: &Net, from: &str, at: Option<(String, u16)>) -> Result<HttpClient, ClientError> {
+        let hyper = hyper_util::client::legacy::Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(Duration::from_secs(60))
+            .build(self.connector(net, from, at)?);
+        Ok(HttpClient {
+            hyper,
+            authority: self.uri()?,
+            auth: self.auth(net)?,
+            timeout: self.timeout,
+        })
+    }
+
+    /// Where the server is.
+    pub(crate) fn uri(&self) -> Result<Uri, ClientError> {
         self.server
             .parse()
             .map_err(|_| ClientError::Server(self.server.clone()))
     }
 
-    /// Host and port of the server.
-    pub(crate) fn place(&self) -> Result<(String, u16), ClientError> {
-        let uri = self.uri()?;
-        let host = uri.host().ok_or_else(|| ClientError::Server(self.server.clone()))?;
-        // An IPv6 address stands in brackets.
-        Ok((host.trim_matches(['[', ']']).to_owned(), uri.port_u16().unwrap_or(443)))
-    }
-
-    fn http_via(&self, net: &Net, from: &str, at: Option<(String, u16)>) -> Result<HttpClient, ClientError> {
-        let (name, port) = self.place()?;
-        let (host, port) = at.unwrap_or_else(|| (name.clone(), port));
-        let uri = self.uri()?;
-        let memory = net.transport() == Transport::Memory;
-        let auth = match &self.identity {
+    /// By which header requests tell whose they are.
+    pub(crate) fn auth(&self, net: &Net) -> Result<Auth, ClientError> {
+        Ok(match &self.identity {
             Identity::Anonymous => Auth::None,
             Identity::Token(t) => {
                 let value = bearer(t).map_err(|e| ClientError::Credentials(e.to_string()))?;
                 Auth::Fixed(header::AUTHORIZATION, value)
             }
             Identity::TokenFile(path) => Auth::File(Arc::new(TokenFile::new(path))),
-            Identity::Certificate { cert_pem, .. } if memory => {
+            Identity::Certificate { cert_pem, .. } if net.transport() == Transport::Memory => {
                 let der = certs(cert_pem)?
                     .into_iter()
                     .next()
@@ -186,30 +189,45 @@ impl ClientConfig {
                 )
             }
             Identity::Certificate { .. } => Auth::None,
+        })
+    }
+
+    /// What connects to the server, or to `at` instead.
+    pub(crate) fn connector(&self, net: &Net, from: &str, at: Option<(String, u16)>) -> Result<Connector, ClientError> {
+        let uri = self.uri()?;
+        let host = uri.host().ok_or_else(|| ClientError::Server(self.server.clone()))?;
+        // An IPv6 address stands in brackets.
+        let name = host.trim_matches(['[', ']']).to_owned();
+        let (host, port) = at.unwrap_or_else(|| (name.clone(), uri.port_u16().unwrap_or(443)));
+        let tls = match net.transport() {
+            Transport::Memory => None,
+            _ => Some(Arc::new(tls_client_config(&self.ca_pem, &self.identity)?)),
         };
-        let tls = if memory {
-            None
-        } else {
-            Some(Arc::new(tls_client_config(&self.ca_pem, &self.identity)?))
-        };
-        let connector = Connector {
+        Ok(Connector {
             net: net.clone(),
             from: from.to_owned(),
             name,
             host,
             port,
             tls,
-        };
-        let hyper = hyper_util::client::legacy::Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(Duration::from_secs(60))
-            .build(connector);
-        Ok(HttpClient {
-            hyper,
-            authority: uri,
-            auth,
-            timeout: self.timeout,
         })
+    }
+}
+
+impl Auth {
+    /// Puts it into a request that does not have it.
+    pub(crate) fn put(&self, headers: &mut header::HeaderMap) -> io::Result<()> {
+        match self {
+            Auth::None => {}
+            Auth::Fixed(name, value) => {
+                headers.entry(name).or_insert_with(|| value.clone());
+            }
+            Auth::File(token) => {
+                let value = token.header()?;
+                headers.entry(header::AUTHORIZATION).or_insert(value);
+            }
+        }
+        Ok(())
     }
 }
 
@@ -267,16 +285,7 @@ impl tower::Service<Request<Body>> for HttpClient {
             let authority = this.authority.authority().map_or("", http::uri::Authority::as_str);
             // The connector adds TLS itself: hyper sees plain http.
             *req.uri_mut() = format!("http://{authority}{path}").parse()?;
-            match &this.auth {
-                Auth::None => {}
-                Auth::Fixed(name, value) => {
-                    req.headers_mut().entry(name).or_insert_with(|| value.clone());
-                }
-                Auth::File(token) => {
-                    let value = token.header()?;
-                    req.headers_mut().entry(header::AUTHORIZATION).or_insert(value);
-                }
-            }
+            this.auth.put(req.headers_mut())?;
             let watching = req.uri().query().is_some_and(|q| {
                 q.split('&')
                     .any(|p| p == "watch=true" || p == "watch=1" || p == "follow=true")
@@ -299,7 +308,7 @@ impl tower::Service<Request<Body>> for HttpClient {
 }
 
 #[derive(Clone)]
-struct Connector {
+pub(crate) struct Connector {
     net: Net,
     from: String,
     /// Whom the certificate must name.
@@ -320,24 +329,27 @@ impl tower::Service<Uri> for Connector {
 
     fn call(&mut self, _: Uri) -> Self::Future {
         let this = self.clone();
-        Box::pin(async move {
-            let stream = this.net.connect(&this.from, &this.host, this.port).await?;
-            // A request that is given up must not be carried out later.
-            stream.drop_undelivered()?;
-            let conn = match this.tls {
-                None => Conn::Plain(stream),
-                Some(tls) => {
-                    let name = ServerName::try_from(this.name.clone()).map_err(io::Error::other)?;
-                    Conn::Tls(Box::new(TlsConnector::from(tls).connect(name, stream).await?))
-                }
-            };
-            Ok(TokioIo::new(conn))
+        Box::pin(async move { Ok(TokioIo::new(this.connect().await?)) })
+    }
+}
+
+impl Connector {
+    pub(crate) async fn connect(&self) -> io::Result<Conn> {
+        let stream = self.net.connect(&self.from, &self.host, self.port).await?;
+        // A request that is given up must not be carried out later.
+        stream.drop_undelivered()?;
+        Ok(match &self.tls {
+            None => Conn::Plain(stream),
+            Some(tls) => {
+                let name = ServerName::try_from(self.name.clone()).map_err(io::Error::other)?;
+                Conn::Tls(Box::new(TlsConnector::from(tls.clone()).connect(name, stream).await?))
+            }
         })
     }
 }
 
 /// A connection with or without TLS.
-enum Conn {
+pub(crate) enum Conn {
     Plain(Stream),
     Tls(Box<tokio_rustls::client::TlsStream<Stream>>),
 }

@@ -46,8 +46,7 @@ impl TokenFile {
     }
 }
 
-/// As [`bearer`], of the token in a file.
-pub(crate) fn bearer_of(path: &Path) -> io::Result<HeaderValue> {
+fn bearer_of(path: &Path) -> io::Result<HeaderValue> {
     let shown = |e: io::Error| io::Error::new(e.kind(), format!("reading the token {}: {e}", path.display()));
     bearer(std::fs::read_to_string(path).map_err(shown)?.trim())
 }

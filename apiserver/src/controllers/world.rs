@@ -70,7 +70,8 @@ struct Spot {
     key: Arc<store::Key>,
 }
 
-/// A UID as a number, where it is one: every object has one.
+/// A UID (RFC 9562) as a number, where it is one as Kubernetes writes it: every object has one, and text takes three times
+/// the room.
 #[derive(Debug, PartialEq, Eq, Hash)]
 enum Uid {
     Number(u128),
@@ -95,7 +96,7 @@ impl From<&str> for Uid {
     }
 }
 
-/// All objects, ordered, with indexes by UID, owner and node. There are many: what is here of one is counted in bytes.
+/// All objects, those of a resource ordered, with indexes by UID, owner and node. There are many: what is here of one is counted in bytes.
 #[derive(Default)]
 pub(crate) struct World {
     objects: FnvHashMap<Gvr, BTreeMap<Arc<store::Key>, Arc<Object>>>,
@@ -170,8 +171,9 @@ impl World {
             nth: self.nth(gvr),
             key: key.clone(),
         };
-        if self.by_uid.get(&v.uid().into()) == Some(&spot) {
-            self.by_uid.remove(&v.uid().into());
+        let uid = v.uid().into();
+        if self.by_uid.get(&uid) == Some(&spot) {
+            self.by_uid.remove(&uid);
         }
         for o in v.items("/metadata/ownerReferences") {
             remove(&mut self.dependents, o.text("/uid"), &spot);
@@ -312,4 +314,31 @@ pub(crate) fn world_of(objects: &[(&Gvr, Value)]) -> World {
         });
     }
     w
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn objects_are_found_by_uids_of_any_form() {
+        let uids = [
+            "00000000-0000-4000-8000-0000000000ab",
+            // Neither is the first: not its digits, not its dashes.
+            "00000000-0000-4000-8000-0000000000AB",
+            "0000000000004000800000000000000000ab",
+            "1",
+        ];
+        let maps: Vec<Value> = (0..uids.len())
+            .map(|i| json!({"metadata": {"namespace": "default", "name": format!("m{i}"), "uid": uids[i]}}))
+            .collect();
+        let named: Vec<_> = maps.iter().map(|v| (&gvr::CONFIG_MAPS, v.clone())).collect();
+        let world = world_of(&named);
+        for (i, uid) in uids.iter().enumerate() {
+            let (_, key) = world.find(uid).unwrap();
+            assert_eq!(*key.name, format!("m{i}"));
+        }
+        assert!(world.find("00000000-0000-4000-8000-0000000000ac").is_none());
+    }
 }

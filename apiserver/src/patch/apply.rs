@@ -146,7 +146,7 @@ pub fn apply(
         // What was there before anybody was asked belongs to somebody too.
         let reset = &request.reset;
         record_update(
-            Some(&empty),
+            &empty,
             &current,
             &mut managed,
             BEFORE_FIRST_APPLY,
@@ -354,13 +354,15 @@ pub fn track_update(
     reset_fields: &[&str],
 ) {
     let api_version = new["apiVersion"].as_str().unwrap_or_default().to_owned();
-    let mut managed = managed::from_live_or_new(old.unwrap_or(&Value::Null), new, subresource);
+    let empty = json!({"apiVersion": new["apiVersion"], "kind": new["kind"]});
+    let live = old.unwrap_or(&empty);
+    let mut managed = managed::from_live_or_new(live, new, subresource);
     managed::set_aside(new);
     // Objects that are not tracked stay so until somebody applies.
     if !managed.is_empty() || old.is_none() {
         let reset = FieldSet::of_names(reset_fields);
         record_update(
-            old,
+            live,
             new,
             &mut managed,
             manager,
@@ -380,10 +382,10 @@ fn time_of(subresource: &str, now: &str) -> Option<String> {
     (subresource != "scale").then(|| now.to_owned())
 }
 
-/// Records that `manager` made `live` into `new`, or made `new`.
+/// Records that `manager` made `live` into `new`.
 #[allow(clippy::too_many_arguments)]
 fn record_update(
-    live: Option<&Value>,
+    live: &Value,
     new: &Value,
     managed: &mut Managed,
     manager: &str,
@@ -395,31 +397,12 @@ fn record_update(
 ) {
     let owner = Owner::new(manager, Operation::Update, api_version, subresource);
     // That `live` may have managedFields, and `new` has none, is of no account: nobody owns them.
-    let changes = |live: &Value| {
-        let comparison = compare::compare(schema, live, new).without(reset);
-        let mut own = comparison.modified;
-        own.absorb(comparison.added);
-        (own, comparison.removed)
-    };
-    let (mut own, removed) = match live {
-        Some(live) => changes(live),
-        // Most writes of a busy cluster are of new objects: the same is found with half the work.
-        None => {
-            let mut own = compare::fields_of_new(schema, new);
-            if !reset.is_empty() {
-                own = own.recursive_difference(reset);
-            }
-            debug_assert_eq!(
-                own,
-                changes(&json!({"apiVersion": new["apiVersion"], "kind": new["kind"]})).0,
-                "what is new is what differs from nothing"
-            );
-            (own, FieldSet::default())
-        }
-    };
+    let comparison = compare::compare(schema, live, new).without(reset);
+    let mut own = comparison.modified;
+    own.absorb(comparison.added);
     // Everybody loses what changed, this manager's own earlier set included: it gets the fields back just below.
     let nobody = Owner::new("current-operation", Operation::Apply, "", "");
-    let settled = settle(&own, &removed, managed, &nobody, true);
+    let settled = settle(&own, &comparison.removed, managed, &nobody, true);
     debug_assert!(settled.is_ok(), "forced updates have no conflicts");
     own.subtract(&NEVER_OWNED);
     if !own.is_empty() {

@@ -27,29 +27,7 @@ impl Comparison {
             removed: self.removed.recursive_difference(fields),
         }
     }
-}
 
-/// What differs in `new` from `old`.
-pub(super) fn compare(schema: &SchemaRef, old: &Value, new: &Value) -> Comparison {
-    compare_at(schema, Some(old), Some(new)).below
-}
-
-/// What happened to a field.
-#[derive(Debug, Clone, Copy)]
-enum Change {
-    Added,
-    Modified,
-    Removed,
-}
-
-/// What differs in a field, and below it.
-#[derive(Default)]
-struct Differences {
-    here: Option<Change>,
-    below: Comparison,
-}
-
-impl Comparison {
     fn of(&mut self, change: Change) -> &mut FieldSet {
         match change {
             Change::Added => &mut self.added,
@@ -83,6 +61,26 @@ impl Comparison {
             self.of(change).insert_member(element);
         }
     }
+}
+
+/// What differs in `new` from `old`.
+pub(super) fn compare(schema: &SchemaRef, old: &Value, new: &Value) -> Comparison {
+    compare_at(schema, Some(old), Some(new)).below
+}
+
+/// What happened to a field.
+#[derive(Debug, Clone, Copy)]
+enum Change {
+    Added,
+    Modified,
+    Removed,
+}
+
+/// What differs in a field, and below it.
+#[derive(Default)]
+struct Differences {
+    here: Option<Change>,
+    below: Comparison,
 }
 
 fn compare_at(schema: &SchemaRef, old: Option<&Value>, new: Option<&Value>) -> Differences {
@@ -125,80 +123,6 @@ fn compare_at(schema: &SchemaRef, old: Option<&Value>, new: Option<&Value>) -> D
     }
     found.here = whole.or(found.here);
     found
-}
-
-/// What a field is that was not written yet.
-#[derive(Clone, Copy)]
-enum Before {
-    /// Not there.
-    Absent,
-    /// There, and this: what Go's type has where nothing is given.
-    Is(&'static Value),
-}
-
-/// The fields that an object gets which was not there: what [`compare`] with an object of the same apiVersion and kind, and
-/// nothing else, tells as added or modified.
-pub(super) fn fields_of_new(schema: &SchemaRef, new: &Value) -> FieldSet {
-    let mut set = FieldSet::default();
-    for name in field_names(schema, [None, Some(new)]) {
-        if name != "apiVersion" && name != "kind" {
-            new_field(schema, name, new, &mut set);
-        }
-    }
-    set
-}
-
-/// Puts a field of `object`, in an object that was empty, into `set`.
-fn new_field(schema: &SchemaRef, name: &str, object: &Value, set: &mut FieldSet) {
-    let before = schema.when_absent(name).map_or(Before::Absent, Before::Is);
-    put_field(schema, name, before, object, set);
-}
-
-fn put_field(schema: &SchemaRef, name: &str, before: Before, object: &Value, set: &mut FieldSet) {
-    let Some(value) = field_value(schema, Some(object), name) else {
-        return;
-    };
-    let child = field_schema(schema, name).unwrap_or_else(SchemaRef::anything);
-    let (here, below) = new_value(&child, before, value);
-    set.put(PathElement::Field(name.to_owned()), here, below);
-}
-
-/// Whether a value is a change, and the fields below it that are.
-fn new_value(schema: &SchemaRef, before: Before, value: &Value) -> (bool, FieldSet) {
-    let absent = matches!(before, Before::Absent);
-    let mut below = FieldSet::default();
-    if matches!(before, Before::Is(was) if was == value) {
-        return (false, below);
-    }
-    let shape = shape(schema, value);
-    if matches!(shape, Shape::Leaf | Shape::Atomic) || is_empty(Some(value)) {
-        return (true, below);
-    }
-    if shape == Shape::Map {
-        let was_object = matches!(before, Before::Is(Value::Object(_)));
-        for name in field_names(schema, [None, Some(value)]) {
-            if was_object {
-                new_field(schema, name, value, &mut below);
-            } else {
-                put_field(schema, name, Before::Absent, value, &mut below);
-            }
-        }
-    } else {
-        let child = element_schema(schema);
-        let mut all: BTreeMap<PathElement, Vec<&Value>> = BTreeMap::new();
-        for (element, item) in elements(schema, Some(value)) {
-            all.entry(element).or_default().push(item);
-        }
-        for (element, items) in all {
-            let inner = match items.as_slice() {
-                [only] => new_value(&child, Before::Absent, only).1,
-                // Elements that occur more than once are one value together.
-                _ => FieldSet::default(),
-            };
-            below.put(element, true, inner);
-        }
-    }
-    (absent, below)
 }
 
 fn compare_lists(schema: &SchemaRef, old: Option<&Value>, new: Option<&Value>, result: &mut Comparison) {

@@ -97,19 +97,6 @@ impl FieldSet {
         self.members.insert(element);
     }
 
-    /// Adds an element that is not in it, where it is a member, and what is below it.
-    pub(super) fn put(&mut self, element: PathElement, member: bool, below: FieldSet) {
-        match (member, below.is_empty()) {
-            (false, true) => {}
-            (true, true) => drop(self.members.insert(element)),
-            (false, false) => drop(self.children.insert(element, below)),
-            (true, false) => {
-                self.members.insert(element.clone());
-                self.children.insert(element, below);
-            }
-        }
-    }
-
     /// Takes in what is below an element.
     pub(super) fn absorb_below(&mut self, element: &PathElement, fields: FieldSet) {
         match self.children.get_mut(element) {

@@ -31,7 +31,6 @@ struct Member {
 }
 
 /// A Go struct: its members sorted by name, those of embedded structs among them.
-#[derive(Default)]
 struct Struct {
     members: Vec<Member>,
 }

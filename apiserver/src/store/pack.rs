@@ -11,8 +11,8 @@ use serde_json::Value;
 
 use super::object::{Object, joined};
 
-/// How many objects of a store (states of the past included) are trees before the first are packed: more than a small cluster has, and not so many
-/// that their trees would count.
+/// How many objects of a store (states of the past included) are trees before the first are packed: more than a small
+/// cluster has, and not so many that their trees would count.
 const OPEN: usize = 2_048;
 /// Up to this size, in bytes, JSON is kept as it is: compressing it would save little, and lists of it are as fast as memory.
 const SMALL: usize = 512;
@@ -183,6 +183,20 @@ mod tests {
             "metadata": {"name": format!("pod-{i}"), "namespace": "default", "uid": format!("{i:08x}-0000-4000-8000-000000000000"),
                 "labels": {"app": "a"}},
             "spec": {"containers": (0..6).map(container).collect::<Vec<_>>()}, "status": {"phase": "Pending"}})
+    }
+
+    #[test]
+    fn an_object_whose_json_was_asked_for_is_packed_the_same() {
+        let packer = Arc::new(Packer::default());
+        let nothing_but_its_kind = json!({"apiVersion": "v1", "kind": "Pod"});
+        for v in [pod(1), nothing_but_its_kind] {
+            let [asked, other] = [(); 2].map(|()| Object::kept(Arc::new(Key::new("", "a")), v.clone(), 7, &packer));
+            let whole = asked.bytes();
+            assert!(asked.pack(&packer) && asked.is_packed());
+            assert!(other.pack(&packer) && other.is_packed());
+            assert_eq!(asked.bytes(), whole);
+            assert_eq!(asked.bare_bytes(), other.bare_bytes());
+        }
     }
 
     #[test]

@@ -123,7 +123,9 @@ pub(super) async fn outside(path: &std::path::Path) -> Result<kube::Client, CliE
 }
 
 pub(super) fn milliseconds(d: Duration) -> String {
-    format!("{:.1} ms", d.as_secs_f64() * 1e3)
+    let ms = d.as_secs_f64() * 1e3;
+    let digits = if ms < 1.0 { 2 } else { 1 };
+    format!("{ms:.digits$} ms")
 }
 
 /// Leases are renewed whether anything is placed or not.

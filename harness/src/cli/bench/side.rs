@@ -14,7 +14,6 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::hub::outside;
 use super::measure::BenchError;
 use crate::access::{Target, config};
 use crate::cli::CliError;
@@ -34,16 +33,17 @@ pub(super) struct Side {
 
 impl Side {
     /// That of a kubeconfig. Nothing is connected yet.
-    pub(super) async fn of(path: &Path) -> Result<Self, CliError> {
+    pub(super) fn of(path: &Path) -> Result<Self, CliError> {
         let target = Target {
             path: path.to_owned(),
             context: None,
         };
         let config = config(Some(&target), RUNNING)?;
         let wrong = |e: ClientError| CliError::from(Problem::of_file(path.display().to_string(), e.to_string()));
+        let net = net();
         Ok(Self {
-            client: outside(path).await?,
-            server: raw::Server::new(&config, &net(), HERE).map_err(wrong)?,
+            client: config.client(&net, HERE).map_err(wrong)?,
+            server: raw::Server::new(&config, &net, HERE).map_err(wrong)?,
         })
     }
 
@@ -114,23 +114,20 @@ impl Events {
     }
 }
 
-pub(super) fn broken(what: &str) -> impl Fn(std::io::Error) -> BenchError + '_ {
-    move |why| BenchError::Connection {
-        what: what.to_owned(),
-        why,
-    }
+pub(super) fn broken(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> BenchError {
+    move |why| BenchError::Connection { what: what.into(), why }
 }
 
 /// Creates an object, and reads the answer without making objects of it.
 pub(super) async fn post(connection: &mut Connection, path: &str, object: &Value) -> Result<(), BenchError> {
-    let failed = |e| broken(&format!("creating {}", object["metadata"]["name"]))(e);
+    let what = || format!("creating {}", object["metadata"]["name"]);
     let answer = connection.ask(Method::POST, path, object.to_string().into()).await;
-    let answer = answer.map_err(failed)?;
+    let answer = answer.map_err(|why| broken(what())(why))?;
     let status = answer.status;
-    let body = answer.whole().await.map_err(failed)?;
+    let body = answer.whole().await.map_err(|why| broken(what())(why))?;
     if status != http::StatusCode::CREATED {
         return Err(BenchError::Answered {
-            what: format!("creating {}", object["metadata"]["name"]),
+            what: what(),
             status,
             body: String::from_utf8_lossy(&body).into_owned(),
         });
@@ -144,9 +141,9 @@ pub(super) async fn create(connection: &mut Connection, ns: &str, name: &str) ->
     post(connection, &format!("/api/v1/namespaces/{ns}/configmaps"), &made).await
 }
 
-/// Creates many ConfigMaps, [`PARALLEL`] at a time, each time over a connection of its own; returns how long it took from
-/// when these were open.
-pub(super) async fn create_many(side: &Side, ns: &str, prefix: &'static str, n: usize) -> Result<Duration, BenchError> {
+/// Creates many ConfigMaps, [`PARALLEL`] at a time, each time over a connection of its own; returns when these were open and
+/// the first was sent.
+pub(super) async fn create_many(side: &Side, ns: &str, prefix: &'static str, n: usize) -> Result<Instant, BenchError> {
     let connections = (0..PARALLEL.min(n)).map(|_| side.connect());
     let connections = futures::future::try_join_all(connections).await?;
     let next = Arc::new(AtomicUsize::new(0));
@@ -167,5 +164,5 @@ pub(super) async fn create_many(side: &Side, ns: &str, prefix: &'static str, n: 
     while let Some(done) = workers.join_next().await {
         done.map_err(|e| broken("creating ConfigMaps")(std::io::Error::other(e)))??;
     }
-    Ok(start.elapsed())
+    Ok(start)
 }
