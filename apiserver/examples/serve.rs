@@ -1,4 +1,5 @@
-//! One cluster on a real socket: `cargo run -p cfn-apiserver --example serve -- KUBECONFIG [PORT [NODES]]`, until Ctrl-C.
+//! One cluster on a real socket: `cargo run -p cfn-apiserver --example serve -- KUBECONFIG [PORT [NODES [none]]]`, until Ctrl-C;
+//! with `none` without controllers.
 
 use std::sync::Arc;
 
@@ -12,11 +13,13 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let path = args.next().unwrap_or_else(|| "kubeconfig".to_owned());
     let port: Option<u16> = args.next().and_then(|p| p.parse().ok());
     let nodes: u8 = args.next().and_then(|p| p.parse().ok()).unwrap_or(0);
+    let controllers = args.next().as_deref() != Some("none");
     let net = Net::new(Transport::Tcp, Seed(1));
     net.add_host("hub", "cloud");
     let started = tokio::time::Instant::now();
     let cluster = Cluster::start(ClusterOptions {
         socket: port.map(|p| ([127, 0, 0, 1], p).into()),
+        controllers,
         bootstrap_token: "abcdef.0123456789abcdef".into(),
         ..ClusterOptions::new("hub", net.clone(), Arc::new(SystemClock), Seed(1))
     })
