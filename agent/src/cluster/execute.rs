@@ -32,8 +32,8 @@ const COALESCE: Duration = Duration::from_millis(25);
 const ON_ITS_WAY: Duration = Duration::from_millis(100);
 /// So much longer for each other report that waits, ...
 const CROWD: Duration = Duration::from_millis(10);
-/// ... and at most so long.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// ... and at most so long: as the hub makes statuses wait while there is something to dispatch.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A kind.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
