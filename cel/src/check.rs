@@ -323,8 +323,7 @@ impl Checker<'_> {
             let wanted = self.field(*colon, &own, field, false);
             let t = self.given(value, t, *optional);
             if !self.bound.fits(&wanted, &t) {
-                let message =
-                    format!("expected type of field '{field}' is '{wanted}' but provided type is '{t}'");
+                let message = format!("expected type of field '{field}' is '{wanted}' but provided type is '{t}'");
                 self.tell(*colon, message);
             }
         }
@@ -388,7 +387,10 @@ impl Checker<'_> {
                 Some((of, rest)) if method => format!("{of}.({})", rest.join(", ")),
                 _ => format!("({})", shown.join(", ")),
             };
-            self.tell(at, format!("found no matching overload for '{name}' applied to '{shown}'"))
+            self.tell(
+                at,
+                format!("found no matching overload for '{name}' applied to '{shown}'"),
+            )
         })
     }
 

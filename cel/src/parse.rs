@@ -358,7 +358,6 @@ impl What {
     }
 }
 
-
 /// Names that are functions' homes or types.
 const KNOWN: [&str; 20] = [
     "bool",

@@ -91,7 +91,9 @@ impl Type {
         Self::Opaque(name.into(), Vec::new())
     }
 
-    pub(super) fn optional(of: Self) -> Self {
+    /// Of what may be absent.
+    #[must_use]
+    pub fn optional(of: Self) -> Self {
         Self::Opaque("optional_type".into(), vec![of])
     }
 
@@ -280,7 +282,12 @@ impl Bound {
         if a.is_dyn_or_error() || b.is_dyn_or_error() {
             return true;
         }
-        let nullable = |t: &Type| matches!(t, Type::Null | Type::Opaque(..) | Type::Object(_) | Type::Time | Type::Span);
+        let nullable = |t: &Type| {
+            matches!(
+                t,
+                Type::Null | Type::Opaque(..) | Type::Object(_) | Type::Time | Type::Span
+            )
+        };
         match (a, b) {
             (Type::Null, other) | (other, Type::Null) => nullable(other),
             (Type::Type(_), Type::Type(_)) => true,

@@ -121,9 +121,7 @@ impl Checker<'_> {
         };
         let mut step = match how {
             Gathers::Items | Gathers::Values => self.call(at, "_+_", false, vec![all.clone(), Type::list(item)]),
-            Gathers::Entries | Gathers::Merged => {
-                self.call(at, "cel.@mapInsert", false, vec![all.clone(), item])
-            }
+            Gathers::Entries | Gathers::Merged => self.call(at, "cel.@mapInsert", false, vec![all.clone(), item]),
         };
         if let Some(test) = test {
             step = self.call(at, "_?_:_", false, vec![test, step, all.clone()]);
@@ -134,7 +132,10 @@ impl Checker<'_> {
 
     fn opt(&mut self, at: usize, target: &Expr, name: &str, args: &[Expr]) -> Type {
         let Some(variable) = args[0].name() else {
-            return self.tell(args[0].at, format!("{name}() variable name must be a simple identifier"));
+            return self.tell(
+                args[0].at,
+                format!("{name}() variable name must be a simple identifier"),
+            );
         };
         let of = self.of(target);
         let test = self.call(at, "hasValue", true, vec![of.clone()]);
