@@ -20,8 +20,6 @@ pub struct Environment {
     pub bindings: bool,
     /// Whether there are `Object{}`, `JSONPatch{}` and the functions of patches.
     pub patches: bool,
-    /// Whether values of any type have `includes`.
-    pub includes: bool,
 }
 
 /// The type of an expression's value.
@@ -35,12 +33,15 @@ pub fn check(text: &str, environment: &Environment) -> Result<Type, CelError> {
         scopes: Vec::new(),
         bound: Bound::default(),
         fresh: 0,
+        formats: 0,
+        literals: Vec::new(),
         errors: Vec::new(),
     };
     let of = checker.of(&root);
     let of = checker.bound.replaced(&of, true);
     if checker.errors.is_empty() {
         checker.literals(&root);
+        checker.mixed();
     }
     if checker.errors.is_empty() {
         return Ok(of);
@@ -118,6 +119,10 @@ struct Checker<'a> {
     scopes: Vec<(String, Type)>,
     bound: Bound,
     fresh: usize,
+    /// Calls of `format` that are being checked: the lists they take may be of anything.
+    formats: usize,
+    /// Literals' elements, which must be of one type: places and types.
+    literals: Vec<Vec<(usize, Type)>>,
     /// Places, and what is wrong there.
     errors: Vec<(usize, String)>,
 }
@@ -183,27 +188,13 @@ impl Checker<'_> {
                 self.call(e.at, "_?_:_", false, all)
             }
             What::List(items) => {
-                let mut of = None;
-                for (item, optional) in items {
-                    let t = self.of(item);
-                    let t = self.given(item, t, *optional);
-                    of = Some(self.join(item, of, t));
-                }
-                let of = of.unwrap_or_else(|| self.fresh());
-                Type::list(of)
+                let all = items.iter().map(|(item, optional)| (item, *optional));
+                Type::list(self.elements(all))
             }
             What::Map(entries) => {
-                let (mut keys, mut values) = (None, None);
-                for (key, value, optional) in entries {
-                    let t = self.of(key);
-                    keys = Some(self.join(key, keys, t));
-                    let t = self.of(value);
-                    let t = self.given(value, t, *optional);
-                    values = Some(self.join(value, values, t));
-                }
-                let keys = keys.unwrap_or_else(|| self.fresh());
-                let values = values.unwrap_or_else(|| self.fresh());
-                Type::map(keys, values)
+                let keys = self.elements(entries.iter().map(|(key, ..)| (key, false)));
+                let values = entries.iter().map(|(_, value, optional)| (value, *optional));
+                Type::map(keys, self.elements(values))
             }
             What::Struct(name, fields) => self.made(e.at, name, fields),
             What::Call(target, name, args) => self.called(e.at, target.as_deref(), name, args),
@@ -292,13 +283,36 @@ impl Checker<'_> {
         }
     }
 
-    /// The type of elements, one more being met.
-    fn join(&mut self, e: &Expr, before: Option<Type>, now: Type) -> Type {
-        let Some(before) = before else { return now };
-        if self.bound.fits(&before, &now) {
-            return most_general(&before, &now);
+    /// What the elements of a literal are: anything, if they are of several types.
+    fn elements<'e>(&mut self, all: impl Iterator<Item = (&'e Expr, bool)>) -> Type {
+        let mut met: Vec<(usize, Type)> = Vec::new();
+        let mut of: Option<Type> = None;
+        for (e, optional) in all {
+            let t = self.of(e);
+            let t = self.given(e, t, optional);
+            met.push((e.at, t.clone()));
+            of = Some(match of {
+                None => t,
+                Some(before) if self.bound.fits(&before, &t) => most_general(&before, &t),
+                Some(_) => Type::Dyn,
+            });
         }
-        self.tell(e.at, format!("expected type '{before}' but found '{now}'"))
+        if self.formats == 0 {
+            self.literals.push(met);
+        }
+        of.unwrap_or_else(|| self.fresh())
+    }
+
+    /// Tells of literals whose elements are of several types, once everything else fits.
+    fn mixed(&mut self) {
+        for met in std::mem::take(&mut self.literals) {
+            let all = met.iter().map(|(at, t)| (*at, self.bound.replaced(t, true)));
+            let all: Vec<(usize, Type)> = all.collect();
+            let Some((_, first)) = all.first() else { continue };
+            if let Some((at, t)) = all.iter().find(|(_, t)| t != first) {
+                self.tell(*at, format!("expected type '{first}' but found '{t}'"));
+            }
+        }
     }
 
     /// An object of a type that has a name.
@@ -320,6 +334,14 @@ impl Checker<'_> {
         };
         for (field, value, optional, colon) in fields {
             let t = self.of(value);
+            // Upstream says nothing of the field of a patch that is none but that it has no type.
+            if name == "JSONPatch" && !["op", "path", "from", "value"].contains(&field.as_str()) {
+                self.tell(
+                    *colon,
+                    format!("expected type of field '{field}' is '' but provided type is '{t}'"),
+                );
+                continue;
+            }
             let wanted = self.field(*colon, &own, field, false);
             let t = self.given(value, t, *optional);
             if !self.bound.fits(&wanted, &t) {
@@ -334,7 +356,9 @@ impl Checker<'_> {
         if let Some(t) = self.expanded(at, target, name, args) {
             return t;
         }
+        self.formats += usize::from(name == "format");
         let mut all: Vec<Type> = args.iter().map(|a| self.of(a)).collect();
+        self.formats -= usize::from(name == "format");
         let Some(target) = target else {
             if !FUNCTIONS.contains_key(name) || name.starts_with(['@', '_', '!', '-']) {
                 return self.undeclared(at, name);
@@ -348,9 +372,6 @@ impl Checker<'_> {
             return self.call(at, &path, false, all);
         }
         let of = self.of(target);
-        if name == "includes" && self.environment.includes && all.len() == 1 {
-            return Type::Bool;
-        }
         if !FUNCTIONS.contains_key(name) {
             return self.undeclared(at, name);
         }

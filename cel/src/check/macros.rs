@@ -15,7 +15,7 @@ impl Checker<'_> {
     /// What a macro gives; `None`: it is none.
     pub(super) fn expanded(&mut self, at: usize, target: Option<&Expr>, name: &str, args: &[Expr]) -> Option<Type> {
         let Some(target) = target else {
-            return (name == "has" && args.len() == 1).then(|| self.has(&args[0]));
+            return (name == "has" && args.len() == 1).then(|| self.has(at, &args[0]));
         };
         if name == "bind" && args.len() == 3 && target.name() == Some("cel") && self.environment.bindings {
             let of = self.of(&args[1]);
@@ -83,12 +83,12 @@ impl Checker<'_> {
         result
     }
 
-    fn has(&mut self, e: &Expr) -> Type {
+    fn has(&mut self, at: usize, e: &Expr) -> Type {
         let What::Select(of, field, _) = &e.what else {
             return self.tell(e.at, "invalid argument to has() macro".to_owned());
         };
         let of = self.of(of);
-        self.field(e.at, &of, field, false);
+        self.field(at, &of, field, false);
         Type::Bool
     }
 

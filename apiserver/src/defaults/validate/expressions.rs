@@ -98,7 +98,6 @@ pub(super) fn device() -> Environment {
     Environment {
         variables: [("device".to_owned(), device)].into(),
         bindings: true,
-        includes: true,
         ..Environment::default()
     }
 }
