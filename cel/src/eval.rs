@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::parse::{Expr, MACROS, bound_names};
+use super::parse::{Expr, MACROS, What, bound_names};
 use super::value::{Key, Value};
 use super::{CelError, Methods, Scope, functions, methods, numbers};
 
@@ -49,18 +49,18 @@ impl<'a> Evaluation<'a> {
 
     pub(super) fn value(&mut self, e: &Expr) -> Result {
         self.spend(1)?;
-        match e {
-            Expr::Literal(v) => Ok(v.clone()),
-            Expr::Name(n) => self.name(n),
-            Expr::Select(of, field, optional) => {
+        match &e.what {
+            What::Literal(v) => Ok(v.clone()),
+            What::Name(n) => self.name(n),
+            What::Select(of, field, optional) => {
                 let of = self.value(of)?;
                 select(&of, field, *optional)
             }
-            Expr::Index(of, index, optional) => {
+            What::Index(of, index, optional) => {
                 let (of, index) = (self.value(of)?, self.value(index)?);
                 index_of(&of, &index, *optional)
             }
-            Expr::Unary(sign, e) => match (sign, self.value(e)?) {
+            What::Unary(sign, e) => match (sign, self.value(e)?) {
                 ('!', Value::Bool(b)) => Ok(Value::Bool(!b)),
                 ('-', Value::Int(n)) => n
                     .checked_neg()
@@ -69,19 +69,19 @@ impl<'a> Evaluation<'a> {
                 ('-', Value::Span(d)) => Ok(Value::Span(-d)),
                 _ => no_overload(),
             },
-            Expr::Binary("&&", a, b) => self.logic(a, b, false),
-            Expr::Binary("||", a, b) => self.logic(a, b, true),
-            Expr::Binary(o, a, b) => {
+            What::Binary("&&", a, b) => self.logic(a, b, false),
+            What::Binary("||", a, b) => self.logic(a, b, true),
+            What::Binary(o, a, b) => {
                 let (a, b) = (self.value(a)?, self.value(b)?);
                 self.spend(weight(&a) / 16 + weight(&b) / 16)?;
                 binary(o, &a, &b)
             }
-            Expr::Condition(c, a, b) => match self.value(c)? {
+            What::Condition(c, a, b) => match self.value(c)? {
                 Value::Bool(true) => self.value(a),
                 Value::Bool(false) => self.value(b),
                 _ => no_overload(),
             },
-            Expr::List(items) => {
+            What::List(items) => {
                 let mut list = Vec::with_capacity(items.len());
                 for (e, optional) in items {
                     match (self.value(e)?, optional) {
@@ -91,7 +91,7 @@ impl<'a> Evaluation<'a> {
                 }
                 Ok(Value::list(list))
             }
-            Expr::Map(entries) => {
+            What::Map(entries) => {
                 let mut map = BTreeMap::new();
                 for (k, v, optional) in entries {
                     let Some(key) = self.value(k)?.key() else {
@@ -109,9 +109,9 @@ impl<'a> Evaluation<'a> {
                 Ok(Value::Map(Arc::new(map)))
             }
             // Objects of admission policies: nothing but their fields matters, the type is known from where they go.
-            Expr::Struct(fields) => {
+            What::Struct(_, fields) => {
                 let mut map = BTreeMap::new();
-                for (name, e, optional) in fields {
+                for (name, e, optional, _) in fields {
                     let v = match (self.value(e)?, optional) {
                         (Value::Optional(None), true) => continue,
                         (Value::Optional(Some(v)), true) => *v,
@@ -121,7 +121,7 @@ impl<'a> Evaluation<'a> {
                 }
                 Ok(Value::Map(Arc::new(map)))
             }
-            Expr::Call(target, name, args) => self.call(target.as_deref(), name, args),
+            What::Call(target, name, args) => self.call(target.as_deref(), name, args),
         }
     }
 
@@ -157,7 +157,13 @@ impl<'a> Evaluation<'a> {
     fn call(&mut self, target: Option<&Expr>, name: &str, args: &[Expr]) -> Result {
         match (target, name) {
             (None, "has") => {
-                let [Expr::Select(of, field, _)] = args else {
+                let [
+                    Expr {
+                        what: What::Select(of, field, _),
+                        ..
+                    },
+                ] = args
+                else {
                     return fail("invalid argument to has() macro");
                 };
                 let of = self.value(of)?;
@@ -166,23 +172,23 @@ impl<'a> Evaluation<'a> {
                     _ => Ok(Value::Bool(true)),
                 };
             }
-            (Some(Expr::Name(home)), "bind") if home == "cel" => {
-                let [Expr::Name(n), init, body] = args else {
+            (Some(home), "bind") if home.name() == Some("cel") => {
+                let Some((n, init, body)) = binding(args) else {
                     return fail("cel.bind() takes a name, a value and an expression");
                 };
                 let v = self.value(init)?;
-                self.bound.push((n.clone(), v));
+                self.bound.push((n.to_owned(), v));
                 let r = self.value(body);
                 self.bound.pop();
                 return r;
             }
-            (Some(Expr::Name(home)), "of") if home == "optional" => {
+            (Some(home), "of") if home.name() == Some("optional") => {
                 let [e] = args else { return no_overload() };
                 let v = self.value(e)?;
                 return Ok(Value::Optional(Some(Box::new(v))));
             }
-            (Some(Expr::Name(home)), "none") if home == "optional" => return Ok(Value::Optional(None)),
-            (Some(Expr::Name(home)), "ofNonZeroValue") if home == "optional" => {
+            (Some(home), "none") if home.name() == Some("optional") => return Ok(Value::Optional(None)),
+            (Some(home), "ofNonZeroValue") if home.name() == Some("optional") => {
                 let [e] = args else { return no_overload() };
                 let v = self.value(e)?;
                 return Ok(Value::Optional((!functions::is_zero(&v)).then(|| Box::new(v))));
@@ -197,14 +203,17 @@ impl<'a> Evaluation<'a> {
                 };
             }
             (Some(t), "optMap" | "optFlatMap") => {
-                let [Expr::Name(n), body] = args else {
+                let [name_of, body] = args else {
+                    return no_overload();
+                };
+                let Some(n) = name_of.name() else {
                     return no_overload();
                 };
                 let Value::Optional(v) = self.value(t)? else {
                     return no_overload();
                 };
                 let Some(v) = v else { return Ok(Value::Optional(None)) };
-                self.bound.push((n.clone(), *v));
+                self.bound.push((n.to_owned(), *v));
                 let r = self.value(body);
                 self.bound.pop();
                 let r = r?;
@@ -218,8 +227,8 @@ impl<'a> Evaluation<'a> {
             _ => {}
         }
         // Functions that live in a home (`math.greatest`), then those of values.
-        if let Some(Expr::Name(home)) = target
-            && functions::HOMES.contains(&home.as_str())
+        if let Some(home) = target.and_then(Expr::name)
+            && functions::HOMES.contains(&home)
             && !self.scope.contains_key(home)
         {
             let args = self.values(args)?;
@@ -331,6 +340,12 @@ impl<'a> Evaluation<'a> {
             _ => Value::list(out),
         })
     }
+}
+
+/// The name, the value and the expression of `cel.bind`.
+fn binding(args: &[Expr]) -> Option<(&str, &Expr, &Expr)> {
+    let [name, init, body] = args else { return None };
+    Some((name.name()?, init, body))
 }
 
 /// What handling a value costs, beside the step itself.

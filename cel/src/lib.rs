@@ -3,10 +3,12 @@
 //! hold a write up.
 //!
 //! Written after the language definition (github.com/google/cel-spec) and the list of Kubernetes' additions
-//! (kubernetes.io/docs/reference/using-api/cel). Types are those of the values met, not inferred from schemas: what
-//! upstream refuses when it type-checks is refused here when it is evaluated. Names nobody declared are refused at once.
+//! (kubernetes.io/docs/reference/using-api/cel). Evaluation goes by the types of the
+//! values met; what upstream refuses when it type-checks, [`check`] refuses in the same words. Names nobody declared are
+//! refused by both.
 
 mod address;
+mod check;
 mod eval;
 mod functions;
 mod lex;
@@ -15,20 +17,24 @@ mod numbers;
 mod parse;
 pub mod quantity;
 mod semver;
+mod source;
 #[cfg(test)]
 mod tests;
+mod types;
 mod value;
 
 use std::collections::BTreeMap;
 
+pub use check::{Environment, check};
 pub use semver::Version;
+pub use types::{ObjectType, Type};
 pub use value::{Key, Value};
 
 /// Why an expression is none, or has no value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CelError {
     /// It cannot be read: where (a byte's place) and why.
-    #[error("compilation failed: ERROR: <input>:1:{}: {detail}\n | {source_text}\n | {}^", at + 1, ".".repeat(*at))]
+    #[error("compilation failed: {}", source::told(source_text, *at, detail))]
     Syntax {
         /// Place of the first byte that does not fit.
         at: usize,
@@ -40,6 +46,9 @@ pub enum CelError {
     /// It names something that is not declared.
     #[error("compilation failed: ERROR: <input>:1:1: undeclared reference to '{0}' (in container '')\n | {1}\n | ^")]
     Undeclared(String, String),
+    /// Its types do not fit: all that is wrong, as it is told.
+    #[error("compilation failed: {0}")]
+    Types(String),
     /// It has no value for what it was given.
     #[error("{0}")]
     Evaluation(String),

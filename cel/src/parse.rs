@@ -4,9 +4,16 @@ use super::CelError;
 use super::lex::{Kind, Token, tokens};
 use super::value::Value;
 
-/// An expression.
+/// An expression, and the byte that errors about it point at: a name's first, an operator's, a call's bracket.
 #[derive(Debug, Clone)]
-pub(super) enum Expr {
+pub(super) struct Expr {
+    pub(super) at: usize,
+    pub(super) what: What,
+}
+
+/// What an expression is.
+#[derive(Debug, Clone)]
+pub(super) enum What {
     Literal(Value),
     Name(String),
     /// `operand.field`, and whether an absent one is fine (`.?`).
@@ -19,8 +26,9 @@ pub(super) enum Expr {
     List(Vec<(Expr, bool)>),
     /// Entries, as in lists.
     Map(Vec<(Expr, Expr, bool)>),
-    /// `Type{field: value}`; the type is known from where the object goes.
-    Struct(Vec<(String, Expr, bool)>),
+    /// `Type{field: value}`, each with the place of its colon; evaluation needs no type, as it is known from where the
+    /// object goes.
+    Struct(String, Vec<(String, Expr, bool, usize)>),
     Unary(char, Box<Expr>),
     Binary(&'static str, Box<Expr>, Box<Expr>),
     Condition(Box<Expr>, Box<Expr>, Box<Expr>),
@@ -96,6 +104,10 @@ impl Parser<'_> {
         &self.tokens[self.next].what
     }
 
+    fn at(&self) -> usize {
+        self.tokens[self.next].at
+    }
+
     fn is(&self, sign: &str) -> bool {
         matches!(self.peek(), Kind::Sign(s) if *s == sign)
     }
@@ -149,13 +161,14 @@ impl Parser<'_> {
     fn expression(&mut self) -> Parsed {
         self.deeper(|p| {
             let condition = p.binary(0)?;
+            let at = p.at();
             if !p.take("?") {
                 return Ok(condition);
             }
             let yes = p.binary(0)?;
             p.expect(":")?;
             let no = p.expression()?;
-            Ok(Expr::Condition(Box::new(condition), Box::new(yes), Box::new(no)))
+            Ok(What::Condition(Box::new(condition), Box::new(yes), Box::new(no)).placed(at))
         })
     }
 
@@ -171,23 +184,27 @@ impl Parser<'_> {
             let Some((o, level)) = found.filter(|(_, l)| *l >= least) else {
                 return Ok(left);
             };
+            let at = self.at();
             self.next += 1;
             let right = self.binary(level + 1)?;
-            left = Expr::Binary(o, Box::new(left), Box::new(right));
+            left = What::Binary(o, Box::new(left), Box::new(right)).placed(at);
         }
     }
 
     fn unary(&mut self) -> Parsed {
         self.deeper(|p| {
+            let at = p.at();
             if p.take("!") {
-                return Ok(Expr::Unary('!', Box::new(p.unary()?)));
+                return Ok(What::Unary('!', Box::new(p.unary()?)).placed(at));
             }
             if p.take("-") {
-                return Ok(match p.unary()? {
-                    Expr::Literal(Value::Int(n)) => Expr::Literal(Value::Int(n.wrapping_neg())),
-                    Expr::Literal(Value::Double(n)) => Expr::Literal(Value::Double(-n)),
-                    e => Expr::Unary('-', Box::new(e)),
-                });
+                let of = p.unary()?;
+                let what = match of.what {
+                    What::Literal(Value::Int(n)) => What::Literal(Value::Int(n.wrapping_neg())),
+                    What::Literal(Value::Double(n)) => What::Literal(Value::Double(-n)),
+                    _ => What::Unary('-', Box::new(of)),
+                };
+                return Ok(what.placed(at));
             }
             p.member()
         })
@@ -196,32 +213,35 @@ impl Parser<'_> {
     fn member(&mut self) -> Parsed {
         let mut e = self.primary()?;
         loop {
-            if self.take(".") {
+            let at = self.at();
+            let what = if self.take(".") {
                 let name = self.name()?;
-                e = if self.take("(") {
+                let open = self.at();
+                if self.take("(") {
                     let args = self.arguments()?;
-                    Expr::Call(Some(Box::new(e)), name, args)
-                } else {
-                    Expr::Select(Box::new(e), name, false)
-                };
+                    e = What::Call(Some(Box::new(e)), name, args).placed(open);
+                    continue;
+                }
+                What::Select(Box::new(e), name, false)
             } else if self.take(".?") {
                 let name = self.name()?;
-                e = Expr::Select(Box::new(e), name, true);
+                What::Select(Box::new(e), name, true)
             } else if self.is("[") || self.is("[?") {
                 let optional = self.is("[?");
                 self.next += 1;
                 let index = self.expression()?;
                 self.expect("]")?;
-                e = Expr::Index(Box::new(e), Box::new(index), optional);
+                What::Index(Box::new(e), Box::new(index), optional)
             } else if self.is("{") {
-                if !is_path(&e) {
+                let Some(name) = e.path() else {
                     return Ok(e);
-                }
+                };
                 self.next += 1;
-                e = Expr::Struct(self.fields()?);
+                What::Struct(name, self.fields()?)
             } else {
                 return Ok(e);
-            }
+            };
+            e = what.placed(at);
         }
     }
 
@@ -248,13 +268,14 @@ impl Parser<'_> {
         Ok(list)
     }
 
-    fn fields(&mut self) -> Result<Vec<(String, Expr, bool)>, CelError> {
+    fn fields(&mut self) -> Result<Vec<(String, Expr, bool, usize)>, CelError> {
         let mut list = Vec::new();
         while !self.take("}") {
             let optional = self.take("?");
             let name = self.name()?;
+            let colon = self.at();
             self.expect(":")?;
-            list.push((name, self.expression()?, optional));
+            list.push((name, self.expression()?, optional, colon));
             if !self.take(",") && !self.is("}") {
                 return Err(self.unexpected("}"));
             }
@@ -268,29 +289,33 @@ impl Parser<'_> {
             self.next += 1;
         }
         let token = self.tokens[self.next].what.clone();
-        let start = self.next;
+        let (start, mut at) = (self.next, self.at());
         self.next += 1;
-        Ok(match token {
-            Kind::Int(n) => Expr::Literal(Value::Int(n)),
-            Kind::Uint(n) => Expr::Literal(Value::Uint(n)),
-            Kind::Double(n) => Expr::Literal(Value::Double(n)),
-            Kind::Text(s) => Expr::Literal(Value::text(&s)),
-            Kind::Bytes(b) => Expr::Literal(Value::Bytes(b.into())),
+        let what = match token {
+            Kind::Int(n) => What::Literal(Value::Int(n)),
+            Kind::Uint(n) => What::Literal(Value::Uint(n)),
+            Kind::Double(n) => What::Literal(Value::Double(n)),
+            Kind::Text(s) => What::Literal(Value::text(&s)),
+            Kind::Bytes(b) => What::Literal(Value::Bytes(b.into())),
             Kind::Name(n) => match n.as_str() {
-                "true" => Expr::Literal(Value::Bool(true)),
-                "false" => Expr::Literal(Value::Bool(false)),
-                "null" => Expr::Literal(Value::Null),
+                "true" => What::Literal(Value::Bool(true)),
+                "false" => What::Literal(Value::Bool(false)),
+                "null" => What::Literal(Value::Null),
                 "in" => {
                     self.next = start;
                     return Err(self.unexpected("expression"));
                 }
-                _ if self.take("(") => Expr::Call(None, n, self.arguments()?),
-                _ => Expr::Name(n),
+                _ if self.is("(") => {
+                    at = self.at();
+                    self.next += 1;
+                    What::Call(None, n, self.arguments()?)
+                }
+                _ => What::Name(n),
             },
             Kind::Sign("(") => {
                 let e = self.expression()?;
                 self.expect(")")?;
-                e
+                return Ok(e);
             }
             Kind::Sign(open @ ("[" | "[?")) => {
                 let mut list = Vec::new();
@@ -303,7 +328,7 @@ impl Parser<'_> {
                         return Err(self.unexpected("]"));
                     }
                 }
-                Expr::List(list)
+                What::List(list)
             }
             Kind::Sign("{") => {
                 let mut list = Vec::new();
@@ -316,22 +341,20 @@ impl Parser<'_> {
                         return Err(self.unexpected("}"));
                     }
                 }
-                Expr::Map(list)
+                What::Map(list)
             }
             _ => {
                 self.next = start;
                 return Err(self.unexpected("expression"));
             }
-        })
+        };
+        Ok(what.placed(at))
     }
 }
 
-/// Whether it is nothing but names and dots.
-fn is_path(e: &Expr) -> bool {
-    match e {
-        Expr::Name(_) => true,
-        Expr::Select(of, _, false) => is_path(of),
-        _ => false,
+impl What {
+    fn placed(self, at: usize) -> Expr {
+        Expr { at, what: self }
     }
 }
 
@@ -360,31 +383,62 @@ const KNOWN: [&str; 20] = [
 ];
 
 impl Expr {
+    /// The name it is, if it is a plain one.
+    pub(super) fn name(&self) -> Option<&str> {
+        match &self.what {
+            What::Name(n) => Some(n),
+            _ => None,
+        }
+    }
+
+    /// The expressions it is made of.
+    pub(super) fn children(&self) -> Vec<&Expr> {
+        match &self.what {
+            What::Literal(_) | What::Name(_) => Vec::new(),
+            What::Select(e, ..) | What::Unary(_, e) => vec![e],
+            What::Index(a, b, _) | What::Binary(_, a, b) => vec![a, b],
+            What::Condition(a, b, c) => vec![a, b, c],
+            What::List(l) => l.iter().map(|(e, _)| e).collect(),
+            What::Map(l) => l.iter().flat_map(|(k, v, _)| [k, v]).collect(),
+            What::Struct(_, l) => l.iter().map(|(_, e, ..)| e).collect(),
+            What::Call(target, _, args) => target.as_deref().into_iter().chain(args).collect(),
+        }
+    }
+
+    /// Its text, if it is nothing but names and dots.
+    pub(super) fn path(&self) -> Option<String> {
+        match &self.what {
+            What::Name(n) => Some(n.clone()),
+            What::Select(of, field, false) => of.path().map(|p| format!("{p}.{field}")),
+            _ => None,
+        }
+    }
+
     /// The first name that is not in `bound` and stands for nothing, or the first method that no value has, with `methods`.
     pub(super) fn undeclared(&self, bound: &mut Vec<String>, methods: &[&str]) -> Option<String> {
-        match self {
-            Self::Literal(_) => None,
-            Self::Name(n) => (!bound.contains(n) && !KNOWN.contains(&n.as_str())).then(|| n.clone()),
-            Self::Select(e, ..) | Self::Unary(_, e) => e.undeclared(bound, methods),
-            Self::Index(a, b, _) | Self::Binary(_, a, b) => {
+        match &self.what {
+            What::Literal(_) => None,
+            What::Name(n) => (!bound.contains(n) && !KNOWN.contains(&n.as_str())).then(|| n.clone()),
+            What::Select(e, ..) | What::Unary(_, e) => e.undeclared(bound, methods),
+            What::Index(a, b, _) | What::Binary(_, a, b) => {
                 a.undeclared(bound, methods).or_else(|| b.undeclared(bound, methods))
             }
-            Self::Condition(a, b, c) => a
+            What::Condition(a, b, c) => a
                 .undeclared(bound, methods)
                 .or_else(|| b.undeclared(bound, methods))
                 .or_else(|| c.undeclared(bound, methods)),
-            Self::List(l) => l.iter().find_map(|(e, _)| e.undeclared(bound, methods)),
-            Self::Map(l) => l
+            What::List(l) => l.iter().find_map(|(e, _)| e.undeclared(bound, methods)),
+            What::Map(l) => l
                 .iter()
                 .find_map(|(k, v, _)| k.undeclared(bound, methods).or_else(|| v.undeclared(bound, methods))),
-            Self::Struct(l) => l.iter().find_map(|(_, e, _)| e.undeclared(bound, methods)),
-            Self::Call(target, name, args) => {
+            What::Struct(_, l) => l.iter().find_map(|(_, e, ..)| e.undeclared(bound, methods)),
+            What::Call(target, name, args) => {
                 if let Some(found) = target.as_ref().and_then(|t| t.undeclared(bound, methods)) {
                     return Some(found);
                 }
                 let names: Vec<String> = match (target, name.as_str()) {
                     (Some(_), m) if MACROS.contains(&m) => bound_names(m, args),
-                    (Some(t), "bind") if matches!(&**t, Self::Name(n) if n == "cel") => bound_names("filter", args),
+                    (Some(t), "bind") if t.name() == Some("cel") => bound_names("filter", args),
                     (Some(_), "optMap" | "optFlatMap") => bound_names("filter", args),
                     (Some(_), m) if !super::methods::is_method(m) && !methods.contains(&m) => {
                         return Some(m.to_owned());
@@ -412,9 +466,6 @@ pub(super) fn bound_names(name: &str, args: &[Expr]) -> Vec<String> {
     };
     args.iter()
         .take(if two { 2 } else { 1 })
-        .filter_map(|a| match a {
-            Expr::Name(n) => Some(n.clone()),
-            _ => None,
-        })
+        .filter_map(|a| a.name().map(str::to_owned))
         .collect()
 }

@@ -6,6 +6,7 @@ mod names;
 pub(crate) mod object;
 mod openapi;
 pub(crate) mod rules;
+mod types;
 mod validate;
 
 use std::collections::BTreeMap;

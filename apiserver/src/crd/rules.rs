@@ -42,47 +42,139 @@ fn as_go(rule: &Value) -> String {
     ])
 }
 
-/// Rules that cannot be read: their path in the schema and why.
-pub(crate) fn unreadable(schema: &Value, path: &str, causes: &mut Vec<Cause>) {
+/// What is wrong with how rules are written: paths in the schema and why.
+fn malformed(schema: &Value, path: &str, causes: &mut Vec<Cause>) {
+    let reasons = [
+        "FieldValueDuplicate",
+        "FieldValueForbidden",
+        "FieldValueInvalid",
+        "FieldValueRequired",
+    ];
     for (i, r) in rules(schema).iter().enumerate() {
-        let reasons = [
-            "FieldValueDuplicate",
-            "FieldValueForbidden",
-            "FieldValueInvalid",
-            "FieldValueRequired",
-        ];
         let at = format!("{path}.x-kubernetes-validations[{i}]");
+        let (message, rule) = (text(r, "/message"), text(r, "/rule").trim());
+        let at_message = format!("{at}.message");
+        if rule.is_empty() {
+            causes.push(Cause::required(format!("{at}.rule"), "rule is not specified"));
+        } else if !message.is_empty() && message.trim().is_empty() {
+            causes.push(Cause::invalid(
+                at_message,
+                &json!(message),
+                "must be non-empty if specified",
+            ));
+        } else if message.trim().contains('\n') {
+            causes.push(Cause::invalid(
+                at_message,
+                &json!(message),
+                "must not contain line breaks",
+            ));
+        } else if rule.contains('\n') && message.trim().is_empty() {
+            let detail = "message must be specified if rule contains line breaks";
+            causes.push(Cause::required(at_message, detail));
+        }
+        let e = text(r, "/messageExpression");
+        if !e.is_empty() && e.trim().is_empty() {
+            let detail = "messageExpression must be non-empty if specified";
+            causes.push(Cause::required(format!("{at}.messageExpression"), detail));
+        }
         if let Some(reason) = r["reason"].as_str().filter(|r| !reasons.contains(r)) {
             let error = crate::schema::FieldError::not_supported(format!("{at}.reason"), reason, &reasons);
             causes.push(Cause::new(error.reason(), error.path.as_str(), error.message()));
         }
-        let field = text(r, "/fieldPath");
-        if let Some(first) = field.strip_prefix('.').and_then(|f| f.split(['.', '[']).next())
-            && schema["properties"].get(first).is_none()
-        {
-            let detail = "must be a valid path";
-            causes.push(Cause::invalid(format!("{at}.fieldPath"), &json!(field), detail));
+        let (field, at) = (text(r, "/fieldPath"), format!("{at}.fieldPath"));
+        if field.is_empty() {
+            continue;
         }
-        if text(r, "/rule").trim().is_empty() {
-            causes.push(Cause::required(format!("{at}.rule"), "rule is not specified"));
-        }
-        for part in ["rule", "messageExpression"] {
-            let Some(t) = r[part].as_str().filter(|t| !t.trim().is_empty()) else {
-                continue;
-            };
-            if let Err(e) = program(t) {
-                let at = format!("{path}.x-kubernetes-validations[{i}].{part}");
-                let message = format!("Invalid value: {}: {e}", as_go(r));
-                causes.push(Cause::new("FieldValueInvalid", at, message));
+        let first = field.strip_prefix('.').and_then(|f| f.split(['.', '[']).next());
+        for (wrong, detail) in [
+            (field.trim().is_empty(), "must be non-empty if specified"),
+            (field.contains('\n'), "must not contain line breaks"),
+            (
+                first.is_none_or(|f| schema["properties"].get(f).is_none()),
+                "must be a valid path",
+            ),
+        ] {
+            if wrong {
+                causes.push(Cause::invalid(at.as_str(), &json!(field), detail));
             }
         }
     }
-    for (name, child) in schema["properties"].as_object().into_iter().flatten() {
-        unreadable(child, &format!("{path}.properties[{name}]"), causes);
+    for (path, child, _) in children(schema, path) {
+        malformed(child, &path, causes);
     }
-    for part in ["items", "additionalProperties"] {
-        if schema[part].is_object() {
-            unreadable(&schema[part], &format!("{path}.{part}"), causes);
+}
+
+/// A schema's parts: where they are, and whether each is an object of its own kind.
+fn children<'a>(schema: &'a Value, path: &str) -> Vec<(String, &'a Value, bool)> {
+    let named = schema["properties"].as_object().into_iter().flatten();
+    let named = named.map(|(name, child)| (format!("{path}.properties[{name}]"), child));
+    let parts = ["items", "additionalProperties"].map(|part| (format!("{path}.{part}"), &schema[part]));
+    let parts = parts.into_iter().filter(|(_, child)| child.is_object());
+    named
+        .chain(parts)
+        .map(|(path, child)| (path, child, child["x-kubernetes-embedded-resource"] == true))
+        .collect()
+}
+
+/// Rules that cannot be read: their path in the schema and why. Their types are asked only if nothing is wrong with the
+/// schema (`sound`).
+pub(crate) fn unreadable(schema: &Value, path: &str, sound: bool, causes: &mut Vec<Cause>) {
+    let before = causes.len();
+    malformed(schema, path, causes);
+    if sound && causes.len() == before {
+        mistyped(schema, path, true, causes);
+    }
+}
+
+/// Rules whose types do not fit, the innermost first.
+fn mistyped(schema: &Value, path: &str, root: bool, causes: &mut Vec<Cause>) {
+    for (path, child, embedded) in children(schema, path) {
+        mistyped(child, &path, embedded, causes);
+    }
+    let all = rules(schema);
+    if all.is_empty() {
+        return;
+    }
+    let own = super::types::declared(schema, "selfType", root).unwrap_or(cel::Type::Dyn);
+    for (i, r) in all.iter().enumerate() {
+        let at = format!("{path}.x-kubernetes-validations[{i}]");
+        let optional = r["optionalOldSelf"] == true;
+        let environment = super::types::environment(&own, optional);
+        let (rule, e) = (text(r, "/rule"), text(r, "/messageExpression"));
+        let mut tell = |part: &str, why: String| {
+            let message = format!("Invalid value: {}: {why}", as_go(r));
+            causes.push(Cause::new("FieldValueInvalid", format!("{at}.{part}"), message));
+        };
+        match cel::check(rule, &environment) {
+            Err(why) => {
+                tell("rule", why.to_string());
+                continue;
+            }
+            Ok(t) if t != cel::Type::Bool => {
+                tell("rule", "cel expression must evaluate to a bool".to_owned());
+                continue;
+            }
+            Ok(_) => {}
+        }
+        if !e.is_empty() {
+            match cel::check(e, &environment) {
+                Err(why) => tell("messageExpression", format!("messageExpression {why}")),
+                Ok(t) if t != cel::Type::Text => {
+                    tell(
+                        "messageExpression",
+                        "messageExpression must evaluate to a string".to_owned(),
+                    );
+                }
+                Ok(_) => {}
+            }
+        }
+        if !rule.contains("oldSelf") && !r["optionalOldSelf"].is_null() {
+            let detail = "may not be set if oldSelf is not used in rule";
+            causes.push(Cause::invalid(
+                format!("{at}.optionalOldSelf"),
+                &r["optionalOldSelf"],
+                detail,
+            ));
         }
     }
 }
@@ -201,7 +293,7 @@ fn to_cel(schema: &Value, value: &Value) -> cel::Value {
 }
 
 /// `x-kubernetes` escaping: `__dot__`, `__dash__`, `__slash__`, `__underscores__`, reserved words in underscores.
-fn escaped(name: &str) -> String {
+pub(super) fn escaped(name: &str) -> String {
     const RESERVED: [&str; 21] = [
         "true",
         "false",
@@ -285,7 +377,7 @@ mod tests {
         );
         let mut causes = Vec::new();
         let bad = json!({"properties": {"a": {"x-kubernetes-validations": [{"rule": "self ++"}]}}});
-        unreadable(&bad, "s", &mut causes);
+        unreadable(&bad, "s", true, &mut causes);
         assert_eq!(causes[0].field, "s.properties[a].x-kubernetes-validations[0].rule");
     }
 }

@@ -168,6 +168,7 @@ impl Common {
 
 /// A schema of objects, with its rules.
 fn schema(of: &Value, at: &str, causes: &mut Vec<Cause>) {
+    let before = causes.len();
     for (path, detail) in crate::schema::schema_errors(of) {
         let path = format!("{at}{}{path}", if path.is_empty() { "" } else { "." });
         let reason = match detail.split(':').next().unwrap_or_default() {
@@ -180,7 +181,7 @@ fn schema(of: &Value, at: &str, causes: &mut Vec<Cause>) {
         };
         causes.push(Cause::new(reason, path, detail));
     }
-    super::rules::unreadable(of, at, causes);
+    super::rules::unreadable(of, at, causes.len() == before, causes);
 }
 
 /// `ValidateCustomResourceDefinitionStoredVersions`.

@@ -97,8 +97,10 @@ pub fn default_builtin(group: &str, version: &str, kind: &str, object: &mut Valu
         ("storage.k8s.io", "CSIDriver") => cluster::csi_driver(object),
         ("flowcontrol.apiserver.k8s.io", "FlowSchema") => cluster::flow_schema(object),
         ("flowcontrol.apiserver.k8s.io", "PriorityLevelConfiguration") => cluster::priority_level(object),
-        ("admissionregistration.k8s.io", "ValidatingAdmissionPolicy") => cluster::admission_policy(object),
-        ("admissionregistration.k8s.io", "ValidatingAdmissionPolicyBinding") => {
+        ("admissionregistration.k8s.io", "ValidatingAdmissionPolicy" | "MutatingAdmissionPolicy") => {
+            cluster::admission_policy(object);
+        }
+        ("admissionregistration.k8s.io", "ValidatingAdmissionPolicyBinding" | "MutatingAdmissionPolicyBinding") => {
             cluster::admission_policy_binding(object);
         }
         ("apiextensions.k8s.io", "CustomResourceDefinition") => misc::custom_resource_definition(object),

@@ -3,10 +3,12 @@
 mod admission;
 mod config;
 mod devices;
+mod expressions;
 mod flow;
 mod metadata;
 mod network;
 mod node;
+mod policy;
 mod quota;
 mod rbac;
 mod scaling;
@@ -91,9 +93,13 @@ pub fn validate_builtin(group: &str, kind: &str, old: Option<&Value>, new: &Valu
         ("admissionregistration.k8s.io", "MutatingWebhookConfiguration") => {
             admission::webhooks(new, true, &mut errors);
         }
-        ("admissionregistration.k8s.io", "ValidatingAdmissionPolicy") => admission::policy(new, &mut errors),
+        ("admissionregistration.k8s.io", "ValidatingAdmissionPolicy") => policy::validating(new, &mut errors),
+        ("admissionregistration.k8s.io", "MutatingAdmissionPolicy") => policy::mutating(new, &mut errors),
         ("admissionregistration.k8s.io", "ValidatingAdmissionPolicyBinding") => {
-            admission::policy_binding(new, &mut errors);
+            policy::validating_binding(new, &mut errors);
+        }
+        ("admissionregistration.k8s.io", "MutatingAdmissionPolicyBinding") => {
+            policy::mutating_binding(new, &mut errors);
         }
         ("flowcontrol.apiserver.k8s.io", "FlowSchema") => flow::flow_schema(new, &mut errors),
         ("flowcontrol.apiserver.k8s.io", "PriorityLevelConfiguration") => flow::priority_level(new, &mut errors),

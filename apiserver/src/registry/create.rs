@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::meta::{drop_nulls, metadata};
-use super::policy::{Review, expression_errors};
+use super::policy::Review;
 use super::server::{check_type, refuse};
 use super::{Call, FieldValidation, Resource, Server, text};
 use crate::defaults;
@@ -352,10 +352,6 @@ impl Server {
             }
         } else {
             errors.extend(defaults::validate_builtin(&r.group, &r.kind, old, value));
-        }
-        let of_expressions = expression_errors(r, value);
-        if !of_expressions.is_empty() {
-            return Err(Status::invalid(&r.group, &r.kind, name, of_expressions));
         }
         refuse(r, name, &errors)
     }

@@ -1,9 +1,11 @@
-//! Validation of `admissionregistration.k8s.io` (`pkg/apis/admissionregistration/validation` in Kubernetes), but for
-//! its expressions.
+//! Validation of `admissionregistration.k8s.io` (`pkg/apis/admissionregistration/validation` in Kubernetes):
+//! webhooks.
 
+use super::expressions;
 use crate::defaults::names;
-use crate::defaults::validate_parts::{by_rule, choice, label_selector, list, named, needed, text, texts};
+use crate::defaults::validate_parts::{by_rule, choice, label_selector, list, needed, text, texts};
 use crate::schema::FieldError;
+use cfn_cel::{Environment, Type};
 use serde_json::{Value, json};
 
 pub(super) fn webhooks(new: &Value, mutating: bool, errors: &mut Vec<FieldError>) {
@@ -14,20 +16,58 @@ pub(super) fn webhooks(new: &Value, mutating: bool, errors: &mut Vec<FieldError>
         if mutating {
             choice(webhook, "reinvocationPolicy", &["IfNeeded", "Never"], &path, errors);
         }
-    }
-    for (i, webhook) in list(new, "webhooks").iter().enumerate() {
+        service_or_address(&webhook["clientConfig"], &format!("{path}.clientConfig"), errors);
+        let environment = expressions::admission(false, true, false);
+        let conditions = list(webhook, "matchConditions");
+        match_conditions(conditions, &environment, &format!("{path}.matchConditions"), errors);
+        review_versions(webhook, &format!("{path}.admissionReviewVersions"), errors);
         let name = text(webhook, "name");
         if seen.contains(&name) && !name.is_empty() {
-            errors.push(FieldError::duplicate(format!("webhooks[{i}].name"), name));
+            errors.push(FieldError::duplicate(format!("{path}.name"), name));
         }
         seen.push(name);
     }
-    // Versions are told before everything else.
-    let (mut first, rest): (Vec<_>, Vec<_>) = std::mem::take(errors)
-        .into_iter()
-        .partition(|e| e.path.contains(".admissionReviewVersions"));
-    first.extend(rest);
-    *errors = first;
+}
+
+/// Versions of reviews that a webhook knows.
+fn review_versions(webhook: &Value, at: &str, errors: &mut Vec<FieldError>) {
+    let versions = texts(webhook, "admissionReviewVersions");
+    if versions.is_empty() {
+        return errors.push(FieldError::required(at, "must specify one of v1, v1beta1"));
+    }
+    for (i, version) in versions.iter().enumerate() {
+        if versions[..i].contains(version) {
+            errors.push(FieldError::invalid(format!("{at}[{i}]"), *version, "duplicate version"));
+        } else {
+            by_rule(version, format!("{at}[{i}]"), names::dns1035_label, errors);
+        }
+    }
+    if !versions.iter().any(|v| matches!(*v, "v1" | "v1beta1")) {
+        let detail = "must include at least one of v1, v1beta1";
+        errors.push(FieldError::invalid(at, json!(versions), detail));
+    }
+}
+
+/// Conditions on requests, which have names of their own.
+pub(super) fn match_conditions(all: &[Value], environment: &Environment, path: &str, errors: &mut Vec<FieldError>) {
+    let mut seen: Vec<&str> = Vec::new();
+    for (i, condition) in all.iter().enumerate() {
+        let at = format!("{path}[{i}].expression");
+        match text(condition, "expression").trim() {
+            "" => errors.push(FieldError::required(at, "")),
+            e => expressions::expression(e, environment, &[Type::Bool], at, errors),
+        }
+        let (name, at) = (text(condition, "name"), format!("{path}[{i}].name"));
+        if name.is_empty() {
+            errors.push(FieldError::required(at, ""));
+            continue;
+        }
+        by_rule(name, at.clone(), names::qualified_name, errors);
+        if seen.contains(&name) {
+            errors.push(FieldError::duplicate(at, name));
+        }
+        seen.push(name);
+    }
 }
 
 fn webhook(webhook: &Value, path: &str, errors: &mut Vec<FieldError>) {
@@ -38,23 +78,6 @@ fn webhook(webhook: &Value, path: &str, errors: &mut Vec<FieldError>) {
         if errors.len() == before && name.split('.').count() < 3 {
             let detail = "should be a domain with at least three segments separated by dots";
             errors.push(FieldError::invalid(at, name, detail));
-        }
-    }
-    let versions = texts(webhook, "admissionReviewVersions");
-    let at = format!("{path}.admissionReviewVersions");
-    if versions.is_empty() {
-        errors.push(FieldError::required(at.as_str(), "must specify one of v1, v1beta1"));
-    } else {
-        for (i, version) in versions.iter().enumerate() {
-            if versions[..i].contains(version) {
-                errors.push(FieldError::invalid(format!("{at}[{i}]"), *version, "duplicate version"));
-            } else {
-                by_rule(version, format!("{at}[{i}]"), names::dns1035_label, errors);
-            }
-        }
-        if !versions.iter().any(|v| matches!(*v, "v1" | "v1beta1")) {
-            let detail = "must include at least one of v1, v1beta1";
-            errors.push(FieldError::invalid(at, json!(versions), detail));
         }
     }
     for (i, rule) in list(webhook, "rules").iter().enumerate() {
@@ -76,11 +99,10 @@ fn webhook(webhook: &Value, path: &str, errors: &mut Vec<FieldError>) {
     for field in ["namespaceSelector", "objectSelector"] {
         label_selector(&webhook[field], &format!("{path}.{field}"), errors);
     }
-    client(&webhook["clientConfig"], &format!("{path}.clientConfig"), errors);
 }
 
 /// Where a webhook is: a URL or a service.
-fn client(config: &Value, path: &str, errors: &mut Vec<FieldError>) {
+fn service_or_address(config: &Value, path: &str, errors: &mut Vec<FieldError>) {
     let service = &config["service"];
     let url = config["url"].as_str();
     if url.is_some() == service.is_object() {
@@ -177,7 +199,7 @@ fn starred(rule: &Value, field: &str, what: &str, path: &str, errors: &mut Vec<F
 }
 
 /// `validateRuleWithOperations`.
-fn rule(rule: &Value, path: &str, errors: &mut Vec<FieldError>) {
+pub(super) fn rule(rule: &Value, path: &str, errors: &mut Vec<FieldError>) {
     starred(rule, "operations", "operations", path, errors);
     let valid = ["*", "CONNECT", "CREATE", "DELETE", "UPDATE"];
     for (i, operation) in texts(rule, "operations").into_iter().enumerate() {
@@ -224,136 +246,5 @@ fn resources(all: &[&str], path: &str, errors: &mut Vec<FieldError>) {
             let detail = format!("if '{by}' is present, must not specify {resource}");
             errors.push(FieldError::invalid(at, *resource, detail));
         }
-    }
-}
-
-/// What a policy says besides its expressions' types.
-pub(super) fn policy(new: &Value, errors: &mut Vec<FieldError>) {
-    let spec = &new["spec"];
-    choice(spec, "failurePolicy", &["Fail", "Ignore"], "spec", errors);
-    let kind = &spec["paramKind"];
-    if kind.is_object() {
-        if needed(kind, "apiVersion", "spec.paramKind", errors) && text(kind, "apiVersion").matches('/').count() > 1 {
-            let version = text(kind, "apiVersion");
-            let detail = format!("unexpected GroupVersion string: {version}");
-            errors.push(FieldError::invalid("spec.paramKind.apiVersion", version, detail));
-        }
-        let name = text(kind, "kind");
-        let why = names::dns1035_label(&name.to_lowercase()).join(", ");
-        if needed(kind, "kind", "spec.paramKind", errors) && !why.is_empty() {
-            let detail = format!("may have mixed case, but should otherwise match: {why}");
-            errors.push(FieldError::invalid("spec.paramKind.kind", name, detail));
-        }
-    }
-    if spec["matchConstraints"].is_object() {
-        match_resources(&spec["matchConstraints"], "spec.matchConstraints", errors);
-        if list(&spec["matchConstraints"], "resourceRules").is_empty() {
-            errors.push(FieldError::required("spec.matchConstraints.resourceRules", ""));
-        }
-    } else {
-        errors.push(FieldError::required("spec.matchConstraints", ""));
-    }
-    for (i, condition) in list(spec, "matchConditions").iter().enumerate() {
-        let at = format!("spec.matchConditions[{i}].name");
-        match text(condition, "name") {
-            "" => errors.push(FieldError::required(at, "")),
-            name => by_rule(name, at, names::qualified_name, errors),
-        }
-    }
-    let (checks, notes) = (list(spec, "validations"), list(spec, "auditAnnotations"));
-    if checks.is_empty() && notes.is_empty() {
-        let detail = "validations or auditAnnotations must contain at least one item";
-        errors.push(FieldError::required("spec.validations", detail));
-        errors.push(FieldError::required("spec.auditAnnotations", detail));
-    }
-    for (i, check) in checks.iter().enumerate() {
-        let path = format!("spec.validations[{i}]");
-        if text(check, "expression").trim().is_empty() {
-            let detail = "expression is not specified";
-            errors.push(FieldError::required(format!("{path}.expression"), detail));
-        }
-        let message = text(check, "message");
-        if !message.is_empty() && message.trim().is_empty() {
-            let detail = "must be non-empty if specified";
-            errors.push(FieldError::invalid(format!("{path}.message"), message, detail));
-        } else if message.trim().contains('\n') {
-            let detail = "must not contain line breaks";
-            errors.push(FieldError::invalid(format!("{path}.message"), message, detail));
-        }
-        let reasons = ["Forbidden", "Invalid", "RequestEntityTooLarge", "Unauthorized"];
-        if let Some(reason) = check["reason"].as_str().filter(|r| !reasons.contains(r)) {
-            errors.push(FieldError::not_supported(
-                format!("{path}.reason"),
-                reason,
-                &reasons[..3],
-            ));
-        }
-    }
-    for (i, note) in notes.iter().enumerate() {
-        let path = format!("spec.auditAnnotations[{i}]");
-        let key = format!("{}/{}", text(&new["metadata"], "name"), text(note, "key"));
-        by_rule(&key, format!("{path}.key"), names::qualified_name, errors);
-        if text(note, "valueExpression").trim().is_empty() {
-            let detail = "valueExpression is not specified";
-            errors.push(FieldError::required(format!("{path}.valueExpression"), detail));
-        }
-    }
-}
-
-fn match_resources(resources: &Value, path: &str, errors: &mut Vec<FieldError>) {
-    for field in ["namespaceSelector", "objectSelector"] {
-        label_selector(&resources[field], &format!("{path}.{field}"), errors);
-    }
-    for field in ["resourceRules", "excludeResourceRules"] {
-        for (i, rule) in list(resources, field).iter().enumerate() {
-            self::rule(rule, &format!("{path}.{field}[{i}]"), errors);
-        }
-    }
-    choice(resources, "matchPolicy", &["Equivalent", "Exact"], path, errors);
-}
-
-pub(super) fn policy_binding(new: &Value, errors: &mut Vec<FieldError>) {
-    let spec = &new["spec"];
-    if needed(spec, "policyName", "spec", errors) {
-        named(spec, "policyName", names::dns1123_subdomain, "spec", errors);
-    }
-    let reference = &spec["paramRef"];
-    if reference.is_object() {
-        let path = "spec.paramRef";
-        let (name, selector) = (!text(reference, "name").is_empty(), !reference["selector"].is_null());
-        if name && selector {
-            for field in ["name", "selector"] {
-                let detail = "name and selector are mutually exclusive";
-                errors.push(FieldError::forbidden(format!("{path}.{field}"), detail));
-            }
-        } else if !name && !selector {
-            let detail = "one of name or selector must be specified";
-            errors.push(FieldError::required(path, detail));
-        }
-        if needed(reference, "parameterNotFoundAction", path, errors) {
-            choice(reference, "parameterNotFoundAction", &["Allow", "Deny"], path, errors);
-        }
-    }
-    if spec["matchResources"].is_object() {
-        match_resources(&spec["matchResources"], "spec.matchResources", errors);
-    }
-    let actions = texts(spec, "validationActions");
-    let path = "spec.validationActions";
-    if actions.is_empty() {
-        let detail = "at least one validation action is required";
-        errors.push(FieldError::required(path, detail));
-    }
-    let valid = ["Audit", "Deny", "Warn"];
-    for (i, action) in actions.iter().enumerate() {
-        if !valid.contains(action) {
-            errors.push(FieldError::not_supported(format!("{path}[{i}]"), *action, &valid));
-        } else if actions[..i].contains(action) {
-            errors.push(FieldError::duplicate(format!("{path}[{i}]"), *action));
-        }
-    }
-    if actions.contains(&"Deny") && actions.contains(&"Warn") {
-        let detail = "must not contain both Deny and Warn (repeating the same validation failure information in the \
-                      API response and headers serves no purpose)";
-        errors.push(FieldError::invalid(path, json!(actions), detail));
     }
 }

@@ -1,9 +1,11 @@
 //! Validation of devices and claims of them (`pkg/apis/resource/validation` in Kubernetes).
 
+use super::expressions;
 use super::text;
 use crate::defaults::names;
 use crate::defaults::validate_parts::{by_rule, list, needed, texts};
 use crate::schema::{FieldError, FieldErrorKind, go_struct};
+use cfn_cel::{Type, check};
 use serde_json::Value;
 
 pub(super) fn class(new: &Value, errors: &mut Vec<FieldError>) {
@@ -218,18 +220,12 @@ fn selectors(of: &Value, path: &str, errors: &mut Vec<FieldError>) {
             continue;
         }
         let (expression, at) = (text(cel, "expression"), format!("{path}.expression"));
-        if let Err(error) = cfn_cel::Program::compile(expression, &["device"]) {
-            let why = error.to_string();
-            // Functions that only these expressions have are not known here.
-            if why.contains("Syntax error") {
-                let why = why.strip_prefix("compilation failed: ").unwrap_or(&why);
-                errors.push(FieldError::invalid(
-                    at,
-                    expression,
-                    format!("compilation failed: {why}"),
-                ));
-            }
-        }
+        let why = match check(expression, &expressions::device()) {
+            Err(error) => error.to_string(),
+            Ok(Type::Bool | Type::Any | Type::Dyn) => continue,
+            Ok(t) => format!("must evaluate to bool or the unknown type, not {}", t.runtime_name()),
+        };
+        errors.push(FieldError::invalid(at, expression, why));
     }
 }
 
