@@ -9,6 +9,9 @@ use crate::defaults::validate_pod::port_or_name;
 use crate::schema::FieldError;
 use serde_json::{Value, json};
 
+/// Most zones or nodes an endpoint may be for.
+const MAX_HINTS: usize = 8;
+
 pub(super) fn ingress(new: &Value, errors: &mut Vec<FieldError>) {
     let spec = &new["spec"];
     if list(spec, "rules").is_empty() && spec["defaultBackend"].is_null() {
@@ -385,7 +388,9 @@ pub(super) fn endpoint_slice(new: &Value, old: Option<&Value>, errors: &mut Vec<
         }
         seen.push(name);
         choice(port, "protocol", &["SCTP", "TCP", "UDP"], &path, &mut of_ports);
-        named(port, "appProtocol", names::qualified_name, &path, &mut of_ports);
+        if let Some(protocol) = port["appProtocol"].as_str() {
+            by_rule(protocol, format!("{path}.appProtocol"), names::qualified_name, &mut of_ports);
+        }
     }
     let mut of_endpoints = Vec::new();
     for (i, endpoint) in list(new, "endpoints").iter().enumerate() {
@@ -398,18 +403,21 @@ pub(super) fn endpoint_slice(new: &Value, old: Option<&Value>, errors: &mut Vec<
         for (j, address) in addresses.into_iter().enumerate() {
             let at = format!("{path}.addresses[{j}]");
             match kind {
-                "FQDN" => by_rule(address, at, names::dns1123_subdomain, &mut of_endpoints),
+                "FQDN" => domain(address, &at, &mut of_endpoints),
                 "IPv4" | "IPv6" => slice_address(address, kind, &path, at, &mut of_endpoints),
                 _ => {}
             }
         }
-        named(endpoint, "nodeName", names::dns1123_subdomain, &path, &mut of_endpoints);
-        labels(
-            &endpoint["deprecatedTopology"],
-            &format!("{path}.deprecatedTopology"),
-            &mut of_endpoints,
-        );
-        named(endpoint, "hostname", names::dns1123_label, &path, &mut of_endpoints);
+        // What was said of the topology is dropped before.
+        for (field, rule) in [
+            ("nodeName", names::dns1123_subdomain as fn(&str) -> Vec<String>),
+            ("hostname", names::dns1123_label),
+        ] {
+            if let Some(name) = endpoint[field].as_str() {
+                by_rule(name, format!("{path}.{field}"), rule, &mut of_endpoints);
+            }
+        }
+        hints(&endpoint["hints"], &format!("{path}.hints"), &mut of_endpoints);
     }
     // Endpoints that are as they were are let be.
     if old.is_some_and(|old| old["endpoints"] == new["endpoints"]) {
@@ -440,5 +448,52 @@ fn slice_address(address: &str, kind: &str, path: &str, at: String, errors: &mut
         ));
     } else {
         ordinary_ip(address, at, errors);
+    }
+}
+
+/// `validateHints`: the zones and nodes an endpoint is for.
+fn hints(hints: &Value, path: &str, errors: &mut Vec<FieldError>) {
+    let fields: [(&str, fn(&str) -> Vec<String>); 2] = [
+        ("forZones", names::label_value),
+        ("forNodes", names::dns1123_subdomain),
+    ];
+    for (field, rule) in fields {
+        let (all, path) = (list(hints, field), format!("{path}.{field}"));
+        if all.len() > MAX_HINTS {
+            errors.push(FieldError::too_many(path, all.len() as u64, MAX_HINTS as u64));
+            return;
+        }
+        for (i, hint) in all.iter().enumerate() {
+            let (name, at) = (text(hint, "name"), format!("{path}[{i}].name"));
+            if all[..i].iter().any(|other| text(other, "name") == name) {
+                errors.push(FieldError::duplicate(at.as_str(), name));
+            }
+            by_rule(name, at, rule, errors);
+        }
+    }
+}
+
+/// `IsFullyQualifiedDomainName`.
+fn domain(name: &str, path: &str, errors: &mut Vec<FieldError>) {
+    if name.is_empty() {
+        errors.push(FieldError::required(path, ""));
+        return;
+    }
+    let name = name.strip_suffix('.').unwrap_or(name);
+    let wrong = names::dns1123_subdomain(name);
+    if !wrong.is_empty() {
+        errors.push(FieldError::invalid(path, name, wrong.join(",")));
+        return;
+    }
+    if !name.contains('.') {
+        let detail = "should be a domain with at least two segments separated by dots";
+        errors.push(FieldError::invalid(path, name, detail));
+        return;
+    }
+    for label in name.split('.') {
+        let wrong = names::dns1123_label(label);
+        if !wrong.is_empty() {
+            errors.push(FieldError::invalid(path, label, wrong.join(",")));
+        }
     }
 }

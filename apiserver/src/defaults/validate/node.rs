@@ -1,4 +1,4 @@
-//! Validation of nodes, namespaces, events and addresses (`pkg/apis/{core,networking}/validation` in Kubernetes).
+//! Validation of nodes, namespaces and addresses (`pkg/apis/{core,networking}/validation` in Kubernetes).
 
 use super::{labels, one_of, text};
 use crate::defaults::validate_parts::{by_rule, cidr, list, named, needed, parse_cidr, texts};
@@ -108,53 +108,6 @@ pub(super) fn namespace(new: &Value, errors: &mut Vec<FieldError>) {
         for detail in wrong {
             errors.push(FieldError::invalid("spec.finalizers", name, detail));
         }
-    }
-}
-
-/// `ValidateEventCreate`; an event of `events.k8s.io` names the same things in other words.
-pub(super) fn event(group: &str, new: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>) {
-    let own = group == "events.k8s.io";
-    let (about, controller, field) = if own {
-        ("regarding", "reportingController", "reportingController")
-    } else {
-        ("involvedObject", "reportingComponent", "reportingComponent")
-    };
-    if old.is_some() {
-        return;
-    }
-    let (of, at) = (text(&new[about], "namespace"), text(&new["metadata"], "namespace"));
-    // Of things without a namespace the events are in one all the same.
-    if of != at && !(of.is_empty() && at == "default") {
-        let detail = "does not match event.namespace";
-        errors.push(FieldError::invalid("involvedObject.namespace", of, detail));
-    }
-    if new["eventTime"].is_null() {
-        if own {
-            errors.push(FieldError::required("eventTime", ""));
-        }
-        return;
-    }
-    let name = text(new, controller);
-    if name.is_empty() {
-        errors.push(FieldError::required(field, ""));
-    }
-    by_rule(name, field.to_owned(), names::qualified_name, errors);
-    for (field, most) in [("reportingInstance", 128), ("action", 128), ("reason", 128)] {
-        if needed(new, field, "", errors) && text(new, field).len() > most {
-            errors.push(FieldError::invalid(
-                field,
-                "",
-                format!("can have at most {most} characters"),
-            ));
-        }
-    }
-    let message = text(new, if own { "note" } else { "message" });
-    if message.len() > 1024 {
-        errors.push(FieldError::invalid("message", "", "can have at most 1024 characters"));
-    }
-    if own && !matches!(text(new, "type"), "Normal" | "Warning") {
-        let detail = format!("has invalid value: {}", text(new, "type"));
-        errors.push(FieldError::invalid("type", "", detail));
     }
 }
 
