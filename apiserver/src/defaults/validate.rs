@@ -15,6 +15,7 @@ mod resource_name;
 mod scaling;
 mod service;
 mod signing;
+mod slices;
 mod status;
 mod storage;
 
@@ -55,7 +56,7 @@ pub fn validate_builtin(group: &str, kind: &str, old: Option<&Value>, new: &Valu
         ("resource.k8s.io", "DeviceClass") => devices::class(new, &mut errors),
         ("resource.k8s.io", "ResourceClaim") => devices::claim(new, old, &mut errors),
         ("resource.k8s.io", "ResourceClaimTemplate") => devices::template(new, old, &mut errors),
-        ("resource.k8s.io", "ResourceSlice") => devices::slice(new, old, &mut errors),
+        ("resource.k8s.io", "ResourceSlice") => slices::slice(new, old, &mut errors),
         ("", "PersistentVolumeClaim") => claim(new, old, &mut errors),
         ("apps", "Deployment" | "ReplicaSet" | "DaemonSet" | "StatefulSet") => {
             validate_workload::apps(kind, new, old, &mut errors);
@@ -87,7 +88,7 @@ pub fn validate_builtin(group: &str, kind: &str, old: Option<&Value>, new: &Valu
         ("networking.k8s.io", "Ingress") => network::ingress(new, &mut errors),
         ("networking.k8s.io", "IngressClass") => network::ingress_class(new, old, &mut errors),
         ("networking.k8s.io", "NetworkPolicy") => network::network_policy(new, &mut errors),
-        ("networking.k8s.io", "ServiceCIDR") => network::service_cidr(new, &mut errors),
+        ("networking.k8s.io", "ServiceCIDR") => network::service_cidr(new, old, &mut errors),
         ("admissionregistration.k8s.io", "ValidatingWebhookConfiguration") => {
             admission::webhooks(new, false, &mut errors);
         }

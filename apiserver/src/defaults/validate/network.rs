@@ -1,6 +1,6 @@
 //! Validation of `networking.k8s.io` and of endpoints (`pkg/apis/{networking,discovery,core}/validation` in Kubernetes).
 
-use super::{labels, port_number};
+use super::port_number;
 use crate::defaults::names;
 use crate::defaults::validate_parts::{
     by_rule, choice, cidr, ip, label_selector, list, named, needed, ordinary_ip, parse_cidr, prefix, text, texts,
@@ -113,7 +113,9 @@ fn backend(backend: &Value, path: &str, errors: &mut Vec<FieldError>) {
         }
         (false, true) => {
             let at = format!("{path}.resource");
-            named(resource, "apiGroup", names::dns1123_subdomain, &at, errors);
+            if let Some(group) = resource["apiGroup"].as_str() {
+                by_rule(group, format!("{at}.apiGroup"), names::dns1123_subdomain, errors);
+            }
             for field in ["kind", "name"] {
                 let value = text(resource, field);
                 if needed(resource, field, &at, errors) {
@@ -177,9 +179,15 @@ pub(super) fn ingress_class(new: &Value, old: Option<&Value>, errors: &mut Vec<F
         return;
     }
     let path = "spec.parameters";
-    named(parameters, "apiGroup", names::dns1123_subdomain, path, errors);
-    needed(parameters, "kind", path, errors);
-    needed(parameters, "name", path, errors);
+    if let Some(group) = parameters["apiGroup"].as_str() {
+        by_rule(group, format!("{path}.apiGroup"), names::dns1123_subdomain, errors);
+    }
+    for field in ["kind", "name"] {
+        if needed(parameters, field, path, errors) {
+            let value = text(parameters, field);
+            by_rule(value, format!("{path}.{field}"), names::path_segment, errors);
+        }
+    }
     let namespace = text(parameters, "namespace");
     match text(parameters, "scope") {
         "" => errors.push(FieldError::required("spec.parameters.scope", "")),
@@ -306,7 +314,11 @@ fn policy_peer(peer: &Value, path: &str, errors: &mut Vec<FieldError>) {
     }
 }
 
-pub(super) fn service_cidr(new: &Value, errors: &mut Vec<FieldError>) {
+pub(super) fn service_cidr(new: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>) {
+    if let Some(old) = old {
+        ranges_changed(&new["spec"]["cidrs"], &old["spec"]["cidrs"], errors);
+        return;
+    }
     let ranges = texts(&new["spec"], "cidrs");
     if ranges.is_empty() {
         errors.push(FieldError::required("spec.cidrs", "at least one CIDR required"));
@@ -320,6 +332,32 @@ pub(super) fn service_cidr(new: &Value, errors: &mut Vec<FieldError>) {
     for (i, range) in ranges.into_iter().enumerate() {
         cidr(range, format!("spec.cidrs[{i}]"), errors);
     }
+}
+
+/// Ranges may become of two families, and are else as they were.
+fn ranges_changed(new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
+    let (now, was) = (list_of(new), list_of(old));
+    if now == was {
+        return;
+    }
+    let path = "spec.cidrs";
+    let detail = "field is immutable";
+    if was.len() == 1 && now.len() == 2 {
+        if now[0] != was[0] {
+            errors.push(FieldError::invalid(format!("{path}[0]"), now[0].clone(), detail));
+        }
+        cidr(now[1].as_str().unwrap_or_default(), format!("{path}[1]"), errors);
+    } else if now.len() != was.len() {
+        errors.push(FieldError::invalid(path, new.clone(), detail));
+    } else {
+        for (i, (one, _)) in now.iter().zip(was).enumerate().filter(|(_, (one, other))| one != other) {
+            errors.push(FieldError::invalid(format!("{path}[{i}]"), (*one).clone(), detail));
+        }
+    }
+}
+
+fn list_of(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
 }
 
 pub(super) fn endpoints(new: &Value, errors: &mut Vec<FieldError>) {
