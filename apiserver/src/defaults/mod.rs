@@ -25,7 +25,8 @@ pub(crate) use pod::SYSTEM_CLASSES;
 pub use pod::qos_class;
 pub(crate) use validate::service_addresses;
 pub use validate::{
-    NameRule, name_rule, validate_builtin, validate_metadata, validate_metadata_update, validate_subresource, validate_updated,
+    NameRule, name_rule, validate_builtin, validate_metadata, validate_metadata_update, validate_subresource,
+    validate_updated,
 };
 pub(crate) use validate_pod_resize::RESIZABLE;
 

@@ -16,7 +16,11 @@ const NOTE_LENGTH: usize = 1024;
 
 pub(super) fn event(group: &str, new: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>) {
     // The metadata of these is checked after what any event must be.
-    let of_metadata = if group == STRICT { std::mem::take(errors) } else { Vec::new() };
+    let of_metadata = if group == STRICT {
+        std::mem::take(errors)
+    } else {
+        Vec::new()
+    };
     any(group == STRICT, new, errors);
     errors.extend(of_metadata);
     if group != STRICT {
@@ -97,7 +101,10 @@ fn made(new: &Value, errors: &mut Vec<FieldError>) {
         ("firstTimestamp", !new["deprecatedFirstTimestamp"].is_null()),
         ("lastTimestamp", !new["deprecatedLastTimestamp"].is_null()),
         ("count", new["deprecatedCount"].as_i64().is_some_and(|n| n != 0)),
-        ("source", ["component", "host"].iter().any(|f| !text(source, f).is_empty())),
+        (
+            "source",
+            ["component", "host"].iter().any(|f| !text(source, f).is_empty()),
+        ),
     ];
     for (field, _) in given.into_iter().filter(|(_, given)| *given) {
         errors.push(FieldError::invalid(field, "", "needs to be unset"));

@@ -174,7 +174,10 @@ pub(super) fn minds_finalizers(group: &str, kind: &str) -> bool {
             | ("policy", "PodDisruptionBudget")
             | ("node.k8s.io", "RuntimeClass")
             | ("coordination.k8s.io", "Lease")
-            | ("apiregistration.k8s.io" | "admissionregistration.k8s.io" | "apiextensions.k8s.io", _)
+            | (
+                "apiregistration.k8s.io" | "admissionregistration.k8s.io" | "apiextensions.k8s.io",
+                _
+            )
     )
 }
 

@@ -427,7 +427,12 @@ pub(super) fn endpoint_slice(new: &Value, old: Option<&Value>, errors: &mut Vec<
         seen.push(name);
         choice(port, "protocol", &["SCTP", "TCP", "UDP"], &path, &mut of_ports);
         if let Some(protocol) = port["appProtocol"].as_str() {
-            by_rule(protocol, format!("{path}.appProtocol"), names::qualified_name, &mut of_ports);
+            by_rule(
+                protocol,
+                format!("{path}.appProtocol"),
+                names::qualified_name,
+                &mut of_ports,
+            );
         }
     }
     let mut of_endpoints = Vec::new();
@@ -491,10 +496,8 @@ fn slice_address(address: &str, kind: &str, path: &str, at: String, errors: &mut
 
 /// `validateHints`: the zones and nodes an endpoint is for.
 fn hints(hints: &Value, path: &str, errors: &mut Vec<FieldError>) {
-    let fields: [(&str, fn(&str) -> Vec<String>); 2] = [
-        ("forZones", names::label_value),
-        ("forNodes", names::dns1123_subdomain),
-    ];
+    let fields: [(&str, fn(&str) -> Vec<String>); 2] =
+        [("forZones", names::label_value), ("forNodes", names::dns1123_subdomain)];
     for (field, rule) in fields {
         let (all, path) = (list(hints, field), format!("{path}.{field}"));
         if all.len() > MAX_HINTS {

@@ -49,9 +49,7 @@ fn is_native(name: &str) -> bool {
 
 /// `IsExtendedResourceName`: of another domain, and fit to be asked for in a quota.
 pub(super) fn is_extended(name: &str) -> bool {
-    !is_native(name)
-        && !name.starts_with("requests.")
-        && names::qualified_name(&format!("requests.{name}")).is_empty()
+    !is_native(name) && !name.starts_with("requests.") && names::qualified_name(&format!("requests.{name}")).is_empty()
 }
 
 /// `IsOvercommitAllowed`.

@@ -52,9 +52,14 @@ pub(super) fn slice(new: &Value, old: Option<&Value>, errors: &mut Vec<FieldErro
     each_once(list(spec, "devices"), "spec.devices", errors, |one, path, errors| {
         device(one, each, path, errors);
     });
-    each_once(list(spec, "sharedCounters"), "spec.sharedCounters", errors, |set, path, errors| {
-        counters(set, "name", path, errors);
-    });
+    each_once(
+        list(spec, "sharedCounters"),
+        "spec.sharedCounters",
+        errors,
+        |set, path, errors| {
+            counters(set, "name", path, errors);
+        },
+    );
 }
 
 fn pool(pool: &Value, path: &str, errors: &mut Vec<FieldError>) {
@@ -194,7 +199,12 @@ fn attribute(attribute: &Value, path: String, errors: &mut Vec<FieldError>) {
 
 fn taint(taint: &Value, path: &str, errors: &mut Vec<FieldError>) {
     by_rule(text(taint, "key"), format!("{path}.key"), names::qualified_name, errors);
-    by_rule(text(taint, "value"), format!("{path}.value"), names::label_value, errors);
+    by_rule(
+        text(taint, "value"),
+        format!("{path}.value"),
+        names::label_value,
+        errors,
+    );
     if needed(taint, "effect", path, errors) {
         choice(taint, "effect", &["NoExecute", "NoSchedule", "None"], path, errors);
     }
@@ -203,7 +213,12 @@ fn taint(taint: &Value, path: &str, errors: &mut Vec<FieldError>) {
 /// A set of counters by its name.
 fn counters(set: &Value, field: &str, path: &str, errors: &mut Vec<FieldError>) {
     if needed(set, field, path, errors) {
-        by_rule(text(set, field), format!("{path}.{field}"), names::dns1123_label, errors);
+        by_rule(
+            text(set, field),
+            format!("{path}.{field}"),
+            names::dns1123_label,
+            errors,
+        );
     }
     let (counters, at) = (set["counters"].as_object(), format!("{path}.counters"));
     if counters.is_none_or(serde_json::Map::is_empty) {
