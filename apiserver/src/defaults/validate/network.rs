@@ -9,6 +9,9 @@ use crate::defaults::validate_pod::port_or_name;
 use crate::schema::FieldError;
 use serde_json::{Value, json};
 
+/// What is wrong with a name.
+type Rule = fn(&str) -> Vec<String>;
+
 /// Most zones or nodes an endpoint may be for.
 const MAX_HINTS: usize = 8;
 
@@ -453,7 +456,7 @@ pub(super) fn endpoint_slice(new: &Value, old: Option<&Value>, errors: &mut Vec<
         }
         // What was said of the topology is dropped before.
         for (field, rule) in [
-            ("nodeName", names::dns1123_subdomain as fn(&str) -> Vec<String>),
+            ("nodeName", names::dns1123_subdomain as Rule),
             ("hostname", names::dns1123_label),
         ] {
             if let Some(name) = endpoint[field].as_str() {
@@ -496,8 +499,7 @@ fn slice_address(address: &str, kind: &str, path: &str, at: String, errors: &mut
 
 /// `validateHints`: the zones and nodes an endpoint is for.
 fn hints(hints: &Value, path: &str, errors: &mut Vec<FieldError>) {
-    let fields: [(&str, fn(&str) -> Vec<String>); 2] =
-        [("forZones", names::label_value), ("forNodes", names::dns1123_subdomain)];
+    let fields: [(&str, Rule); 2] = [("forZones", names::label_value), ("forNodes", names::dns1123_subdomain)];
     for (field, rule) in fields {
         let (all, path) = (list(hints, field), format!("{path}.{field}"));
         if all.len() > MAX_HINTS {
