@@ -107,3 +107,16 @@ fn amount(request: &mut Object) {
         number(request, "count", 1);
     }
 }
+
+/// Attributes that are lists are of a feature that is not on by default.
+pub(super) fn slice(spec: &mut Map<String, Value>) {
+    for device in list_mut(spec, "devices") {
+        let attributes = device.get_mut("attributes").and_then(Value::as_object_mut);
+        for attribute in attributes.into_iter().flat_map(|all| all.values_mut()) {
+            let Value::Object(attribute) = attribute else { continue };
+            for field in ["ints", "bools", "strings", "versions"] {
+                attribute.remove(field);
+            }
+        }
+    }
+}

@@ -26,6 +26,7 @@ pub use pod::qos_class;
 pub(crate) use validate::service_addresses;
 pub use validate::{
     NameRule, name_rule, validate_builtin, validate_metadata, validate_metadata_update, validate_subresource,
+    validate_updated,
 };
 pub(crate) use validate_pod_resize::RESIZABLE;
 
@@ -80,6 +81,7 @@ pub fn default_builtin(group: &str, version: &str, kind: &str, object: &mut Valu
         ("discovery.k8s.io", "EndpointSlice") => misc::endpoint_slice(object),
         ("rbac.authorization.k8s.io", "RoleBinding" | "ClusterRoleBinding") => misc::binding(object),
         ("resource.k8s.io", "ResourceClaim") => cluster::claim(map_at(object, "spec")),
+        ("resource.k8s.io", "ResourceSlice") => cluster::slice(map_at(object, "spec")),
         ("resource.k8s.io", "ResourceClaimTemplate") => {
             let spec = map_at(object, "spec");
             // What Go writes always.

@@ -3,6 +3,7 @@
 mod admission;
 mod config;
 mod devices;
+mod event;
 mod expressions;
 mod flow;
 mod metadata;
@@ -11,14 +12,17 @@ mod node;
 mod policy;
 mod quota;
 mod rbac;
+mod registration;
+mod resource_name;
 mod scaling;
 mod service;
 mod signing;
+mod slices;
 mod status;
 mod storage;
 
 pub(super) use metadata::annotations;
-pub use metadata::{NameRule, name_rule, validate_metadata, validate_metadata_update};
+pub use metadata::{NameRule, name_rule, validate_metadata, validate_metadata_update, validate_updated};
 pub(crate) use service::addresses as service_addresses;
 pub use status::validate_subresource;
 
@@ -36,8 +40,8 @@ use service::service;
 /// must have been defaulted. Kinds that are not known here pass.
 pub fn validate_builtin(group: &str, kind: &str, old: Option<&Value>, new: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
-    // Definitions are of another server, which asks for less.
-    if group != "apiextensions.k8s.io" {
+    // On update they are looked at with the rest of the metadata.
+    if old.is_none() && metadata::minds_finalizers(group, kind) {
         metadata::finalizers(&new["metadata"], &mut errors);
     }
     match (group, kind) {
@@ -49,12 +53,12 @@ pub fn validate_builtin(group: &str, kind: &str, old: Option<&Value>, new: &Valu
         ("", "Service") => service(new, old, &mut errors),
         ("", "Node") => node(new, old, &mut errors),
         ("", "Namespace") => node::namespace(new, &mut errors),
-        ("" | "events.k8s.io", "Event") => node::event(group, new, old, &mut errors),
+        ("" | "events.k8s.io", "Event") => event::event(group, new, old, &mut errors),
         ("networking.k8s.io", "IPAddress") => node::ip_address(new, old, &mut errors),
         ("resource.k8s.io", "DeviceClass") => devices::class(new, &mut errors),
         ("resource.k8s.io", "ResourceClaim") => devices::claim(new, old, &mut errors),
         ("resource.k8s.io", "ResourceClaimTemplate") => devices::template(new, old, &mut errors),
-        ("resource.k8s.io", "ResourceSlice") => devices::slice(new, old, &mut errors),
+        ("resource.k8s.io", "ResourceSlice") => slices::slice(new, old, &mut errors),
         ("", "PersistentVolumeClaim") => claim(new, old, &mut errors),
         ("apps", "Deployment" | "ReplicaSet" | "DaemonSet" | "StatefulSet") => {
             validate_workload::apps(kind, new, old, &mut errors);
@@ -86,7 +90,7 @@ pub fn validate_builtin(group: &str, kind: &str, old: Option<&Value>, new: &Valu
         ("networking.k8s.io", "Ingress") => network::ingress(new, &mut errors),
         ("networking.k8s.io", "IngressClass") => network::ingress_class(new, old, &mut errors),
         ("networking.k8s.io", "NetworkPolicy") => network::network_policy(new, &mut errors),
-        ("networking.k8s.io", "ServiceCIDR") => network::service_cidr(new, &mut errors),
+        ("networking.k8s.io", "ServiceCIDR") => network::service_cidr(new, old, &mut errors),
         ("admissionregistration.k8s.io", "ValidatingWebhookConfiguration") => {
             admission::webhooks(new, false, &mut errors);
         }
@@ -104,6 +108,7 @@ pub fn validate_builtin(group: &str, kind: &str, old: Option<&Value>, new: &Valu
         ("flowcontrol.apiserver.k8s.io", "FlowSchema") => flow::flow_schema(new, &mut errors),
         ("flowcontrol.apiserver.k8s.io", "PriorityLevelConfiguration") => flow::priority_level(new, &mut errors),
         ("node.k8s.io", "RuntimeClass") => runtime_class(new, old, &mut errors),
+        ("apiregistration.k8s.io", "APIService") => registration::api_service(new, &mut errors),
         ("coordination.k8s.io", "Lease") => lease(new, &mut errors),
         ("certificates.k8s.io", "CertificateSigningRequest") => signing::request(new, &mut errors),
         _ => {}

@@ -325,11 +325,13 @@ impl Server {
         };
         let mut errors = match old {
             None => defaults::validate_metadata(&value["metadata"], r.namespaced, rule),
-            // The common path and the kind's strategy both check it.
-            Some(old) => {
-                let once = defaults::validate_metadata_update(&value["metadata"], &old["metadata"]);
-                [once.clone(), once].concat()
-            }
+            Some(old) => defaults::validate_updated(
+                (&r.group, &r.kind),
+                r.namespaced,
+                r.custom.is_some(),
+                &value["metadata"],
+                &old["metadata"],
+            ),
         };
         if r.custom.is_some() {
             errors.extend(crate::crd::object::errors(r, value, sub == Some("status")));

@@ -439,12 +439,10 @@ fn keep_metadata(old: &Value, new: &mut Value) {
         "uid",
         "creationTimestamp",
         "deletionTimestamp",
-        "deletionGracePeriodSeconds",
         "generation",
         "name",
         "namespace",
         "resourceVersion",
-        "generateName",
         "selfLink",
     ] {
         match was.and_then(|w| w.get(k)) {
@@ -452,10 +450,13 @@ fn keep_metadata(old: &Value, new: &mut Value) {
             None => drop(m.remove(k)),
         }
     }
-    if !m.contains_key("managedFields")
-        && let Some(v) = was.and_then(|w| w.get("managedFields"))
-    {
-        m.insert("managedFields".into(), v.clone());
+    // What is given is kept, for validation to refuse.
+    for k in ["managedFields", "deletionGracePeriodSeconds"] {
+        if !m.contains_key(k)
+            && let Some(v) = was.and_then(|w| w.get(k))
+        {
+            m.insert(k.to_owned(), v.clone());
+        }
     }
 }
 

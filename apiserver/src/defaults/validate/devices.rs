@@ -1,10 +1,9 @@
 //! Validation of devices and claims of them (`pkg/apis/resource/validation` in Kubernetes).
 
-use super::expressions;
-use super::text;
+use super::{expressions, resource_name, text};
 use crate::defaults::names;
 use crate::defaults::validate_parts::{by_rule, list, needed, texts};
-use crate::schema::{FieldError, FieldErrorKind, go_struct};
+use crate::schema::{FieldError, FieldErrorKind, Printed, go_struct};
 use cfn_cel::{Type, check};
 use serde_json::Value;
 
@@ -13,67 +12,71 @@ pub(super) fn class(new: &Value, errors: &mut Vec<FieldError>) {
     for (i, config) in list(&new["spec"], "config").iter().enumerate() {
         opaque(config, &format!("spec.config[{i}]"), errors);
     }
+    let field = "extendedResourceName";
+    if let Some(name) = new["spec"][field]
+        .as_str()
+        .filter(|name| !resource_name::is_extended(name))
+    {
+        let detail = "must be a valid extended resource name";
+        errors.push(FieldError::invalid(format!("spec.{field}"), name, detail));
+    }
 }
 
 pub(super) fn claim(new: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>) {
     match old {
-        Some(old) if old["spec"] != new["spec"] => {
-            let detail = format!("{}: field is immutable", as_go(&new["spec"]));
-            errors.push(changed(detail));
-        }
-        Some(_) => {}
+        Some(old) => unchanged("resource.ResourceClaimSpec", new, old, errors),
         None => devices(&new["spec"]["devices"], "spec.devices", errors),
     }
 }
 
 pub(super) fn template(new: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>) {
-    match old {
-        Some(old) if old["spec"]["spec"] != new["spec"]["spec"] => {
-            let (meta, spec) = (&new["spec"]["metadata"], as_go(&new["spec"]["spec"]));
-            errors.push(changed(format!(
-                "{{\"ObjectMeta\":{meta},\"Spec\":{spec}}}: field is immutable"
-            )));
+    let spec = &new["spec"];
+    template_metadata(&spec["metadata"], "spec.metadata", errors);
+    devices(&spec["spec"]["devices"], "spec.spec.devices", errors);
+    if let Some(old) = old {
+        unchanged("resource.ResourceClaimTemplateSpec", new, old, errors);
+    }
+}
+
+/// A spec that may not change, shown as Go's internal type has it.
+fn unchanged(of: &str, new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
+    if new["spec"] != old["spec"] {
+        let shown = Printed::internal(of, &new["spec"]).compact();
+        errors.push(FieldError::invalid_shown("spec", &shown, "field is immutable"));
+    }
+}
+
+/// `ValidateTemplateObjectMeta`: labels and annotations, and nothing else.
+fn template_metadata(metadata: &Value, path: &str, errors: &mut Vec<FieldError>) {
+    super::annotations(&metadata["annotations"], &format!("{path}.annotations"), errors);
+    super::labels(&metadata["labels"], &format!("{path}.labels"), errors);
+    for field in [
+        "name",
+        "generateName",
+        "namespace",
+        "selfLink",
+        "uid",
+        "resourceVersion",
+        "generation",
+        "creationTimestamp",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+        "ownerReferences",
+        "finalizers",
+        "managedFields",
+    ] {
+        let value = &metadata[field];
+        let empty = match value {
+            Value::Null => true,
+            Value::String(text) => text.is_empty(),
+            Value::Number(number) => number.as_i64() == Some(0) && field == "generation",
+            _ => false,
+        };
+        if !empty {
+            // The path is made of Go's name.
+            let name = if field == "uid" { "uID" } else { field };
+            errors.push(FieldError::forbidden(format!("{path}.{name}"), "cannot be set"));
         }
-        Some(_) => {}
-        None => devices(&new["spec"]["spec"]["devices"], "spec.spec.devices", errors),
-    }
-}
-
-fn changed(detail: String) -> FieldError {
-    FieldError {
-        path: "spec".to_owned(),
-        kind: FieldErrorKind::Invalid,
-        value: None,
-        detail,
-    }
-}
-
-/// A claim as Go's internal type has it.
-fn as_go(spec: &Value) -> String {
-    let of = |field: &str| spec["devices"].get(field).map_or(Value::Null, capitalized);
-    let devices = go_struct(&[
-        ("Requests", of("requests")),
-        ("Constraints", of("constraints")),
-        ("Config", of("config")),
-    ]);
-    format!("{{\"Devices\":{devices}}}")
-}
-
-/// Names of fields as Go has them.
-fn capitalized(value: &Value) -> Value {
-    match value {
-        Value::Object(fields) => fields
-            .iter()
-            .map(|(name, value)| {
-                let mut name = name.clone();
-                if let Some(first) = name.get_mut(..1) {
-                    first.make_ascii_uppercase();
-                }
-                (name, capitalized(value))
-            })
-            .collect(),
-        Value::Array(all) => all.iter().map(capitalized).collect(),
-        other => other.clone(),
     }
 }
 
@@ -95,6 +98,11 @@ fn devices(devices: &Value, path: &str, errors: &mut Vec<FieldError>) {
         let named = texts(of, "requests");
         for (i, name) in named.iter().enumerate() {
             let path = format!("{path}.requests[{i}]");
+            if name.split('/').count() <= 2 {
+                for part in name.split('/') {
+                    by_rule(part, path.clone(), names::dns1123_label, errors);
+                }
+            }
             if !known.iter().any(|k| k == name) {
                 let detail = "must be the name of a request in the claim or the name of a request and a subrequest \
                               separated by '/'";
@@ -126,7 +134,7 @@ fn devices(devices: &Value, path: &str, errors: &mut Vec<FieldError>) {
 }
 
 /// Checks elements by a rule, and that each has a name of its own.
-fn each_once(
+pub(super) fn each_once(
     all: &[Value],
     path: &str,
     errors: &mut Vec<FieldError>,
@@ -242,7 +250,7 @@ fn opaque(config: &Value, path: &str, errors: &mut Vec<FieldError>) {
     }
 }
 
-fn driver(of: &Value, path: &str, errors: &mut Vec<FieldError>) {
+pub(super) fn driver(of: &Value, path: &str, errors: &mut Vec<FieldError>) {
     if !needed(of, "driver", path, errors) {
         return;
     }
@@ -262,82 +270,6 @@ fn fully_qualified(name: &str, path: &str, errors: &mut Vec<FieldError>) {
         errors.push(FieldError::invalid(path, name, detail));
     } else if let Some((domain, _)) = name.split_once('/') {
         by_rule(domain, path.to_owned(), names::dns1123_subdomain, errors);
-    }
-}
-
-/// `ValidateResourceSlice`.
-pub(super) fn slice(new: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>) {
-    let spec = &new["spec"];
-    driver(spec, "spec", errors);
-    let (pool, path) = (&spec["pool"], "spec.pool");
-    if needed(pool, "name", path, errors) {
-        for part in text(pool, "name").split('/') {
-            by_rule(part, format!("{path}.name"), names::dns1123_subdomain, errors);
-        }
-    }
-    let (count, generation) = (pool["resourceSliceCount"].as_i64(), pool["generation"].as_i64());
-    if let Some(count) = count.or(Some(0)).filter(|c| *c <= 0) {
-        let at = format!("{path}.resourceSliceCount");
-        errors.push(FieldError::invalid(at, count, "must be greater than zero"));
-    }
-    if let Some(generation) = generation.filter(|g| *g < 0) {
-        let detail = "must be greater than or equal to zero";
-        errors.push(FieldError::invalid(format!("{path}.generation"), generation, detail));
-    }
-    let ways = ["nodeName", "nodeSelector", "allNodes", "perDeviceNodeSelection"];
-    let set = |field: &str| !matches!(&spec[field], Value::Null | Value::Bool(false)) && spec[field] != "";
-    let given: Vec<String> = ways.iter().filter(|f| set(f)).map(|f| format!("`{f}`")).collect();
-    let detail = format!(
-        "exactly one of {} is required",
-        ways.map(|f| format!("`{f}`")).join(", ")
-    );
-    match given.len() {
-        0 => errors.push(FieldError::required("spec", detail)),
-        1 => {}
-        _ => {
-            let shown = format!("{{{}}}", given.join(", "));
-            let detail = format!("{detail}, but multiple fields are set");
-            errors.push(FieldError::invalid("spec", shown, detail));
-        }
-    }
-    each_once(list(spec, "devices"), "spec.devices", errors, device);
-    if let Some(old) = old {
-        super::immutable(&spec["driver"], &old["spec"]["driver"], "spec.driver", errors);
-        super::immutable(&pool["name"], &old["spec"]["pool"]["name"], "spec.pool.name", errors);
-        super::immutable(&spec["nodeName"], &old["spec"]["nodeName"], "spec.nodeName", errors);
-    }
-}
-
-fn device(device: &Value, path: &str, errors: &mut Vec<FieldError>) {
-    by_rule(
-        text(device, "name"),
-        format!("{path}.name"),
-        names::dns1123_label,
-        errors,
-    );
-    let kinds = [
-        ("int", "IntValue"),
-        ("bool", "BoolValue"),
-        ("string", "StringValue"),
-        ("version", "VersionValue"),
-        ("ints", "IntValues"),
-        ("bools", "BoolValues"),
-        ("strings", "StringValues"),
-        ("versions", "VersionValues"),
-    ];
-    for (name, attribute) in device["attributes"].as_object().into_iter().flatten() {
-        let at = format!("{path}.attributes[{name}]");
-        let given = kinds.iter().filter(|(field, _)| !attribute[*field].is_null()).count();
-        match given {
-            0 => errors.push(FieldError::required(at, "exactly one value must be specified")),
-            1 => {}
-            _ => {
-                // As Go's internal type has it.
-                let shown = kinds.map(|(field, go)| (go, attribute[field].clone()));
-                let detail = "exactly one value must be specified";
-                errors.push(FieldError::invalid_struct(at, &shown, detail));
-            }
-        }
     }
 }
 

@@ -16,6 +16,10 @@ pub(super) fn flow_schema(new: &Value, errors: &mut Vec<FieldError>) {
         let detail = "must not be greater than 10000";
         errors.push(FieldError::invalid("spec.matchingPrecedence", precedence, detail));
     }
+    if precedence == 1 && text(&new["metadata"], "name") != "exempt" {
+        let detail = "only the schema named 'exempt' may have matchingPrecedence 1";
+        errors.push(FieldError::invalid("spec.matchingPrecedence", precedence, detail));
+    }
     let kind = text(&spec["distinguisherMethod"], "type");
     if spec["distinguisherMethod"].is_object() && !matches!(kind, "ByNamespace" | "ByUser") {
         let valid = ["ByNamespace", "ByUser"];
@@ -49,24 +53,12 @@ pub(super) fn flow_schema(new: &Value, errors: &mut Vec<FieldError>) {
         }
         for (j, rule) in others.iter().enumerate() {
             let path = format!("{path}.nonResourceRules[{j}]");
-            starred(
-                rule,
-                "verbs",
-                "verbs must contain at least one value",
-                "verbs",
-                &path,
-                errors,
-            );
+            verbs(rule, &path, errors);
+            let missing = "nonResourceURLs must contain at least one value";
+            starred(rule, "nonResourceURLs", missing, "non-resource URLs", &path, errors);
             let urls = texts(rule, "nonResourceURLs");
-            if urls.is_empty() {
-                let detail = "nonResourceURLs must contain at least one value";
-                errors.push(FieldError::required(format!("{path}.nonResourceURLs"), detail));
-            }
-            for (k, url) in urls.into_iter().enumerate() {
-                if url != "*" && !url.starts_with('/') {
-                    let at = format!("{path}.nonResourceURLs[{k}]");
-                    errors.push(FieldError::invalid(at, url, "must start with slash"));
-                }
+            for (k, url) in urls.iter().enumerate().filter(|_| !urls.contains(&"*")) {
+                other_path(url, format!("{path}.nonResourceURLs[{k}]"), errors);
             }
         }
     }
@@ -118,6 +110,35 @@ fn subject(subject: &Value, path: &str, errors: &mut Vec<FieldError>) {
     }
 }
 
+/// What may be asked of an API.
+const VERBS: [&str; 9] = [
+    "create",
+    "delete",
+    "deletecollection",
+    "get",
+    "list",
+    "patch",
+    "proxy",
+    "update",
+    "watch",
+];
+
+/// The verbs of a rule: known ones, or all.
+fn verbs(rule: &Value, path: &str, errors: &mut Vec<FieldError>) {
+    starred(
+        rule,
+        "verbs",
+        "verbs must contain at least one value",
+        "verbs",
+        path,
+        errors,
+    );
+    let verbs = texts(rule, "verbs");
+    if !verbs.contains(&"*") && verbs.iter().any(|verb| !VERBS.contains(verb)) {
+        errors.push(FieldError::not_supported(format!("{path}.verbs"), json!(verbs), &VERBS));
+    }
+}
+
 /// A list that must not be empty, and has nothing else where everything is meant.
 fn starred(rule: &Value, field: &str, missing: &str, what: &str, path: &str, errors: &mut Vec<FieldError>) {
     let values = texts(rule, field);
@@ -130,15 +151,23 @@ fn starred(rule: &Value, field: &str, missing: &str, what: &str, path: &str, err
     }
 }
 
+/// `ValidateNonResourceURLPath`.
+fn other_path(url: &str, at: String, errors: &mut Vec<FieldError>) {
+    let why = match url {
+        "" => "must not be empty",
+        "/" => return,
+        _ if !url.starts_with('/') => "must start with slash",
+        _ if url.contains(' ') => "must not contain white-space",
+        _ if url.contains("//") => "must not contain double slash",
+        _ if url[..url.len() - 1].contains('*') => "wildcard can only do suffix matching",
+        _ if url.ends_with('*') && !url.ends_with("/*") => "wildcard can only do suffix matching",
+        _ => return,
+    };
+    errors.push(FieldError::invalid(at, url, why));
+}
+
 fn resource_rule(rule: &Value, path: &str, errors: &mut Vec<FieldError>) {
-    starred(
-        rule,
-        "verbs",
-        "verbs must contain at least one value",
-        "verbs",
-        path,
-        errors,
-    );
+    verbs(rule, path, errors);
     let missing = "resource rules must supply at least one api group";
     starred(rule, "apiGroups", missing, "api groups", path, errors);
     let missing = "resource rules must supply at least one resource";
@@ -148,11 +177,13 @@ fn resource_rule(rule: &Value, path: &str, errors: &mut Vec<FieldError>) {
     if spaces.is_empty() && rule["clusterScope"] != true {
         let detail = "resource rules that are not cluster scoped must supply at least one namespace";
         errors.push(FieldError::required(at, detail));
-    } else if spaces.len() > 1 && spaces.contains(&"*") {
-        let detail = "if '*' is present, must not specify other namespaces";
-        errors.push(FieldError::invalid(at, json!(spaces), detail));
+    } else if spaces.contains(&"*") {
+        if spaces.len() > 1 {
+            let detail = "if '*' is present, must not specify other namespaces";
+            errors.push(FieldError::invalid(at, json!(spaces), detail));
+        }
     } else {
-        for (i, name) in spaces.into_iter().enumerate().filter(|(_, n)| *n != "*") {
+        for (i, name) in spaces.into_iter().enumerate() {
             for why in names::dns1123_label(name) {
                 let detail = format!("each member of this list must be '*' or a DNS-1123 label; {why}");
                 errors.push(FieldError::invalid(format!("{at}[{i}]"), name, detail));

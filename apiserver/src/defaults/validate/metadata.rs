@@ -21,6 +21,10 @@ pub enum NameRule {
     PathSegment,
     /// An IP address in its canonical form.
     Address,
+    /// A subdomain, where of a prefix no more is asked than that it can stand in a path.
+    Generated,
+    /// What checks of the whole object say.
+    Own,
 }
 
 impl NameRule {
@@ -36,6 +40,9 @@ impl NameRule {
             NameRule::Label => names::dns1123_label(&masked),
             NameRule::Label1035 => names::dns1035_label(&masked),
             NameRule::PathSegment => names::path_segment(&masked),
+            NameRule::Generated if prefix => names::path_segment(name),
+            NameRule::Generated => names::dns1123_subdomain(name),
+            NameRule::Own => Vec::new(),
             NameRule::Address => match name.parse::<std::net::IpAddr>() {
                 Ok(a) if a.to_string() == name => Vec::new(),
                 Ok(_) => vec!["must be in canonical form".to_owned()],
@@ -55,8 +62,10 @@ pub fn name_rule(group: &str, kind: &str) -> NameRule {
         | ("authorization.k8s.io", _)
         | ("authentication.k8s.io", _)
         // Their own checks ask for less than others'.
-        | ("" | "events.k8s.io", "Event")
+        | ("", "Event")
         | ("policy", "PodDisruptionBudget") => NameRule::PathSegment,
+        ("resource.k8s.io", "DeviceClass") => NameRule::Generated,
+        ("apiregistration.k8s.io", "APIService") => NameRule::Own,
         ("networking.k8s.io", "IPAddress") => NameRule::Address,
         _ => NameRule::Subdomain,
     }
@@ -94,6 +103,10 @@ pub fn validate_metadata(metadata: &Value, namespaced: bool, rule: NameRule) -> 
     } else if !namespace.is_empty() {
         errors.push(FieldError::forbidden("metadata.namespace", "not allowed on this type"));
     }
+    if let Some(generation) = metadata["generation"].as_i64().filter(|g| *g < 0) {
+        let detail = "must be greater than or equal to 0";
+        errors.push(FieldError::invalid("metadata.generation", generation, detail));
+    }
     common_metadata(metadata, &mut errors);
     for finalizer in metadata["finalizers"]
         .as_array()
@@ -120,6 +133,54 @@ pub fn validate_metadata(metadata: &Value, namespaced: bool, rule: NameRule) -> 
     errors
 }
 
+/// A check of metadata that a kind's own update has beside the common one.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Again {
+    /// As of an object that is created, by the kind's rule for names.
+    Made,
+    /// What may not change.
+    Changed,
+}
+
+/// The checks of metadata that a kind's update has, in their order.
+fn again(group: &str, kind: &str) -> &'static [Again] {
+    use Again::{Changed, Made};
+    match (group, kind) {
+        ("", "Event") | ("policy", "PodDisruptionBudget") => &[],
+        ("", "LimitRange")
+        | ("discovery.k8s.io", "EndpointSlice")
+        | ("flowcontrol.apiserver.k8s.io" | "admissionregistration.k8s.io", _)
+        | ("storage.k8s.io", "VolumeAttachment" | "CSINode") => &[Made],
+        ("", "PersistentVolume") => &[Made, Made],
+        ("rbac.authorization.k8s.io", _)
+        | ("", "Namespace" | "Node" | "ReplicationController")
+        | ("networking.k8s.io", "IPAddress")
+        | ("node.k8s.io", "RuntimeClass")
+        | ("resource.k8s.io", "ResourceClaim" | "ResourceClaimTemplate" | "DeviceClass") => &[Made, Changed],
+        ("", "ConfigMap" | "Secret" | "ServiceAccount" | "Endpoints" | "Service" | "PersistentVolumeClaim")
+        | ("apps", "ControllerRevision")
+        | ("networking.k8s.io", "IngressClass")
+        | ("storage.k8s.io", "VolumeAttributesClass")
+        | ("apiregistration.k8s.io", "APIService") => &[Changed, Made],
+        _ => &[Changed],
+    }
+}
+
+/// Whether a kind's checks mind that finalizers are qualified; others take what any object may have.
+pub(super) fn minds_finalizers(group: &str, kind: &str) -> bool {
+    !matches!(
+        (group, kind),
+        ("", "Event")
+            | ("policy", "PodDisruptionBudget")
+            | ("node.k8s.io", "RuntimeClass")
+            | ("coordination.k8s.io", "Lease")
+            | (
+                "apiregistration.k8s.io" | "admissionregistration.k8s.io" | "apiextensions.k8s.io",
+                _
+            )
+    )
+}
+
 /// Finalizers of built-in kinds are qualified by a domain, but for Kubernetes' own (`validateKubeFinalizerName` of
 /// `pkg/apis/core/validation`; what any finalizer must be is checked apart from it, there as here).
 pub(super) fn finalizers(metadata: &Value, errors: &mut Vec<FieldError>) {
@@ -132,7 +193,32 @@ pub(super) fn finalizers(metadata: &Value, errors: &mut Vec<FieldError>) {
     }
 }
 
-/// Checks the `metadata` of an object that is updated: what may not change, and what is checked on creation too.
+/// All checks of the `metadata` of an object of a kind that is updated: those of any object, and those its kind has
+/// again, as both are told.
+pub fn validate_updated(
+    (group, kind): (&str, &str),
+    namespaced: bool,
+    custom: bool,
+    new: &Value,
+    old: &Value,
+) -> Vec<FieldError> {
+    let mut errors = validate_metadata(new, namespaced, NameRule::PathSegment);
+    let changed = validate_metadata_update(new, old);
+    errors.extend(changed.iter().cloned());
+    let checks = if custom { &[Again::Changed] } else { again(group, kind) };
+    for check in checks {
+        match check {
+            Again::Changed => errors.extend(changed.iter().cloned()),
+            Again::Made => errors.extend(validate_metadata(new, namespaced, name_rule(group, kind))),
+        }
+        if !custom && minds_finalizers(group, kind) {
+            finalizers(new, &mut errors);
+        }
+    }
+    errors
+}
+
+/// Checks the `metadata` of an object that is updated: what may not change, and labels, annotations and owners.
 pub fn validate_metadata_update(new: &Value, old: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
     if !old["deletionTimestamp"].is_null() {

@@ -1,6 +1,6 @@
 //! Validation of `networking.k8s.io` and of endpoints (`pkg/apis/{networking,discovery,core}/validation` in Kubernetes).
 
-use super::{labels, port_number};
+use super::port_number;
 use crate::defaults::names;
 use crate::defaults::validate_parts::{
     by_rule, choice, cidr, ip, label_selector, list, named, needed, ordinary_ip, parse_cidr, prefix, text, texts,
@@ -8,6 +8,12 @@ use crate::defaults::validate_parts::{
 use crate::defaults::validate_pod::port_or_name;
 use crate::schema::FieldError;
 use serde_json::{Value, json};
+
+/// What is wrong with a name.
+type Rule = fn(&str) -> Vec<String>;
+
+/// Most zones or nodes an endpoint may be for.
+const MAX_HINTS: usize = 8;
 
 pub(super) fn ingress(new: &Value, errors: &mut Vec<FieldError>) {
     let spec = &new["spec"];
@@ -110,7 +116,9 @@ fn backend(backend: &Value, path: &str, errors: &mut Vec<FieldError>) {
         }
         (false, true) => {
             let at = format!("{path}.resource");
-            named(resource, "apiGroup", names::dns1123_subdomain, &at, errors);
+            if let Some(group) = resource["apiGroup"].as_str() {
+                by_rule(group, format!("{at}.apiGroup"), names::dns1123_subdomain, errors);
+            }
             for field in ["kind", "name"] {
                 let value = text(resource, field);
                 if needed(resource, field, &at, errors) {
@@ -174,9 +182,15 @@ pub(super) fn ingress_class(new: &Value, old: Option<&Value>, errors: &mut Vec<F
         return;
     }
     let path = "spec.parameters";
-    named(parameters, "apiGroup", names::dns1123_subdomain, path, errors);
-    needed(parameters, "kind", path, errors);
-    needed(parameters, "name", path, errors);
+    if let Some(group) = parameters["apiGroup"].as_str() {
+        by_rule(group, format!("{path}.apiGroup"), names::dns1123_subdomain, errors);
+    }
+    for field in ["kind", "name"] {
+        if needed(parameters, field, path, errors) {
+            let value = text(parameters, field);
+            by_rule(value, format!("{path}.{field}"), names::path_segment, errors);
+        }
+    }
     let namespace = text(parameters, "namespace");
     match text(parameters, "scope") {
         "" => errors.push(FieldError::required("spec.parameters.scope", "")),
@@ -303,7 +317,11 @@ fn policy_peer(peer: &Value, path: &str, errors: &mut Vec<FieldError>) {
     }
 }
 
-pub(super) fn service_cidr(new: &Value, errors: &mut Vec<FieldError>) {
+pub(super) fn service_cidr(new: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>) {
+    if let Some(old) = old {
+        ranges_changed(&new["spec"]["cidrs"], &old["spec"]["cidrs"], errors);
+        return;
+    }
     let ranges = texts(&new["spec"], "cidrs");
     if ranges.is_empty() {
         errors.push(FieldError::required("spec.cidrs", "at least one CIDR required"));
@@ -317,6 +335,32 @@ pub(super) fn service_cidr(new: &Value, errors: &mut Vec<FieldError>) {
     for (i, range) in ranges.into_iter().enumerate() {
         cidr(range, format!("spec.cidrs[{i}]"), errors);
     }
+}
+
+/// Ranges may become of two families, and are else as they were.
+fn ranges_changed(new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
+    let (now, was) = (list_of(new), list_of(old));
+    if now == was {
+        return;
+    }
+    let path = "spec.cidrs";
+    let detail = "field is immutable";
+    if was.len() == 1 && now.len() == 2 {
+        if now[0] != was[0] {
+            errors.push(FieldError::invalid(format!("{path}[0]"), now[0].clone(), detail));
+        }
+        cidr(now[1].as_str().unwrap_or_default(), format!("{path}[1]"), errors);
+    } else if now.len() != was.len() {
+        errors.push(FieldError::invalid(path, new.clone(), detail));
+    } else {
+        for (i, (one, _)) in now.iter().zip(was).enumerate().filter(|(_, (one, other))| one != other) {
+            errors.push(FieldError::invalid(format!("{path}[{i}]"), (*one).clone(), detail));
+        }
+    }
+}
+
+fn list_of(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
 }
 
 pub(super) fn endpoints(new: &Value, errors: &mut Vec<FieldError>) {
@@ -385,7 +429,14 @@ pub(super) fn endpoint_slice(new: &Value, old: Option<&Value>, errors: &mut Vec<
         }
         seen.push(name);
         choice(port, "protocol", &["SCTP", "TCP", "UDP"], &path, &mut of_ports);
-        named(port, "appProtocol", names::qualified_name, &path, &mut of_ports);
+        if let Some(protocol) = port["appProtocol"].as_str() {
+            by_rule(
+                protocol,
+                format!("{path}.appProtocol"),
+                names::qualified_name,
+                &mut of_ports,
+            );
+        }
     }
     let mut of_endpoints = Vec::new();
     for (i, endpoint) in list(new, "endpoints").iter().enumerate() {
@@ -398,18 +449,21 @@ pub(super) fn endpoint_slice(new: &Value, old: Option<&Value>, errors: &mut Vec<
         for (j, address) in addresses.into_iter().enumerate() {
             let at = format!("{path}.addresses[{j}]");
             match kind {
-                "FQDN" => by_rule(address, at, names::dns1123_subdomain, &mut of_endpoints),
+                "FQDN" => domain(address, &at, &mut of_endpoints),
                 "IPv4" | "IPv6" => slice_address(address, kind, &path, at, &mut of_endpoints),
                 _ => {}
             }
         }
-        named(endpoint, "nodeName", names::dns1123_subdomain, &path, &mut of_endpoints);
-        labels(
-            &endpoint["deprecatedTopology"],
-            &format!("{path}.deprecatedTopology"),
-            &mut of_endpoints,
-        );
-        named(endpoint, "hostname", names::dns1123_label, &path, &mut of_endpoints);
+        // What was said of the topology is dropped before.
+        for (field, rule) in [
+            ("nodeName", names::dns1123_subdomain as Rule),
+            ("hostname", names::dns1123_label),
+        ] {
+            if let Some(name) = endpoint[field].as_str() {
+                by_rule(name, format!("{path}.{field}"), rule, &mut of_endpoints);
+            }
+        }
+        hints(&endpoint["hints"], &format!("{path}.hints"), &mut of_endpoints);
     }
     // Endpoints that are as they were are let be.
     if old.is_some_and(|old| old["endpoints"] == new["endpoints"]) {
@@ -440,5 +494,49 @@ fn slice_address(address: &str, kind: &str, path: &str, at: String, errors: &mut
         ));
     } else {
         ordinary_ip(address, at, errors);
+    }
+}
+
+/// `validateHints`: the zones and nodes an endpoint is for.
+fn hints(hints: &Value, path: &str, errors: &mut Vec<FieldError>) {
+    let fields: [(&str, Rule); 2] = [("forZones", names::label_value), ("forNodes", names::dns1123_subdomain)];
+    for (field, rule) in fields {
+        let (all, path) = (list(hints, field), format!("{path}.{field}"));
+        if all.len() > MAX_HINTS {
+            errors.push(FieldError::too_many(path, all.len() as u64, MAX_HINTS as u64));
+            return;
+        }
+        for (i, hint) in all.iter().enumerate() {
+            let (name, at) = (text(hint, "name"), format!("{path}[{i}].name"));
+            if all[..i].iter().any(|other| text(other, "name") == name) {
+                errors.push(FieldError::duplicate(at.as_str(), name));
+            }
+            by_rule(name, at, rule, errors);
+        }
+    }
+}
+
+/// `IsFullyQualifiedDomainName`.
+fn domain(name: &str, path: &str, errors: &mut Vec<FieldError>) {
+    if name.is_empty() {
+        errors.push(FieldError::required(path, ""));
+        return;
+    }
+    let name = name.strip_suffix('.').unwrap_or(name);
+    let wrong = names::dns1123_subdomain(name);
+    if !wrong.is_empty() {
+        errors.push(FieldError::invalid(path, name, wrong.join(",")));
+        return;
+    }
+    if !name.contains('.') {
+        let detail = "should be a domain with at least two segments separated by dots";
+        errors.push(FieldError::invalid(path, name, detail));
+        return;
+    }
+    for label in name.split('.') {
+        let wrong = names::dns1123_label(label);
+        if !wrong.is_empty() {
+            errors.push(FieldError::invalid(path, label, wrong.join(",")));
+        }
     }
 }

@@ -1,12 +1,22 @@
-//! Validation of nodes, namespaces, events and addresses (`pkg/apis/{core,networking}/validation` in Kubernetes).
+//! Validation of nodes, namespaces and addresses (`pkg/apis/{core,networking}/validation` in Kubernetes).
 
-use super::{labels, one_of, text};
+use super::{labels, one_of, resource_name, text};
 use crate::defaults::validate_parts::{by_rule, cidr, list, named, needed, parse_cidr, texts};
 use crate::defaults::{names, validate_pod, validate_resources};
-use crate::schema::{FieldError, FieldErrorKind, go_struct};
+use crate::schema::{FieldError, FieldErrorKind, Printed, go_struct};
 use serde_json::{Value, json};
 
 pub(super) fn node(new: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>) {
+    taints(new, errors);
+    amounts(&new["status"], errors);
+    ranges(&new["spec"], errors);
+    if let Some(old) = old {
+        changes(new, old, errors);
+        taints(new, errors);
+    }
+}
+
+fn taints(new: &Value, errors: &mut Vec<FieldError>) {
     for (i, taint) in list(&new["spec"], "taints").iter().enumerate() {
         // The path is upstream's, of when they were annotations.
         let path = format!("metadata.taints[{i}]");
@@ -35,11 +45,6 @@ pub(super) fn node(new: &Value, old: Option<&Value>, errors: &mut Vec<FieldError
                 detail: format!("{shown}: taints must be unique by key and effect pair"),
             });
         }
-    }
-    amounts(&new["status"], errors);
-    match old {
-        None => ranges(&new["spec"], errors),
-        Some(old) => changes(new, old, errors),
     }
 }
 
@@ -89,8 +94,6 @@ fn changes(new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
     if !before.is_empty() && before != pod_ranges(spec) {
         let detail = "node updates may not change podCIDR except from \"\" to valid";
         errors.push(FieldError::forbidden("spec.podCIDRs", detail));
-    } else if before.is_empty() {
-        ranges(spec, errors);
     }
     if !text(was, "providerID").is_empty() && was["providerID"] != spec["providerID"] {
         let detail = "node updates may not change providerID except from \"\" to valid";
@@ -111,59 +114,21 @@ pub(super) fn namespace(new: &Value, errors: &mut Vec<FieldError>) {
     }
 }
 
-/// `ValidateEventCreate`; an event of `events.k8s.io` names the same things in other words.
-pub(super) fn event(group: &str, new: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>) {
-    let own = group == "events.k8s.io";
-    let (about, controller, field) = if own {
-        ("regarding", "reportingController", "reportingController")
-    } else {
-        ("involvedObject", "reportingComponent", "reportingComponent")
-    };
-    if old.is_some() {
-        return;
-    }
-    let (of, at) = (text(&new[about], "namespace"), text(&new["metadata"], "namespace"));
-    // Of things without a namespace the events are in one all the same.
-    if of != at && !(of.is_empty() && at == "default") {
-        let detail = "does not match event.namespace";
-        errors.push(FieldError::invalid("involvedObject.namespace", of, detail));
-    }
-    if new["eventTime"].is_null() {
-        if own {
-            errors.push(FieldError::required("eventTime", ""));
-        }
-        return;
-    }
-    let name = text(new, controller);
-    if name.is_empty() {
-        errors.push(FieldError::required(field, ""));
-    }
-    by_rule(name, field.to_owned(), names::qualified_name, errors);
-    for (field, most) in [("reportingInstance", 128), ("action", 128), ("reason", 128)] {
-        if needed(new, field, "", errors) && text(new, field).len() > most {
-            errors.push(FieldError::invalid(
-                field,
-                "",
-                format!("can have at most {most} characters"),
-            ));
-        }
-    }
-    let message = text(new, if own { "note" } else { "message" });
-    if message.len() > 1024 {
-        errors.push(FieldError::invalid("message", "", "can have at most 1024 characters"));
-    }
-    if own && !matches!(text(new, "type"), "Normal" | "Warning") {
-        let detail = format!("has invalid value: {}", text(new, "type"));
-        errors.push(FieldError::invalid("type", "", detail));
-    }
-}
-
 /// `ValidateIPAddress`.
 pub(super) fn ip_address(new: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>) {
     let (parent, path) = (&new["spec"]["parentRef"], "spec.parentRef");
-    if let Some(old) = old {
-        super::immutable(parent, &old["spec"]["parentRef"], path, errors);
+    reference(parent, path, errors);
+    if old.is_some_and(|old| old["spec"]["parentRef"] != *parent) {
+        let shown = match parent {
+            Value::Null => "null".to_owned(),
+            parent => Printed::internal("networking.ParentReference", parent).compact(),
+        };
+        errors.push(FieldError::invalid_shown(path, &shown, "field is immutable"));
     }
+}
+
+/// `validateIPAddressParentReference`.
+fn reference(parent: &Value, path: &str, errors: &mut Vec<FieldError>) {
     if parent.is_null() {
         errors.push(FieldError::required(path, ""));
         return;
@@ -183,14 +148,18 @@ pub(super) fn ip_address(new: &Value, old: Option<&Value>, errors: &mut Vec<Fiel
 }
 
 pub(super) fn runtime_class(new: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>) {
-    if old.is_none() && needed(new, "handler", "", errors) {
+    if needed(new, "handler", "", errors) {
         named(new, "handler", names::dns1123_label, "", errors);
     }
-    if let Some(old) = old {
-        super::immutable(&new["handler"], &old["handler"], "handler", errors);
+    for (name, amount) in new["overhead"]["podFixed"].as_object().into_iter().flatten() {
+        let at = format!("overhead.limits[{name}]");
+        resource_name::of_container(name, &at, errors);
+        validate_resources::amount(name, amount, &at, errors);
     }
-    validate_pod::quantities(&new["overhead"]["podFixed"], "overhead.limits", errors);
     let scheduling = &new["scheduling"];
     labels(&scheduling["nodeSelector"], "scheduling.nodeSelector", errors);
     validate_pod::tolerations(scheduling, "scheduling", errors);
+    if let Some(old) = old {
+        super::immutable(&new["handler"], &old["handler"], "handler", errors);
+    }
 }

@@ -2,7 +2,7 @@
 
 use super::text;
 use crate::defaults::names;
-use crate::defaults::validate_parts::{label_selector, list, named};
+use crate::defaults::validate_parts::{by_rule, label_selector, list, named, needed};
 use crate::schema::FieldError;
 use serde_json::Value;
 
@@ -24,8 +24,13 @@ pub(super) fn role_binding(new: &Value, old: Option<&Value>, namespaced: bool, e
     if !kinds.contains(&text(role, "kind")) {
         errors.push(FieldError::not_supported("roleRef.kind", text(role, "kind"), kinds));
     }
-    if text(role, "name").is_empty() {
-        errors.push(FieldError::required("roleRef.name", ""));
+    if needed(role, "name", "roleRef", errors) {
+        by_rule(
+            text(role, "name"),
+            "roleRef.name".to_owned(),
+            names::path_segment,
+            errors,
+        );
     }
     for (i, subject) in new["subjects"].as_array().into_iter().flatten().enumerate() {
         let path = format!("subjects[{i}]");

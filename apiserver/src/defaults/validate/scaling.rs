@@ -1,5 +1,6 @@
 //! Validation of autoscalers and disruption budgets (`pkg/apis/{autoscaling,policy}/validation` in Kubernetes).
 
+use super::resource_name;
 use crate::defaults::names;
 use crate::defaults::validate_parts::{by_rule, choice, label_selector, list, needed, text};
 use crate::defaults::validate_workload::int_or_percent;
@@ -17,28 +18,18 @@ pub(super) fn autoscaler(new: &Value, errors: &mut Vec<FieldError>) {
         let detail = "must be greater than or equal to 1";
         errors.push(FieldError::invalid("spec.minReplicas", least, detail));
     }
-    if most < 1 {
+    if most == 0 {
         let detail = "must be set and greater than 0";
         errors.push(FieldError::required("spec.maxReplicas", detail));
+    } else if most < 0 {
+        let detail = "must be greater than or equal to 1";
+        errors.push(FieldError::invalid("spec.maxReplicas", most, detail));
     }
     if least.is_some_and(|least| most < least) {
         let detail = "must be greater than or equal to `minReplicas`";
         errors.push(FieldError::invalid("spec.maxReplicas", most, detail));
     }
-    let target = &spec["scaleTargetRef"];
-    for field in ["kind", "name"] {
-        if needed(target, field, "spec.scaleTargetRef", errors) {
-            let at = format!("spec.scaleTargetRef.{field}");
-            by_rule(text(target, field), at, names::path_segment, errors);
-        }
-    }
-    let (version, at) = (text(target, "apiVersion"), "spec.scaleTargetRef.apiVersion");
-    if version.matches('/').count() > 1 {
-        let detail = format!("unexpected GroupVersion string: {version}");
-        errors.push(FieldError::invalid(at, version, detail));
-    } else if version.is_empty() && text(target, "kind") != "ReplicationController" {
-        errors.push(FieldError::invalid(at, version, "apiVersion must specify API group"));
-    }
+    reference(&spec["scaleTargetRef"], "spec.scaleTargetRef", true, errors);
     for (i, metric) in list(spec, "metrics").iter().enumerate() {
         self::metric(metric, &format!("spec.metrics[{i}]"), errors);
     }
@@ -47,13 +38,32 @@ pub(super) fn autoscaler(new: &Value, errors: &mut Vec<FieldError>) {
         let at = "spec.metrics[0].resource.target.averageUtilization";
         errors.push(FieldError::invalid(at, percent, "must be greater than 0"));
     }
-    for way in ["scaleUp", "scaleDown"] {
-        rules(&spec["behavior"][way], &format!("spec.behavior.{way}"), errors);
-    }
     let of_objects = |m: &Value| matches!(text(m, "type"), "Object" | "External");
     if least == Some(0) && !list(spec, "metrics").iter().any(of_objects) {
         let detail = "must specify at least one Object or External metric to support scaling to zero replicas";
         errors.push(FieldError::forbidden("spec.metrics", detail));
+    }
+    for way in ["scaleUp", "scaleDown"] {
+        rules(&spec["behavior"][way], &format!("spec.behavior.{way}"), errors);
+    }
+}
+
+/// `ValidateCrossVersionObjectReference`; what is scaled must be of a group, but for the kinds that have none.
+fn reference(of: &Value, path: &str, grouped: bool, errors: &mut Vec<FieldError>) {
+    for field in ["kind", "name"] {
+        if needed(of, field, path, errors) {
+            by_rule(text(of, field), format!("{path}.{field}"), names::path_segment, errors);
+        }
+    }
+    let (version, at) = (text(of, "apiVersion"), format!("{path}.apiVersion"));
+    if version.matches('/').count() > 1 {
+        let detail = format!("unexpected GroupVersion string: {version}");
+        errors.push(FieldError::invalid(at, version, detail));
+    } else if grouped
+        && version.split_once('/').is_none_or(|(group, _)| group.is_empty())
+        && !(version == "v1" && text(of, "kind") == "ReplicationController")
+    {
+        errors.push(FieldError::invalid(at, version, "apiVersion must specify API group"));
     }
 }
 
@@ -105,29 +115,29 @@ fn source(source: &Value, field: &str, path: &str, errors: &mut Vec<FieldError>)
     let target = &source["target"];
     match field {
         "resource" | "containerResource" => {
-            if field == "containerResource" && text(source, "container").is_empty() {
-                errors.push(FieldError::required(
-                    format!("{path}.container"),
-                    "must specify a container",
-                ));
-            }
-            if text(source, "name").is_empty() {
-                errors.push(FieldError::required(
+            match text(source, "name") {
+                "" => errors.push(FieldError::required(
                     format!("{path}.name"),
                     "must specify a resource name",
-                ));
+                )),
+                name if field == "containerResource" => {
+                    resource_name::of_container(name, &format!("{path}.name"), errors);
+                }
+                _ => {}
+            }
+            match text(source, "container") {
+                _ if field != "containerResource" => {}
+                "" => errors.push(FieldError::required(
+                    format!("{path}.container"),
+                    "must specify a container",
+                )),
+                name => by_rule(name, format!("{path}.container"), names::dns1123_label, errors),
             }
         }
         _ => {
             if field == "object" {
-                for part in ["kind", "name"] {
-                    needed(
-                        &source["describedObject"],
-                        part,
-                        &format!("{path}.describedObject"),
-                        errors,
-                    );
-                }
+                let at = format!("{path}.describedObject");
+                reference(&source["describedObject"], &at, false, errors);
             }
             match text(&source["metric"], "name") {
                 "" => errors.push(FieldError::required(
@@ -136,11 +146,6 @@ fn source(source: &Value, field: &str, path: &str, errors: &mut Vec<FieldError>)
                 )),
                 name => by_rule(name, format!("{path}.metric.name"), names::path_segment, errors),
             }
-            label_selector(
-                &source["metric"]["selector"],
-                &format!("{path}.metric.selector"),
-                errors,
-            );
         }
     }
     let at = format!("{path}.target");
@@ -180,17 +185,13 @@ fn source(source: &Value, field: &str, path: &str, errors: &mut Vec<FieldError>)
 }
 
 fn target(target: &Value, path: &str, errors: &mut Vec<FieldError>) {
-    match text(target, "type") {
-        "" => errors.push(FieldError::required(
-            format!("{path}.type"),
-            "must specify a metric target type",
-        )),
-        "Utilization" | "Value" | "AverageValue" => {}
-        other => errors.push(FieldError::invalid(
-            format!("{path}.type"),
-            other,
-            "must be either Utilization, Value, or AverageValue",
-        )),
+    let (kind, at) = (text(target, "type"), format!("{path}.type"));
+    if kind.is_empty() {
+        errors.push(FieldError::required(at.as_str(), "must specify a metric target type"));
+    }
+    if !["Utilization", "Value", "AverageValue"].contains(&kind) {
+        let detail = "must be either Utilization, Value, or AverageValue";
+        errors.push(FieldError::invalid(at, kind, detail));
     }
     for field in ["value", "averageValue"] {
         if let Ok(amount) = Quantity::from_value(&target[field])
@@ -211,7 +212,14 @@ fn rules(rules: &Value, path: &str, errors: &mut Vec<FieldError>) {
     if !rules.is_object() {
         return;
     }
-    super::nonnegative(rules, "stabilizationWindowSeconds", path, errors);
+    if let Some(seconds) = rules["stabilizationWindowSeconds"].as_i64().filter(|s| *s < 0) {
+        let detail = "must be greater than or equal to zero";
+        errors.push(FieldError::invalid(
+            format!("{path}.stabilizationWindowSeconds"),
+            seconds,
+            detail,
+        ));
+    }
     if let Some(seconds) = rules["stabilizationWindowSeconds"].as_i64().filter(|s| *s > 3600) {
         let detail = "must be less than or equal to 3600";
         errors.push(FieldError::invalid(
