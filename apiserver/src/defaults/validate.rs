@@ -224,6 +224,43 @@ pub(super) fn claim_spec(spec: &Value, path: &str, errors: &mut Vec<FieldError>)
     }
     parts::named(spec, "storageClassName", names::dns1123_subdomain, path, errors);
     parts::choice(spec, "volumeMode", &["Block", "Filesystem"], path, errors);
+    data_sources(spec, path, errors);
+    let class = "volumeAttributesClassName";
+    parts::named(spec, class, names::dns1123_subdomain, path, errors);
+}
+
+/// What a claim is filled from, said in one way or in two that mean the same.
+fn data_sources(spec: &Value, path: &str, errors: &mut Vec<FieldError>) {
+    let (one, other) = (&spec["dataSource"], &spec["dataSourceRef"]);
+    for (field, source) in [("dataSource", one), ("dataSourceRef", other)] {
+        if !source.is_object() {
+            continue;
+        }
+        let at = format!("{path}.{field}");
+        parts::needed(source, "name", &at, errors);
+        parts::needed(source, "kind", &at, errors);
+        let (group, kind) = (text(source, "apiGroup"), text(source, "kind"));
+        if group.is_empty() && kind != "PersistentVolumeClaim" {
+            let detail = "must be 'PersistentVolumeClaim' when referencing the default apiGroup";
+            errors.push(FieldError::invalid(at.as_str(), kind, detail));
+        }
+        parts::named(source, "apiGroup", names::dns1123_subdomain, &at, errors);
+        if field == "dataSourceRef" {
+            parts::label(source, "namespace", &at, errors);
+        }
+    }
+    if !one.is_object() || !other.is_object() {
+        return;
+    }
+    let same = one["apiGroup"] == other["apiGroup"] && ["kind", "name"].iter().all(|f| text(one, f) == text(other, f));
+    let detail = if !text(other, "namespace").is_empty() {
+        "may not be specified when dataSourceRef.namespace is specified"
+    } else if same {
+        return;
+    } else {
+        "must match dataSourceRef"
+    };
+    errors.push(FieldError::invalid(path, serde_json::json!({}), detail));
 }
 
 /// How a volume may be used: the exclusive way by itself.

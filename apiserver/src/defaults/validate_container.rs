@@ -5,6 +5,7 @@ use super::names;
 use super::validate_parts::{by_rule, choice, list, named, text, within};
 use super::validate_pod::port_or_name;
 use crate::schema::{FieldError, Printed};
+use cfn_cel::quantity::Quantity;
 use serde_json::Value;
 
 /// Most of what a user or group may be.
@@ -137,11 +138,18 @@ pub(super) fn value_source(env: &Value, path: &str, errors: &mut Vec<FieldError>
     let mut count = 0;
     if source["fieldRef"].is_object() {
         count += 1;
-        env_field(
-            text(&source["fieldRef"], "fieldPath"),
-            &format!("{path}.fieldRef"),
-            errors,
-        );
+        let valid = [
+            "metadata.name",
+            "metadata.namespace",
+            "metadata.uid",
+            "spec.nodeName",
+            "spec.serviceAccountName",
+            "status.hostIP",
+            "status.hostIPs",
+            "status.podIP",
+            "status.podIPs",
+        ];
+        field_ref(&source["fieldRef"], &valid, &format!("{path}.fieldRef"), errors);
     }
     if source["resourceFieldRef"].is_object() {
         count += 1;
@@ -156,7 +164,8 @@ pub(super) fn value_source(env: &Value, path: &str, errors: &mut Vec<FieldError>
         if source[field].is_object() {
             count += 1;
             let path = format!("{path}.{field}");
-            named(&source[field], "name", names::dns1123_subdomain, &path, errors);
+            let name = text(&source[field], "name");
+            by_rule(name, format!("{path}.name"), names::dns1123_subdomain, errors);
             match text(&source[field], key) {
                 "" => errors.push(FieldError::required(format!("{path}.key"), "")),
                 name => by_rule(name, format!("{path}.key"), names::config_map_key, errors),
@@ -177,49 +186,48 @@ pub(super) fn value_source(env: &Value, path: &str, errors: &mut Vec<FieldError>
     }
 }
 
-fn env_field(field: &str, path: &str, errors: &mut Vec<FieldError>) {
+/// A pod's own field as a value: a variable's or a file's, each of which knows some.
+pub(super) fn field_ref(of: &Value, valid: &[&str], path: &str, errors: &mut Vec<FieldError>) {
     let at = format!("{path}.fieldPath");
-    const KNOWN: [&str; 9] = [
+    let (version, field) = (text(of, "apiVersion"), text(of, "fieldPath"));
+    // All that either knows can be converted.
+    const KNOWN: [&str; 13] = [
+        "metadata.annotations",
+        "metadata.labels",
         "metadata.name",
         "metadata.namespace",
         "metadata.uid",
         "spec.nodeName",
+        "spec.restartPolicy",
+        "spec.schedulerName",
         "spec.serviceAccountName",
         "status.hostIP",
         "status.hostIPs",
         "status.podIP",
         "status.podIPs",
     ];
+    const MORE: [&str; 1] = ["status.phase"];
     if field.is_empty() {
         errors.push(FieldError::required(at, ""));
+    } else if !matches!(version, "" | "v1") {
+        let detail = format!("error converting fieldPath: unsupported pod version: {version}");
+        errors.push(FieldError::invalid(at, field, detail));
     } else if let Some((base, key)) = subscript(field) {
-        let key = if base == "metadata.annotations" {
-            key.to_lowercase()
-        } else {
-            key.to_owned()
-        };
         match base {
-            "metadata.labels" | "metadata.annotations" => {
-                by_rule(&key, path.to_owned(), names::qualified_name, errors);
+            "metadata.labels" => by_rule(key, path.to_owned(), names::qualified_name, errors),
+            "metadata.annotations" => {
+                by_rule(&key.to_lowercase(), path.to_owned(), names::qualified_name, errors);
             }
-            _ => errors.push(FieldError::invalid(at, field, "does not support subscript")),
+            _ => {
+                let detail = format!("error converting fieldPath: field label does not support subscript: {field}");
+                errors.push(FieldError::invalid(at, field, detail));
+            }
         }
-    } else if matches!(field, "metadata.labels" | "metadata.annotations") {
-        let valid = [
-            "metadata.name",
-            "metadata.namespace",
-            "metadata.uid",
-            "spec.nodeName",
-            "spec.serviceAccountName",
-            "status.hostIP",
-            "status.hostIPs",
-            "status.podIP",
-            "status.podIPs",
-        ];
-        errors.push(FieldError::not_supported(at, field, &valid));
-    } else if !KNOWN.contains(&field) {
+    } else if !KNOWN.contains(&field) && !MORE.contains(&field) {
         let detail = format!("error converting fieldPath: field label not supported: {field}");
         errors.push(FieldError::invalid(at, field, detail));
+    } else if !valid.contains(&field) {
+        errors.push(FieldError::not_supported(at, field, valid));
     }
 }
 
@@ -230,9 +238,6 @@ pub(super) fn subscript(field: &str) -> Option<(&str, &str)> {
 
 /// A container's resource as a value; `volume` where the container must be named.
 pub(super) fn resource_field(field: &Value, volume: bool, path: &str, errors: &mut Vec<FieldError>) {
-    if volume && text(field, "containerName").is_empty() {
-        errors.push(FieldError::required(format!("{path}.containerName"), ""));
-    }
     let valid = [
         "limits.cpu",
         "limits.ephemeral-storage",
@@ -243,10 +248,40 @@ pub(super) fn resource_field(field: &Value, volume: bool, path: &str, errors: &m
     ];
     let name = text(field, "resource");
     let huge = name.starts_with("limits.hugepages-") || name.starts_with("requests.hugepages-");
-    if name.is_empty() {
+    if volume && text(field, "containerName").is_empty() {
+        errors.push(FieldError::required(format!("{path}.containerName"), ""));
+    } else if name.is_empty() {
         errors.push(FieldError::required(format!("{path}.resource"), ""));
     } else if !valid.contains(&name) && !huge {
         errors.push(FieldError::not_supported(format!("{path}.resource"), name, &valid));
+    }
+    divisor(field, name, path, errors);
+}
+
+/// `validateContainerResourceDivisor`: what an amount is counted in.
+fn divisor(field: &Value, name: &str, path: &str, errors: &mut Vec<FieldError>) {
+    let Some(divisor) = Quantity::from_value(&field["divisor"]).ok().filter(|q| !q.is_zero()) else {
+        return;
+    };
+    let bytes = [
+        "1", "1k", "1M", "1G", "1T", "1P", "1E", "1Ki", "1Mi", "1Gi", "1Ti", "1Pi", "1Ei",
+    ];
+    let what = match name.split_once('.') {
+        Some(("limits" | "requests", "cpu")) => "cpu",
+        Some(("limits" | "requests", "memory")) => "memory",
+        Some(("limits" | "requests", "ephemeral-storage")) => "local ephemeral storage",
+        Some(("limits" | "requests", name)) if name.starts_with("hugepages-") => "hugepages",
+        _ => return,
+    };
+    let shown = divisor.to_string();
+    let (known, words) = if what == "cpu" {
+        (matches!(shown.as_str(), "1m" | "1"), "1m and 1".to_owned())
+    } else {
+        (bytes.contains(&shown.as_str()), bytes.join(", "))
+    };
+    if !known {
+        let detail = format!("only divisor's values {words} are supported with the {what} resource");
+        errors.push(FieldError::invalid(format!("{path}.divisor"), name, detail));
     }
 }
 

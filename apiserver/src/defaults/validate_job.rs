@@ -1,7 +1,8 @@
 //! Validation of what jobs say of failure and success (`pkg/apis/batch/validation` in Kubernetes).
 
+use super::names;
 use super::validate::immutable;
-use super::validate_parts::{choice, list, text};
+use super::validate_parts::{by_rule, choice, list, text};
 use crate::schema::{FieldError, Printed};
 use serde_json::{Value, json};
 
@@ -166,6 +167,12 @@ fn failure_rule(rule: &Value, spec: &Value, path: &str, errors: &mut Vec<FieldEr
     let conditions = list(rule, "onPodConditions");
     for (i, condition) in conditions.iter().enumerate() {
         let path = format!("{path}.onPodConditions[{i}]");
+        by_rule(
+            text(condition, "type"),
+            format!("{path}.type"),
+            names::qualified_name,
+            errors,
+        );
         choice(condition, "status", &["False", "True", "Unknown"], &path, errors);
     }
     match (codes.is_object(), conditions.is_empty()) {
@@ -211,14 +218,19 @@ fn exit_codes(codes: &Value, spec: &Value, path: &str, errors: &mut Vec<FieldErr
         let detail = "at least one value is required";
         errors.push(FieldError::invalid(format!("{path}.values"), json!([]), detail));
     }
+    // What is null there is nothing, which is a number too.
+    let values: Vec<i64> = values.iter().map(|v| v.as_i64().unwrap_or_default()).collect();
     for (i, value) in values.iter().enumerate() {
         let at = format!("{path}.values[{i}]");
         if text(codes, "operator") == "In" && *value == 0 {
             errors.push(FieldError::invalid(at.as_str(), 0, "must not be 0 for the In operator"));
         }
         if values[..i].contains(value) {
-            errors.push(FieldError::duplicate(at, value.clone()));
+            errors.push(FieldError::duplicate(at, *value));
         }
+    }
+    if !values.is_sorted() {
+        errors.push(FieldError::invalid(format!("{path}.values"), values, "must be ordered"));
     }
 }
 

@@ -21,9 +21,10 @@ pub(super) fn list<'v>(value: &'v Value, name: &str) -> &'v [Value] {
     value[name].as_array().map_or(&[], Vec::as_slice)
 }
 
-/// The texts of a list.
+/// The texts of a list. What is null there is an empty one.
 pub(super) fn texts<'v>(value: &'v Value, name: &str) -> Vec<&'v str> {
-    list(value, name).iter().filter_map(Value::as_str).collect()
+    let text = |v: &'v Value| if v.is_null() { Some("") } else { v.as_str() };
+    list(value, name).iter().filter_map(text).collect()
 }
 
 /// A text that may be left out, and else must be one of a list.
@@ -59,6 +60,18 @@ pub(super) fn named(
 pub(super) fn by_rule(name: &str, path: String, rule: fn(&str) -> Vec<String>, errors: &mut Vec<FieldError>) {
     for detail in rule(name) {
         errors.push(FieldError::invalid(path.as_str(), name, detail));
+    }
+}
+
+/// A text, if given, that is a label.
+pub(super) fn label(object: &Value, field: &str, path: &str, errors: &mut Vec<FieldError>) {
+    named(object, field, names::dns1123_label, path, errors);
+}
+
+/// A reference, if given, that must name what it means.
+pub(super) fn reference(of: &Value, path: &str, errors: &mut Vec<FieldError>) {
+    if of.is_object() {
+        needed(of, "name", path, errors);
     }
 }
 

@@ -84,6 +84,9 @@ fn node_term(term: &Value, path: &str, errors: &mut Vec<FieldError>) {
             names::qualified_name,
             errors,
         );
+        for (j, value) in texts(wanted, "values").into_iter().enumerate() {
+            by_rule(value, format!("{path}.values[{j}]"), names::label_value, errors);
+        }
     }
     for (i, wanted) in list(term, "matchFields").iter().enumerate() {
         let path = format!("{path}.matchFields[{i}]");
@@ -121,6 +124,16 @@ fn pod_term(term: &Value, path: &str, errors: &mut Vec<FieldError>) {
         by_rule(name, format!("{path}.namespace"), names::dns1123_label, errors);
     }
     let (same, other) = (texts(term, "matchLabelKeys"), texts(term, "mismatchLabelKeys"));
+    for (keys, field) in [(&same, "matchLabelKeys"), (&other, "mismatchLabelKeys")] {
+        if !keys.is_empty() && !term["labelSelector"].is_object() {
+            let detail = "must not be specified when labelSelector is not set";
+            errors.push(FieldError::forbidden(format!("{path}.{field}"), detail));
+            continue;
+        }
+        for (i, key) in keys.iter().enumerate() {
+            by_rule(key, format!("{path}.{field}[{i}]"), names::qualified_name, errors);
+        }
+    }
     for (i, key) in same.iter().enumerate() {
         if other.contains(key) {
             let detail = "exists in both matchLabelKeys and mismatchLabelKeys";
@@ -227,8 +240,9 @@ pub(super) fn dns(spec: &Value, path: &str, errors: &mut Vec<FieldError>) {
         ip(server, format!("{path}.nameservers[{i}]"), errors);
     }
     for (i, domain) in texts(config, "searches").into_iter().enumerate() {
-        let name = domain.strip_suffix('.').unwrap_or(domain);
-        if !name.is_empty() {
+        // The root by itself is one.
+        if domain != "." {
+            let name = domain.strip_suffix('.').unwrap_or(domain);
             by_rule_shown(name, format!("{path}.searches[{i}]"), errors);
         }
     }
@@ -243,6 +257,26 @@ pub(super) fn dns(spec: &Value, path: &str, errors: &mut Vec<FieldError>) {
 /// A domain to search, where an underscore may stand.
 fn by_rule_shown(name: &str, path: String, errors: &mut Vec<FieldError>) {
     by_rule(name, path, names::dns1123_subdomain_with_underscore, errors);
+}
+
+/// `validateHostnameOverride`: a name that stands for all others.
+pub(super) fn host_name(spec: &Value, name: &str, path: &str, errors: &mut Vec<FieldError>) {
+    let at = format!("{path}.hostnameOverride");
+    for (field, detail) in [
+        (
+            "setHostnameAsFQDN",
+            "may not be specified when setHostnameAsFQDN is true",
+        ),
+        ("hostNetwork", "may not be specified when hostNetwork is true"),
+    ] {
+        if spec[field] == true {
+            errors.push(FieldError::forbidden(at.as_str(), detail));
+        }
+    }
+    if name.len() > 64 {
+        errors.push(FieldError::too_long(at.as_str(), 64));
+    }
+    by_rule(name, at, names::dns1123_subdomain, errors);
 }
 
 /// Names that a pod gives to addresses.
@@ -292,12 +326,19 @@ pub(super) fn claims(spec: &Value, path: &str, errors: &mut Vec<FieldError>) {
         }
         seen.push(name);
         let (one, other) = (&claim["resourceClaimName"], &claim["resourceClaimTemplateName"]);
+        let shown = json!({"Name": name, "ResourceClaimName": one, "ResourceClaimTemplateName": other});
         let detail = match (one.is_null(), other.is_null()) {
             (true, true) => "must specify one of: `resourceClaimName`, `resourceClaimTemplateName`",
             (false, false) => "at most one of `resourceClaimName` or `resourceClaimTemplateName` may be specified",
-            _ => continue,
+            _ => "",
         };
-        let shown = json!({"Name": name, "ResourceClaimName": one, "ResourceClaimTemplateName": other});
-        errors.push(FieldError::invalid(at, shown, detail));
+        if !detail.is_empty() {
+            errors.push(FieldError::invalid(at.as_str(), shown, detail));
+        }
+        for field in ["resourceClaimName", "resourceClaimTemplateName"] {
+            if let Some(name) = claim[field].as_str() {
+                by_rule(name, format!("{at}.{field}"), names::dns1123_subdomain, errors);
+            }
+        }
     }
 }

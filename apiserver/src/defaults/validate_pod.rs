@@ -4,11 +4,12 @@
 use super::names;
 use super::validate::{annotations, labels, one_of, port_number};
 use super::validate_container;
-use super::validate_parts::{list, named, text};
+use super::validate_parts::{choice, list, named, text};
 use super::validate_place;
 use super::validate_pod_update;
 use super::validate_resources;
 pub(super) use super::validate_resources::quantities;
+use super::validate_source;
 use super::validate_volume;
 use crate::schema::FieldError;
 use serde_json::Value;
@@ -162,6 +163,9 @@ pub(super) fn pod_spec(spec: &Value, path: &str, errors: &mut Vec<FieldError>) {
     for field in ["hostname", "subdomain"] {
         named(spec, field, names::dns1123_label, path, errors);
     }
+    if let Some(name) = spec["hostnameOverride"].as_str() {
+        validate_place::host_name(spec, name, path, errors);
+    }
     if let Some(seconds) = spec["activeDeadlineSeconds"].as_i64()
         && !(1..=i64::from(i32::MAX)).contains(&seconds)
     {
@@ -267,31 +271,21 @@ fn shared_with_host(spec: &Value, path: &str, errors: &mut Vec<FieldError>) {
 /// Checks the volumes; answers their names.
 fn volumes<'v>(spec: &'v Value, path: &str, errors: &mut Vec<FieldError>) -> Vec<&'v str> {
     let mut seen: Vec<&str> = Vec::new();
+    let template = path != "spec";
     for (i, volume) in list(spec, "volumes").iter().enumerate() {
         let path = format!("{path}.volumes[{i}]");
         let before = errors.len();
         let name = text(volume, "name");
+        // Nothing at all was made an empty directory.
+        if !volume.is_null() {
+            validate_source::of_pod(volume, template, &path, errors);
+        }
         if name.is_empty() {
             errors.push(FieldError::required(format!("{path}.name"), ""));
         }
         named(volume, "name", names::dns1123_label, &path, errors);
-        if errors.len() == before && seen.contains(&name) {
+        if seen.contains(&name) {
             errors.push(FieldError::duplicate(format!("{path}.name"), name));
-        }
-        let sources: Vec<&String> = volume
-            .as_object()
-            .into_iter()
-            .flatten()
-            .filter(|(k, v)| *k != "name" && !v.is_null())
-            .map(|(k, _)| k)
-            .collect();
-        match sources.as_slice() {
-            [] => errors.push(FieldError::required(path.as_str(), "must specify a volume type")),
-            [kind] => validate_volume::source(volume, kind, &path, errors),
-            [_, second, ..] => {
-                let detail = "may not specify more than 1 volume type";
-                errors.push(FieldError::forbidden(format!("{path}.{second}"), detail));
-            }
         }
         // Mounts of a volume that is wrong are told as of none.
         if errors.len() == before {
@@ -362,21 +356,29 @@ pub(super) fn container(container: &Value, volumes: &[&str], spec: &Value, path:
     let mut paths: Vec<&str> = Vec::new();
     for (i, mount) in list(container, "volumeMounts").iter().enumerate() {
         let path = format!("{path}.volumeMounts[{i}]");
-        match text(mount, "name") {
-            "" => errors.push(FieldError::required(format!("{path}.name"), "")),
-            name if !volumes.contains(&name) => errors.push(FieldError::not_found(format!("{path}.name"), name)),
-            _ => {}
+        let (name, place) = (text(mount, "name"), text(mount, "mountPath"));
+        if name.is_empty() {
+            errors.push(FieldError::required(format!("{path}.name"), ""));
         }
-        match text(mount, "mountPath") {
-            "" => errors.push(FieldError::required(format!("{path}.mountPath"), "")),
-            place if paths.contains(&place) => {
-                errors.push(FieldError::invalid(
-                    format!("{path}.mountPath"),
-                    place,
-                    "must be unique",
-                ));
-            }
-            place => paths.push(place),
+        if !volumes.contains(&name) {
+            errors.push(FieldError::not_found(format!("{path}.name"), name));
+        }
+        if place.is_empty() {
+            errors.push(FieldError::required(format!("{path}.mountPath"), ""));
+        }
+        if paths.contains(&place) {
+            let at = format!("{path}.mountPath");
+            errors.push(FieldError::invalid(at, place, "must be unique"));
+        }
+        paths.push(place);
+        let devices = list(container, "volumeDevices");
+        if devices.iter().any(|d| text(d, "name") == name) {
+            let detail = "must not already exist in volumeDevices";
+            errors.push(FieldError::invalid(format!("{path}.name"), name, detail));
+        }
+        if devices.iter().any(|d| text(d, "devicePath") == place) {
+            let detail = "must not already exist as a path in volumeDevices";
+            errors.push(FieldError::invalid(format!("{path}.mountPath"), place, detail));
         }
         validate_volume::mount(mount, container, &all, &path, errors);
     }
@@ -393,9 +395,69 @@ pub(super) fn container(container: &Value, volumes: &[&str], spec: &Value, path:
     resource_claims(container, spec, &at, errors);
     resize_policy(container, path, errors);
     validate_container::security_context(container, path, errors);
-    if container["restartPolicy"].is_null() && !list(container, "restartPolicyRules").is_empty() {
-        let detail = "must specify restartPolicy when restart rules are used";
-        errors.push(FieldError::required(format!("{path}.restartPolicy"), detail));
+    restart(container, path, errors);
+}
+
+/// `validateContainerRestartPolicy`: a container's own policy and its rules.
+fn restart(container: &Value, path: &str, errors: &mut Vec<FieldError>) {
+    let rules = list(container, "restartPolicyRules");
+    let init = path.contains(".initContainers[");
+    match container["restartPolicy"].as_str() {
+        None if rules.is_empty() => return,
+        None => {
+            let detail = "must specify restartPolicy when restart rules are used";
+            errors.push(FieldError::required(format!("{path}.restartPolicy"), detail));
+            // Of one that prepares, the rules are then not looked at.
+            if init {
+                return;
+            }
+        }
+        Some(_) => choice(
+            container,
+            "restartPolicy",
+            &["Always", "Never", "OnFailure"],
+            path,
+            errors,
+        ),
+    }
+    if rules.len() > 20 {
+        errors.push(FieldError::too_many(
+            format!("{path}.restartPolicyRules"),
+            rules.len() as u64,
+            20,
+        ));
+    }
+    for (i, rule) in rules.iter().enumerate() {
+        let at = format!("{path}.restartPolicyRules[{i}]");
+        let actions = ["Restart", "RestartAllContainers"];
+        if !actions.contains(&text(rule, "action")) {
+            errors.push(FieldError::not_supported(
+                format!("{at}.action"),
+                text(rule, "action"),
+                &actions,
+            ));
+        }
+        let codes = &rule["exitCodes"];
+        if !codes.is_object() {
+            errors.push(FieldError::required(format!("{at}.exitCodes"), "must be specified"));
+            continue;
+        }
+        let operators = ["In", "NotIn"];
+        if !operators.contains(&text(codes, "operator")) {
+            errors.push(FieldError::not_supported(
+                format!("{at}.exitCodes.operator"),
+                text(codes, "operator"),
+                &operators,
+            ));
+        }
+        let values = list(codes, "values").len();
+        if values > 255 {
+            errors.push(FieldError::too_many(
+                format!("{at}.exitCodes.values"),
+                values as u64,
+                255,
+            ));
+        }
     }
 }
 
@@ -468,17 +530,24 @@ pub(super) fn tolerations(spec: &Value, path: &str, errors: &mut Vec<FieldError>
             text(toleration, "operator"),
             text(toleration, "effect"),
         );
+        named(toleration, "key", names::qualified_name, &path, errors);
         if key.is_empty() && operator != "Exists" {
             let detail = "operator must be Exists when `key` is empty, which means \"match all values and all keys\"";
             errors.push(FieldError::invalid(format!("{path}.operator"), operator, detail));
         }
-        named(toleration, "key", names::qualified_name, &path, errors);
         if !toleration["tolerationSeconds"].is_null() && effect != "NoExecute" {
             let detail = "effect must be 'NoExecute' when `tolerationSeconds` is set";
             errors.push(FieldError::invalid(format!("{path}.effect"), effect, detail));
         }
         match operator {
-            "Equal" | "" => {}
+            "Equal" | "" => {
+                let value = text(toleration, "value");
+                let wrong = names::label_value(value);
+                if !wrong.is_empty() {
+                    let at = format!("{path}.operator");
+                    errors.push(FieldError::invalid(at, value, wrong.join(";")));
+                }
+            }
             "Exists" => {
                 if !text(toleration, "value").is_empty() {
                     let detail = "value must be empty when `operator` is 'Exists'";
@@ -489,10 +558,16 @@ pub(super) fn tolerations(spec: &Value, path: &str, errors: &mut Vec<FieldError>
                     ));
                 }
             }
+            // Of a feature that is not on, but told as if it were.
+            "Lt" | "Gt" => errors.push(FieldError::not_supported(
+                format!("{path}.operator"),
+                operator,
+                &["Equal", "Exists", "Lt", "Gt"],
+            )),
             other => errors.push(FieldError::not_supported(
                 format!("{path}.operator"),
                 other,
-                &["Equal", "Exists", "Lt", "Gt"],
+                &["Equal", "Exists"],
             )),
         }
         if !matches!(effect, "" | "NoSchedule" | "PreferNoSchedule" | "NoExecute") {

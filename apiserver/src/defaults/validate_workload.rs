@@ -44,6 +44,13 @@ pub(super) fn apps(kind: &str, new: &Value, old: Option<&Value>, errors: &mut Ve
         }
         _ => {
             stateful(spec, errors);
+            // They stay as they are, even those that others would not be let make.
+            if old.is_none() {
+                for (i, claim) in list(spec, "volumeClaimTemplates").iter().enumerate() {
+                    let path = format!("spec.volumeClaimTemplates[{i}].spec");
+                    super::validate::claim_spec(&claim["spec"], &path, errors);
+                }
+            }
             counted(&["replicas", "minReadySeconds"], errors);
             nonnegative(&spec["ordinals"], "start", "spec.ordinals", errors);
             if old.is_none() {
@@ -141,11 +148,21 @@ fn daemon_strategy(spec: &Value, errors: &mut Vec<FieldError>) {
 fn with_claims(spec: &Value) -> Value {
     let claims = list(spec, "volumeClaimTemplates");
     let mut template = spec["template"].clone();
+    // Each pod gets its own.
+    if let Some(spec) = template["spec"].as_object_mut() {
+        spec.remove("hostname");
+        spec.remove("subdomain");
+    }
     if claims.is_empty() {
         return template;
     }
     let name = |claim: &Value| claim["metadata"]["name"].as_str().unwrap_or_default().to_owned();
-    let names: Vec<String> = claims.iter().map(name).collect();
+    let mut names: Vec<String> = Vec::new();
+    for name in claims.iter().map(name) {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
     let own = list(&template["spec"], "volumes").iter();
     // Those of the template with a claim's name give way.
     let own = own.filter(|v| !names.iter().any(|n| v["name"] == n.as_str())).cloned();
@@ -428,10 +445,22 @@ pub(super) fn job(new: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>
             detail,
         ));
     }
+    pod_names(new, errors);
     if let Some(old) = old {
         // The strategy checks the object, and the check of the change its spec again.
         job_spec(spec, "spec", errors);
         validate_job::changes(spec, old, errors);
+    }
+}
+
+/// Pods of an indexed job are called by the job's name and their index, which must do as a host's name.
+fn pod_names(job: &Value, errors: &mut Vec<FieldError>) {
+    let (name, spec) = (text(&job["metadata"], "name"), &job["spec"]);
+    let last = spec["completions"].as_i64().unwrap_or_default() - 1;
+    let pod = format!("{name}-{last}");
+    if text(spec, "completionMode") == "Indexed" && last >= 0 && !names::dns1123_label(&pod).is_empty() {
+        let detail = format!("will not able to create pod with invalid DNS label: {pod}");
+        errors.push(FieldError::invalid("metadata.name", name, detail));
     }
 }
 
@@ -454,7 +483,12 @@ pub(super) fn job_spec(spec: &Value, path: &str, errors: &mut Vec<FieldError>) {
                 "when completion mode is Indexed",
             ));
         }
-        "Indexed" => {}
+        "Indexed" => {
+            if let Some(number) = spec["parallelism"].as_i64().filter(|n| *n > 100_000) {
+                let detail = "must be less than or equal to 100000 when completion mode is Indexed";
+                errors.push(FieldError::invalid(format!("{path}.parallelism"), number, detail));
+            }
+        }
         "" | "NonIndexed" => {
             for field in ["backoffLimitPerIndex", "maxFailedIndexes"] {
                 if !spec[field].is_null() {

@@ -4,7 +4,7 @@ use super::{access_modes, fixed};
 use crate::defaults::names;
 use crate::defaults::validate_parts::{by_rule, choice, label_selector, list, named, needed, text, texts};
 use crate::defaults::validate_place::node_selector;
-use crate::defaults::validate_pod_update;
+use crate::defaults::{validate_pod_update, validate_source};
 use crate::schema::FieldError;
 use cfn_cel::quantity::Quantity;
 use serde_json::Value;
@@ -99,7 +99,7 @@ pub(super) fn csi_node(new: &Value, errors: &mut Vec<FieldError>) {
     let mut seen: Vec<&str> = Vec::new();
     for (i, driver) in list(&new["spec"], "drivers").iter().enumerate() {
         let path = format!("spec.drivers[{i}]");
-        needed(driver, "name", &path, errors);
+        validate_source::driver(text(driver, "name"), format!("{path}.name"), errors);
         needed(driver, "nodeID", &path, errors);
         if let Some(count) = driver["allocatable"]["count"].as_i64().filter(|c| *c < 0) {
             let detail = "must be greater than or equal to 0";
@@ -112,6 +112,9 @@ pub(super) fn csi_node(new: &Value, errors: &mut Vec<FieldError>) {
         seen.push(name);
         let keys = texts(driver, "topologyKeys");
         for (j, key) in keys.iter().enumerate() {
+            if key.is_empty() {
+                errors.push(FieldError::required(path.as_str(), ""));
+            }
             if keys[..j].contains(key) {
                 errors.push(FieldError::duplicate(path.as_str(), *key));
             }
@@ -122,11 +125,21 @@ pub(super) fn csi_node(new: &Value, errors: &mut Vec<FieldError>) {
 
 pub(super) fn attachment(new: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>) {
     let spec = &new["spec"];
-    needed(spec, "attacher", "spec", errors);
+    validate_source::driver(text(spec, "attacher"), "spec.attacher".to_owned(), errors);
     let source = &spec["source"];
-    if source["inlineVolumeSpec"].is_null() == text(source, "persistentVolumeName").is_empty() {
-        let detail = "must specify exactly one of inlineVolumeSpec and persistentVolumeName";
-        errors.push(FieldError::required("spec.source", detail));
+    let (inline, name) = (
+        source["inlineVolumeSpec"].is_object(),
+        source["persistentVolumeName"].as_str(),
+    );
+    let detail = "must specify exactly one of inlineVolumeSpec and persistentVolumeName";
+    match (inline, name) {
+        (false, None) => errors.push(FieldError::required("spec.source", detail)),
+        (true, Some(_)) => errors.push(FieldError::forbidden("spec.source", detail)),
+        (false, Some("")) => {
+            let detail = "must specify non empty persistentVolumeName";
+            errors.push(FieldError::required("spec.source.persistentVolumeName", detail));
+        }
+        _ => {}
     }
     by_rule(
         text(spec, "nodeName"),
@@ -134,6 +147,10 @@ pub(super) fn attachment(new: &Value, old: Option<&Value>, errors: &mut Vec<Fiel
         names::dns1123_subdomain,
         errors,
     );
+    if let Some(name) = name {
+        let at = "spec.source.persistentVolumeName";
+        by_rule(name, at.to_owned(), names::dns1123_subdomain, errors);
+    }
     if let Some(old) = old {
         super::immutable(spec, &old["spec"], "spec", errors);
     }
@@ -211,65 +228,30 @@ pub(super) fn volume(new: &Value, errors: &mut Vec<FieldError>) {
         "spec",
         errors,
     );
-    if spec["nodeAffinity"]["required"].is_object() {
-        node_selector(&spec["nodeAffinity"]["required"], "spec.nodeAffinity.required", errors);
-    }
-    let mut some = false;
-    for kind in SOURCES.iter().filter(|k| spec[**k].is_object()) {
-        if some {
-            let detail = "may not specify more than 1 volume type";
-            errors.push(FieldError::forbidden(format!("spec.{kind}"), detail));
-            continue;
-        }
-        some = true;
-        let path = format!("spec.{kind}");
-        match *kind {
-            "csi" => {
-                needed(&spec[*kind], "driver", &path, errors);
-                needed(&spec[*kind], "volumeHandle", &path, errors);
-            }
-            "local" => {
-                needed(&spec[*kind], "path", &path, errors);
-                if spec["nodeAffinity"].is_null() {
-                    let detail = "Local volume requires node affinity";
-                    errors.push(FieldError::required("spec.nodeAffinity", detail));
-                }
-            }
-            kind => crate::defaults::validate_volume::source(spec, kind, "spec", errors),
+    if spec["nodeAffinity"].is_object() {
+        let (required, at) = (&spec["nodeAffinity"]["required"], "spec.nodeAffinity.required");
+        if required.is_object() {
+            node_selector(required, at, errors);
+        } else {
+            errors.push(FieldError::required(at, "must specify required node constraints"));
         }
     }
-    if !some {
-        errors.push(FieldError::required("spec", "must specify a volume type"));
-    }
+    validate_source::of_volume(spec, text(&new["metadata"], "name"), "spec", errors);
     named(spec, "storageClassName", names::dns1123_subdomain, "spec", errors);
     choice(spec, "volumeMode", &["Block", "Filesystem"], "spec", errors);
+    if let Some(class) = spec["volumeAttributesClassName"].as_str() {
+        let at = "spec.volumeAttributesClassName";
+        if class.is_empty() {
+            errors.push(FieldError::required(at, "an empty string is disallowed"));
+        } else {
+            by_rule(class, at.to_owned(), names::dns1123_subdomain, errors);
+        }
+        if !spec["csi"].is_object() {
+            let detail = "has to be specified when using volumeAttributesClassName";
+            errors.push(FieldError::required("spec.csi", detail));
+        }
+    }
 }
-
-/// What a volume may be made from, in the order it is checked in.
-const SOURCES: [&str; 22] = [
-    "hostPath",
-    "gcePersistentDisk",
-    "awsElasticBlockStore",
-    "glusterfs",
-    "flocker",
-    "nfs",
-    "rbd",
-    "quobyte",
-    "cephfs",
-    "iscsi",
-    "cinder",
-    "fc",
-    "flexVolume",
-    "azureFile",
-    "vsphereVolume",
-    "photonPersistentDisk",
-    "portworxVolume",
-    "azureDisk",
-    "scaleIO",
-    "local",
-    "storageos",
-    "csi",
-];
 
 /// What a volume is made of stays (`ValidatePersistentVolumeUpdate`).
 pub(super) fn volume_changes(new: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>) {
