@@ -46,10 +46,7 @@ impl Server {
         let made_by_apply = tracked.is_array() && name.is_some();
         {
             let m = metadata(&mut value);
-            if m.get("resourceVersion")
-                .and_then(Value::as_str)
-                .is_some_and(|v| !v.is_empty())
-            {
+            if !call.dry_run && m.get("resourceVersion").and_then(Value::as_str).is_some_and(is_version) {
                 return Err(Status::new(
                     500,
                     "",
@@ -282,6 +279,12 @@ impl Server {
                 unknown.splice(0..0, call.duplicates.drain(..));
             }
             unknown.append(&mut call.duplicates);
+            let read = match r.custom {
+                None => schema::read(&r.api_version, &r.kind, value),
+                Some(_) => None,
+            };
+            let known = read.is_some();
+            read.unwrap_or(Ok(()))?;
             if !unknown.is_empty() {
                 match mode {
                     FieldValidation::Strict => {
@@ -290,7 +293,12 @@ impl Server {
                     FieldValidation::Warn => call.warnings.extend(unknown),
                     FieldValidation::Ignore => {}
                 }
-                schema::prune(&schema, value);
+                if !known {
+                    schema::prune(&schema, value);
+                }
+            }
+            if known {
+                return Ok(());
             }
         } else if r.custom.is_some() {
             schema::prune(&schema, value);
@@ -303,9 +311,6 @@ impl Server {
                 && let Some(why) = schema::decode_error(&schema, value)
             {
                 return Err(why);
-            }
-            if call.validation.is_some() {
-                schema::drop_zeros(&r.api_version, &r.kind, value);
             }
         }
         Ok(())
@@ -359,6 +364,11 @@ impl Server {
         }
         refuse(r, name, &errors)
     }
+}
+
+/// Whether etcd3's storage takes a text for the version of something: a number, not nought.
+fn is_version(text: &str) -> bool {
+    text.parse::<u64>().is_ok_and(|n| n != 0)
 }
 
 /// The status that a workload has before anything happened: what its Go type writes always.
