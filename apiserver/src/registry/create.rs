@@ -53,14 +53,12 @@ impl Server {
                     "resourceVersion should not be set on objects to be created",
                 ));
             }
-            for k in [
-                "uid",
-                "selfLink",
-                "deletionTimestamp",
-                "deletionGracePeriodSeconds",
-                "resourceVersion",
-            ] {
+            for k in ["uid", "selfLink", "deletionTimestamp", "deletionGracePeriodSeconds"] {
                 m.remove(k);
+            }
+            // The storage takes it out; a dry run does not get there.
+            if !call.dry_run {
+                m.remove("resourceVersion");
             }
             for k in ["finalizers", "ownerReferences", "labels", "annotations"] {
                 let empty = |v: &Value| {
@@ -127,15 +125,9 @@ impl Server {
         // What admission adds is owned by nobody.
         if !made_by_apply {
             let (schema, now) = (r.schema(), self.now());
-            patch::track_update(
-                None,
-                &mut value,
-                &call.manager,
-                "",
-                &schema,
-                &now,
-                reset_fields(r, None),
-            );
+            track(call, r, &mut value, |seen| {
+                patch::track_update(None, seen, &call.manager, "", &schema, &now, reset_fields(r, None));
+            });
         }
         self.admit_create(call, r, ns, &mut value)?;
         if r.custom.is_none() {
@@ -416,9 +408,25 @@ fn keeps_status_on_create(r: &Resource) -> bool {
     r.is("", "nodes") || r.is("", "persistentvolumes")
 }
 
+/// Lets `with` write down who owns what of an object, as Go writes it: what it writes always is owned, too, and what it
+/// leaves out is not.
+pub(super) fn track(call: &Call, r: &Resource, value: &mut Value, with: impl FnOnce(&mut Value)) {
+    if call.validation.is_none() || r.custom.is_some() {
+        return with(value);
+    }
+    let mut seen = value.clone();
+    schema::write_given(&r.api_version, &r.kind, &mut seen);
+    with(&mut seen);
+    match seen["metadata"].as_object_mut().and_then(|m| m.remove("managedFields")) {
+        Some(managed) => drop(metadata(value).insert("managedFields".into(), managed)),
+        None => drop(metadata(value).remove("managedFields")),
+    }
+}
+
 /// Which fields a write through `sub` never owns (the strategies' `GetResetFields`).
 pub(super) fn reset_fields(r: &Resource, sub: Option<&str>) -> &'static [&'static str] {
     match sub {
+        None if r.is("certificates.k8s.io", "certificatesigningrequests") => &[".spec", ".status"],
         None if r.has_status() => &[".status"],
         Some("status") if r.custom.is_some() => &[".spec", ".metadata"],
         Some("status") => &[".spec"],

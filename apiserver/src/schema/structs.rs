@@ -95,6 +95,16 @@ impl Structs {
     }
 }
 
+/// Whether Go writes a member of a definition (`io.k8s.api.core.v1.PodSpec`) always; `None` where it is not known.
+pub(super) fn written_always(definition: &str, member: &str) -> Option<bool> {
+    let mut parts = definition.rsplit('.');
+    let (name, version, group) = (parts.next()?, parts.next()?, parts.next()?);
+    let message = format!("{group}/{version}.{name}");
+    let fields = MESSAGES.messages.get(&message)?;
+    let Field(_, _, _, _, _, always, _) = fields.iter().find(|f| f.1 == member)?;
+    Some(*always == 1)
+}
+
 /// What follows the last `separator`.
 fn short(name: &str, separator: char) -> &str {
     name.rsplit(separator).next().unwrap_or(name)

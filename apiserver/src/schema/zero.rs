@@ -51,48 +51,39 @@ impl Member {
     }
 }
 
-/// Takes out scalars that are zero and are not written then.
-pub fn drop_zeros(api_version: &str, kind: &str, object: &mut Value) {
-    if let (Some(of), Value::Object(m)) = (KNOWN.of_kind(api_version, kind), object) {
-        zeros(of, m);
-    }
-}
-
-fn zeros(of: &'static Struct, object: &mut Map<String, Value>) {
-    object.retain(|name, value| {
-        let Some(member) = of.member(name) else { return true };
-        if member.scalar && is_zero(value) {
-            return false;
-        }
-        member.below(value, zeros);
-        true
-    });
-}
-
 /// Puts in what Go writes always, and takes out lists and maps that are empty and are not written then.
 pub fn write_always(api_version: &str, kind: &str, object: &mut Value) {
     if let (Some(of), Value::Object(m)) = (KNOWN.of_kind(api_version, kind), object) {
-        always(of, m);
+        always::<false>(of, m);
     }
 }
 
-fn always(of: &'static Struct, object: &mut Map<String, Value>) {
+/// As [`write_always`], before the object was stored: empty lists and maps that are written always are not null yet.
+pub fn write_given(api_version: &str, kind: &str, object: &mut Value) {
+    if let (Some(of), Value::Object(m)) = (KNOWN.of_kind(api_version, kind), object) {
+        always::<true>(of, m);
+    }
+}
+
+fn always<const EMPTY: bool>(of: &'static Struct, object: &mut Map<String, Value>) {
     object.retain(|name, value| {
         let Some(member) = of.member(name) else { return true };
         if member.shape != Shape::One && (value.is_null() || is_zero(value)) {
-            *value = Value::Null;
+            if !EMPTY {
+                *value = Value::Null;
+            }
             return member.always;
         }
         if member.always && value.is_null() {
             *value = member.zero();
         }
-        member.below(value, always);
+        member.below(value, always::<EMPTY>);
         true
     });
     for member in of.members().iter().filter(|m| m.always) {
         if !object.contains_key(member.name) {
             let mut zero = member.zero();
-            member.below(&mut zero, always);
+            member.below(&mut zero, always::<EMPTY>);
             object.insert(member.name.to_owned(), zero);
         }
     }
@@ -102,22 +93,6 @@ fn always(of: &'static Struct, object: &mut Map<String, Value>) {
 mod tests {
     use super::*;
     use serde_json::json;
-
-    #[test]
-    fn zeros_are_as_go_writes_them() {
-        let mut class = json!({"globalDefault": false, "value": 0, "description": ""});
-        drop_zeros("scheduling.k8s.io/v1", "PriorityClass", &mut class);
-        assert_eq!(class, json!({"value": 0}));
-        let mut pod = json!({"metadata": {"labels": {"a": ""}, "annotations": {}}, "spec": {"containers": [{"name": "c", "stdin": false,
-            "securityContext": {"privileged": false}}], "hostNetwork": false}});
-        drop_zeros("v1", "Pod", &mut pod);
-        assert_eq!(
-            pod,
-            json!({"metadata": {"labels": {"a": ""}, "annotations": {}}, "spec": {"containers": [{"name": "c",
-                "securityContext": {"privileged": false}}]}}),
-            "what is held by a pointer stays"
-        );
-    }
 
     #[test]
     fn what_is_always_written_is_there() {
