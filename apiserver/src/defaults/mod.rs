@@ -1,6 +1,7 @@
 //! Defaults and validation of the built-in kinds that clients meet, and what admission adds to them.
 
 mod cluster;
+mod image;
 mod misc;
 pub mod names;
 mod pod;
@@ -118,14 +119,32 @@ pub fn default_builtin(group: &str, version: &str, kind: &str, object: &mut Valu
 /// before); a namespace's finalizer. Call it after [`default_builtin`]; for services also on update.
 pub fn prepare_for_create(group: &str, kind: &str, object: &mut Value, options: &AdmissionOptions) {
     let Value::Object(object) = object else { return };
+    if let Some(spec) = pod_spec(group, kind, object) {
+        pod::drop_disabled(spec);
+    }
     match (group, kind) {
         ("", "Pod") => {
-            pod::drop_disabled(map_at(object, "spec"));
             pod::admit_pod(object, options);
         }
         ("", "Service") => misc::service_families(object),
         ("", "Namespace") => misc::namespace_finalizer(object),
         ("batch", "Job") => workloads::job_selector(object),
+        // Kept only for slices of the first beta.
+        ("discovery.k8s.io", "EndpointSlice") => {
+            for endpoint in list_mut(object, "endpoints") {
+                endpoint.remove("deprecatedTopology");
+            }
+        }
+        ("storage.k8s.io", "CSIDriver") => {
+            map_at(object, "spec").remove("preventPodSchedulingIfMissing");
+        }
+        ("apps", "StatefulSet") => {
+            if let Some(Value::Object(rolling)) =
+                map_at(map_at(object, "spec"), "updateStrategy").get_mut("rollingUpdate")
+            {
+                rolling.remove("maxUnavailable");
+            }
+        }
         // What Go writes always.
         ("events.k8s.io", "Event") => {
             for name in ["deprecatedFirstTimestamp", "deprecatedLastTimestamp"] {
@@ -157,6 +176,21 @@ pub fn prepare_for_create(group: &str, kind: &str, object: &mut Value, options: 
         }
         _ => {}
     }
+}
+
+/// What a kind says of its pods.
+fn pod_spec<'m>(group: &str, kind: &str, object: &'m mut Map<String, Value>) -> Option<&'m mut Map<String, Value>> {
+    let path: &[&str] = match (group, kind) {
+        ("", "Pod") => &["spec"],
+        ("", "PodTemplate") => &["template", "spec"],
+        ("", "ReplicationController")
+        | ("apps", "Deployment" | "ReplicaSet" | "DaemonSet" | "StatefulSet")
+        | ("batch", "Job") => &["spec", "template", "spec"],
+        ("batch", "CronJob") => &["spec", "jobTemplate", "spec", "template", "spec"],
+        _ => return None,
+    };
+    path.iter()
+        .try_fold(object, |at, name| at.get_mut(*name)?.as_object_mut())
 }
 
 /// Times of conditions that Go writes always, in the status that a client sends.

@@ -117,11 +117,7 @@ fn pod_level_requests(spec: &mut Map<String, Value>) {
 fn default_container(container: &mut Map<String, Value>) {
     container.retain(|_, v| v.as_array().is_none_or(|a| !a.is_empty()));
     let image = container.get("image").and_then(Value::as_str).unwrap_or_default();
-    set_empty(
-        container,
-        "imagePullPolicy",
-        if is_latest(image) { "Always" } else { "IfNotPresent" },
-    );
+    set_empty(container, "imagePullPolicy", super::image::pull_policy(image));
     set_empty(container, "terminationMessagePath", "/dev/termination-log");
     set_empty(container, "terminationMessagePolicy", "File");
     let resources = map_at(container, "resources");
@@ -220,7 +216,7 @@ fn default_volume(volume: &mut Map<String, Value>) {
     }
     if let Some(image) = volume.get_mut("image").and_then(Value::as_object_mut) {
         let reference = image.get("reference").and_then(Value::as_str).unwrap_or_default();
-        let policy = if is_latest(reference) { "Always" } else { "IfNotPresent" };
+        let policy = super::image::pull_policy(reference);
         set_empty(image, "pullPolicy", policy);
     }
     let template = volume
@@ -258,16 +254,6 @@ pub(super) fn canonical_quantities(object: &mut Map<String, Value>, list: &str) 
             };
             *value = quantity.to_string().into();
         }
-    }
-}
-
-/// Whether an image has the tag `latest`, said or not.
-fn is_latest(image: &str) -> bool {
-    let name = image.rsplit('/').next().unwrap_or_default();
-    match (name.contains('@'), name.split_once(':')) {
-        (true, _) => name.split('@').next().unwrap_or_default().ends_with(":latest"),
-        (false, None) => true,
-        (false, Some((_, tag))) => tag == "latest",
     }
 }
 
@@ -360,6 +346,7 @@ pub fn qos_class(spec: &Value) -> &'static str {
 
 /// Drops fields of features that are not on by default (`dropDisabledFields`).
 pub(super) fn drop_disabled(spec: &mut Map<String, Value>) {
+    spec.remove("schedulingGroup");
     for which in ["containers", "initContainers"] {
         for container in super::list_mut(spec, which) {
             let Some(lifecycle) = container.get_mut("lifecycle").and_then(Value::as_object_mut) else {

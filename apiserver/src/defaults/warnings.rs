@@ -96,6 +96,9 @@ pub fn warnings(group: &str, kind: &str, old: Option<&Value>, new: &Value) -> Ve
             if changed {
                 template(&new["spec"]["template"], "spec.template", &mut told);
             }
+            for (i, template) in list(&new["spec"], "volumeClaimTemplates").iter().enumerate() {
+                claim(&template["spec"], &format!("spec.volumeClaimTemplates[{i}]"), &mut told);
+            }
             if new["spec"]["revisionHistoryLimit"].as_i64().is_some_and(|n| n < 0) {
                 let text = "spec.revisionHistoryLimit: a negative value retains all historical revisions; a value >= 0 \
                             is recommended";
@@ -115,6 +118,23 @@ pub fn warnings(group: &str, kind: &str, old: Option<&Value>, new: &Value) -> Ve
                 told.push(format!(
                     "annotation {class:?} is deprecated, please use 'spec.ingressClassName' instead"
                 ));
+            }
+        }
+        ("", "PersistentVolumeClaim") => claim(&new["spec"], "spec", &mut told),
+        ("", "Node") => {
+            if !new["spec"]["configSource"].is_null() {
+                told.push("spec.configSource: the feature is removed".to_owned());
+            }
+            if !text(&new["spec"], "externalID").is_empty() {
+                told.push("spec.externalID: this field is deprecated, and is unused by Kubernetes".to_owned());
+            }
+        }
+        ("storage.k8s.io", "CSIDriver") if old.is_none() => {
+            let spec = &new["spec"];
+            if !list(spec, "tokenRequests").is_empty() && spec["serviceAccountTokenInSecrets"].is_null() {
+                let text = "spec.serviceAccountTokenInSecrets is unset; if supported by this CSI driver, set to true to \
+                            prevent possible logging of tokens in volume attributes";
+                told.push(text.to_owned());
             }
         }
         ("", "PersistentVolume") if new["spec"]["persistentVolumeReclaimPolicy"] == "Recycle" => {
@@ -143,12 +163,16 @@ fn template(template: &Value, path: &str, told: &mut Vec<String>) {
 }
 
 fn pod(metadata: &Value, spec: &Value, at: &str, told: &mut Vec<String>) {
-    let deprecated = |key: &str| NODE_LABELS.iter().find(|(label, _)| *label == key).map(|(_, why)| *why);
     for key in spec["nodeSelector"].as_object().into_iter().flatten().map(|(k, _)| k) {
         if let Some(why) = deprecated(key) {
             told.push(format!("{at}spec.nodeSelector[{key}]: {why}"));
         }
     }
+    node_affinity(
+        &spec["affinity"]["nodeAffinity"],
+        &format!("{at}spec.affinity.nodeAffinity"),
+        told,
+    );
     for (i, spread) in list(spec, "topologySpreadConstraints").iter().enumerate() {
         let (path, key) = (
             format!("{at}spec.topologySpreadConstraints[{i}]"),
@@ -183,7 +207,7 @@ fn pod(metadata: &Value, spec: &Value, at: &str, told: &mut Vec<String>) {
             told.push(format!("{at}spec.imagePullSecrets[{i}].name: invalid empty name \"\""));
         }
     }
-    whole(&spec["overhead"], &format!("{at}spec.overhead"), told);
+    whole(&spec["overhead"], &BYTES, &format!("{at}spec.overhead"), told);
     let containers = ["initContainers", "containers", "ephemeralContainers"];
     let containers = containers.iter().flat_map(|which| {
         let all = list(spec, which).iter().enumerate();
@@ -194,6 +218,7 @@ fn pod(metadata: &Value, spec: &Value, at: &str, told: &mut Vec<String>) {
         for which in ["limits", "requests"] {
             whole(
                 &container["resources"][which],
+                &BYTES,
                 &format!("{path}.resources.{which}"),
                 told,
             );
@@ -211,6 +236,38 @@ fn pod(metadata: &Value, spec: &Value, at: &str, told: &mut Vec<String>) {
     }
 }
 
+/// What is said of a label of nodes that is used no more.
+fn deprecated(key: &str) -> Option<&'static str> {
+    NODE_LABELS.iter().find(|(label, _)| *label == key).map(|(_, why)| *why)
+}
+
+/// Terms that ask for labels that nodes have no more, or for values that no label has.
+fn node_affinity(affinity: &Value, at: &str, told: &mut Vec<String>) {
+    let mut term = |term: &Value, path: String, values: bool| {
+        for (i, expression) in list(term, "matchExpressions").iter().enumerate() {
+            let key = text(expression, "key");
+            if let Some(why) = deprecated(key) {
+                told.push(format!("{path}.matchExpressions[{i}].key: {key} is {why}"));
+            }
+            for (j, value) in texts(expression, "values").into_iter().enumerate().filter(|_| values) {
+                for why in names::label_value(value) {
+                    told.push(format!(
+                        "{path}.matchExpressions[{i}].values[{j}]: {value} is invalid, {why}"
+                    ));
+                }
+            }
+        }
+    };
+    let required = "requiredDuringSchedulingIgnoredDuringExecution";
+    for (i, each) in list(&affinity[required], "nodeSelectorTerms").iter().enumerate() {
+        term(each, format!("{at}.{required}.nodeSelectorTerms[{i}]"), false);
+    }
+    let preferred = "preferredDuringSchedulingIgnoredDuringExecution";
+    for (i, each) in list(affinity, preferred).iter().enumerate() {
+        term(&each["preference"], format!("{at}.{preferred}[{i}].preference"), true);
+    }
+}
+
 /// Items of a list that say the same.
 fn twice(spec: &Value, of: &str, field: &str, at: &str, told: &mut Vec<String>) {
     let mut seen: Vec<&str> = Vec::new();
@@ -223,10 +280,25 @@ fn twice(spec: &Value, of: &str, field: &str, at: &str, told: &mut Vec<String>) 
     }
 }
 
+/// Resources of containers that are counted in bytes.
+const BYTES: [&str; 2] = ["memory", "ephemeral-storage"];
+
+/// Bytes of a claim.
+fn claim(spec: &Value, at: &str, told: &mut Vec<String>) {
+    for which in ["requests", "limits"] {
+        whole(
+            &spec["resources"][which],
+            &["storage"],
+            &format!("{at}.resources.{which}"),
+            told,
+        );
+    }
+}
+
 /// Bytes come whole.
-fn whole(amounts: &Value, path: &str, told: &mut Vec<String>) {
-    for name in ["memory", "ephemeral-storage"] {
-        if let Ok(amount) = Quantity::from_value(&amounts[name])
+fn whole(amounts: &Value, names: &[&str], path: &str, told: &mut Vec<String>) {
+    for name in names {
+        if let Ok(amount) = Quantity::from_value(&amounts[*name])
             && amount.milli_value() % 1000 != 0
         {
             told.push(format!(

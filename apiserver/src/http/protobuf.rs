@@ -109,7 +109,7 @@ fn message(name: &str, b: &[u8]) -> Result<Map<String, Value>, String> {
     };
     for f in fields(b) {
         let (number, wire) = f?;
-        let Some(Field(_, member, shape, kind, keep, _)) = known.iter().find(|k| k.0 == number) else {
+        let Some(Field(_, member, shape, kind, keep, ..)) = known.iter().find(|k| k.0 == number) else {
             continue;
         };
         match shape.as_str() {

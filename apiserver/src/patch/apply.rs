@@ -354,7 +354,11 @@ pub fn track_update(
     reset_fields: &[&str],
 ) {
     let api_version = new["apiVersion"].as_str().unwrap_or_default().to_owned();
-    let empty = json!({"apiVersion": new["apiVersion"], "kind": new["kind"]});
+    // What an object of this kind has always is nobody's.
+    let mut empty = json!({"apiVersion": new["apiVersion"], "kind": new["kind"]});
+    if old.is_none() {
+        crate::schema::write_always(&api_version, new["kind"].as_str().unwrap_or_default(), &mut empty);
+    }
     let live = old.unwrap_or(&empty);
     let mut managed = managed::from_live_or_new(live, new, subresource);
     managed::set_aside(new);

@@ -46,24 +46,19 @@ impl Server {
         let made_by_apply = tracked.is_array() && name.is_some();
         {
             let m = metadata(&mut value);
-            if m.get("resourceVersion")
-                .and_then(Value::as_str)
-                .is_some_and(|v| !v.is_empty())
-            {
+            if !call.dry_run && m.get("resourceVersion").and_then(Value::as_str).is_some_and(is_version) {
                 return Err(Status::new(
                     500,
                     "",
                     "resourceVersion should not be set on objects to be created",
                 ));
             }
-            for k in [
-                "uid",
-                "selfLink",
-                "deletionTimestamp",
-                "deletionGracePeriodSeconds",
-                "resourceVersion",
-            ] {
+            for k in ["uid", "selfLink", "deletionTimestamp", "deletionGracePeriodSeconds"] {
                 m.remove(k);
+            }
+            // The storage takes it out; a dry run does not get there.
+            if !call.dry_run {
+                m.remove("resourceVersion");
             }
             for k in ["finalizers", "ownerReferences", "labels", "annotations"] {
                 let empty = |v: &Value| {
@@ -130,15 +125,9 @@ impl Server {
         // What admission adds is owned by nobody.
         if !made_by_apply {
             let (schema, now) = (r.schema(), self.now());
-            patch::track_update(
-                None,
-                &mut value,
-                &call.manager,
-                "",
-                &schema,
-                &now,
-                reset_fields(r, None),
-            );
+            track(call, r, &mut value, |seen| {
+                patch::track_update(None, seen, &call.manager, "", &schema, &now, reset_fields(r, None));
+            });
         }
         self.admit_create(call, r, ns, &mut value)?;
         if r.custom.is_none() {
@@ -282,6 +271,12 @@ impl Server {
                 unknown.splice(0..0, call.duplicates.drain(..));
             }
             unknown.append(&mut call.duplicates);
+            let read = match r.custom {
+                None => schema::read(&r.api_version, &r.kind, value),
+                Some(_) => None,
+            };
+            let known = read.is_some();
+            read.unwrap_or(Ok(()))?;
             if !unknown.is_empty() {
                 match mode {
                     FieldValidation::Strict => {
@@ -290,7 +285,12 @@ impl Server {
                     FieldValidation::Warn => call.warnings.extend(unknown),
                     FieldValidation::Ignore => {}
                 }
-                schema::prune(&schema, value);
+                if !known {
+                    schema::prune(&schema, value);
+                }
+            }
+            if known {
+                return Ok(());
             }
         } else if r.custom.is_some() {
             schema::prune(&schema, value);
@@ -303,9 +303,6 @@ impl Server {
                 && let Some(why) = schema::decode_error(&schema, value)
             {
                 return Err(why);
-            }
-            if call.validation.is_some() {
-                schema::drop_zeros(&r.api_version, &r.kind, value);
             }
         }
         Ok(())
@@ -359,6 +356,11 @@ impl Server {
     }
 }
 
+/// Whether etcd3's storage takes a text for the version of something: a number, not nought.
+fn is_version(text: &str) -> bool {
+    text.parse::<u64>().is_ok_and(|n| n != 0)
+}
+
 /// The status that a workload has before anything happened: what its Go type writes always.
 fn first_status(r: &Resource) -> Option<Value> {
     let zero = |fields: &[&str]| Value::Object(fields.iter().map(|f| ((*f).to_owned(), 0.into())).collect());
@@ -404,9 +406,25 @@ fn keeps_status_on_create(r: &Resource) -> bool {
     r.is("", "nodes") || r.is("", "persistentvolumes")
 }
 
+/// Lets `with` write down who owns what of an object, as Go writes it: what it writes always is owned, too, and what it
+/// leaves out is not.
+pub(super) fn track(call: &Call, r: &Resource, value: &mut Value, with: impl FnOnce(&mut Value)) {
+    if call.validation.is_none() || r.custom.is_some() {
+        return with(value);
+    }
+    let mut seen = value.clone();
+    schema::write_given(&r.api_version, &r.kind, &mut seen);
+    with(&mut seen);
+    match seen["metadata"].as_object_mut().and_then(|m| m.remove("managedFields")) {
+        Some(managed) => drop(metadata(value).insert("managedFields".into(), managed)),
+        None => drop(metadata(value).remove("managedFields")),
+    }
+}
+
 /// Which fields a write through `sub` never owns (the strategies' `GetResetFields`).
 pub(super) fn reset_fields(r: &Resource, sub: Option<&str>) -> &'static [&'static str] {
     match sub {
+        None if r.is("certificates.k8s.io", "certificatesigningrequests") => &[".spec", ".status"],
         None if r.has_status() => &[".status"],
         Some("status") if r.custom.is_some() => &[".spec", ".metadata"],
         Some("status") => &[".spec"],

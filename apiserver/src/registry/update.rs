@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::create::reset_fields;
+use super::create::{reset_fields, track};
 use super::meta::{finalizers, metadata, same_spec};
 use super::policy::Review;
 use super::server::{check_type, refuse};
@@ -250,15 +250,10 @@ impl Server {
         if !p.tracked {
             let (own, now) = (r.schema(), self.now());
             let sub = t.subresource.unwrap_or_default();
-            patch::track_update(
-                Some(old),
-                &mut new,
-                &call.manager,
-                sub,
-                &own,
-                &now,
-                reset_fields(r, t.subresource),
-            );
+            track(call, r, &mut new, |seen| {
+                let reset = reset_fields(r, t.subresource);
+                patch::track_update(Some(old), seen, &call.manager, sub, &own, &now, reset);
+            });
         }
         self.admit_update(call, r, t.subresource, old, &mut new)?;
         let who = call.circumstances();

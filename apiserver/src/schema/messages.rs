@@ -17,9 +17,9 @@ pub struct Messages {
     pub messages: BTreeMap<String, Vec<Field>>,
 }
 
-/// Number, member, shape, type, whether a zero value stays, whether it is written always.
+/// Number, member, shape, type, whether a zero value stays, whether it is written always, what Go calls the type.
 #[derive(Deserialize)]
-pub struct Field(pub u32, pub String, pub String, pub String, pub u8, pub u8);
+pub struct Field(pub u32, pub String, pub String, pub String, pub u8, pub u8, pub String);
 
 /// Name, shape and type of a field of an internal struct.
 #[derive(Deserialize)]

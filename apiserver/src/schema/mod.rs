@@ -14,7 +14,9 @@ mod node;
 mod openapi;
 mod printed;
 mod prune;
+mod read;
 mod reference;
+mod structs;
 mod structural;
 #[cfg(test)]
 mod tests;
@@ -33,9 +35,10 @@ pub use node::{ListType, Type};
 pub use openapi::{definitions_with, openapi_v2, openapi_v2_hash, openapi_v3, openapi_v3_index};
 pub use printed::Printed;
 pub use prune::{prune, unknown_fields};
+pub use read::read;
 pub use reference::SchemaRef;
 pub use validate::{is_go_duration, validate};
-pub use zero::{drop_zeros, write_always};
+pub use zero::{write_always, write_given};
 
 /// Package of a definition: its name without the last segment.
 fn package(definition: &str) -> &str {

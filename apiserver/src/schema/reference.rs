@@ -129,7 +129,13 @@ impl SchemaRef {
         if child.default() == Some(&*EMPTY) {
             return Some(&EMPTY);
         }
-        (self.is_required(name) && matches!(child.kind(), Type::Array | Type::Object)).then_some(&Value::Null)
+        // What is called required may be left out by Go all the same.
+        let written = || {
+            let of = self.definition_name()?;
+            super::structs::written_always(of, name)
+        };
+        (self.is_required(name) && matches!(child.kind(), Type::Array | Type::Object) && written().unwrap_or(true))
+            .then_some(&Value::Null)
     }
 
     /// Properties that are never absent ([`SchemaRef::when_absent`]).

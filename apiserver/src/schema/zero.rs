@@ -1,100 +1,12 @@
 //! Zero values of built-in kinds, as Go's types have them: what is left out when it is zero is not there however it was
 //! sent, and lists that are always written are null when they are empty.
 
-use std::collections::BTreeMap;
-use std::sync::LazyLock;
-
 use serde_json::{Map, Value};
 
-use super::messages::{Field, MESSAGES, each_field};
+use super::structs::{KNOWN, Member, Shape, Struct};
 
-/// How a member holds values of its type.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Shape {
-    One,
-    List,
-    Map,
-}
-
-/// A member of a Go struct.
-struct Member {
-    name: &'static str,
-    shape: Shape,
-    /// Its type's letter or name.
-    kind: &'static str,
-    /// Its type, where that is a struct.
-    inner: Option<usize>,
-    /// A scalar that is not written when it is zero.
-    scalar: bool,
-    /// Written whatever it is.
-    always: bool,
-}
-
-/// A Go struct: its members sorted by name, those of embedded structs among them.
-struct Struct {
-    members: Vec<Member>,
-}
-
-impl Struct {
-    fn member(&self, name: &str) -> Option<&Member> {
-        let found = self.members.binary_search_by(|m| m.name.cmp(name));
-        found.ok().map(|i| &self.members[i])
-    }
-}
-
-/// All of them, made once: every write goes through them.
-struct Structs {
-    all: Vec<Struct>,
-    /// By apiVersion and kind.
-    kinds: BTreeMap<&'static str, BTreeMap<&'static str, usize>>,
-}
-
-static KNOWN: LazyLock<Structs> = LazyLock::new(|| {
-    let place: BTreeMap<&str, usize> = MESSAGES
-        .messages
-        .keys()
-        .zip(0..)
-        .map(|(k, i)| (k.as_str(), i))
-        .collect();
-    let of = |fields: &'static [Field]| {
-        let mut members = Vec::new();
-        each_field(fields, &mut |Field(_, name, shape, kind, keep, written)| {
-            let shape = match shape.as_str() {
-                "[]" => Shape::List,
-                "{}" => Shape::Map,
-                _ => Shape::One,
-            };
-            members.push(Member {
-                name,
-                shape,
-                kind,
-                inner: place.get(kind.as_str()).copied(),
-                scalar: *keep == 0 && shape == Shape::One && matches!(kind.as_str(), "s" | "i" | "b" | "f" | "y"),
-                always: *written == 1,
-            });
-        });
-        members.sort_by_key(|m| m.name);
-        Struct { members }
-    };
-    let mut kinds: BTreeMap<&str, BTreeMap<&str, usize>> = BTreeMap::new();
-    for (id, name) in &MESSAGES.kinds {
-        if let (Some((api_version, kind)), Some(i)) = (id.rsplit_once('/'), place.get(name.as_str())) {
-            kinds.entry(api_version).or_default().insert(kind, *i);
-        }
-    }
-    Structs {
-        all: MESSAGES.messages.values().map(|fields| of(fields)).collect(),
-        kinds,
-    }
-});
-
-impl Structs {
-    fn of_kind(&'static self, api_version: &str, kind: &str) -> Option<&'static Struct> {
-        self.all.get(*self.kinds.get(api_version)?.get(kind)?)
-    }
-}
-
-fn is_zero(value: &Value) -> bool {
+/// Whether Go would not write this value of a member that is left out when it is zero.
+pub(super) fn is_zero(value: &Value) -> bool {
     match value {
         Value::Bool(b) => !b,
         Value::Number(n) => n.as_f64() == Some(0.0),
@@ -125,7 +37,7 @@ impl Member {
     }
 
     /// The zero value of its type.
-    fn zero(&self) -> Value {
+    pub(super) fn zero(&self) -> Value {
         match self.kind {
             _ if self.shape != Shape::One => Value::Null,
             "s" => "".into(),
@@ -139,48 +51,39 @@ impl Member {
     }
 }
 
-/// Takes out scalars that are zero and are not written then.
-pub fn drop_zeros(api_version: &str, kind: &str, object: &mut Value) {
-    if let (Some(of), Value::Object(m)) = (KNOWN.of_kind(api_version, kind), object) {
-        zeros(of, m);
-    }
-}
-
-fn zeros(of: &'static Struct, object: &mut Map<String, Value>) {
-    object.retain(|name, value| {
-        let Some(member) = of.member(name) else { return true };
-        if member.scalar && is_zero(value) {
-            return false;
-        }
-        member.below(value, zeros);
-        true
-    });
-}
-
 /// Puts in what Go writes always, and takes out lists and maps that are empty and are not written then.
 pub fn write_always(api_version: &str, kind: &str, object: &mut Value) {
     if let (Some(of), Value::Object(m)) = (KNOWN.of_kind(api_version, kind), object) {
-        always(of, m);
+        always::<false>(of, m);
     }
 }
 
-fn always(of: &'static Struct, object: &mut Map<String, Value>) {
+/// As [`write_always`], before the object was stored: empty lists and maps that are written always are not null yet.
+pub fn write_given(api_version: &str, kind: &str, object: &mut Value) {
+    if let (Some(of), Value::Object(m)) = (KNOWN.of_kind(api_version, kind), object) {
+        always::<true>(of, m);
+    }
+}
+
+fn always<const EMPTY: bool>(of: &'static Struct, object: &mut Map<String, Value>) {
     object.retain(|name, value| {
         let Some(member) = of.member(name) else { return true };
         if member.shape != Shape::One && (value.is_null() || is_zero(value)) {
-            *value = Value::Null;
+            if !EMPTY {
+                *value = Value::Null;
+            }
             return member.always;
         }
         if member.always && value.is_null() {
             *value = member.zero();
         }
-        member.below(value, always);
+        member.below(value, always::<EMPTY>);
         true
     });
-    for member in of.members.iter().filter(|m| m.always) {
+    for member in of.members().iter().filter(|m| m.always) {
         if !object.contains_key(member.name) {
             let mut zero = member.zero();
-            member.below(&mut zero, always);
+            member.below(&mut zero, always::<EMPTY>);
             object.insert(member.name.to_owned(), zero);
         }
     }
@@ -190,22 +93,6 @@ fn always(of: &'static Struct, object: &mut Map<String, Value>) {
 mod tests {
     use super::*;
     use serde_json::json;
-
-    #[test]
-    fn zeros_are_as_go_writes_them() {
-        let mut class = json!({"globalDefault": false, "value": 0, "description": ""});
-        drop_zeros("scheduling.k8s.io/v1", "PriorityClass", &mut class);
-        assert_eq!(class, json!({"value": 0}));
-        let mut pod = json!({"metadata": {"labels": {"a": ""}, "annotations": {}}, "spec": {"containers": [{"name": "c", "stdin": false,
-            "securityContext": {"privileged": false}}], "hostNetwork": false}});
-        drop_zeros("v1", "Pod", &mut pod);
-        assert_eq!(
-            pod,
-            json!({"metadata": {"labels": {"a": ""}, "annotations": {}}, "spec": {"containers": [{"name": "c",
-                "securityContext": {"privileged": false}}]}}),
-            "what is held by a pointer stays"
-        );
-    }
 
     #[test]
     fn what_is_always_written_is_there() {

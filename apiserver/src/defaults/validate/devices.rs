@@ -3,7 +3,7 @@
 use super::{expressions, resource_name, text};
 use crate::defaults::names;
 use crate::defaults::validate_parts::{by_rule, list, needed, texts};
-use crate::schema::{FieldError, FieldErrorKind, Printed, go_struct};
+use crate::schema::{FieldError, Printed};
 use cfn_cel::{Type, check};
 use serde_json::Value;
 

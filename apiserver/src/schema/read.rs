@@ -1,0 +1,276 @@
+//! Objects of built-in kinds as Go's decoder reads them: what does not fit is refused in its words, and what fits is
+//! there as Go would write it again.
+
+use jiff::Timestamp;
+use serde_json::{Map, Value};
+
+use super::go;
+use super::structs::{KNOWN, Member, Shape, Struct};
+use super::zero::is_zero;
+
+/// Reads an object into its Go type: nulls and zero values are not there, quantities and times are canonical, members
+/// of no type are dropped. `None` where the type is not known.
+///
+/// # Errors
+/// What Go's decoder says of the first value that it cannot read.
+pub fn read(api_version: &str, kind: &str, object: &mut Value) -> Option<Result<(), String>> {
+    let of = KNOWN.of_kind(api_version, kind)?;
+    let Value::Object(fields) = object else { return None };
+    let mut reader = Reader {
+        path: Vec::new(),
+        owner: "",
+        saved: None,
+    };
+    Some(reader.fields(of, fields).and(match reader.saved {
+        Some(why) => Err(why),
+        None => Ok(()),
+    }))
+}
+
+/// Where a decoder is, and the first value of a wrong type: what cannot be parsed ends the reading, wrong types are
+/// told of at the end of it.
+struct Reader {
+    path: Vec<&'static str>,
+    owner: &'static str,
+    saved: Option<String>,
+}
+
+/// What Go's decoder calls a value where `go` is wanted; numbers are shown where numbers are wanted.
+fn called(value: &Value, numeric: bool) -> String {
+    match value {
+        Value::Null => "null".to_owned(),
+        Value::Bool(_) => "bool".to_owned(),
+        Value::Number(n) if numeric => format!("number {n}"),
+        Value::Number(_) => "number".to_owned(),
+        Value::String(_) => "string".to_owned(),
+        Value::Array(_) => "array".to_owned(),
+        Value::Object(_) => "object".to_owned(),
+    }
+}
+
+impl Reader {
+    fn mismatch(&self, value: &Value, go: &str) -> String {
+        let numeric = matches!(go, "int32" | "int64" | "int" | "uint32" | "uint64" | "float64");
+        let into = if self.path.is_empty() {
+            "Go value".to_owned()
+        } else {
+            format!("Go struct field {}.{}", self.owner, self.path.join("."))
+        };
+        format!(
+            "json: cannot unmarshal {} into {into} of type {go}",
+            called(value, numeric)
+        )
+    }
+
+    fn save(&mut self, value: &Value, go: &str) {
+        if self.saved.is_none() {
+            self.saved = Some(self.mismatch(value, go));
+        }
+    }
+
+    fn fields(&mut self, of: &'static Struct, object: &mut Map<String, Value>) -> Result<(), String> {
+        let (owner, depth) = (self.owner, self.path.len());
+        let mut done = Ok(());
+        object.retain(|name, value| {
+            if done.is_err() {
+                return true;
+            }
+            let Some(member) = of.member(name) else {
+                // The type's own name is no member that messages have.
+                return of.open || depth == 0 && matches!(name.as_str(), "apiVersion" | "kind");
+            };
+            self.path.extend(&member.embedded);
+            self.path.push(member.name);
+            self.owner = of.name;
+            let kept = self.member(member, value);
+            self.path.truncate(depth);
+            self.owner = owner;
+            kept.unwrap_or_else(|why| {
+                done = Err(why);
+                true
+            })
+        });
+        done
+    }
+
+    /// Reads a member; whether it is there then.
+    fn member(&mut self, member: &Member, value: &mut Value) -> Result<bool, String> {
+        match (member.shape, &mut *value) {
+            (_, Value::Null) => return Ok(false),
+            (Shape::List, Value::Array(all)) => {
+                for item in all {
+                    self.element(member, item)?;
+                }
+            }
+            (Shape::Map, Value::Object(all)) => {
+                for item in all.values_mut() {
+                    self.element(member, item)?;
+                }
+            }
+            (Shape::One, one) => {
+                self.one(member, member.go, one)?;
+                return Ok(!(member.scalar && is_zero(one)));
+            }
+            (_, other) => self.save(other, member.go),
+        }
+        Ok(true)
+    }
+
+    /// A value in a list or map: null is the zero value there.
+    fn element(&mut self, member: &Member, value: &mut Value) -> Result<(), String> {
+        if value.is_null() {
+            if member.element.starts_with('*') {
+                return Ok(());
+            }
+            *value = match member.kind {
+                "s" | "y" => "".into(),
+                "i" | "f" | "X" => 0.into(),
+                "b" => false.into(),
+                "Q" => "0".into(),
+                _ if member.inner.is_some() => Value::Object(Map::new()),
+                _ => Value::Null,
+            };
+        }
+        self.one(member, member.element.trim_start_matches('*'), value)
+    }
+
+    fn one(&mut self, member: &Member, go: &str, value: &mut Value) -> Result<(), String> {
+        match (member.kind, &mut *value) {
+            ("s", Value::String(_)) | ("b", Value::Bool(_)) | ("f", Value::Number(_)) => {}
+            ("i", Value::Number(n)) => {
+                let fits = match go {
+                    "int32" => n.as_i64().is_some_and(|n| i32::try_from(n).is_ok()),
+                    _ => n.is_i64() || n.is_u64() && go.starts_with('u'),
+                };
+                if !fits {
+                    self.save(value, go);
+                }
+            }
+            ("y", Value::String(text)) => match go::base64_error(text) {
+                Some(why) => drop(self.saved.get_or_insert(why)),
+                None => text.retain(|c| !matches!(c, '\n' | '\r')),
+            },
+            ("T" | "M", Value::String(text)) => {
+                let micro = member.kind == "M";
+                if let Some(why) = go::time_error(text, micro) {
+                    return Err(why);
+                }
+                if let Some(canonical) = time(text, micro) {
+                    *text = canonical;
+                }
+            }
+            ("D", Value::String(_)) => {}
+            ("T" | "M" | "D", Value::Null) => {}
+            ("T" | "M" | "D", other) => return Err(self.mismatch(other, "string")),
+            ("Q", other) => {
+                let parsed = cfn_cel::quantity::Quantity::from_value(other).map_err(|e| e.to_string())?;
+                *other = parsed.to_string().into();
+            }
+            ("X", Value::String(_)) => {}
+            ("X", Value::Number(n)) if n.as_i64().is_some_and(|n| i32::try_from(n).is_ok()) => {}
+            ("X", other) => return Err(self.mismatch(other, "int32")),
+            ("S", Value::Array(all)) => {
+                for item in all {
+                    match item {
+                        Value::String(_) => {}
+                        Value::Null => *item = "".into(),
+                        other => self.save(other, "string"),
+                    }
+                }
+            }
+            ("S", Value::Null) => {}
+            ("s" | "b" | "f" | "i" | "y" | "S", other) => self.save(other, go),
+            _ => match (member.inner.and_then(|i| KNOWN.all.get(i)), &mut *value) {
+                (Some(of), Value::Object(fields)) => self.fields(of, fields)?,
+                (Some(_), other) => self.save(other, go),
+                (None, _) => {}
+            },
+        }
+        Ok(())
+    }
+}
+
+/// A time as Go writes it.
+fn time(text: &str, micro: bool) -> Option<String> {
+    let at: Timestamp = text.parse().ok()?;
+    Some(if micro {
+        at.strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string()
+    } else {
+        Timestamp::from_second(at.as_second()).ok()?.to_string()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn why(api_version: &str, kind: &str, mut object: Value) -> String {
+        read(api_version, kind, &mut object)
+            .and_then(Result::err)
+            .unwrap_or_default()
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused_in_gos_words() {
+        for (kind, object, text) in [
+            (
+                "apps/v1/Deployment",
+                json!({"spec": {"replicas": "3"}}),
+                "json: cannot unmarshal string into Go struct field DeploymentSpec.spec.replicas of type int32",
+            ),
+            (
+                "apps/v1/Deployment",
+                json!({"spec": {"template": {"spec": {"containers": {}}}}}),
+                "json: cannot unmarshal object into Go struct field PodSpec.spec.template.spec.containers of type []v1.Container",
+            ),
+            (
+                "v1/Pod",
+                json!({"spec": {"volumes": [{"iscsi": {"lun": 1.5}}]}}),
+                "json: cannot unmarshal number 1.5 into Go struct field ISCSIVolumeSource.spec.volumes.VolumeSource.iscsi.lun of type int32",
+            ),
+            (
+                "v1/Pod",
+                json!({"spec": {"restartPolicy": 5}}),
+                "json: cannot unmarshal number into Go struct field PodSpec.spec.restartPolicy of type v1.RestartPolicy",
+            ),
+            (
+                "v1/Pod",
+                json!({"metadata": {"creationTimestamp": 5}}),
+                "json: cannot unmarshal number into Go struct field ObjectMeta.metadata.creationTimestamp of type string",
+            ),
+            (
+                "v1/LimitRange",
+                json!({"spec": {"limits": [{"max": []}]}}),
+                "json: cannot unmarshal array into Go struct field LimitRangeItem.spec.limits.max of type v1.ResourceList",
+            ),
+            (
+                "v1/Secret",
+                json!({"data": {"a": 5}}),
+                "json: cannot unmarshal number into Go struct field Secret.data of type []uint8",
+            ),
+        ] {
+            let (api_version, kind) = kind.rsplit_once('/').unwrap();
+            assert_eq!(why(api_version, kind, object), text);
+        }
+        let limits = json!({"spec": {"containers": [{"resources": {"limits": {"cpu": "x"}}}]}});
+        assert!(why("v1", "Pod", limits).starts_with("quantities must match"));
+        assert_eq!(read("example.com/v1", "Foo", &mut json!({})), None);
+    }
+
+    #[test]
+    fn what_fits_is_as_go_writes_it() {
+        let mut pod = json!({"apiVersion": "v1", "kind": "Pod", "nosuch": 1,
+            "metadata": {"creationTimestamp": "2024-01-01T02:00:00.5+02:00", "labels": {"a": null}, "generateName": ""},
+            "spec": {"containers": [null, {"args": [null], "resources": {"limits": {"cpu": 1.5, "memory": "1024Ki"}},
+                "stdin": false, "securityContext": {"privileged": false}}], "nodeSelector": null}});
+        assert_eq!(read("v1", "Pod", &mut pod), Some(Ok(())));
+        assert_eq!(
+            pod,
+            json!({"apiVersion": "v1", "kind": "Pod",
+                "metadata": {"creationTimestamp": "2024-01-01T00:00:00Z", "labels": {"a": ""}},
+                "spec": {"containers": [{}, {"args": [""], "resources": {"limits": {"cpu": "1500m", "memory": "1Mi"}},
+                    "securityContext": {"privileged": false}}]}})
+        );
+    }
+}

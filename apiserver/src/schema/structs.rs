@@ -1,0 +1,170 @@
+//! The Go structs of the built-in kinds, as reading and writing their objects asks for them.
+
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+use super::messages::{Field, MESSAGES};
+
+/// How a member holds values of its type.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shape {
+    One,
+    List,
+    Map,
+}
+
+/// A member of a Go struct.
+pub(super) struct Member {
+    pub(super) name: &'static str,
+    pub(super) shape: Shape,
+    /// Its type's letter or name.
+    pub(super) kind: &'static str,
+    /// Its type, where that is a struct.
+    pub(super) inner: Option<usize>,
+    /// A scalar that is not written when it is zero.
+    pub(super) scalar: bool,
+    /// Written whatever it is.
+    pub(super) always: bool,
+    /// Names of the embedded structs that it is in.
+    pub(super) embedded: Vec<&'static str>,
+    /// What Go calls its type.
+    pub(super) go: &'static str,
+    /// What Go calls the type of the values of its list or map.
+    pub(super) element: &'static str,
+}
+
+/// A Go struct: its members sorted by name, those of embedded structs among them.
+pub(super) struct Struct {
+    /// Its name without its package.
+    pub(super) name: &'static str,
+    members: Vec<Member>,
+    /// Some of its members are not known.
+    pub(super) open: bool,
+}
+
+impl Struct {
+    pub(super) fn member(&self, name: &str) -> Option<&Member> {
+        let found = self.members.binary_search_by(|m| m.name.cmp(name));
+        found.ok().map(|i| &self.members[i])
+    }
+
+    pub(super) fn members(&self) -> &[Member] {
+        &self.members
+    }
+}
+
+/// All of them, made once: every write goes through them.
+pub(super) struct Structs {
+    pub(super) all: Vec<Struct>,
+    /// By apiVersion and kind.
+    kinds: BTreeMap<&'static str, BTreeMap<&'static str, usize>>,
+}
+
+pub(super) static KNOWN: LazyLock<Structs> = LazyLock::new(|| {
+    let place: BTreeMap<&str, usize> = MESSAGES
+        .messages
+        .keys()
+        .zip(0..)
+        .map(|(k, i)| (k.as_str(), i))
+        .collect();
+    let of = |(name, fields): (&'static String, &'static Vec<Field>)| {
+        let mut made = Struct {
+            name: short(name, '.'),
+            members: Vec::new(),
+            open: false,
+        };
+        gather(fields, &place, &mut Vec::new(), &mut made);
+        made.members.sort_by_key(|m| m.name);
+        made
+    };
+    let mut kinds: BTreeMap<&str, BTreeMap<&str, usize>> = BTreeMap::new();
+    for (id, name) in &MESSAGES.kinds {
+        if let (Some((api_version, kind)), Some(i)) = (id.rsplit_once('/'), place.get(name.as_str())) {
+            kinds.entry(api_version).or_default().insert(kind, *i);
+        }
+    }
+    Structs {
+        all: MESSAGES.messages.iter().map(of).collect(),
+        kinds,
+    }
+});
+
+impl Structs {
+    pub(super) fn of_kind(&'static self, api_version: &str, kind: &str) -> Option<&'static Struct> {
+        self.all.get(*self.kinds.get(api_version)?.get(kind)?)
+    }
+}
+
+/// Whether Go writes a member of a definition (`io.k8s.api.core.v1.PodSpec`) always; `None` where it is not known.
+pub(super) fn written_always(definition: &str, member: &str) -> Option<bool> {
+    let mut parts = definition.rsplit('.');
+    let (name, version, group) = (parts.next()?, parts.next()?, parts.next()?);
+    let message = format!("{group}/{version}.{name}");
+    let fields = MESSAGES.messages.get(&message)?;
+    let Field(_, _, _, _, _, always, _) = fields.iter().find(|f| f.1 == member)?;
+    Some(*always == 1)
+}
+
+/// What follows the last `separator`.
+fn short(name: &str, separator: char) -> &str {
+    name.rsplit(separator).next().unwrap_or(name)
+}
+
+/// Puts these fields, and those of the structs embedded among them, into a struct.
+fn gather(
+    fields: &'static [Field],
+    place: &BTreeMap<&str, usize>,
+    embedded: &mut Vec<&'static str>,
+    into: &mut Struct,
+) {
+    for Field(_, name, shape, kind, keep, written, go) in fields {
+        let shape = match shape.as_str() {
+            "<" => {
+                match MESSAGES.messages.get(kind) {
+                    Some(inner) => {
+                        embedded.push(go);
+                        gather(inner, place, embedded, into);
+                        embedded.pop();
+                    }
+                    None => into.open = true,
+                }
+                continue;
+            }
+            "[]" => Shape::List,
+            "{}" => Shape::Map,
+            _ => Shape::One,
+        };
+        let (go, under) = go_names(go, kind);
+        into.members.push(Member {
+            name,
+            shape,
+            kind,
+            inner: place.get(kind.as_str()).copied(),
+            scalar: *keep == 0 && shape == Shape::One && matches!(kind.as_str(), "s" | "i" | "b" | "f" | "y"),
+            always: *written == 1,
+            embedded: embedded.clone(),
+            go,
+            element: element(under),
+        });
+    }
+}
+
+/// What Go calls a type, and what that is.
+fn go_names(recorded: &'static str, kind: &'static str) -> (&'static str, &'static str) {
+    match recorded {
+        "" => match kind {
+            "s" => ("string", "string"),
+            "b" => ("bool", "bool"),
+            kind => (short(kind, '/'), ""),
+        },
+        text => text.split_once('=').unwrap_or((text, text)),
+    }
+}
+
+/// The type of the values of a list or map type.
+fn element(go: &'static str) -> &'static str {
+    match go.strip_prefix("[]") {
+        Some(of) => of,
+        None => go.split_once(']').map_or("", |(_, of)| of),
+    }
+}
