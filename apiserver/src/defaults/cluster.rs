@@ -120,3 +120,11 @@ pub(super) fn slice(spec: &mut Map<String, Value>) {
         }
     }
 }
+
+/// The port of the service that serves a group, if there is one.
+pub(super) fn api_service(object: &mut Map<String, Value>) {
+    let service = object.get_mut("spec").and_then(|spec| spec.get_mut("service"));
+    if let Some(service) = service.and_then(Value::as_object_mut) {
+        set(service, "port", 443);
+    }
+}

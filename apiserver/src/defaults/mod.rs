@@ -84,6 +84,7 @@ pub fn default_builtin(group: &str, version: &str, kind: &str, object: &mut Valu
         ("discovery.k8s.io", "EndpointSlice") => misc::endpoint_slice(object),
         ("rbac.authorization.k8s.io", "RoleBinding" | "ClusterRoleBinding") => misc::binding(object),
         ("resource.k8s.io", "ResourceClaim") => cluster::claim(map_at(object, "spec")),
+        ("apiregistration.k8s.io", "APIService") => cluster::api_service(object),
         ("resource.k8s.io", "ResourceSlice") => cluster::slice(map_at(object, "spec")),
         ("resource.k8s.io", "ResourceClaimTemplate") => {
             let spec = map_at(object, "spec");

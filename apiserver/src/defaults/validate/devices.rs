@@ -40,9 +40,23 @@ pub(super) fn template(new: &Value, old: Option<&Value>, errors: &mut Vec<FieldE
 
 /// A spec that may not change, shown as Go's internal type has it.
 fn unchanged(of: &str, new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
-    if new["spec"] != old["spec"] {
+    if full(&new["spec"]) != full(&old["spec"]) {
         let shown = Printed::internal(of, &new["spec"]).compact();
         errors.push(FieldError::invalid_shown("spec", &shown, "field is immutable"));
+    }
+}
+
+/// A value without its empty lists, which are as good as none.
+fn full(value: &Value) -> Value {
+    match value {
+        Value::Object(fields) => {
+            let kept = fields
+                .iter()
+                .filter(|(_, v)| !matches!(v, Value::Array(all) if all.is_empty()));
+            kept.map(|(name, v)| (name.clone(), full(v))).collect()
+        }
+        Value::Array(all) => all.iter().map(full).collect(),
+        other => other.clone(),
     }
 }
 

@@ -5,7 +5,7 @@ use super::immutable;
 use crate::defaults::names;
 use crate::defaults::validate_parts::{by_rule, needed, text};
 use crate::schema::{FieldError, Printed};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// The group whose events are checked strictly.
 const STRICT: &str = "events.k8s.io";
@@ -117,16 +117,21 @@ fn changed(new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
         series(new, errors);
     }
     let mut same = |field: &str, of: &str| match field {
-        "regarding" | "related" if new[field] != old[field] => {
-            let shown = match &new[field] {
-                Value::Null => "null".to_owned(),
-                value => Printed::internal("core.ObjectReference", value).compact(),
+        "regarding" | "related" | "deprecatedSource" => {
+            // What is left out and what is empty are one, where the type has no pointer.
+            let name = if field == "deprecatedSource" {
+                "core.EventSource"
+            } else {
+                "core.ObjectReference"
             };
-            errors.push(FieldError::invalid_shown(of, &shown, "field is immutable"));
-        }
-        "deprecatedSource" if new[field] != old[field] => {
-            let shown = Printed::internal("core.EventSource", &new[field]).compact();
-            errors.push(FieldError::invalid_shown(of, &shown, "field is immutable"));
+            let shown = |object: &Value| match &object[field] {
+                Value::Null if field == "related" => "null".to_owned(),
+                Value::Null => Printed::internal(name, &json!({})).compact(),
+                value => Printed::internal(name, value).compact(),
+            };
+            if shown(new) != shown(old) {
+                errors.push(FieldError::invalid_shown(of, &shown(new), "field is immutable"));
+            }
         }
         "deprecatedCount" => {
             let count = |of: &Value| Value::from(of[field].as_i64().unwrap_or_default());
@@ -135,7 +140,6 @@ fn changed(new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
         "eventTime" | "deprecatedFirstTimestamp" | "deprecatedLastTimestamp" => {
             immutable(&new[field], &old[field], of, errors);
         }
-        "regarding" | "related" | "deprecatedSource" => {}
         _ => immutable(&text(new, field).into(), &text(old, field).into(), of, errors),
     };
     for (field, of) in [

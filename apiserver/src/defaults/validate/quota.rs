@@ -27,6 +27,7 @@ pub(super) fn quota(new: &Value, old: Option<&Value>, errors: &mut Vec<FieldErro
         let sorted = |v: &Value| {
             let mut all: Vec<String> = texts(&v["spec"], "scopes").into_iter().map(str::to_owned).collect();
             all.sort();
+            all.dedup();
             all
         };
         if sorted(new) != sorted(old) {
