@@ -340,7 +340,19 @@ fn selectable(version: &Value, path: &str, errors: &mut Vec<FieldError>) {
 fn conversion(conversion: &Value, errors: &mut Vec<FieldError>) {
     let (path, webhook) = ("spec.conversion", &conversion["webhook"]);
     match text(conversion, "/strategy") {
-        "" | "None" => {}
+        "" => errors.push(FieldError::required(format!("{path}.strategy"), "")),
+        "None" => {
+            let detail = "should not be set when strategy is not set to Webhook";
+            for (field, shown) in [
+                ("clientConfig", "webhookClientConfig"),
+                ("conversionReviewVersions", "conversionReviewVersions"),
+            ] {
+                let said = &webhook[field];
+                if said.is_object() || !list(said).is_empty() {
+                    errors.push(FieldError::forbidden(format!("{path}.{shown}"), detail));
+                }
+            }
+        }
         "Webhook" => {
             let config = &webhook["clientConfig"];
             if config.is_null() {

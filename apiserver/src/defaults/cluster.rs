@@ -63,19 +63,19 @@ pub(super) fn priority_level(object: &mut Object) {
 
 /// What a policy or its binding is about.
 fn match_resources(object: &mut Object) {
-    set_empty(object, "matchPolicy", "Equivalent");
+    set(object, "matchPolicy", "Equivalent");
     set(object, "namespaceSelector", json!({}));
     set(object, "objectSelector", json!({}));
     for list in ["resourceRules", "excludeResourceRules"] {
         for rule in list_mut(object, list) {
-            set_empty(rule, "scope", "*");
+            set(rule, "scope", "*");
         }
     }
 }
 
 pub(super) fn admission_policy(object: &mut Object) {
     let spec = map_at(object, "spec");
-    set_empty(spec, "failurePolicy", "Fail");
+    set(spec, "failurePolicy", "Fail");
     if let Some(constraints) = spec.get_mut("matchConstraints").and_then(Value::as_object_mut) {
         match_resources(constraints);
     }

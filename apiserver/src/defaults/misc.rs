@@ -290,16 +290,16 @@ pub(super) fn autoscaler(object: &mut Object, version: &str) {
 
 pub(super) fn webhooks(object: &mut Object, mutating: bool) {
     for webhook in list_mut(object, "webhooks") {
-        set_empty(webhook, "failurePolicy", "Fail");
-        set_empty(webhook, "matchPolicy", "Equivalent");
+        set(webhook, "failurePolicy", "Fail");
+        set(webhook, "matchPolicy", "Equivalent");
         set(webhook, "namespaceSelector", json!({}));
         set(webhook, "objectSelector", json!({}));
         set(webhook, "timeoutSeconds", 10);
         if mutating {
-            set_empty(webhook, "reinvocationPolicy", "Never");
+            set(webhook, "reinvocationPolicy", "Never");
         }
         for rule in list_mut(webhook, "rules") {
-            set_empty(rule, "scope", "*");
+            set(rule, "scope", "*");
         }
         let service = webhook
             .get_mut("clientConfig")

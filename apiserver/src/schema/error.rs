@@ -213,7 +213,10 @@ impl fmt::Display for FieldError {
 
 /// The JSON of a Go struct: its fields in their order.
 pub fn go_struct(fields: &[(&str, Value)]) -> String {
-    let all: Vec<String> = fields.iter().map(|(name, value)| format!("{name:?}:{value}")).collect();
+    let all: Vec<String> = fields
+        .iter()
+        .map(|(name, value)| format!("{name:?}:{}", super::Printed::plain(value).compact()))
+        .collect();
     format!("{{{}}}", all.join(","))
 }
 

@@ -92,7 +92,19 @@ fn kinds(schema: &Value, path: &str, found: &mut Found) {
 }
 
 fn list_map(schema: &Value, path: &str, found: &mut Found) {
-    if schema["x-kubernetes-list-type"] != "map" {
+    let own = &schema["x-kubernetes-list-type"];
+    if *own != "map" {
+        if schema["x-kubernetes-list-map-keys"]
+            .as_array()
+            .is_some_and(|k| !k.is_empty())
+        {
+            let detail = "must be map if x-kubernetes-list-map-keys is non-empty";
+            let detail = match own.as_str() {
+                None => format!("Required value: {detail}"),
+                Some(kind) => format!("Invalid value: {}: {detail}", quote(kind)),
+            };
+            found.push((join(path, "x-kubernetes-list-type"), detail));
+        }
         return;
     }
     let (field, items) = ("x-kubernetes-list-map-keys", &schema["items"]);

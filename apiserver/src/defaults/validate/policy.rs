@@ -34,7 +34,7 @@ const RESERVED: [&str; 21] = [
     "while",
 ];
 /// What a mutating policy may be asked about.
-const MUTABLE: [&str; 3] = ["*", "CREATE", "UPDATE"];
+const MUTABLE: [&str; 4] = ["*", "CONNECT", "CREATE", "UPDATE"];
 
 /// What validating and mutating policies have in common, up to their variables; the variables' types.
 fn common(spec: &Value, mutating: bool, errors: &mut Vec<FieldError>) -> BTreeMap<String, Type> {
