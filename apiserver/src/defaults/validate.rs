@@ -40,13 +40,8 @@ use service::service;
 /// must have been defaulted. Kinds that are not known here pass.
 pub fn validate_builtin(group: &str, kind: &str, old: Option<&Value>, new: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
-<<<<<<< HEAD
     // On update they are looked at with the rest of the metadata.
     if old.is_none() && metadata::minds_finalizers(group, kind) {
-=======
-    // Definitions are of another server, which asks for less; of what admits requests less is asked, too.
-    if !matches!(group, "apiextensions.k8s.io" | "admissionregistration.k8s.io") {
->>>>>>> mf4
         metadata::finalizers(&new["metadata"], &mut errors);
     }
     match (group, kind) {

@@ -409,7 +409,7 @@ fn keeps_status_on_create(r: &Resource) -> bool {
 /// Lets `with` write down who owns what of an object, as Go writes it: what it writes always is owned, too, and what it
 /// leaves out is not.
 pub(super) fn track(call: &Call, r: &Resource, value: &mut Value, with: impl FnOnce(&mut Value)) {
-    if call.validation.is_none() || r.custom.is_some() {
+    if call.validation.is_none() || r.custom.is_some() || schema::is_given(&r.api_version, &r.kind, value) {
         return with(value);
     }
     let mut seen = value.clone();

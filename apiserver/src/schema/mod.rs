@@ -38,7 +38,7 @@ pub use prune::{prune, unknown_fields};
 pub use read::read;
 pub use reference::SchemaRef;
 pub use validate::{is_go_duration, validate};
-pub use zero::{write_always, write_given};
+pub use zero::{is_given, write_always, write_given};
 
 /// Package of a definition: its name without the last segment.
 fn package(definition: &str) -> &str {

@@ -36,6 +36,20 @@ impl Member {
         }
     }
 
+    /// Whether `holds` of all that is below a value of this member.
+    fn all_below(&self, value: &Value, holds: fn(&'static Struct, &Map<String, Value>) -> bool) -> bool {
+        let Some(inner) = self.inner.and_then(|i| KNOWN.all.get(i)) else {
+            return true;
+        };
+        let one = |v: &Value| v.as_object().is_none_or(|m| holds(inner, m));
+        match (self.shape, value) {
+            (Shape::List, Value::Array(all)) => all.iter().all(one),
+            (Shape::Map, Value::Object(all)) => all.values().all(one),
+            (Shape::One, v) => one(v),
+            _ => true,
+        }
+    }
+
     /// The zero value of its type.
     pub(super) fn zero(&self) -> Value {
         match self.kind {
@@ -63,6 +77,25 @@ pub fn write_given(api_version: &str, kind: &str, object: &mut Value) {
     if let (Some(of), Value::Object(m)) = (KNOWN.of_kind(api_version, kind), object) {
         always::<true>(of, m);
     }
+}
+
+/// Whether [`write_given`] would leave an object as it is, so that nobody need copy it to find out.
+pub fn is_given(api_version: &str, kind: &str, object: &Value) -> bool {
+    match (KNOWN.of_kind(api_version, kind), object) {
+        (Some(of), Value::Object(m)) => given(of, m),
+        _ => true,
+    }
+}
+
+fn given(of: &'static Struct, object: &Map<String, Value>) -> bool {
+    let stays = |name: &String, value: &Value| match of.member(name) {
+        None => true,
+        Some(m) if m.shape != Shape::One && (value.is_null() || is_zero(value)) => m.always,
+        Some(m) if m.always && value.is_null() => false,
+        Some(m) => m.all_below(value, given),
+    };
+    object.iter().all(|(name, value)| stays(name, value))
+        && of.members().iter().all(|m| !m.always || object.contains_key(m.name))
 }
 
 fn always<const EMPTY: bool>(of: &'static Struct, object: &mut Map<String, Value>) {
@@ -93,6 +126,24 @@ fn always<const EMPTY: bool>(of: &'static Struct, object: &mut Map<String, Value
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn an_object_is_given_when_writing_it_changes_nothing() {
+        for (kind, spec) in [
+            ("Pod", json!({"containers": [{"name": "c", "resources": {}}]})),
+            ("Pod", json!({"containers": [{"name": "c"}], "volumes": []})),
+            ("Pod", json!({"containers": null, "nodeSelector": {"a": "b"}})),
+            ("Service", json!({"ports": [{"port": 80, "targetPort": 80}], "selector": {}})),
+            ("Service", json!({"ports": [{"port": 80, "targetPort": 80}], "selector": {"a": "b"}})),
+        ] {
+            let mut object = json!({"metadata": {"name": "a"}, "spec": spec, "status": {}});
+            for _ in 0..2 {
+                let before = object.clone();
+                write_given("v1", kind, &mut object);
+                assert_eq!(is_given("v1", kind, &before), before == object, "{kind}: {before}");
+            }
+        }
+    }
 
     #[test]
     fn what_is_always_written_is_there() {
