@@ -382,7 +382,7 @@ pub(super) fn container(container: &Value, volumes: &[&str], spec: &Value, path:
         }
         validate_volume::mount(mount, container, &all, &path, errors);
     }
-    validate_volume::devices(container, volumes, path, errors);
+    validate_volume::devices(container, spec, volumes, path, errors);
     one_of(
         container,
         "imagePullPolicy",

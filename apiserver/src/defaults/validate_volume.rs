@@ -53,21 +53,52 @@ pub(super) fn mount(mount: &Value, container: &Value, all: &str, path: &str, err
     }
 }
 
-/// `ValidateVolumeDevices`.
-pub(super) fn devices(container: &Value, volumes: &[&str], path: &str, errors: &mut Vec<FieldError>) {
+/// `ValidateVolumeDevices`: of the volumes that are right, those that are claimed.
+pub(super) fn devices(container: &Value, spec: &Value, volumes: &[&str], path: &str, errors: &mut Vec<FieldError>) {
+    let mounts = list(container, "volumeMounts");
+    let (mut names, mut places): (Vec<&str>, Vec<&str>) = (Vec::new(), Vec::new());
     for (i, device) in list(container, "volumeDevices").iter().enumerate() {
         let path = format!("{path}.volumeDevices[{i}]");
-        match text(device, "name") {
-            "" => errors.push(FieldError::required(format!("{path}.name"), "")),
-            name if !volumes.contains(&name) => errors.push(FieldError::not_found(format!("{path}.name"), name)),
-            _ => {}
+        let (name, place) = (text(device, "name"), text(device, "devicePath"));
+        let (at_name, at_place) = (format!("{path}.name"), format!("{path}.devicePath"));
+        let claimed = list(spec, "volumes")
+            .iter()
+            .find(|v| text(v, "name") == name)
+            .is_some_and(|v| v["persistentVolumeClaim"].is_object() || v["ephemeral"].is_object());
+        if name.is_empty() {
+            errors.push(FieldError::required(at_name.as_str(), ""));
         }
-        let place = text(device, "devicePath");
+        if names.contains(&name) {
+            errors.push(FieldError::invalid(at_name.as_str(), name, "must be unique"));
+        }
+        if !volumes.contains(&name) {
+            errors.push(FieldError::not_found(at_name.as_str(), name));
+        } else if !claimed {
+            let detail = "can only use volume source type of PersistentVolumeClaim or Ephemeral for block mode";
+            errors.push(FieldError::invalid(at_name.as_str(), name, detail));
+        }
         if place.is_empty() {
-            errors.push(FieldError::required(format!("{path}.devicePath"), ""));
-        } else if place.split('/').any(|part| part == "..") {
+            errors.push(FieldError::required(at_place.as_str(), ""));
+        }
+        if places.contains(&place) {
+            errors.push(FieldError::invalid(at_place.as_str(), place, "must be unique"));
+        }
+        if place.split('/').any(|part| part == "..") {
             let detail = "can not contain backsteps ('..')";
-            errors.push(FieldError::invalid(format!("{path}.devicePath"), place, detail));
+            errors.push(FieldError::invalid(at_place.as_str(), place, detail));
+        } else {
+            places.push(place);
+        }
+        if mounts.iter().any(|m| text(m, "name") == name) {
+            let detail = "must not already exist in volumeMounts";
+            errors.push(FieldError::invalid(at_name, name, detail));
+        }
+        if mounts.iter().any(|m| text(m, "mountPath") == place) {
+            let detail = "must not already exist as a path in volumeMounts";
+            errors.push(FieldError::invalid(at_place, place, detail));
+        }
+        if !name.is_empty() {
+            names.push(name);
         }
     }
 }
