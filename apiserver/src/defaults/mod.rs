@@ -114,22 +114,14 @@ pub fn default_builtin(group: &str, version: &str, kind: &str, object: &mut Valu
     }
 }
 
-/// Sets what the API server's strategies and default admission plugins set when an object is created and defaulting
-/// alone does not: a pod's tolerations, priority, service account and first status with its qosClass; a job's
-/// selector (its `metadata.uid` must be set before); a service's families (its `clusterIP` must be allocated
-/// before); a namespace's finalizer. Call it after [`default_builtin`]; for services also on update.
-pub fn prepare_for_create(group: &str, kind: &str, object: &mut Value, options: &AdmissionOptions) {
+/// Drops fields of features that are not on by default, as the strategies do before an object is created or updated
+/// (`dropDisabledFields`).
+pub fn drop_disabled(group: &str, kind: &str, object: &mut Value) {
     let Value::Object(object) = object else { return };
     if let Some(spec) = pod_spec(group, kind, object) {
         pod::drop_disabled(spec);
     }
     match (group, kind) {
-        ("", "Pod") => {
-            pod::admit_pod(object, options);
-        }
-        ("", "Service") => misc::service_families(object),
-        ("", "Namespace") => misc::namespace_finalizer(object),
-        ("batch", "Job") => workloads::job_selector(object),
         // Kept only for slices of the first beta.
         ("discovery.k8s.io", "EndpointSlice") => {
             for endpoint in list_mut(object, "endpoints") {
@@ -146,6 +138,24 @@ pub fn prepare_for_create(group: &str, kind: &str, object: &mut Value, options: 
                 rolling.remove("maxUnavailable");
             }
         }
+        _ => {}
+    }
+}
+
+/// Sets what the API server's strategies and default admission plugins set when an object is created and defaulting
+/// alone does not: a pod's tolerations, priority, service account and first status with its qosClass; a job's
+/// selector (its `metadata.uid` must be set before); a service's families (its `clusterIP` must be allocated
+/// before); a namespace's finalizer. Call it after [`default_builtin`]; for services also on update.
+pub fn prepare_for_create(group: &str, kind: &str, object: &mut Value, options: &AdmissionOptions) {
+    drop_disabled(group, kind, object);
+    let Value::Object(object) = object else { return };
+    match (group, kind) {
+        ("", "Pod") => {
+            pod::admit_pod(object, options);
+        }
+        ("", "Service") => misc::service_families(object),
+        ("", "Namespace") => misc::namespace_finalizer(object),
+        ("batch", "Job") => workloads::job_selector(object),
         // What Go writes always.
         ("events.k8s.io", "Event") => {
             for name in ["deprecatedFirstTimestamp", "deprecatedLastTimestamp"] {

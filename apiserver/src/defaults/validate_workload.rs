@@ -434,22 +434,30 @@ pub(super) fn job(new: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>
         let detail = "`selector` not auto-generated";
         errors.push(FieldError::invalid("spec.selector", spec["selector"].clone(), detail));
     }
+    selecting_job_spec(spec, errors);
+    pod_names(new, errors);
+    if let Some(old) = old {
+        // The strategy checks the object, and the check of the change its spec again.
+        selecting_job_spec(spec, errors);
+        validate_job::changes(spec, old, errors);
+    }
+}
+
+/// A job's spec and its selector, which it has unless somebody took it away (`ValidateJobSpec`).
+fn selecting_job_spec(spec: &Value, errors: &mut Vec<FieldError>) {
     job_spec(spec, "spec", errors);
+    if spec["selector"].is_null() {
+        errors.push(FieldError::required("spec.selector", ""));
+    }
     let labels = &spec["template"]["metadata"]["labels"];
     let selected = LabelSelector::from_object(&spec["selector"]).is_ok_and(|selector| selector.matches(labels));
-    if !spec["selector"].is_null() && !selected {
+    if spec["selector"].is_null() || !selected {
         let detail = "`selector` does not match template `labels`";
         errors.push(FieldError::invalid(
             "spec.template.metadata.labels",
             labels.clone(),
             detail,
         ));
-    }
-    pod_names(new, errors);
-    if let Some(old) = old {
-        // The strategy checks the object, and the check of the change its spec again.
-        job_spec(spec, "spec", errors);
-        validate_job::changes(spec, old, errors);
     }
 }
 

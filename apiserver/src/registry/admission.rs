@@ -98,6 +98,10 @@ impl Server {
         if r.custom.is_some() {
             return Ok(());
         }
+        // The cluster's own parts know of no such fields.
+        if sub.is_none() && call.validation.is_some() {
+            crate::defaults::drop_disabled(&r.group, &r.kind, v);
+        }
         match (&*r.group, &*r.plural, sub) {
             ("", "namespaces", None) => v["spec"]["finalizers"] = old["spec"]["finalizers"].clone(),
             ("", "services", None) => {
@@ -110,7 +114,10 @@ impl Server {
             }
             ("", "pods", Some("resize")) => resized(old, v),
             // The plugin DefaultTolerationSeconds is about updates, too.
-            ("", "pods", None) => crate::defaults::tolerate(v, &self.settings.admission),
+            ("", "pods", None) => {
+                crate::defaults::tolerate(v, &self.settings.admission);
+                keep_priority(old, v);
+            }
             ("certificates.k8s.io", "certificatesigningrequests", None) => v["spec"] = old["spec"].clone(),
             ("certificates.k8s.io", "certificatesigningrequests", Some(_)) => {
                 let now = self.now();
@@ -242,6 +249,17 @@ pub(super) fn label(v: &mut Value, key: &str, value: &str) {
     let labels = metadata(v).entry("labels").or_insert_with(|| json!({}));
     if let Some(m) = labels.as_object_mut() {
         m.entry(key).or_insert_with(|| json!(value));
+    }
+}
+
+/// What the plugin Priority set when a pod was created stays where an update says nothing of it.
+fn keep_priority(old: &Value, v: &mut Value) {
+    for field in ["priority", "preemptionPolicy"] {
+        if let (Some(was), Some(spec)) = (old["spec"].get(field), v["spec"].as_object_mut())
+            && spec.get(field).is_none_or(Value::is_null)
+        {
+            spec.insert(field.to_owned(), was.clone());
+        }
     }
 }
 
