@@ -110,7 +110,10 @@ impl Server {
             }
             ("", "pods", Some("resize")) => resized(old, v),
             // The plugin DefaultTolerationSeconds is about updates, too.
-            ("", "pods", None) => crate::defaults::tolerate(v, &self.settings.admission),
+            ("", "pods", None) => {
+                keep_priority(old, v);
+                crate::defaults::tolerate(v, &self.settings.admission);
+            }
             ("certificates.k8s.io", "certificatesigningrequests", None) => v["spec"] = old["spec"].clone(),
             ("certificates.k8s.io", "certificatesigningrequests", Some(_)) => {
                 let now = self.now();
@@ -242,6 +245,19 @@ pub(super) fn label(v: &mut Value, key: &str, value: &str) {
     let labels = metadata(v).entry("labels").or_insert_with(|| json!({}));
     if let Some(m) = labels.as_object_mut() {
         m.entry(key).or_insert_with(|| json!(value));
+    }
+}
+
+/// What creation made of a pod's class stays where an update does not say it.
+fn keep_priority(old: &Value, new: &mut Value) {
+    let Some(spec) = new["spec"].as_object_mut() else {
+        return;
+    };
+    for field in ["priority", "preemptionPolicy"] {
+        let kept = &old["spec"][field];
+        if spec.get(field).is_none_or(Value::is_null) && !kept.is_null() {
+            spec.insert(field.to_owned(), kept.clone());
+        }
     }
 }
 
