@@ -115,8 +115,8 @@ impl Server {
             ("", "pods", Some("resize")) => resized(old, v),
             // The plugin DefaultTolerationSeconds is about updates, too.
             ("", "pods", None) => {
-                crate::defaults::tolerate(v, &self.settings.admission);
                 keep_priority(old, v);
+                crate::defaults::tolerate(v, &self.settings.admission);
             }
             ("certificates.k8s.io", "certificatesigningrequests", None) => v["spec"] = old["spec"].clone(),
             ("certificates.k8s.io", "certificatesigningrequests", Some(_)) => {
@@ -252,13 +252,15 @@ pub(super) fn label(v: &mut Value, key: &str, value: &str) {
     }
 }
 
-/// What the plugin Priority set when a pod was created stays where an update says nothing of it.
-fn keep_priority(old: &Value, v: &mut Value) {
+/// What creation made of a pod's class stays where an update does not say it.
+fn keep_priority(old: &Value, new: &mut Value) {
+    let Some(spec) = new["spec"].as_object_mut() else {
+        return;
+    };
     for field in ["priority", "preemptionPolicy"] {
-        if let (Some(was), Some(spec)) = (old["spec"].get(field), v["spec"].as_object_mut())
-            && spec.get(field).is_none_or(Value::is_null)
-        {
-            spec.insert(field.to_owned(), was.clone());
+        let kept = &old["spec"][field];
+        if spec.get(field).is_none_or(Value::is_null) && !kept.is_null() {
+            spec.insert(field.to_owned(), kept.clone());
         }
     }
 }
