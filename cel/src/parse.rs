@@ -139,7 +139,14 @@ impl Parser<'_> {
         };
         CelError::Syntax {
             at: t.at,
-            detail: format!("Syntax error: mismatched input '{seen}' expecting '{wanted}'"),
+            detail: match wanted {
+                // One token too many is passed over.
+                "<EOF>" if matches!(self.tokens.get(self.next + 1), Some(t) if t.what == Kind::End) => {
+                    format!("Syntax error: extraneous input '{seen}' expecting <EOF>")
+                }
+                "<EOF>" => format!("Syntax error: mismatched input '{seen}' expecting <EOF>"),
+                _ => format!("Syntax error: mismatched input '{seen}' expecting '{wanted}'"),
+            },
             source_text: self.text.to_owned(),
         }
     }
