@@ -133,8 +133,14 @@ mod tests {
             ("Pod", json!({"containers": [{"name": "c", "resources": {}}]})),
             ("Pod", json!({"containers": [{"name": "c"}], "volumes": []})),
             ("Pod", json!({"containers": null, "nodeSelector": {"a": "b"}})),
-            ("Service", json!({"ports": [{"port": 80, "targetPort": 80}], "selector": {}})),
-            ("Service", json!({"ports": [{"port": 80, "targetPort": 80}], "selector": {"a": "b"}})),
+            (
+                "Service",
+                json!({"ports": [{"port": 80, "targetPort": 80}], "selector": {}}),
+            ),
+            (
+                "Service",
+                json!({"ports": [{"port": 80, "targetPort": 80}], "selector": {"a": "b"}}),
+            ),
         ] {
             let mut object = json!({"metadata": {"name": "a"}, "spec": spec, "status": {}});
             for _ in 0..2 {
