@@ -279,7 +279,8 @@ fn mistakes_are_told_in_kubernetes_words() {
         (
             "batch",
             "Job",
-            json!({"spec": {"template": {"spec": {"containers": [{"name": "c", "image": "x"}]}}}}),
+            json!({"spec": {"manualSelector": true, "selector": {"matchLabels": {"a": "b"}}, "template": {
+                "metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "x"}]}}}}),
             vec![r#"spec.template.spec.restartPolicy: Required value: valid values: "OnFailure", "Never""#],
         ),
         ("", "Service", json!({"spec": {}}), vec!["spec.ports: Required value"]),

@@ -17,7 +17,7 @@ pub(super) fn affinity(affinity: &Value, path: &str, errors: &mut Vec<FieldError
     for (i, term) in list(nodes, preferred).iter().enumerate() {
         let path = format!("{path}.nodeAffinity.{preferred}[{i}]");
         weight(term, &path, errors);
-        node_term(&term["preference"], &format!("{path}.preference"), errors);
+        node_term(&term["preference"], false, &format!("{path}.preference"), errors);
     }
     for which in ["podAffinity", "podAntiAffinity"] {
         for (i, term) in list(&affinity[which], required).iter().enumerate() {
@@ -51,11 +51,12 @@ pub(super) fn node_selector(selector: &Value, path: &str, errors: &mut Vec<Field
         errors.push(FieldError::required(path.as_str(), detail));
     }
     for (i, term) in terms.iter().enumerate() {
-        node_term(term, &format!("{path}[{i}]"), errors);
+        node_term(term, true, &format!("{path}[{i}]"), errors);
     }
 }
 
-fn node_term(term: &Value, path: &str, errors: &mut Vec<FieldError>) {
+/// A term, `required` or preferred: what no label can be is preferred in vain, and warned of, but not refused.
+fn node_term(term: &Value, required: bool, path: &str, errors: &mut Vec<FieldError>) {
     for (i, wanted) in list(term, "matchExpressions").iter().enumerate() {
         let path = format!("{path}.matchExpressions[{i}]");
         let (values, at) = (list(wanted, "values"), format!("{path}.values"));
@@ -84,7 +85,7 @@ fn node_term(term: &Value, path: &str, errors: &mut Vec<FieldError>) {
             names::qualified_name,
             errors,
         );
-        for (j, value) in texts(wanted, "values").into_iter().enumerate() {
+        for (j, value) in texts(wanted, "values").into_iter().enumerate().filter(|_| required) {
             by_rule(value, format!("{path}.values[{j}]"), names::label_value, errors);
         }
     }
