@@ -30,6 +30,31 @@ pub use semver::Version;
 pub use types::{ObjectType, Type};
 pub use value::{Key, Value};
 
+/// Words that are no names in expressions (the language definition's keywords, literals and reserved words).
+pub const RESERVED: [&str; 21] = [
+    "true",
+    "false",
+    "null",
+    "in",
+    "as",
+    "break",
+    "const",
+    "continue",
+    "else",
+    "for",
+    "function",
+    "if",
+    "import",
+    "let",
+    "loop",
+    "package",
+    "namespace",
+    "return",
+    "var",
+    "void",
+    "while",
+];
+
 /// Why an expression is none, or has no value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CelError {

@@ -294,30 +294,7 @@ fn to_cel(schema: &Value, value: &Value) -> cel::Value {
 
 /// `x-kubernetes` escaping: `__dot__`, `__dash__`, `__slash__`, `__underscores__`, reserved words in underscores.
 pub(super) fn escaped(name: &str) -> String {
-    const RESERVED: [&str; 21] = [
-        "true",
-        "false",
-        "null",
-        "in",
-        "as",
-        "break",
-        "const",
-        "continue",
-        "else",
-        "for",
-        "function",
-        "if",
-        "import",
-        "let",
-        "loop",
-        "package",
-        "namespace",
-        "return",
-        "var",
-        "void",
-        "while",
-    ];
-    if RESERVED.contains(&name) {
+    if cel::RESERVED.contains(&name) {
         return format!("__{name}__");
     }
     name.replace("__", "__underscores__")

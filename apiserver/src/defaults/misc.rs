@@ -323,25 +323,40 @@ pub(super) fn custom_resource_definition(object: &mut Object) {
     }
 }
 
-/// Where a claim's data come from: one thing, told by two fields (`NormalizeDataSources`). What is neither a claim nor
-/// a snapshot is told by the newer one only.
-pub(super) fn data_sources(spec: &mut Object) {
+/// Where a claim's data come from: one thing, told by two fields (`DropDisabledFields`,
+/// `EnforceDataSourceBackwardsCompatibility` and `NormalizeDataSources` of `pkg/api/persistentvolumeclaim`).
+pub(super) fn data_sources(old: Option<&Value>, spec: &mut Object) {
     let field = |source: &Value, name: &str| source[name].as_str().unwrap_or_default().to_owned();
+    let had = |name: &str| old.is_some_and(|o| o[name].is_object());
+    // Sources in other namespaces are of a feature that is not on.
+    if !had("dataSourceRef")
+        && spec
+            .get("dataSourceRef")
+            .is_some_and(|s| !field(s, "namespace").is_empty())
+    {
+        spec.remove("dataSourceRef");
+    }
+    let is_told = |spec: &Object, name: &str| spec.get(name).is_some_and(Value::is_object);
     let classic = |source: &Value| {
         let (group, kind) = (field(source, "apiGroup"), field(source, "kind"));
         group.is_empty() && kind == "PersistentVolumeClaim"
             || group == "snapshot.storage.k8s.io" && kind == "VolumeSnapshot"
     };
-    if spec.get("dataSource").is_some_and(|s| s.is_object() && !classic(s)) {
+    // Clients that know of the old way only never meant anything else by it.
+    if !had("dataSource")
+        && !had("dataSourceRef")
+        && !is_told(spec, "dataSourceRef")
+        && spec.get("dataSource").is_some_and(|s| !classic(s))
+    {
         spec.remove("dataSource");
     }
-    let own = |s: &Value| s.is_object() && field(s, "namespace").is_empty();
-    let (old, new) = (spec.get("dataSource").cloned(), spec.get("dataSourceRef").cloned());
-    match (old.filter(Value::is_object), new.filter(own)) {
-        (Some(source), None) if spec.get("dataSourceRef").is_none_or(Value::is_null) => {
-            spec.insert("dataSourceRef".to_owned(), source);
-        }
-        (None, Some(source)) if classic(&source) => {
+    match (is_told(spec, "dataSource"), is_told(spec, "dataSourceRef")) {
+        (true, false) => drop(spec.insert("dataSourceRef".to_owned(), spec["dataSource"].clone())),
+        (false, true) if field(&spec["dataSourceRef"], "namespace").is_empty() => {
+            let mut source = spec["dataSourceRef"].clone();
+            if let Value::Object(source) = &mut source {
+                source.remove("namespace");
+            }
             spec.insert("dataSource".to_owned(), source);
         }
         _ => {}

@@ -5,6 +5,7 @@ mod image;
 mod misc;
 pub mod names;
 mod pod;
+mod resource_name;
 #[cfg(test)]
 mod tests;
 mod validate;
@@ -114,14 +115,15 @@ pub fn default_builtin(group: &str, version: &str, kind: &str, object: &mut Valu
     }
 }
 
-/// Drops fields of features that are not on by default, as the strategies do before an object is created or updated
-/// (`dropDisabledFields`).
-pub fn drop_disabled(group: &str, kind: &str, object: &mut Value) {
+/// What the strategies do to an object before it is created or updated: fields of features that are not on by default
+/// are dropped (`dropDisabledFields`), and what a claim is filled from is told in both ways.
+pub fn prepare(group: &str, kind: &str, old: Option<&Value>, object: &mut Value) {
     let Value::Object(object) = object else { return };
     if let Some(spec) = pod_spec(group, kind, object) {
         pod::drop_disabled(spec);
     }
     match (group, kind) {
+        ("", "PersistentVolumeClaim") => misc::data_sources(old.map(|o| &o["spec"]), map_at(object, "spec")),
         // Kept only for slices of the first beta.
         ("discovery.k8s.io", "EndpointSlice") => {
             for endpoint in list_mut(object, "endpoints") {
@@ -147,7 +149,7 @@ pub fn drop_disabled(group: &str, kind: &str, object: &mut Value) {
 /// selector (its `metadata.uid` must be set before); a service's families (its `clusterIP` must be allocated
 /// before); a namespace's finalizer. Call it after [`default_builtin`]; for services also on update.
 pub fn prepare_for_create(group: &str, kind: &str, object: &mut Value, options: &AdmissionOptions) {
-    drop_disabled(group, kind, object);
+    prepare(group, kind, None, object);
     let Value::Object(object) = object else { return };
     match (group, kind) {
         ("", "Pod") => {
@@ -172,7 +174,6 @@ pub fn prepare_for_create(group: &str, kind: &str, object: &mut Value, options: 
                 map_at(object, "spec").remove(name);
             }
         }
-        ("", "PersistentVolumeClaim") => misc::data_sources(map_at(object, "spec")),
         ("", "Event") => {
             for (name, zero) in [
                 ("eventTime", Value::Null),

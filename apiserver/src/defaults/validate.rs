@@ -13,7 +13,6 @@ mod policy;
 mod quota;
 mod rbac;
 mod registration;
-mod resource_name;
 mod scaling;
 mod service;
 mod signing;
@@ -142,19 +141,7 @@ fn priority_class(new: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>
 }
 
 fn claim(new: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>) {
-    let mut spec = new["spec"].clone();
-    // Sources in other namespaces are of a feature that is not on: a claim's own is dropped, a template's is not.
-    if !text(&spec["dataSourceRef"], "namespace").is_empty()
-        && let Some(spec) = spec.as_object_mut()
-    {
-        spec.remove("dataSourceRef");
-    }
-    // One way to say it is made the other too.
-    let (one, other) = (spec["dataSource"].clone(), spec["dataSourceRef"].clone());
-    if !one.is_object() && other.is_object() {
-        spec["dataSource"] = other;
-    }
-    claim_spec(&spec, "spec", errors);
+    claim_spec(&new["spec"], "spec", errors);
     if let Some(old) = old {
         claim_changes(new, old, errors);
     }

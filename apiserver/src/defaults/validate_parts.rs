@@ -63,6 +63,17 @@ pub(super) fn by_rule(name: &str, path: String, rule: fn(&str) -> Vec<String>, e
     }
 }
 
+/// A taint's key and value, of nodes and of devices.
+pub(super) fn taint_names(taint: &Value, path: &str, errors: &mut Vec<FieldError>) {
+    by_rule(text(taint, "key"), format!("{path}.key"), names::qualified_name, errors);
+    by_rule(
+        text(taint, "value"),
+        format!("{path}.value"),
+        names::label_value,
+        errors,
+    );
+}
+
 /// A text, if given, that is a label.
 pub(super) fn label(object: &Value, field: &str, path: &str, errors: &mut Vec<FieldError>) {
     named(object, field, names::dns1123_label, path, errors);

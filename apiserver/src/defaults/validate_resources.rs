@@ -1,51 +1,10 @@
 //! Validation of amounts of resources (`ValidateResourceRequirements` in Kubernetes).
 
 use super::names;
+use super::resource_name::{self, HUGE, is_overcommitted};
 use crate::schema::FieldError;
 use cfn_cel::quantity::Quantity;
 use serde_json::Value;
-
-/// Resources that are known without a domain, but for those by a prefix.
-const STANDARD: [&str; 13] = [
-    "cpu",
-    "memory",
-    "ephemeral-storage",
-    "storage",
-    "pods",
-    "services",
-    "replicationcontrollers",
-    "resourcequotas",
-    "secrets",
-    "configmaps",
-    "persistentvolumeclaims",
-    "services.nodeports",
-    "services.loadbalancers",
-];
-
-const HUGE: &str = "hugepages-";
-
-/// Whether more may be asked for than there is.
-fn is_overcommitted(name: &str) -> bool {
-    (!name.contains('/') || name.contains("kubernetes.io/")) && !name.starts_with(HUGE)
-}
-
-fn is_standard(name: &str) -> bool {
-    let by_prefix = ["requests.", "limits.", HUGE];
-    STANDARD.contains(&name) || by_prefix.iter().any(|p| name.starts_with(p))
-}
-
-/// `validateResourceName`.
-fn resource_name(name: &str, path: &str, errors: &mut Vec<FieldError>) -> bool {
-    let before = errors.len();
-    for detail in names::qualified_name(name) {
-        errors.push(FieldError::invalid(path, name, detail));
-    }
-    if errors.len() == before && !name.contains('/') && !is_standard(name) {
-        let detail = "must be a standard resource type or fully qualified";
-        errors.push(FieldError::invalid(path, name, detail));
-    }
-    errors.len() == before
-}
 
 fn amounts<'v>(resources: &'v Value, field: &str) -> impl Iterator<Item = (&'v String, &'v Value)> + use<'v> {
     resources[field].as_object().into_iter().flatten()
@@ -53,14 +12,7 @@ fn amounts<'v>(resources: &'v Value, field: &str) -> impl Iterator<Item = (&'v S
 
 /// Resources of a container.
 pub(super) fn of_container(resources: &Value, path: &str, errors: &mut Vec<FieldError>) {
-    requirements(resources, path, errors, |name, path, errors| {
-        resource_name(name, path, errors);
-        let standard = ["cpu", "memory", "ephemeral-storage"];
-        if !name.contains('/') && !standard.contains(&name) && !name.starts_with(HUGE) {
-            let detail = "must be a standard resource for containers";
-            errors.push(FieldError::invalid(path, name, detail));
-        }
-    });
+    requirements(resources, path, errors, resource_name::of_container);
 }
 
 /// Resources of a pod as a whole.
@@ -70,7 +22,9 @@ pub(super) fn of_pod(resources: &Value, path: &str, errors: &mut Vec<FieldError>
     }
     requirements(resources, path, errors, |name, path, errors| {
         let known = ["cpu", "memory"];
-        if resource_name(name, path, errors) && !known.contains(&name) && !name.starts_with(HUGE) {
+        let before = errors.len();
+        resource_name::any(name, path, errors);
+        if errors.len() == before && !known.contains(&name) && !name.starts_with(HUGE) {
             errors.push(FieldError::not_supported(path, name, &["cpu", "hugepages-", "memory"]));
         }
     });

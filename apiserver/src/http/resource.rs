@@ -23,7 +23,6 @@ use crate::registry::{
     Call, Catalog, DeleteOptions, Deleted, FieldValidation, ListOptions, PatchKind, Resource, Server, Target, Written,
     answers_with_object, text,
 };
-use crate::schema::SchemaRef;
 use crate::select::{FieldSelector, LabelSelector};
 use crate::status::{Cause, Status};
 use crate::table::IncludeObject;
@@ -484,10 +483,10 @@ impl Request<'_> {
         if !kind.is_empty() && kind != "DeleteOptions" {
             return Err(Status::bad_request(decode::not_registered(version, kind)));
         }
-        let schema = SchemaRef::named("io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions");
-        match schema.and_then(|s| crate::schema::decode_error(&s, &value)) {
-            Some(why) => Err(Status::bad_request(why)),
-            None => Ok(value),
+        let mut value = value;
+        match crate::schema::read("meta", "DeleteOptions", &mut value) {
+            Err(why) => Err(Status::bad_request(&why)),
+            Ok(()) => Ok(value),
         }
     }
 

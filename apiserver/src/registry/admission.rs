@@ -98,9 +98,9 @@ impl Server {
         if r.custom.is_some() {
             return Ok(());
         }
-        // The cluster's own parts know of no such fields.
+        // The cluster's own parts write what they read, and that is prepared.
         if sub.is_none() && call.validation.is_some() {
-            crate::defaults::drop_disabled(&r.group, &r.kind, v);
+            crate::defaults::prepare(&r.group, &r.kind, Some(old), v);
         }
         match (&*r.group, &*r.plural, sub) {
             ("", "namespaces", None) => v["spec"]["finalizers"] = old["spec"]["finalizers"].clone(),

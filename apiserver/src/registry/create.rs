@@ -271,12 +271,9 @@ impl Server {
                 unknown.splice(0..0, call.duplicates.drain(..));
             }
             unknown.append(&mut call.duplicates);
-            let read = match r.custom {
-                None => schema::read(&r.api_version, &r.kind, value),
-                Some(_) => None,
-            };
-            let known = read.is_some();
-            read.unwrap_or(Ok(()))?;
+            if r.custom.is_none() {
+                schema::read(&r.api_version, &r.kind, value)?;
+            }
             if !unknown.is_empty() {
                 match mode {
                     FieldValidation::Strict => {
@@ -285,25 +282,17 @@ impl Server {
                     FieldValidation::Warn => call.warnings.extend(unknown),
                     FieldValidation::Ignore => {}
                 }
-                if !known {
+                if r.custom.is_some() {
                     schema::prune(&schema, value);
                 }
             }
-            if known {
-                return Ok(());
-            }
         } else if r.custom.is_some() {
             schema::prune(&schema, value);
+        } else {
+            drop_nulls(value);
         }
         if r.custom.is_some() {
             schema::apply_defaults(&schema, value);
-        } else {
-            drop_nulls(value);
-            if call.validation.is_some()
-                && let Some(why) = schema::decode_error(&schema, value)
-            {
-                return Err(why);
-            }
         }
         Ok(())
     }

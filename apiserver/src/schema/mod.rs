@@ -3,7 +3,6 @@
 
 mod archive;
 mod crd;
-mod decode;
 mod defaulting;
 mod difference;
 mod discovery;
@@ -24,7 +23,6 @@ mod validate;
 mod zero;
 
 pub use crd::{SchemaError, schema_errors};
-pub use decode::{decode_error, json_kind};
 pub use defaulting::apply_defaults;
 pub use difference::unified;
 pub use discovery::{ResourceDef, SubresourceDef, discovery};
@@ -35,7 +33,7 @@ pub use node::{ListType, Type};
 pub use openapi::{definitions_with, openapi_v2, openapi_v2_hash, openapi_v3, openapi_v3_index};
 pub use printed::Printed;
 pub use prune::{prune, unknown_fields};
-pub use read::read;
+pub use read::{json_kind, read};
 pub use reference::SchemaRef;
 pub use validate::{is_go_duration, validate};
 pub use zero::{is_given, write_always, write_given};

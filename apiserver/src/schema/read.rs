@@ -9,22 +9,21 @@ use super::structs::{KNOWN, Member, Shape, Struct};
 use super::zero::is_zero;
 
 /// Reads an object into its Go type: nulls and zero values are not there, quantities and times are canonical, members
-/// of no type are dropped. `None` where the type is not known.
+/// of no type are dropped. Nothing is done where the type is not known.
 ///
 /// # Errors
 /// What Go's decoder says of the first value that it cannot read.
-pub fn read(api_version: &str, kind: &str, object: &mut Value) -> Option<Result<(), String>> {
-    let of = KNOWN.of_kind(api_version, kind)?;
-    let Value::Object(fields) = object else { return None };
+pub fn read(api_version: &str, kind: &str, object: &mut Value) -> Result<(), String> {
+    let (Some(of), Value::Object(fields)) = (KNOWN.of_kind(api_version, kind), object) else {
+        return Ok(());
+    };
     let mut reader = Reader {
         path: Vec::new(),
         owner: "",
         saved: None,
     };
-    Some(reader.fields(of, fields).and(match reader.saved {
-        Some(why) => Err(why),
-        None => Ok(()),
-    }))
+    reader.fields(of, fields)?;
+    reader.saved.map_or(Ok(()), Err)
 }
 
 /// Where a decoder is, and the first value of a wrong type: what cannot be parsed ends the reading, wrong types are
@@ -35,16 +34,15 @@ struct Reader {
     saved: Option<String>,
 }
 
-/// What Go's decoder calls a value where `go` is wanted; numbers are shown where numbers are wanted.
-fn called(value: &Value, numeric: bool) -> String {
+/// What Go's decoder calls a value's type.
+pub fn json_kind(value: &Value) -> &'static str {
     match value {
-        Value::Null => "null".to_owned(),
-        Value::Bool(_) => "bool".to_owned(),
-        Value::Number(n) if numeric => format!("number {n}"),
-        Value::Number(_) => "number".to_owned(),
-        Value::String(_) => "string".to_owned(),
-        Value::Array(_) => "array".to_owned(),
-        Value::Object(_) => "object".to_owned(),
+        Value::Null => "null",
+        Value::Bool(_) => "bool",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
     }
 }
 
@@ -56,10 +54,10 @@ impl Reader {
         } else {
             format!("Go struct field {}.{}", self.owner, self.path.join("."))
         };
-        format!(
-            "json: cannot unmarshal {} into {into} of type {go}",
-            called(value, numeric)
-        )
+        match value {
+            Value::Number(n) if numeric => format!("json: cannot unmarshal number {n} into {into} of type {go}"),
+            other => format!("json: cannot unmarshal {} into {into} of type {go}", json_kind(other)),
+        }
     }
 
     fn save(&mut self, value: &Value, go: &str) {
@@ -123,12 +121,8 @@ impl Reader {
                 return Ok(());
             }
             *value = match member.kind {
-                "s" | "y" => "".into(),
-                "i" | "f" | "X" => 0.into(),
-                "b" => false.into(),
-                "Q" => "0".into(),
-                _ if member.inner.is_some() => Value::Object(Map::new()),
-                _ => Value::Null,
+                "y" => "".into(),
+                _ => member.zero_of_one(),
             };
         }
         self.one(member, member.element.trim_start_matches('*'), value)
@@ -205,10 +199,18 @@ mod tests {
     use super::*;
     use serde_json::json;
 
+    #[test]
+    fn every_built_in_kind_is_known() {
+        for r in crate::schema::discovery() {
+            let version = [&*r.group, &*r.version].join("/");
+            let known = KNOWN.of_kind(version.trim_start_matches('/'), &r.kind);
+            assert!(known.is_some(), "{version} {}", r.kind);
+        }
+        assert!(KNOWN.of_kind("meta", "DeleteOptions").is_some());
+    }
+
     fn why(api_version: &str, kind: &str, mut object: Value) -> String {
-        read(api_version, kind, &mut object)
-            .and_then(Result::err)
-            .unwrap_or_default()
+        read(api_version, kind, &mut object).err().unwrap_or_default()
     }
 
     #[test]
@@ -255,7 +257,7 @@ mod tests {
         }
         let limits = json!({"spec": {"containers": [{"resources": {"limits": {"cpu": "x"}}}]}});
         assert!(why("v1", "Pod", limits).starts_with("quantities must match"));
-        assert_eq!(read("example.com/v1", "Foo", &mut json!({})), None);
+        assert_eq!(why("example.com/v1", "Foo", json!({"spec": 5})), "");
     }
 
     #[test]
@@ -264,7 +266,7 @@ mod tests {
             "metadata": {"creationTimestamp": "2024-01-01T02:00:00.5+02:00", "labels": {"a": null}, "generateName": ""},
             "spec": {"containers": [null, {"args": [null], "resources": {"limits": {"cpu": 1.5, "memory": "1024Ki"}},
                 "stdin": false, "securityContext": {"privileged": false}}], "nodeSelector": null}});
-        assert_eq!(read("v1", "Pod", &mut pod), Some(Ok(())));
+        assert_eq!(read("v1", "Pod", &mut pod), Ok(()));
         assert_eq!(
             pod,
             json!({"apiVersion": "v1", "kind": "Pod",

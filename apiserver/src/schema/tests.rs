@@ -241,26 +241,6 @@ fn builtin_objects_lose_what_go_loses() {
 }
 
 #[test]
-fn decode_errors_are_gos() {
-    let deployment = SchemaRef::for_gvk("apps", "v1", "Deployment").unwrap();
-    let error = |object: Value| decode_error(&deployment, &object);
-    assert_eq!(
-        error(json!({"spec": {"replicas": "3"}})).unwrap(),
-        "json: cannot unmarshal string into Go struct field DeploymentSpec.spec.replicas of type int32"
-    );
-    assert_eq!(
-        error(json!({"spec": {"template": {"spec": {"containers": {}}}}})).unwrap(),
-        "json: cannot unmarshal object into Go struct field PodSpec.spec.template.spec.containers of type []v1.Container"
-    );
-    assert_eq!(
-        error(json!({"spec": {"replicas": 3, "strategy": {"rollingUpdate": {"maxSurge": "25%"}}}})),
-        None
-    );
-    let limits = json!({"spec": {"template": {"spec": {"containers": [{"resources": {"limits": {"cpu": "x"}}}]}}}});
-    assert!(error(limits).unwrap().starts_with("quantities must match"));
-}
-
-#[test]
 fn schemas_that_are_not_structural_are_refused() {
     let cases = [
         (json!({}), "type: Required value: must not be empty at the root"),

@@ -52,8 +52,15 @@ impl Member {
 
     /// The zero value of its type.
     pub(super) fn zero(&self) -> Value {
+        match self.shape {
+            Shape::One => self.zero_of_one(),
+            _ => Value::Null,
+        }
+    }
+
+    /// The zero value of its type, or of the values in its list or map.
+    pub(super) fn zero_of_one(&self) -> Value {
         match self.kind {
-            _ if self.shape != Shape::One => Value::Null,
             "s" => "".into(),
             "i" | "f" | "X" => 0.into(),
             "b" => false.into(),

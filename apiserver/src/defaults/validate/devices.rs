@@ -1,7 +1,8 @@
 //! Validation of devices and claims of them (`pkg/apis/resource/validation` in Kubernetes).
 
-use super::{expressions, resource_name, text};
+use super::{expressions, text};
 use crate::defaults::names;
+use crate::defaults::resource_name;
 use crate::defaults::validate_parts::{by_rule, list, needed, texts};
 use crate::schema::{FieldError, Printed};
 use cfn_cel::{Type, check};

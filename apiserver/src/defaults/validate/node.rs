@@ -1,7 +1,8 @@
 //! Validation of nodes, namespaces and addresses (`pkg/apis/{core,networking}/validation` in Kubernetes).
 
-use super::{labels, one_of, resource_name, text};
-use crate::defaults::validate_parts::{by_rule, cidr, list, named, needed, parse_cidr, texts};
+use super::{labels, one_of, text};
+use crate::defaults::resource_name;
+use crate::defaults::validate_parts::{by_rule, cidr, list, named, needed, parse_cidr, taint_names, texts};
 use crate::defaults::{names, validate_pod, validate_resources};
 use crate::schema::{FieldError, FieldErrorKind, Printed, go_struct};
 use serde_json::{Value, json};
@@ -20,13 +21,7 @@ fn taints(new: &Value, errors: &mut Vec<FieldError>) {
     for (i, taint) in list(&new["spec"], "taints").iter().enumerate() {
         // The path is upstream's, of when they were annotations.
         let path = format!("metadata.taints[{i}]");
-        by_rule(text(taint, "key"), format!("{path}.key"), names::qualified_name, errors);
-        by_rule(
-            text(taint, "value"),
-            format!("{path}.value"),
-            names::label_value,
-            errors,
-        );
+        taint_names(taint, &path, errors);
         let effects = ["NoSchedule", "PreferNoSchedule", "NoExecute"];
         one_of(taint, "effect", &effects, &path, errors);
         let same = |other: &&Value| other["key"] == taint["key"] && other["effect"] == taint["effect"];

@@ -5,34 +5,10 @@ use super::expressions::{self, expression};
 use crate::defaults::names;
 use crate::defaults::validate_parts::{by_rule, choice, label_selector, list, named, needed, text, texts};
 use crate::schema::FieldError;
-use cfn_cel::{Environment, Type, check};
+use cfn_cel::{Environment, RESERVED, Type, check};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-/// Words that are no names in expressions.
-const RESERVED: [&str; 21] = [
-    "true",
-    "false",
-    "null",
-    "in",
-    "as",
-    "break",
-    "const",
-    "continue",
-    "else",
-    "for",
-    "function",
-    "if",
-    "import",
-    "let",
-    "loop",
-    "package",
-    "namespace",
-    "return",
-    "var",
-    "void",
-    "while",
-];
 /// What a mutating policy may be asked about.
 const MUTABLE: [&str; 4] = ["*", "CONNECT", "CREATE", "UPDATE"];
 

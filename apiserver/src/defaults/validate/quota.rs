@@ -1,7 +1,7 @@
 //! Validation of quotas and limit ranges (`pkg/apis/core/validation` in Kubernetes).
 
-use super::resource_name;
 use crate::defaults::names;
+use crate::defaults::resource_name;
 use crate::defaults::validate_parts::{list, text, texts};
 use crate::schema::{FieldError, Printed};
 use cfn_cel::quantity::Quantity;

@@ -1,7 +1,7 @@
 //! Validation of autoscalers and disruption budgets (`pkg/apis/{autoscaling,policy}/validation` in Kubernetes).
 
-use super::resource_name;
 use crate::defaults::names;
+use crate::defaults::resource_name;
 use crate::defaults::validate_parts::{by_rule, choice, label_selector, list, needed, text};
 use crate::defaults::validate_workload::int_or_percent;
 use crate::schema::FieldError;

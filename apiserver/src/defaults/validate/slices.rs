@@ -3,7 +3,7 @@
 use super::devices::{driver, each_once};
 use super::{immutable, text};
 use crate::defaults::names;
-use crate::defaults::validate_parts::{by_rule, choice, list, needed};
+use crate::defaults::validate_parts::{by_rule, choice, list, needed, taint_names};
 use crate::defaults::validate_place;
 use crate::schema::FieldError;
 use serde_json::Value;
@@ -198,13 +198,7 @@ fn attribute(attribute: &Value, path: String, errors: &mut Vec<FieldError>) {
 }
 
 fn taint(taint: &Value, path: &str, errors: &mut Vec<FieldError>) {
-    by_rule(text(taint, "key"), format!("{path}.key"), names::qualified_name, errors);
-    by_rule(
-        text(taint, "value"),
-        format!("{path}.value"),
-        names::label_value,
-        errors,
-    );
+    taint_names(taint, path, errors);
     if needed(taint, "effect", path, errors) {
         choice(taint, "effect", &["NoExecute", "NoSchedule", "None"], path, errors);
     }

@@ -1,13 +1,14 @@
 //! What resources may be called (`pkg/apis/core/helper` in Kubernetes).
 
-use crate::defaults::names;
+use super::names;
 use crate::schema::FieldError;
 
-/// Resources of objects that a quota or a list of amounts may name without a domain.
-const STANDARD: [&str; 20] = [
+/// Amounts that a list of resources may name without a domain.
+const AMOUNTS: [&str; 11] = [
     "cpu",
     "memory",
     "ephemeral-storage",
+    "storage",
     "requests.cpu",
     "requests.memory",
     "requests.ephemeral-storage",
@@ -15,16 +16,6 @@ const STANDARD: [&str; 20] = [
     "limits.cpu",
     "limits.memory",
     "limits.ephemeral-storage",
-    "pods",
-    "resourcequotas",
-    "services",
-    "replicationcontrollers",
-    "secrets",
-    "configmaps",
-    "persistentvolumeclaims",
-    "storage",
-    "services.nodeports",
-    "services.loadbalancers",
 ];
 
 /// What is counted by the piece.
@@ -40,7 +31,8 @@ const PIECES: [&str; 9] = [
     "services.loadbalancers",
 ];
 
-const HUGE: &str = "hugepages-";
+/// What names of large pages begin with.
+pub(super) const HUGE: &str = "hugepages-";
 
 /// `IsNativeResource`: of the domain that needs no name.
 fn is_native(name: &str) -> bool {
@@ -62,15 +54,21 @@ pub(super) fn is_whole(name: &str) -> bool {
     PIECES.contains(&name) || is_extended(name)
 }
 
+/// `IsStandardResourceName`.
+fn is_standard(name: &str) -> bool {
+    let by_prefix = [HUGE, "requests.hugepages-"];
+    AMOUNTS.contains(&name) || PIECES.contains(&name) || by_prefix.iter().any(|p| name.starts_with(p))
+}
+
 /// `IsStandardQuotaResourceName`.
 pub(super) fn is_of_quota(name: &str) -> bool {
-    (STANDARD.contains(&name) && name != "storage") || name.starts_with(HUGE) || name.starts_with("requests.hugepages-")
+    is_standard(name) && name != "storage"
 }
 
 /// `validateResourceName`.
 pub(super) fn any(name: &str, path: &str, errors: &mut Vec<FieldError>) {
     let wrong = names::qualified_name(name);
-    if wrong.is_empty() && !name.contains('/') && name != "storage" && !is_of_quota(name) {
+    if wrong.is_empty() && !name.contains('/') && !is_standard(name) {
         let detail = "must be a standard resource type or fully qualified";
         errors.push(FieldError::invalid(path, name, detail));
     }
