@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use cfn_apiserver::cluster::{Cluster, ClusterOptions};
 use cfn_apiserver::patch::{FieldSet, apply, json_patch, merge_patch, strategic_merge_patch, track_update, unfolded};
-use cfn_apiserver::schema::{SchemaRef, apply_defaults, decode_error, prune, schema_errors, unknown_fields, validate};
+use cfn_apiserver::schema::{SchemaRef, apply_defaults, prune, read, schema_errors, unknown_fields, validate};
 use cfn_apiserver::select::{FieldSelector, LabelSelector};
 use cfn_net::{Net, Seed, Transport, VirtualClock};
 use http::{HeaderName, HeaderValue, Method, Request, Uri};
@@ -143,7 +143,12 @@ pub fn schemas(text: &str) {
     let Ok(schema) = SchemaRef::from_crd(&schema) else {
         return;
     };
-    let _ = decode_error(&schema, &object);
+    let mut deployment = object.clone();
+    if read("apps/v1", "Deployment", &mut deployment).is_ok() {
+        let once = deployment.clone();
+        assert_eq!(read("apps/v1", "Deployment", &mut deployment), Ok(()));
+        assert_eq!(once, deployment, "read twice");
+    }
     let _ = validate(&schema, &object);
     let mut pruned = object;
     prune(&schema, &mut pruned);

@@ -62,7 +62,8 @@ struct Overload {
     gives: Type,
 }
 
-/// Functions by name, of Kubernetes' environment: a line is a name (after a dot: of a method, whose first argument is
+/// Functions by name, as Kubernetes 1.36 declares them (`k8s.io/apiserver/pkg/cel/environment` and cel-go's standard
+/// library): a line of `overloads.txt` is a name (after a dot: of a method, whose first argument is
 /// what it is called on), what it takes and what it gives.
 static FUNCTIONS: LazyLock<BTreeMap<&str, Vec<Overload>>> = LazyLock::new(|| {
     let mut all: BTreeMap<&str, Vec<Overload>> = BTreeMap::new();
