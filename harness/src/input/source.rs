@@ -105,7 +105,16 @@ fn problem(source: &Source, e: &YamlError) -> Problem {
         | YamlError::SerdeInvalidValue {
             unexpected, expected, ..
         } => p(format!("{unexpected} does not belong here")).expected(expected.clone()),
-        YamlError::Unexpected { expected, .. } => p("this does not belong here".into()).expected(*expected),
+        YamlError::Unexpected { expected, .. } => {
+            // What the library calls by its parser's events.
+            let plain = match *expected {
+                "sequence start" => "a list",
+                "mapping start" => "a mapping",
+                "string scalar" | "scalar" => "a plain value",
+                other => other,
+            };
+            p("this does not belong here".into()).expected(plain)
+        }
         YamlError::DuplicateMappingKey { key, .. } => p(format!(
             "duplicate key{}",
             key.as_ref().map(|k| format!(" `{k}`")).unwrap_or_default()
@@ -120,6 +129,22 @@ fn problem(source: &Source, e: &YamlError) -> Problem {
             let said = other.to_string();
             let said = said.split(" at line ").next().unwrap_or(&said).to_owned();
             p(format!("broken YAML: {said}")).expected("valid YAML")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    #[test]
+    fn what_has_another_shape_is_told_in_plain_words() {
+        for (text, expected) in [("a: 5", "a list"), ("a:\n- b: {}\n  c: []\n- []", "a mapping")] {
+            let source = Source::new("t.yaml", text);
+            let wrong = parse::<BTreeMap<String, Vec<BTreeMap<String, serde_json::Value>>>>(&source).unwrap_err();
+            let told = wrong.to_string();
+            assert!(told.contains(expected), "{text}: {told}");
         }
     }
 }
