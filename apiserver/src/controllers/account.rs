@@ -54,7 +54,7 @@ impl Controller for Accounts {
                     "data": {"ca.crt": self.ca}});
                 plan.create(&gvr::CONFIG_MAPS, &key.name, map);
             }
-            Some(m) if m.pointer("/data/ca.crt").and_then(|c| c.as_str()) != Some(&self.ca) => {
+            Some(m) if m.at("/data/ca.crt").and_then(|c| c.as_str()) != Some(&self.ca) => {
                 let mut map = (*m).clone();
                 map["data"] = json!({"ca.crt": self.ca});
                 plan.update(&gvr::CONFIG_MAPS, map);

@@ -36,12 +36,7 @@ impl Controller for DaemonSets {
         } else if e.gvr == gvr::PODS {
             queue_owner(e, "DaemonSet", queue);
         } else if e.gvr == gvr::NODES {
-            let about = |v: &Value| {
-                (
-                    v.pointer("/spec/taints").cloned(),
-                    v.pointer("/metadata/labels").cloned(),
-                )
-            };
+            let about = |v: &Value| (v.at("/spec/taints").cloned(), v.at("/metadata/labels").cloned());
             if e.previous.as_ref().is_none_or(|p| about(p) != about(&e.object)) {
                 queue.extend(world.list(&gvr::DAEMON_SETS).map(|d| Key::of(&d)));
             }
@@ -178,7 +173,7 @@ fn reconcile(ds: &Arc<Value>, owned: &[Arc<Value>], nodes: &[Arc<Value>], revisi
     if ds.text("/spec/updateStrategy/type") != "OnDelete" {
         let total = i64::try_from(desired).unwrap_or(0);
         let most = int_or_percent(
-            ds.pointer("/spec/updateStrategy/rollingUpdate/maxUnavailable"),
+            ds.at("/spec/updateStrategy/rollingUpdate/maxUnavailable"),
             total,
             true,
             1,

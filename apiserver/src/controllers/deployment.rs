@@ -29,7 +29,7 @@ impl Controller for Deployments {
             queue_owner(e, "Deployment", queue);
             if e.object.controller().is_none() {
                 for d in world.list_in(&gvr::DEPLOYMENTS, e.object.namespace()) {
-                    if selects_object(d.pointer("/spec/selector"), &e.object) {
+                    if selects_object(d.at("/spec/selector"), &e.object) {
                         queue.insert(Key::of(&d));
                     }
                 }
@@ -53,7 +53,7 @@ impl Controller for Deployments {
         let mut plan = Plan::default();
         if !d.deleting() {
             for rs in world.loose(&gvr::REPLICA_SETS, &key.ns) {
-                if !rs.deleting() && selects_object(d.pointer("/spec/selector"), &rs) {
+                if !rs.deleting() && selects_object(d.at("/spec/selector"), &rs) {
                     plan.update(&gvr::REPLICA_SETS, adopted(&rs, "apps/v1", "Deployment", &d));
                     sets.push(rs.clone());
                 }
@@ -109,7 +109,7 @@ fn bounds(d: &Value) -> Bounds {
         };
     }
     let quarter = json!("25%");
-    let get = |p: &str| d.pointer(p).unwrap_or(&quarter).clone();
+    let get = |p: &str| d.at(p).unwrap_or(&quarter).clone();
     let surge = int_or_percent(Some(&get("/spec/strategy/rollingUpdate/maxSurge")), wanted, true, 1);
     let unavailable = int_or_percent(
         Some(&get("/spec/strategy/rollingUpdate/maxUnavailable")),
@@ -201,7 +201,7 @@ impl Roll<'_> {
 
 /// What one Deployment needs. `running` are the UIDs of sets that still have pods.
 fn reconcile(d: &Arc<Value>, sets: &[Arc<Value>], running: &BTreeSet<String>, now: Now) -> Plan {
-    let template = d.pointer("/spec/template").cloned().unwrap_or_default();
+    let template = d.at("/spec/template").cloned().unwrap_or_default();
     let mut same: Vec<_> = sets
         .iter()
         .filter(|s| pods::same_template(&s["spec"]["template"], &template))
@@ -253,7 +253,7 @@ fn reconcile(d: &Arc<Value>, sets: &[Arc<Value>], running: &BTreeSet<String>, no
     if let Some(a) = again {
         roll.plan.after(a);
     }
-    if changed.pointer("/metadata/annotations") != d.pointer("/metadata/annotations") {
+    if changed.at("/metadata/annotations") != d.at("/metadata/annotations") {
         // The status follows with the change that this write brings back.
         let mut annotated = (**d).clone();
         annotated["metadata"]["annotations"] = changed["metadata"]["annotations"].clone();
@@ -287,7 +287,7 @@ fn ensure_new(roll: &mut Roll<'_>, d: &mut Value, template: &Value, create: bool
             }
             set_meta(rs, "annotations", REVISION, &next.to_string());
         }
-        let min_ready = d.pointer("/spec/minReadySeconds").cloned();
+        let min_ready = d.at("/spec/minReadySeconds").cloned();
         if rs.int("/spec/minReadySeconds").unwrap_or(0) != min_ready.as_ref().and_then(Value::as_i64).unwrap_or(0) {
             rs["spec"]["minReadySeconds"] = min_ready.unwrap_or_else(|| json!(0));
         }
@@ -361,7 +361,7 @@ fn copy_annotations(d: &Value, rs: &mut Value) {
         MAXIMUM,
     ];
     for (k, v) in d
-        .pointer("/metadata/annotations")
+        .at("/metadata/annotations")
         .and_then(Value::as_object)
         .into_iter()
         .flatten()

@@ -19,7 +19,7 @@ impl Controller for Budgets {
             queue.insert(Key::of(&e.object));
         } else if e.gvr == gvr::PODS {
             for b in world.list_in(&gvr::DISRUPTION_BUDGETS, e.object.namespace()) {
-                let about = |p: &Value| selects_object(b.pointer("/spec/selector"), p);
+                let about = |p: &Value| selects_object(b.at("/spec/selector"), p);
                 if about(&e.object) || e.previous.as_ref().is_some_and(|p| about(p)) {
                     queue.insert(Key::of(&b));
                 }
@@ -34,7 +34,7 @@ impl Controller for Budgets {
         };
         let pods: Vec<_> = world
             .list_in(&gvr::PODS, &key.ns)
-            .filter(|p| selects_object(budget.pointer("/spec/selector"), p) && !pods::is_ended(p))
+            .filter(|p| selects_object(budget.at("/spec/selector"), p) && !pods::is_ended(p))
             .collect();
         let healthy = pods.iter().filter(|p| pods::is_ready(p) && !p.deleting()).count();
         let healthy = i64::try_from(healthy).unwrap_or(i64::MAX);

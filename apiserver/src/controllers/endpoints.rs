@@ -19,7 +19,7 @@ pub(crate) struct EndpointsOf;
 
 fn matches(service: &Value, pod: &Value) -> bool {
     let Some(selector) = service
-        .pointer("/spec/selector")
+        .at("/spec/selector")
         .and_then(Value::as_object)
         .filter(|s| !s.is_empty())
     else {
@@ -38,7 +38,7 @@ impl Controller for EndpointsOf {
                     v.text("/status/podIP").to_owned(),
                     pods::is_ready(v),
                     pods::is_active(v),
-                    v.pointer("/metadata/labels").cloned(),
+                    v.at("/metadata/labels").cloned(),
                 )
             };
             if e.kind == EventKind::Modified && e.previous.as_ref().is_some_and(|p| about(p) == about(&e.object)) {
@@ -62,7 +62,7 @@ impl Controller for EndpointsOf {
             }
             return plan;
         };
-        let selector = service.pointer("/spec/selector").and_then(Value::as_object);
+        let selector = service.at("/spec/selector").and_then(Value::as_object);
         if !service.deleting() && selector.is_none_or(serde_json::Map::is_empty) {
             mirror(key, world, &mut plan);
             return plan;
@@ -166,10 +166,7 @@ fn endpoints(service: &Arc<Value>, members: &[Arc<Value>], old: Option<&Arc<Valu
         .collect();
     let mut object = old.map_or_else(
         || {
-            let mut labels = service
-                .pointer("/metadata/labels")
-                .cloned()
-                .unwrap_or_else(|| json!({}));
+            let mut labels = service.at("/metadata/labels").cloned().unwrap_or_else(|| json!({}));
             labels["endpoints.kubernetes.io/managed-by"] = json!("endpoint-controller");
             json!({"apiVersion": "v1", "kind": "Endpoints",
                 "metadata": {"name": service.name(), "namespace": service.namespace(), "labels": labels}})

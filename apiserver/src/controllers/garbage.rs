@@ -37,8 +37,7 @@ impl Controller for Garbage {
         }
         if !v.items("/metadata/ownerReferences").is_empty() {
             let changed = e.previous.as_ref().is_none_or(|p| {
-                p.pointer("/metadata/ownerReferences") != v.pointer("/metadata/ownerReferences")
-                    || p.deleting() != v.deleting()
+                p.at("/metadata/ownerReferences") != v.at("/metadata/ownerReferences") || p.deleting() != v.deleting()
             });
             if changed {
                 queue.insert(key(v.uid()));

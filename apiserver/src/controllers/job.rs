@@ -37,7 +37,7 @@ impl Controller for Jobs {
             if e.object.controller().is_none() && e.kind != crate::local::EventKind::Deleted {
                 let jobs = world.list_in(&gvr::JOBS, e.object.namespace());
                 queue.extend(
-                    jobs.filter(|j| selects_object(j.pointer("/spec/selector"), &e.object))
+                    jobs.filter(|j| selects_object(j.at("/spec/selector"), &e.object))
                         .map(|j| Key::of(&j)),
                 );
             }
@@ -266,7 +266,7 @@ fn reconcile(job: &Arc<Value>, owned: &[Arc<Value>], counted: &mut BTreeSet<Stri
 
 /// The first rule of an indexed job's success policy that its succeeded indexes fulfil (`success_policy.go`).
 fn success_rule(job: &Value, done: &BTreeSet<i64>) -> Option<usize> {
-    let rules = job.pointer("/spec/successPolicy/rules")?.as_array()?;
+    let rules = job.at("/spec/successPolicy/rules")?.as_array()?;
     let completions = job.int("/spec/completions").unwrap_or(0);
     rules.iter().position(|rule| {
         let count = rule.int("/succeededCount").and_then(|n| usize::try_from(n).ok());
@@ -325,7 +325,7 @@ fn work(
             return;
         }
     }
-    let template = job.pointer("/spec/template").cloned().unwrap_or_default();
+    let template = job.at("/spec/template").cloned().unwrap_or_default();
     let taken: BTreeSet<i64> = active.iter().filter_map(|p| index(p)).collect();
     let free = (0..job.int("/spec/completions").unwrap_or(0)).filter(|i| !taken.contains(i) && !done.contains(i));
     let mut waits = Vec::new();

@@ -197,7 +197,6 @@ impl Manager {
             c.begin(&mut keys);
             self.ready.extend(keys.into_iter().map(|k| (i, k)));
         }
-        let mut turn = 0_u32;
         loop {
             self.drain(&mut changes);
             self.fire();
@@ -206,13 +205,10 @@ impl Manager {
             }
             if let Some(item) = self.round.pop_first() {
                 self.work(item, &mut changes).await;
-                turn += 1;
-                // Servers and nodes share this thread in the simulated lane: let them have a turn.
-                if turn.is_multiple_of(8) {
-                    tokio::task::yield_now().await;
-                    if cancel.is_cancelled() {
-                        return;
-                    }
+                // Servers and nodes share these threads, and whoever waits for an answer goes first.
+                tokio::task::yield_now().await;
+                if cancel.is_cancelled() {
+                    return;
                 }
                 continue;
             }

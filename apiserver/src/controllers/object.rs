@@ -3,6 +3,8 @@
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
+use crate::registry::at;
+
 /// Accessors of an object's common fields; absent fields read as empty.
 pub(crate) trait Object {
     /// `metadata.name`.
@@ -11,6 +13,8 @@ pub(crate) trait Object {
     fn namespace(&self) -> &str;
     /// `metadata.uid`.
     fn uid(&self) -> &str;
+    /// What is at a JSON pointer.
+    fn at(&self, pointer: &str) -> Option<&Value>;
     /// The text at a JSON pointer.
     fn text(&self, pointer: &str) -> &str;
     /// The integer at a JSON pointer.
@@ -35,15 +39,6 @@ pub(crate) trait Object {
     fn condition(&self, kind: &str) -> Option<&Value>;
 }
 
-/// As [`Value::pointer`] without its `~` escapes, which allocate: these paths are ours, and hot.
-fn at<'a>(v: &'a Value, pointer: &str) -> Option<&'a Value> {
-    pointer.split('/').skip(1).try_fold(v, |v, key| match v {
-        Value::Object(m) => m.get(key),
-        Value::Array(l) => l.get(key.parse::<usize>().ok()?),
-        _ => None,
-    })
-}
-
 fn meta<'a>(v: &'a Value, key: &str) -> &'a str {
     v.get("metadata")
         .and_then(|m| m.get(key))
@@ -64,6 +59,9 @@ impl Object for Value {
     }
     fn uid(&self) -> &str {
         meta(self, "uid")
+    }
+    fn at(&self, pointer: &str) -> Option<&Value> {
+        at(self, pointer)
     }
     fn text(&self, pointer: &str) -> &str {
         at(self, pointer).and_then(Value::as_str).unwrap_or("")
@@ -253,7 +251,7 @@ pub(crate) fn requirement<'a>(e: &Value, get: &dyn Fn(&str) -> Option<&'a str>) 
 
 /// Whether `selector` (a LabelSelector) selects `object` by its labels.
 pub(crate) fn selects_object(selector: Option<&Value>, object: &Value) -> bool {
-    selects(selector, object.pointer("/metadata/labels"))
+    selects(selector, object.at("/metadata/labels"))
 }
 
 /// Resolves an IntOrString against `total`; percentages round up or down.

@@ -60,7 +60,7 @@ pub(crate) fn from_template(template: &Value, api_version: &str, kind: &str, own
         "spec": template.get("spec").cloned().unwrap_or_else(|| json!({}))});
     for map in ["labels", "annotations", "finalizers"] {
         if let Some(v) = template
-            .pointer("/metadata")
+            .at("/metadata")
             .and_then(|m| m.get(map))
             .filter(|v| !v.is_null())
         {

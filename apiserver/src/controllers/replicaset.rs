@@ -57,9 +57,9 @@ impl ReplicaSets {
 impl Of {
     fn selects(&self, set: &Value, pod: &Value) -> bool {
         if !self.plain_selector {
-            return selects_object(set.pointer("/spec/selector"), pod);
+            return selects_object(set.at("/spec/selector"), pod);
         }
-        let Some(s) = set.pointer("/spec/selector").and_then(Value::as_object) else {
+        let Some(s) = set.at("/spec/selector").and_then(Value::as_object) else {
             return false;
         };
         !s.is_empty() && s.iter().all(|(k, v)| pod.label(k) == v.as_str())
@@ -201,7 +201,7 @@ fn reconcile(
         return plan;
     }
     if active.len() < wanted {
-        let template = rs.pointer("/spec/template").cloned().unwrap_or_default();
+        let template = rs.at("/spec/template").cloned().unwrap_or_default();
         for _ in 0..(wanted - active.len()).min(BURST) {
             plan.create(
                 &gvr::PODS,
@@ -227,7 +227,7 @@ fn reconcile(
 
 fn plan_status(of: &Of, rs: &Arc<Value>, active: &[Arc<Value>], mine: &[Arc<Value>], now: Now, plan: &mut Plan) {
     let min_ready = rs.int("/spec/minReadySeconds").unwrap_or(0);
-    let labels = rs.pointer("/spec/template/metadata/labels").and_then(Value::as_object);
+    let labels = rs.at("/spec/template/metadata/labels").and_then(Value::as_object);
     let labelled = |p: &Value| labels.is_none_or(|l| l.iter().all(|(k, v)| p.label(k) == v.as_str()));
     let count = |f: &dyn Fn(&Value) -> bool| active.iter().filter(|p| f(p)).count();
     for p in active {

@@ -23,7 +23,7 @@ pub(crate) struct TaintEviction {
 impl Controller for TaintEviction {
     fn observe(&mut self, e: &WatchEvent, world: &World, _: Now, queue: &mut BTreeSet<Key>) {
         if e.gvr == gvr::NODES {
-            let taints = |v: &Value| v.pointer("/spec/taints").cloned();
+            let taints = |v: &Value| v.at("/spec/taints").cloned();
             if e.previous.as_ref().is_none_or(|p| taints(p) != taints(&e.object)) {
                 queue.extend(world.pods_on(e.object.name()).map(|p| Key::of(&p)));
             }
@@ -31,7 +31,7 @@ impl Controller for TaintEviction {
             let about = |v: &Value| {
                 (
                     v.text("/spec/nodeName").to_owned(),
-                    v.pointer("/spec/tolerations").cloned(),
+                    v.at("/spec/tolerations").cloned(),
                     v.deleting(),
                 )
             };

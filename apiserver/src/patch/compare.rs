@@ -86,6 +86,16 @@ struct Differences {
 fn compare_at(schema: &SchemaRef, old: Option<&Value>, new: Option<&Value>) -> Differences {
     let mut found = Differences::default();
     let shapes = match (old, new) {
+        (None, Some(value)) => {
+            found.here = Some(Change::Added);
+            found.below.added = all_below(schema, value);
+            return found;
+        }
+        (Some(value), None) => {
+            found.here = Some(Change::Removed);
+            found.below.removed = all_below(schema, value);
+            return found;
+        }
         // Most of an object is what it was.
         (Some(old), Some(new)) if old == new => return found,
         (Some(old), Some(new)) => {
@@ -95,13 +105,7 @@ fn compare_at(schema: &SchemaRef, old: Option<&Value>, new: Option<&Value>) -> D
             let of_new = if new.is_null() { of_old } else { of_new };
             [Some(of_old), Some(of_new).filter(|s| *s != of_old)]
         }
-        (Some(value), None) | (None, Some(value)) => [Some(shape(schema, value)), None],
         (None, None) => return found,
-    };
-    let whole = match (old, new) {
-        (None, _) => Some(Change::Added),
-        (_, None) => Some(Change::Removed),
-        _ => None,
     };
     for shape in shapes.into_iter().flatten() {
         let leaf = matches!(shape, Shape::Leaf | Shape::Atomic) || (is_empty(old) && is_empty(new));
@@ -121,8 +125,45 @@ fn compare_at(schema: &SchemaRef, old: Option<&Value>, new: Option<&Value>) -> D
             compare_lists(schema, old, new, &mut found.below);
         }
     }
-    found.here = whole.or(found.here);
     found
+}
+
+/// The fields below a value that is there on one side only: all of them, so nothing needs to be compared.
+fn all_below(schema: &SchemaRef, value: &Value) -> FieldSet {
+    let whole = Some(value);
+    let (mut members, mut children) = (Vec::new(), Vec::new());
+    let mut add = |element: PathElement, below: FieldSet| {
+        if !below.is_empty() {
+            children.push((element.clone(), below));
+        }
+        members.push(element);
+    };
+    match shape(schema, value) {
+        Shape::Map if !is_empty(whole) => {
+            for name in field_names(schema, [None, whole]) {
+                let child = field_schema(schema, name).unwrap_or_else(SchemaRef::anything);
+                let below = field_value(schema, whole, name).map(|value| all_below(&child, value));
+                add(PathElement::Field(name.to_owned()), below.unwrap_or_default());
+            }
+        }
+        Shape::List => {
+            let child = element_schema(schema);
+            let mut all: BTreeMap<PathElement, Vec<&Value>> = BTreeMap::new();
+            for (element, item) in elements(schema, whole) {
+                all.entry(element).or_default().push(item);
+            }
+            for (element, items) in all {
+                // Elements that occur more than once are one value together.
+                let below = match items.as_slice() {
+                    [one] => all_below(&child, one),
+                    _ => FieldSet::default(),
+                };
+                add(element, below);
+            }
+        }
+        Shape::Map | Shape::Leaf | Shape::Atomic => {}
+    }
+    FieldSet::of(members, children)
 }
 
 fn compare_lists(schema: &SchemaRef, old: Option<&Value>, new: Option<&Value>, result: &mut Comparison) {

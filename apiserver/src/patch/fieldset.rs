@@ -32,6 +32,14 @@ impl FieldSet {
         set
     }
 
+    /// A set with these directly below, and these below those. The children are not empty.
+    pub(super) fn of(members: Vec<PathElement>, children: Vec<(PathElement, FieldSet)>) -> FieldSet {
+        FieldSet {
+            members: members.into_iter().collect(),
+            children: children.into_iter().collect(),
+        }
+    }
+
     /// From `fieldsV1`; `None` if it is not of that form.
     pub fn parse(fields: &Value) -> Option<FieldSet> {
         Some(Below::deserialize(fields).ok()?.set)

@@ -12,7 +12,19 @@ pub fn rfc3339(t: Timestamp) -> String {
 /// The text at a JSON pointer, or empty.
 #[must_use]
 pub fn text<'a>(v: &'a Value, pointer: &str) -> &'a str {
-    v.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+    at(v, pointer).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// As [`Value::pointer`], whose unescaping allocates for every step: few pointers have escapes, and many are asked for.
+pub(crate) fn at<'a>(v: &'a Value, pointer: &str) -> Option<&'a Value> {
+    if pointer.contains('~') {
+        return v.pointer(pointer);
+    }
+    pointer.split('/').skip(1).try_fold(v, |v, key| match v {
+        Value::Object(m) => m.get(key),
+        Value::Array(l) => l.get(key.parse::<usize>().ok()?),
+        _ => None,
+    })
 }
 
 /// The metadata as a map; makes one where there is none.

@@ -136,8 +136,9 @@ impl Store {
     /// # Errors
     /// [`LogError`] when the directory cannot be used or what is in it is broken.
     pub fn open(dir: &Path, options: &LogOptions) -> Result<(Self, Recovery), LogError> {
-        let packer = Arc::default();
+        let packer: Arc<Packer> = Arc::default();
         let (log, restored) = Log::open(dir, options, &packer)?;
+        packer.has(restored.image.tables.iter().map(|t| t.objects.len()).sum());
         let mut state = State {
             revision: restored.image.revision,
             tables: FnvHashMap::default(),
@@ -341,6 +342,10 @@ impl Store {
         let object = Object::kept(key.clone(), value, revision, &self.packer);
         let logged = self.log.is_some().then(|| (*key).clone());
         table.objects.insert(key, object.clone());
+        match &previous {
+            Some(p) => self.packer.passed(p),
+            None => self.packer.came(),
+        }
         let kind = if previous.is_some() {
             EventKind::Modified
         } else {
@@ -381,10 +386,15 @@ impl Store {
         }
         let known = Arc::new(key.clone());
         let previous = table.objects.remove(key);
+        if let Some(p) = &previous {
+            self.packer.passed(p);
+            self.packer.went(1);
+        }
         state.revision += 1;
         let revision = state.revision;
         object::set_revision(&mut last, revision);
         let object = Object::kept(known, last, revision, &self.packer);
+        self.packer.passed(&object);
         let event = Event {
             kind: EventKind::Deleted,
             resource: resource.clone(),
@@ -471,6 +481,9 @@ impl Store {
     pub fn drop_resource(&self, resource: &Gvr) {
         let mut state = self.state();
         let dropped = state.tables.remove_entry(resource);
+        if let Some((_, table)) = &dropped {
+            self.packer.went(table.objects.len());
+        }
         if let (Some((key, _)), Some(log)) = (dropped, &self.log) {
             log.drop_resource(key, state.revision);
         }

@@ -1,6 +1,7 @@
 //! A stored object: its tree, its JSON once somebody asked for it, its revision.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use bytes::Bytes;
@@ -26,6 +27,8 @@ pub struct Object {
     form: Mutex<Form>,
     /// Who packs it when it is not used; `None`: nobody.
     packer: Option<Arc<Packer>>,
+    /// Whether there is a newer state, or none any more.
+    past: AtomicBool,
     /// What custom resources are shown as: in other versions, with the defaults of today.
     shown: OnceLock<Box<Mutex<Shown>>>,
 }
@@ -115,6 +118,7 @@ impl Object {
             revision,
             form: Mutex::new(Form::Open(Open::new(value))),
             packer: None,
+            past: AtomicBool::new(false),
             shown: OnceLock::new(),
         }
     }
@@ -200,18 +204,59 @@ impl Object {
             }
             Form::Open(o) => (o.value.clone(), o.bytes.clone(), o.bare.clone()),
         };
-        // Written and compressed while nobody waits for it; one without a kind stays as it is.
-        let packed = head(&value).map(|head| {
-            let bare = bare
-                .or_else(|| without_head(&bytes?, &head))
-                .unwrap_or_else(|| written(&Bare(&value)));
-            packer.pack(&value, head, bare)
-        });
-        if let Some(packed) = packed {
-            let before = std::mem::replace(&mut *self.form(), Form::Packed(packed));
-            drop(before);
-        }
+        self.becomes(value, bytes, bare, |v, head, bare| packer.pack(v, head, bare));
         true
+    }
+
+    /// Makes a tree JSON; whether that may be compressed.
+    pub(super) fn write(&self, packer: &Packer) -> bool {
+        let (value, bytes, bare) = match &*self.form() {
+            Form::Packed(p) => return p.is_plain().is_some(),
+            Form::Open(o) => (o.value.clone(), o.bytes.clone(), o.bare.clone()),
+        };
+        self.becomes(value, bytes, bare, |v, head, bare| packer.plain(v, head, bare));
+        matches!(&*self.form(), Form::Packed(p) if p.is_plain().is_some())
+    }
+
+    /// Compresses what is JSON.
+    pub(super) fn compress(&self, packer: &Packer) {
+        let mut form = self.form();
+        if let Form::Packed(p) = &*form
+            && let Some(compressed) = packer.compressed(p)
+        {
+            *form = Form::Packed(compressed);
+        }
+    }
+
+    /// Is packed, while nobody waits for it; one without a kind stays as it is.
+    fn becomes(
+        &self,
+        value: Arc<Value>,
+        bytes: Option<Bytes>,
+        bare: Option<Bytes>,
+        pack: impl FnOnce(&Value, String, Bytes) -> Packed,
+    ) {
+        let Some(head) = head(&value) else { return };
+        let bare = bare
+            .or_else(|| without_head(&bytes?, &head))
+            .unwrap_or_else(|| written(&Bare(&value)));
+        let packed = pack(&value, head, bare);
+        let before = std::mem::replace(&mut *self.form(), Form::Packed(packed));
+        drop(before);
+    }
+
+    /// Whether it is a tree now.
+    pub(super) fn is_open(&self) -> bool {
+        matches!(&*self.form(), Form::Open(_))
+    }
+
+    /// Whether it is a state that was.
+    pub(super) fn is_past(&self) -> bool {
+        self.past.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_past(&self) {
+        self.past.store(true, Ordering::Relaxed);
     }
 
     /// Whether it is packed now.

@@ -111,7 +111,7 @@ pub(super) fn end_of_indexes(job: &Value, done: usize, failed: usize) -> Option<
 
 /// Takes in pods that its selector matches and that nobody controls, and lets those go that it does not match.
 pub(super) fn claim(job: &Arc<Value>, owned: &mut Vec<Arc<Value>>, loose: &[Arc<Value>], plan: &mut Plan) {
-    let selector = job.pointer("/spec/selector");
+    let selector = job.at("/spec/selector");
     if selector.is_none() || job.deleting() {
         return;
     }

@@ -114,11 +114,11 @@ fn count(term: &Value, pod: &Value, nodes: &[&Arc<Value>], world: &World) -> BTr
 
 /// `spec.nodeSelector` and required node affinity.
 pub(crate) fn fits_node(pod: &Value, node: &Value) -> bool {
-    let selector = pod.pointer("/spec/nodeSelector").and_then(Value::as_object);
+    let selector = pod.at("/spec/nodeSelector").and_then(Value::as_object);
     if selector.is_some_and(|s| !s.iter().all(|(k, v)| node.label(k) == v.as_str())) {
         return false;
     }
-    match pod.pointer(&format!("/spec/affinity/nodeAffinity/{REQUIRED}")) {
+    match pod.at(&format!("/spec/affinity/nodeAffinity/{REQUIRED}")) {
         Some(r) if r.is_object() => r.items("/nodeSelectorTerms").iter().any(|t| term_matches(t, node)),
         _ => true,
     }
@@ -167,7 +167,7 @@ pub(crate) fn check(
     }
     let mut lacking = Vec::new();
     let has = |k: &str| {
-        node.pointer("/status/allocatable")
+        node.at("/status/allocatable")
             .and_then(|a| a.get(k))
             .map_or(0, |v| amount(k, v))
     };

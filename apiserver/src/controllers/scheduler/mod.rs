@@ -58,7 +58,7 @@ impl Controller for Scheduler {
             }
             if e.kind != EventKind::Deleted && is_ours(&e.object) {
                 // A status of ours that says "unschedulable" is no reason to try again.
-                let spec = |v: &Value| (v["spec"].clone(), v.pointer("/metadata/labels").cloned());
+                let spec = |v: &Value| (v["spec"].clone(), v.at("/metadata/labels").cloned());
                 if e.previous.as_ref().is_none_or(|p| spec(p) != spec(&e.object)) {
                     self.waiting.remove(&key);
                     queue.insert(key);
@@ -74,8 +74,8 @@ impl Controller for Scheduler {
             let about = |v: &Value| {
                 (
                     v["spec"].clone(),
-                    v.pointer("/metadata/labels").cloned(),
-                    v.pointer("/status/allocatable").cloned(),
+                    v.at("/metadata/labels").cloned(),
+                    v.at("/status/allocatable").cloned(),
                 )
             };
             if e.kind == EventKind::Added || e.previous.as_ref().is_none_or(|p| about(p) != about(&e.object)) {

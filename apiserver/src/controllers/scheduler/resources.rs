@@ -29,7 +29,7 @@ pub(crate) fn amount(name: &str, v: &Value) -> i64 {
 }
 
 fn requests(container: &Value) -> BTreeMap<String, i64> {
-    let of = |p: &str| container.pointer(p).and_then(Value::as_object);
+    let of = |p: &str| container.at(p).and_then(Value::as_object);
     let mut out = BTreeMap::new();
     // A limit without a request is the request.
     for (k, v) in of("/resources/limits")
@@ -79,7 +79,7 @@ impl Usage {
             }
         }
         for (k, v) in pod
-            .pointer("/spec/overhead")
+            .at("/spec/overhead")
             .and_then(Value::as_object)
             .into_iter()
             .flatten()

@@ -52,7 +52,7 @@ fn normalise(scores: &[i64]) -> Vec<i64> {
 fn least_allocated(share: &Usage, node: &Value, used: &Usage) -> i64 {
     let one = |name: &str, asked: i64| {
         let has = node
-            .pointer("/status/allocatable")
+            .at("/status/allocatable")
             .and_then(|a| a.get(name))
             .map_or(0, |v| amount(name, v));
         if has <= 0 || asked > has {

@@ -202,6 +202,8 @@ impl State {
     /// An object; of many, the first are packed.
     fn kept(&self, key: Key, value: serde_json::Value, revision: Revision) -> Arc<Object> {
         let object = Object::kept(Arc::new(key), value, revision, &self.packer);
+        // Counted again when all is read: some replace others.
+        self.packer.came();
         self.packer.work();
         object
     }
