@@ -21,9 +21,11 @@ use super::member::Context;
 
 /// Changes of nodes and pods within this time go into one write.
 const COALESCE: Duration = Duration::from_millis(10);
-/// While they go on changing, a write comes so long after the one before at the soonest: what is on its way the hub has
-/// assumed already.
+/// While they go on changing, a write comes so long after the one before at the soonest, and each further one twice as
+/// long: what is on its way the hub has assumed already.
 const BETWEEN: Duration = Duration::from_millis(100);
+/// How long it becomes at most.
+const LONGEST_BETWEEN: Duration = Duration::from_secs(1);
 
 /// A copy of one kind of the member's objects.
 pub(super) struct Copy<K> {
@@ -85,6 +87,7 @@ pub async fn run(ctx: &Context) {
     let mut apis: Vec<ApiEnablement> = Vec::new();
     let mut due = Instant::now() + COALESCE;
     let mut next_write = Instant::now();
+    let mut between = BETWEEN;
     let mut next_check = Instant::now();
     loop {
         tokio::select! {
@@ -122,7 +125,13 @@ pub async fn run(ctx: &Context) {
                     match write(ctx, written.as_ref(), &status).await {
                         Ok(()) => {
                             written = Some(status);
-                            next_write = Instant::now() + BETWEEN;
+                            let now = Instant::now();
+                            // Whether it was quiet since the last one may be written after.
+                            between = match now < next_write + between {
+                                true => (2 * between).min(LONGEST_BETWEEN),
+                                false => BETWEEN,
+                            };
+                            next_write = now + between;
                         }
                         Err(e) => {
                             tracing::debug!("status of {}: {e}", ctx.options.cluster);
