@@ -3,6 +3,7 @@
 //! Resources are described by data ([`schema::discovery`] and CustomResourceDefinitions); one path serves them all
 //! ([`registry`]), over HTTP and in process ([`local::Local`]). It is never presented as Kubernetes itself.
 
+mod anyone;
 pub mod audit;
 pub mod auth;
 pub mod cluster;

@@ -1,4 +1,4 @@
-//! Bodies of responses: bytes, or a watch.
+//! Bodies of responses: bytes, a watch, or what another server answers.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -6,6 +6,8 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::watch::Watch;
 
@@ -30,6 +32,8 @@ impl Drop for OnEnd {
 enum Kind {
     Full(Option<Bytes>),
     Watch(Box<Watch>),
+    /// What another server answers, and the connection to it.
+    Proxied(Incoming, #[allow(dead_code)] AbortOnDropHandle<()>),
 }
 
 impl ResponseBody {
@@ -43,11 +47,15 @@ impl ResponseBody {
         Kind::Watch(Box::new(w)).into()
     }
 
+    pub(super) fn proxied(body: Incoming, connection: AbortOnDropHandle<()>) -> Self {
+        Kind::Proxied(body, connection).into()
+    }
+
     /// All of it, where it is known and not sent yet.
     pub(super) fn whole(&self) -> Option<&Bytes> {
         match &self.kind {
             Kind::Full(b) => b.as_ref(),
-            Kind::Watch(_) => None,
+            Kind::Watch(_) | Kind::Proxied(..) => None,
         }
     }
 
@@ -79,17 +87,24 @@ impl Body for ResponseBody {
         match &mut self.kind {
             Kind::Full(b) => Poll::Ready(b.take().map(|b| Ok(Frame::data(b)))),
             Kind::Watch(w) => w.poll(cx).map(|b| b.map(|b| Ok(Frame::data(b)))),
+            // One that breaks off ends here: the client misses what its length announced.
+            Kind::Proxied(b, _) => Pin::new(b).poll_frame(cx).map(|f| f.and_then(Result::ok).map(Ok)),
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        matches!(self.kind, Kind::Full(None))
+        match &self.kind {
+            Kind::Full(b) => b.is_none(),
+            Kind::Watch(_) => false,
+            Kind::Proxied(b, _) => b.is_end_stream(),
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.kind {
             Kind::Full(b) => SizeHint::with_exact(b.as_ref().map_or(0, Bytes::len) as u64),
             Kind::Watch(_) => SizeHint::default(),
+            Kind::Proxied(b, _) => b.size_hint(),
         }
     }
 }

@@ -73,7 +73,11 @@ impl RequestInfo {
         };
         let resource = rest.first()?.clone().into_owned();
         let mut name = rest.get(1).map_or_else(String::new, |n| n.clone().into_owned());
-        let subresource = rest.get(2..).map(|s| s.join("/")).unwrap_or_default();
+        let subresource = match rest.get(2) {
+            // What follows is a path of another server.
+            Some(p) if p == "proxy" => p.clone().into_owned(),
+            _ => rest.get(2..).map(|s| s.join("/")).unwrap_or_default(),
+        };
         let verb = match r.method {
             Method::GET if watched => "watch",
             _ if watched => "",

@@ -10,6 +10,7 @@ mod openapi;
 mod output;
 mod pretty;
 mod protobuf;
+mod proxy;
 mod query;
 mod resource;
 mod streams;
@@ -56,6 +57,8 @@ pub(crate) struct Incoming {
     pub(crate) method: Method,
     pub(crate) path: String,
     pub(crate) query: query::Query,
+    /// The query as it was sent.
+    pub(crate) raw_query: String,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
     pub(crate) user: User,
@@ -92,6 +95,7 @@ where
         method: parts.method,
         path: parts.uri.path().to_owned(),
         query: query::Query::parse(parts.uri.query().unwrap_or_default()),
+        raw_query: parts.uri.query().unwrap_or_default().to_owned(),
         headers: parts.headers,
         body: Bytes::new(),
         user: asker.as_ref().cloned().unwrap_or_default(),

@@ -46,6 +46,9 @@ pub(super) async fn serve(
             g if Catalog::is_builtin_group(g) => Status::no_such_path(),
             _ => Status::page_not_found(),
         })?;
+    if info.subresource == "proxy" && (resource.is("", "pods") || resource.is("", "services")) {
+        return super::proxy::serve(server, r, info, &resource).await;
+    }
     let misplaced = match info.verb {
         "" => true,
         "create" => info.subresource.is_empty() && !info.name.is_empty(),

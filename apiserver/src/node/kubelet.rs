@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use super::NodeOptions;
 use super::rest::Rest;
 use super::runtime::{Doing, Prepared, Runtime, Start, View};
+use super::services::Services;
 use super::stages::{ContainerKind, State};
 use super::status::{self, Named, Waiting, is_sidecar};
 use super::writer::{Report, Writer};
@@ -87,6 +88,8 @@ pub(crate) struct Kubelet {
     writer: Arc<Writer>,
     messages: mpsc::UnboundedSender<Message>,
     listing: Option<BTreeSet<String>>,
+    /// Where services lead, for containers that are interpreted.
+    services: Arc<Services>,
     cancel: CancellationToken,
 }
 
@@ -100,7 +103,9 @@ impl Kubelet {
         tell: mpsc::UnboundedSender<Message>,
         cancel: CancellationToken,
     ) -> Self {
+        let services = Arc::new(Services::new(rest.clone(), &o.name));
         Self {
+            services,
             o,
             rest,
             runtime,

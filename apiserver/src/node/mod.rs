@@ -26,6 +26,7 @@ mod mounts;
 mod probes;
 mod rest;
 mod runtime;
+mod services;
 pub mod shell;
 mod stages;
 mod status;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::error::Error;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -30,6 +31,7 @@ pub struct Caller {
     outside: Option<Net>,
     /// The API server's host.
     host: String,
+    turn: AtomicUsize,
     clients: Mutex<BTreeMap<String, HttpClient>>,
 }
 
@@ -45,8 +47,23 @@ impl Caller {
             net,
             outside,
             host: host.to_owned(),
+            turn: AtomicUsize::new(0),
             clients: Mutex::default(),
         }
+    }
+
+    /// The network that leads to a host, and who is there.
+    pub(crate) fn way_to(&self, host: &str) -> (&Net, &str) {
+        let net = match &self.outside {
+            Some(o) if self.net.site_of(host).is_none() => o,
+            _ => &self.net,
+        };
+        (net, &self.host)
+    }
+
+    /// Another number each time: whose turn it is among several.
+    pub(crate) fn turn(&self) -> usize {
+        self.turn.fetch_add(1, Ordering::Relaxed)
     }
 
     fn client(&self, t: &Target) -> Result<HttpClient, String> {
@@ -55,10 +72,7 @@ impl Caller {
         if let Some(c) = clients.get(&key) {
             return Ok(c.clone());
         }
-        let net = match &self.outside {
-            Some(o) if self.net.site_of(&t.connect.0).is_none() => o,
-            _ => &self.net,
-        };
+        let (net, from) = self.way_to(&t.connect.0);
         let config = ClientConfig {
             server: t.server.clone(),
             ca_pem: t.ca_pem.clone(),
@@ -67,7 +81,7 @@ impl Caller {
             timeout: Duration::from_secs(60),
         };
         let client = config
-            .http_at(net, &self.host, &t.connect.0, t.connect.1)
+            .http_at(net, from, &t.connect.0, t.connect.1)
             .map_err(|e| e.to_string())?;
         if clients.len() >= KEPT {
             clients.clear();

@@ -40,6 +40,7 @@ impl Kubelet {
                     host_ip: self.host_ip.clone(),
                     pod_ip: ip,
                     has_files: workload.has_files(),
+                    services: self.services.clone(),
                     cancel: self.cancel.clone(),
                 };
                 let (tell, cancel) = (self.messages.clone(), self.cancel.clone());

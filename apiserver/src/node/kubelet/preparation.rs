@@ -16,6 +16,7 @@ use crate::node::files::{Inode, Volume};
 use crate::node::mounts::{self, PodVolumes};
 use crate::node::rest::Rest;
 use crate::node::runtime::{Prepared, Runtime};
+use crate::node::services::{Network, Services};
 use crate::node::shell::Process;
 use crate::node::status::Named;
 use crate::node::volumes::{self, Sources};
@@ -36,6 +37,8 @@ pub(super) struct Preparation {
     pub(super) pod_ip: Option<String>,
     /// Whether it is given volumes.
     pub(super) has_files: bool,
+    /// Where services of the cluster lead.
+    pub(super) services: Arc<Services>,
     /// The kubelet's end.
     pub(super) cancel: CancellationToken,
 }
@@ -116,7 +119,12 @@ impl Preparation {
         let volumes = kept.clone().unwrap_or_default();
         let made = mounts::container_files(pod, &self.container, node, env, &volumes, self.runtime.host_files())?;
         let host = self.pod_ip.clone().unwrap_or_else(|| node.clone());
-        let net = Some((self.o.net.clone(), host));
+        let net = Some(Network {
+            net: self.o.net.clone(),
+            host,
+            namespace: pod.namespace().to_owned(),
+            services: Some(self.services.clone()),
+        });
         let process = Process::of(pod, &self.container, node, env, made.files, &self.o.clock, net);
         Ok((process, made.last_words))
     }

@@ -64,6 +64,10 @@ fn flags(args: &[String]) -> Option<Vec<(String, String)>> {
         let flag = a.strip_prefix("--").or_else(|| a.strip_prefix('-'))?;
         let (k, v) = match flag.split_once('=') {
             Some((k, v)) => (k.to_owned(), v.to_owned()),
+            // Those that are there or not have no value.
+            None if matches!(flag, "tcp" | "udp" | "http" | "close" | "json-response") => {
+                (flag.to_owned(), "true".to_owned())
+            }
             None => (flag.to_owned(), rest.next()?.clone()),
         };
         all.push((k, v));

@@ -8,7 +8,9 @@ mod arithmetic;
 mod commands;
 mod file_commands;
 mod filters;
+mod network_commands;
 mod parse;
+mod porter;
 mod reviews;
 mod run;
 mod serve;
@@ -20,7 +22,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use cfn_net::{Net, SharedClock};
+use cfn_net::SharedClock;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
@@ -28,6 +30,7 @@ use super::env;
 use super::files::Files;
 use super::lifecycle;
 use super::probes;
+use super::services::Network;
 use super::volumes;
 use super::workload::{Workload, WorkloadContext, Workloads};
 use crate::controllers::object::Object;
@@ -183,7 +186,7 @@ impl Process {
         env: &BTreeMap<String, String>,
         files: Files,
         clock: &SharedClock,
-        net: Option<(Net, String)>,
+        net: Option<Network>,
     ) -> Self {
         let directory = match container.text("/workingDir") {
             "" => "/",

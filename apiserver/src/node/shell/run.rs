@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use cfn_net::Net;
 use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
@@ -12,6 +11,7 @@ use super::commands;
 use super::parse;
 use super::tree::{Command, Part, Redirect, Word};
 use crate::node::files::{Files, absolute};
+use crate::node::services::Network;
 use crate::node::workload::Write;
 
 /// How long one turn of a loop takes at least: a loop that waits for nothing must let time go on.
@@ -61,8 +61,8 @@ pub(crate) struct Process {
     pub(crate) clock: cfn_net::SharedClock,
     /// SIGTERM.
     pub(crate) term: CancellationToken,
-    /// The network and its host in it.
-    pub(crate) net: Option<(Net, String)>,
+    /// The network as it sees it.
+    pub(crate) net: Option<Network>,
 }
 
 /// A shell, or what runs one command.

@@ -1,5 +1,5 @@
 //! The servers of `agnhost`, over the testbed's network: `netexec`, `serve-hostname`, `test-webserver`, `liveness`,
-//! `webhook` and `crd-conversion-webhook`. TCP only.
+//! `porter`, `webhook` and `crd-conversion-webhook`. TCP only.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -7,14 +7,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cfn_net::pki::KeyCert;
-use cfn_net::server;
+use cfn_net::{Listener, server};
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
+use tokio::io::AsyncWriteExt;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::porter;
 use super::reviews;
 use super::run::{Io, Process, Shell};
 use super::web;
@@ -24,13 +26,19 @@ use crate::node::workload::WorkloadContext;
 /// How long `liveness` is well.
 const WELL: Duration = Duration::from_secs(10);
 /// Exit code of a Go program that gets SIGTERM as the first process.
-const GO_TERMINATED: i32 = 2;
+pub(super) const GO_TERMINATED: i32 = 2;
 
 /// What is served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Netexec,
     Hostname,
+    /// The same to whoever connects, without HTTP.
+    HostnameOverTcp,
+    /// What the environment says, on the ports that it says.
+    Porter {
+        json: bool,
+    },
     Files,
     Liveness,
     Webhook,
@@ -54,6 +62,7 @@ impl Server {
         let (kind, port) = match sub {
             "netexec" => (Kind::Netexec, 8080),
             "serve-hostname" => (Kind::Hostname, 9376),
+            "porter" => (Kind::Porter { json: false }, 0),
             "test-webserver" => (Kind::Files, 80),
             "liveness" => (Kind::Liveness, 8080),
             "webhook" => (Kind::Webhook, 443),
@@ -67,6 +76,7 @@ impl Server {
             delay: 0,
         };
         let (mut cert, mut key) = (None, None);
+        let (mut tcp, mut http) = (false, true);
         for (k, v) in flags {
             match k.as_str() {
                 "http-port" | "port" => s.port = v.parse().ok()?,
@@ -74,9 +84,18 @@ impl Server {
                 "tls-private-key-file" => key = Some(v.clone()),
                 "delay-shutdown" => s.delay = v.parse().ok()?,
                 // Nothing is served there anyway.
-                "udp-port" | "v" => {}
+                "udp-port" | "udp" | "v" => {}
+                "tcp" if kind == Kind::Hostname => tcp = v == "true",
+                "http" if kind == Kind::Hostname => http = v == "true",
+                "json-response" if matches!(kind, Kind::Porter { .. }) => s.kind = Kind::Porter { json: v == "true" },
                 _ => return None,
             }
+        }
+        match (tcp, http) {
+            (true, false) => s.kind = Kind::HostnameOverTcp,
+            (false, true) => {}
+            // Both at one port, or nothing: not here.
+            _ => return None,
         }
         s.tls = cert.zip(key);
         Some(s)
@@ -96,6 +115,9 @@ struct State {
 /// Serves until it is told to end, or asked to.
 pub(super) async fn run(s: &Server, ctx: &WorkloadContext, p: &Process, io: &Io) -> i32 {
     let shell = Shell::new(p.clone(), Vec::new(), false);
+    if let Kind::Porter { json } = s.kind {
+        return porter::run(json, ctx, p, &shell, io).await;
+    }
     let tls = match s.tls.as_ref().map(|(cert, key)| certificate(p, cert, key)).transpose() {
         Ok(t) => t,
         Err(why) => {
@@ -110,6 +132,13 @@ pub(super) async fn run(s: &Server, ctx: &WorkloadContext, p: &Process, io: &Io)
             return 1;
         }
     };
+    if s.kind == Kind::HostnameOverTcp {
+        return tokio::select! {
+            biased;
+            () = p.term.cancelled() => GO_TERMINATED,
+            () = tell_name(listener, &p.hostname) => 1,
+        };
+    }
     let (exit, mut asked) = watch::channel(None);
     let state = Arc::new(State {
         kind: s.kind,
@@ -135,6 +164,18 @@ pub(super) async fn run(s: &Server, ctx: &WorkloadContext, p: &Process, io: &Io)
         } => ended,
         Ok(code) = asked.wait_for(Option::is_some) => code.unwrap_or(0),
         _ = server::serve(listener, tls, handler, cancel.clone()) => 1,
+    }
+}
+
+/// Says the host's name to whoever connects.
+async fn tell_name(mut listener: Listener, name: &str) {
+    while let Ok(mut stream) = listener.accept().await {
+        let name = name.to_owned();
+        tokio::spawn(async move {
+            // Who went away meanwhile misses nothing.
+            let _ = stream.write_all(name.as_bytes()).await;
+            let _ = stream.shutdown().await;
+        });
     }
 }
 
@@ -173,6 +214,8 @@ async fn answer(s: &State, r: Request<Incoming>) -> Response<Full<Bytes>> {
     };
     match s.kind {
         Kind::Hostname => text(200, hostname()),
+        // These are served elsewhere.
+        Kind::HostnameOverTcp | Kind::Porter { .. } => text(404, ""),
         Kind::Files => match s.shell.p.files.read(&path) {
             Ok(data) => text(200, data),
             Err(_) if path == "/" => text(200, "<pre>\n</pre>\n"),
@@ -249,8 +292,8 @@ async fn dial(s: &State, host: &str, port: u16, request: &str, tries: u32) -> Re
     let (mut responses, mut errors) = (Vec::new(), Vec::new());
     let mut code = 417;
     for _ in 0..tries.min(100) {
-        let Some((net, from)) = &s.shell.p.net else { break };
-        match web::get(net, from, (host, port), request).await {
+        let Some(net) = &s.shell.p.net else { break };
+        match web::get_named(net, (host, port), request).await {
             Ok(a) => {
                 code = 200;
                 responses.push(String::from_utf8_lossy(&a.body).into_owned());
@@ -287,5 +330,10 @@ mod tests {
         assert_eq!(s.tls, Some(("/c".to_owned(), "/k".to_owned())));
         assert_eq!(Server::of("netexec", &[flag("sctp-port", "1")]), None);
         assert_eq!(Server::of("dns", &[]), None);
+        let both = [flag("http", "false"), flag("tcp", "true"), flag("udp", "true")];
+        assert_eq!(Server::of("serve-hostname", &both).unwrap().kind, Kind::HostnameOverTcp);
+        assert_eq!(Server::of("serve-hostname", &both[1..]), None);
+        let json = Server::of("porter", &[flag("json-response", "true")]).unwrap();
+        assert_eq!(json.kind, Kind::Porter { json: true });
     }
 }

@@ -1,7 +1,6 @@
 //! HTTP as probes, hooks and `curl` speak it: one question, one answer.
 
 use std::io;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,15 +9,12 @@ use http::{Request, header};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::CryptoProvider;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{DigitallySignedStruct, SignatureScheme};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio_rustls::TlsConnector;
 
 use super::commands::print;
-use super::run::{Io, Process, Shell};
+use super::run::{Io, Shell};
+use crate::anyone;
+use crate::node::services::Network;
 
 /// Largest answer read.
 const LARGEST: usize = 1024 * 1024;
@@ -38,62 +34,19 @@ pub(crate) async fn get(net: &Net, from: &str, (host, port): (&str, u16), path: 
     exchange(stream, (host, port), path).await
 }
 
+/// As [`get`], of whoever has a name.
+pub(super) async fn get_named(net: &Network, at: (&str, u16), path: &str) -> io::Result<Answer> {
+    exchange(net.connect(at.0, at.1).await?, at, path).await
+}
+
 /// As [`get`] over TLS, whoever the server is: the kubelet does not look at certificates (`InsecureSkipVerify`).
 pub(crate) async fn get_tls(net: &Net, from: &str, at: (&str, u16), path: &str) -> io::Result<Answer> {
     // There is no TLS in memory.
     if net.transport() == Transport::Memory {
         return get(net, from, at, path).await;
     }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider.clone())
-        .with_safe_default_protocol_versions()
-        .map_err(io::Error::other)?
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Anyone(provider)))
-        .with_no_client_auth();
-    let name = ServerName::try_from(at.0.to_owned()).map_err(io::Error::other)?;
     let stream = net.connect(from, at.0, at.1).await?;
-    let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await?;
-    exchange(stream, at, path).await
-}
-
-/// Takes every certificate.
-#[derive(Debug)]
-struct Anyone(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for Anyone {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls12_signature(message, cert, signed, &self.0.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls13_signature(message, cert, signed, &self.0.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
+    exchange(anyone::connect(stream, at.0).await?, at, path).await
 }
 
 async fn exchange<S>(stream: S, (host, port): (&str, u16), path: &str) -> io::Result<Answer>
@@ -124,7 +77,7 @@ where
 }
 
 /// Host, port and path of an `http` URL.
-fn address(url: &str) -> Option<(String, u16, String)> {
+pub(super) fn address(url: &str) -> Option<(String, u16, String)> {
     let rest = url.strip_prefix("http://").unwrap_or(url);
     if rest.contains("://") {
         return None;
@@ -138,7 +91,7 @@ fn address(url: &str) -> Option<(String, u16, String)> {
     Some((host.to_owned(), port, path.to_owned()))
 }
 
-/// `curl [OPTION]... URL`. Names are not resolved: only addresses of pods and nodes are reached.
+/// `curl [OPTION]... URL`.
 pub(super) async fn curl(shell: &Shell, args: &[&str], io: &Io) -> i32 {
     let (mut url, mut patience) = (None, PATIENCE);
     let mut rest = args.iter();
@@ -148,7 +101,7 @@ pub(super) async fn curl(shell: &Shell, args: &[&str], io: &Io) -> i32 {
                 let seconds = rest.next().and_then(|n| n.parse().ok());
                 patience = seconds.map_or(patience, Duration::from_secs);
             }
-            "-o" | "-w" | "-H" => {
+            "-o" | "-w" | "-H" | "--interface" => {
                 rest.next();
             }
             a if a.starts_with('-') => {}
@@ -159,14 +112,11 @@ pub(super) async fn curl(shell: &Shell, args: &[&str], io: &Io) -> i32 {
         shell.complain(io, "curl: (3) URL rejected");
         return 3;
     };
-    let Process {
-        net: Some((net, from)), ..
-    } = &shell.p
-    else {
+    let Some(net) = &shell.p.net else {
         shell.complain(io, "curl: (7) no network");
         return 7;
     };
-    match tokio::time::timeout(patience, get(net, from, (&host, port), &path)).await {
+    match tokio::time::timeout(patience, get_named(net, (&host, port), &path)).await {
         Ok(Ok(a)) => print(shell, io, &String::from_utf8_lossy(&a.body)),
         Ok(Err(e)) if e.kind() == io::ErrorKind::NotFound => {
             shell.complain(io, &format!("curl: (6) Could not resolve host: {host}"));

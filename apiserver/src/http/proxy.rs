@@ -1,0 +1,201 @@
+//! The `proxy` subresource: requests that the API server hands on to a pod, or to a pod behind a service
+//! (`apimachinery/pkg/util/proxy`, `pkg/registry/core/{pod,service}` in Kubernetes). Connections that become something else
+//! are not handed on.
+
+mod html;
+mod location;
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use cfn_net::{Net, Transport};
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_util::task::AbortOnDropHandle;
+
+use self::location::Location;
+use super::info::RequestInfo;
+use super::{Answer, Incoming, ResponseBody, with_type};
+use crate::anyone;
+use crate::registry::{Resource, Server};
+use crate::status::Status;
+
+/// How long connecting may take (`DialTimeout` of the transport).
+const PATIENCE: Duration = Duration::from_secs(30);
+/// The largest page that is rewritten, in bytes.
+const LARGEST: usize = 16 * 1024 * 1024;
+/// What is said between two neighbours only (RFC 9110, 7.6.1), and what this server wants to know of its clients.
+const OURS: [HeaderName; 8] = [
+    header::CONNECTION,
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    header::PROXY_AUTHORIZATION,
+    header::AUTHORIZATION,
+    header::HOST,
+];
+
+/// Hands a request on, and its answer back.
+pub(super) async fn serve(
+    server: &Arc<Server>,
+    r: &Incoming,
+    info: &RequestInfo,
+    resource: &Resource,
+) -> Result<Answer, Status> {
+    let at = match &*resource.plural {
+        "pods" => location::of_pod(server, &info.namespace, &info.name)?,
+        _ => location::of_service(server, &info.namespace, &info.name)?,
+    };
+    let (before, path) = split(&r.path);
+    if path.is_empty() && matches!(r.method, Method::GET | Method::HEAD) {
+        return Ok(redirect(&r.path, &r.raw_query));
+    }
+    let path = if path.is_empty() { "/" } else { path };
+    let unreachable = |why: String| {
+        let why = format!("error trying to reach service: {why}");
+        Status::new(503, "ServiceUnavailable", why)
+    };
+    let caller = server
+        .caller()
+        .ok_or_else(|| unreachable("this server has no network".to_owned()))?;
+    let request = request(r, path, &at).map_err(|e| unreachable(e.to_string()))?;
+    let (net, from) = caller.way_to(&at.host);
+    let answer = exchange(net, from, &at, request).await;
+    let answer = answer.map_err(|e| unreachable(format!("dial tcp {}:{}: {e}", at.host, at.port)))?;
+    handed_back(answer, before, &at)
+        .await
+        .map_err(|e| unreachable(e.to_string()))
+}
+
+/// A path up to the word `proxy` that is the subresource, and from there on.
+fn split(path: &str) -> (&str, &str) {
+    // /api/v1/namespaces/NAMESPACE/pods/NAME/proxy
+    let mut slashes = path.match_indices('/').map(|(i, _)| i).skip(7);
+    path.split_at(slashes.next().unwrap_or(path.len()))
+}
+
+/// To the root of what is proxied: relative links of a page would be wrong without the slash.
+fn redirect(path: &str, query: &str) -> Answer {
+    let mark = if query.is_empty() { "" } else { "?" };
+    let mut answer = with_type(301, "text/plain; charset=utf-8", Bytes::new());
+    if let Ok(to) = HeaderValue::from_str(&format!("{path}/{mark}{query}")) {
+        answer.headers_mut().insert(header::LOCATION, to);
+    }
+    answer.headers_mut().remove(header::CONTENT_TYPE);
+    answer
+}
+
+fn request(r: &Incoming, path: &str, at: &Location) -> Result<Request<Full<Bytes>>, http::Error> {
+    let mark = if r.raw_query.is_empty() { "" } else { "?" };
+    let uri = PathAndQuery::try_from(format!("{path}{mark}{}", r.raw_query))?;
+    let mut request = Request::builder()
+        .method(r.method.clone())
+        .uri(http::Uri::from(uri))
+        .header(header::HOST, at.authority())
+        .body(Full::new(r.body.clone()))?;
+    let forwarded = |k: &HeaderName| !OURS.contains(k) && !k.as_str().starts_with("impersonate-");
+    for (k, v) in r.headers.iter().filter(|(k, _)| forwarded(k)) {
+        request.headers_mut().append(k.clone(), v.clone());
+    }
+    let said = |name: &'static str, value: &str| (HeaderName::from_static(name), HeaderValue::from_str(value).ok());
+    let host = r
+        .headers
+        .get(header::HOST)
+        .and_then(|h| h.to_str().ok())
+        .unwrap_or_default();
+    for (k, v) in [
+        said("x-forwarded-uri", &r.path),
+        said("x-forwarded-host", host),
+        said("x-forwarded-proto", "https"),
+    ] {
+        if let Some(v) = v {
+            request.headers_mut().insert(k, v);
+        }
+    }
+    Ok(request)
+}
+
+/// An answer, and the connection that it comes through as long as it does.
+type Answered = (Response<hyper::body::Incoming>, AbortOnDropHandle<()>);
+
+async fn exchange(net: &Net, from: &str, at: &Location, request: Request<Full<Bytes>>) -> io::Result<Answered> {
+    let late = || io::Error::new(io::ErrorKind::TimedOut, "i/o timeout");
+    let stream = tokio::time::timeout(PATIENCE, net.connect(from, &at.host, at.port))
+        .await
+        .map_err(|_| late())??;
+    // There is no TLS in memory.
+    if at.tls && net.transport() != Transport::Memory {
+        return ask(anyone::connect(stream, &at.host).await?, request).await;
+    }
+    ask(stream, request).await
+}
+
+async fn ask<S>(stream: S, request: Request<Full<Bytes>>) -> io::Result<Answered>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
+    let connection = AbortOnDropHandle::new(tokio::spawn(async move {
+        if let Err(e) = connection.await {
+            tracing::debug!(error = %e, "proxied connection");
+        }
+    }));
+    let answer = sender.send_request(request).await.map_err(io::Error::other)?;
+    Ok((answer, connection))
+}
+
+/// What the client gets: links of pages, and where it is sent, lead through the proxy.
+async fn handed_back((answer, connection): Answered, before: &str, at: &Location) -> io::Result<Answer> {
+    let (mut parts, body) = answer.into_parts();
+    for k in &OURS[..5] {
+        parts.headers.remove(k);
+    }
+    let text = |k: HeaderName, all: &HeaderMap| all.get(k).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
+    let to = text(header::LOCATION, &parts.headers);
+    if !to.is_empty()
+        && let Ok(to) = HeaderValue::from_str(&html::rewritten(&to, before, &at.authority()))
+    {
+        parts.headers.insert(header::LOCATION, to);
+    }
+    let page = text(header::CONTENT_TYPE, &parts.headers).starts_with("text/html");
+    let plain = text(header::CONTENT_ENCODING, &parts.headers).is_empty();
+    if !(page && plain) || parts.status == StatusCode::NO_CONTENT {
+        let body = ResponseBody::proxied(body, connection);
+        return Ok(Response::from_parts(parts, body));
+    }
+    let all = Limited::new(body, LARGEST)
+        .collect()
+        .await
+        .map_err(io::Error::other)?
+        .to_bytes();
+    let page = html::page(&String::from_utf8_lossy(&all), before, &at.authority());
+    parts.headers.remove(header::CONTENT_LENGTH);
+    Ok(Response::from_parts(parts, ResponseBody::full(Bytes::from(page))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_split_where_the_subresource_ends() {
+        let to = "/api/v1/namespaces/ns/pods/http:a:80/proxy";
+        for (path, rest) in [("", ""), ("/", "/"), ("/a/b/", "/a/b/"), ("/proxy/x", "/proxy/x")] {
+            assert_eq!(split(&format!("{to}{path}")), (to, rest));
+        }
+    }
+
+    #[test]
+    fn the_root_is_redirected_to_with_a_slash() {
+        let a = redirect("/x/proxy", "a=b");
+        assert_eq!(a.status(), 301);
+        assert_eq!(a.headers()[header::LOCATION], "/x/proxy/?a=b");
+    }
+}
