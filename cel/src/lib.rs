@@ -9,6 +9,7 @@
 
 mod address;
 mod check;
+pub mod cost;
 mod eval;
 mod functions;
 mod lex;
@@ -25,10 +26,19 @@ mod value;
 
 use std::collections::BTreeMap;
 
-pub use check::{Environment, check};
+pub use check::{Environment, check, check_with_cost};
 pub use semver::Version;
 pub use types::{ObjectType, Type};
 pub use value::{Key, Value};
+
+/// Whether an expression that can be read names something of this name.
+#[must_use]
+pub fn mentions(text: &str, name: &str) -> bool {
+    fn within(e: &parse::Expr, name: &str) -> bool {
+        e.name() == Some(name) || e.children().into_iter().any(|child| within(child, name))
+    }
+    parse::parse(text).is_ok_and(|root| within(&root, name))
+}
 
 /// Words that are no names in expressions (the language definition's keywords, literals and reserved words).
 pub const RESERVED: [&str; 21] = [

@@ -390,6 +390,11 @@ const KNOWN: [&str; 20] = [
 ];
 
 impl Expr {
+    /// What tells it from the other parts of its tree, as long as that stays where it is.
+    pub(super) fn id(&self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
+
     /// The name it is, if it is a plain one.
     pub(super) fn name(&self) -> Option<&str> {
         match &self.what {

@@ -16,13 +16,13 @@ mod prune;
 mod read;
 mod reference;
 mod structs;
-mod structural;
 #[cfg(test)]
 mod tests;
 mod validate;
 mod zero;
 
-pub use crd::{SchemaError, schema_errors};
+pub use crate::crd::schema_errors;
+pub use crd::SchemaError;
 pub use defaulting::apply_defaults;
 pub use difference::unified;
 pub use discovery::{ResourceDef, SubresourceDef, discovery};
@@ -31,7 +31,7 @@ pub use go::json_error;
 pub(crate) use messages::{Field, MESSAGES};
 pub use node::{ListType, Type};
 pub use openapi::{definitions_with, openapi_v2, openapi_v2_hash, openapi_v3, openapi_v3_index};
-pub use printed::Printed;
+pub use printed::{Printed, fields_of_struct};
 pub use prune::{prune, unknown_fields};
 pub use read::{json_kind, read};
 pub use reference::SchemaRef;

@@ -105,6 +105,14 @@ pub(super) fn written_always(definition: &str, member: &str) -> Option<bool> {
     Some(*always == 1)
 }
 
+/// The struct that values of a type have in them: those that read JSON themselves have schemas.
+fn within(kind: &str) -> &str {
+    match kind {
+        "A" | "B" | "L" => "apiextensions/v1.JSONSchemaProps",
+        kind => kind,
+    }
+}
+
 /// What follows the last `separator`.
 fn short(name: &str, separator: char) -> &str {
     name.rsplit(separator).next().unwrap_or(name)
@@ -139,7 +147,7 @@ fn gather(
             name,
             shape,
             kind,
-            inner: place.get(kind.as_str()).copied(),
+            inner: place.get(within(kind)).copied(),
             scalar: *keep == 0 && shape == Shape::One && matches!(kind.as_str(), "s" | "i" | "b" | "f" | "y"),
             always: *written == 1,
             embedded: embedded.clone(),
