@@ -34,10 +34,7 @@ pub use value::{Key, Value};
 /// Whether an expression that can be read names something of this name.
 #[must_use]
 pub fn mentions(text: &str, name: &str) -> bool {
-    fn within(e: &parse::Expr, name: &str) -> bool {
-        e.name() == Some(name) || e.children().into_iter().any(|child| within(child, name))
-    }
-    parse::parse(text).is_ok_and(|root| within(&root, name))
+    parse::parse(text).is_ok_and(|root| root.mentions(name))
 }
 
 /// Words that are no names in expressions (the language definition's keywords, literals and reserved words).
@@ -135,6 +132,12 @@ impl Program {
                 text: text.to_owned(),
             }),
         }
+    }
+
+    /// Whether it names something of this name.
+    #[must_use]
+    pub fn mentions(&self, name: &str) -> bool {
+        self.root.mentions(name)
     }
 
     /// The text it was read from.

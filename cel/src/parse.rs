@@ -395,6 +395,11 @@ impl Expr {
         std::ptr::from_ref(self).addr()
     }
 
+    /// Whether it, or a part of it, is this name.
+    pub(super) fn mentions(&self, name: &str) -> bool {
+        self.name() == Some(name) || self.children().into_iter().any(|child| child.mentions(name))
+    }
+
     /// The name it is, if it is a plain one.
     pub(super) fn name(&self) -> Option<&str> {
         match &self.what {

@@ -5,7 +5,6 @@ mod definition;
 mod names;
 pub(crate) mod object;
 mod openapi;
-mod pattern;
 pub(crate) mod rules;
 mod schema;
 mod types;

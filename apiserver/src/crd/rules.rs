@@ -7,6 +7,7 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use serde_json::{Value, json};
 
 use crate::registry::text;
+use crate::schema::join;
 use crate::status::Cause;
 use cfn_cel::{self as cel, CelError, Key, Program, Scope};
 
@@ -83,7 +84,7 @@ fn judge(r: &Value, schema: &Value, value: &Value, old: Option<&Value>, path: &s
     let rule = text(r, "/rule");
     let optional = r["optionalOldSelf"] == true;
     // A rule about a change is none for what is new.
-    if rule.contains("oldSelf") && old.is_none() && !optional {
+    if old.is_none() && !optional && program(rule).is_ok_and(|p| p.mentions("oldSelf")) {
         return None;
     }
     let mut scope = Scope::from([("self".to_owned(), to_cel(schema, value))]);
@@ -95,26 +96,46 @@ fn judge(r: &Value, schema: &Value, value: &Value, old: Option<&Value>, path: &s
     }
     let at = match text(r, "/fieldPath") {
         "" => path.to_owned(),
-        p => format!("{path}{p}").trim_start_matches('.').to_owned(),
+        p => super::schema::paths::found(p, schema, true).map_or_else(|_| path.to_owned(), |(p, _)| join(path, &p)),
     };
+    let (kind, own) = (text(schema, "/type"), text(r, "/message"));
+    let told = if own.is_empty() { rule.trim() } else { own.trim() };
     let held = program(rule).and_then(|p| p.holds(&scope));
     let message = match held {
         Ok(true) => return None,
         Ok(false) => {
             let said = program(text(r, "/messageExpression")).and_then(|p| p.evaluate(&scope));
-            match (said, text(r, "/message")) {
+            match (said, own) {
                 (Ok(cel::Value::Text(s)), _) if !s.trim().is_empty() => s.trim().to_owned(),
-                (_, "") => format!("failed rule: {rule}"),
-                (_, m) => m.trim().to_owned(),
+                (_, "") => format!("failed rule: {told}"),
+                _ => told.to_owned(),
             }
         }
-        Err(e) => format!("{e} evaluating rule: {rule}"),
+        Err(e) => {
+            let e = e.to_string();
+            let detail = if e.starts_with("no such overload") {
+                format!(
+                    "'{e}': call arguments did not match a supported operator, function or macro signature for rule: \
+                     {told}"
+                )
+            } else if e.starts_with("operation cancelled: actual cost limit exceeded") {
+                format!("'{e}': no further validation rules will be run due to call cost exceeds limit for rule: {told}")
+            } else {
+                format!("{e} evaluating rule: {told}")
+            };
+            return Some(Cause::invalid(path, &json!(kind), &detail));
+        }
+    };
+    // Of what is large the value is not shown.
+    let shown = match kind {
+        "object" | "array" => String::new(),
+        _ => format!(": {value}"),
     };
     Some(match text(r, "/reason") {
         "FieldValueRequired" => Cause::required(at, &message),
         "FieldValueForbidden" => Cause::forbidden(at, &message),
-        "FieldValueDuplicate" => Cause::new("FieldValueDuplicate", at, "Duplicate value"),
-        _ => Cause::new("FieldValueInvalid", at, format!("Invalid value: {message}")),
+        "FieldValueDuplicate" => Cause::new("FieldValueDuplicate", at, format!("Duplicate value{shown}")),
+        _ => Cause::new("FieldValueInvalid", at, format!("Invalid value{shown}: {message}")),
     })
 }
 
@@ -192,7 +213,7 @@ mod tests {
             of(json!({"spec": {"min": 3, "max": 2, "tags": ["ab", "abc"]}}), None),
             [
                 "spec: Invalid value: min 3 over max",
-                "spec.tags[1]: Invalid value: failed rule: self.size() < 3"
+                "spec.tags[1]: Invalid value: \"abc\": failed rule: self.size() < 3"
             ]
         );
         assert_eq!(

@@ -345,8 +345,10 @@ fn stored(stored: &Value, versions: &[Value], errors: &mut Vec<FieldError>) {
         let detail = "must have at least one stored version";
         return errors.push(FieldError::invalid(path, stored.clone(), detail));
     }
-    for version in versions {
-        if version["storage"] == true && !all.contains(&version["name"]) {
+    for (i, version) in versions.iter().enumerate() {
+        // One of the same name before it was it.
+        let there = all.contains(&version["name"]) && !versions[..i].iter().any(|v| v["name"] == version["name"]);
+        if version["storage"] == true && !there {
             let detail = format!("must have the storage version {}", text(version, "/name"));
             errors.push(FieldError::invalid(path, stored.clone(), detail));
         }

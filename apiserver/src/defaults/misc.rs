@@ -314,7 +314,9 @@ pub(super) fn webhooks(object: &mut Object, mutating: bool) {
 /// CustomResourceDefinitions (`k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1/defaults.go`).
 pub(super) fn custom_resource_definition(object: &mut Object) {
     let spec = map_at(object, "spec");
-    set_empty(map_at(spec, "conversion"), "strategy", "None");
+    if spec.get("conversion").is_none_or(Value::is_null) {
+        set_empty(map_at(spec, "conversion"), "strategy", "None");
+    }
     let names = map_at(spec, "names");
     let kind = names.get("kind").and_then(Value::as_str).unwrap_or_default().to_owned();
     if !kind.is_empty() {

@@ -11,6 +11,7 @@ mod go;
 mod messages;
 mod node;
 mod openapi;
+pub(crate) mod pattern;
 mod printed;
 mod prune;
 mod read;

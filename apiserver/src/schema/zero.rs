@@ -116,6 +116,10 @@ fn always<const EMPTY: bool>(of: &'static Struct, object: &mut Map<String, Value
             }
             return member.always;
         }
+        // What was read as no schema is not stored.
+        if !EMPTY && member.kind == "A" && value.is_null() {
+            return false;
+        }
         if member.always && value.is_null() {
             *value = member.zero();
         }

@@ -28,6 +28,27 @@ fn tokens(path: &str) -> Vec<&str> {
     all
 }
 
+/// A text without its escapes, or the character that cannot be escaped.
+fn unescaped(text: &str) -> Result<String, char> {
+    let (mut out, mut chars) = (String::new(), text.chars());
+    while let Some(c) = chars.next() {
+        let escaped = if c == '\\' { chars.next() } else { None };
+        out.push(match escaped {
+            None => c,
+            Some('a') => '\u{7}',
+            Some('b') => '\u{8}',
+            Some('f') => '\u{c}',
+            Some('n') => '\n',
+            Some('r') => '\r',
+            Some('t') => '\t',
+            Some('v') => '\u{b}',
+            Some(c @ ('\'' | '\\')) => c,
+            Some(other) => return Err(other),
+        });
+    }
+    Ok(out)
+}
+
 /// The schema that a path leads to and the path as Kubernetes writes it (without the first dot), or why it leads nowhere.
 pub(crate) fn found<'s>(path: &str, schema: &'s Value, arrays: bool) -> Result<(String, &'s Value), String> {
     const NOWHERE: &str = "does not refer to a valid field";
@@ -40,7 +61,7 @@ pub(crate) fn found<'s>(path: &str, schema: &'s Value, arrays: bool) -> Result<(
                 let quoted = tokens.next().ok_or_else(ended)?;
                 let inner = quoted.strip_prefix('\'').and_then(|q| q.strip_suffix('\''));
                 let inner = inner.ok_or_else(|| format!("expected single quoted string but got {quoted}"))?;
-                inner.replace("\\'", "'").replace("\\\\", "\\")
+                unescaped(inner).map_err(|c| format!("invalid string literal: invalid escape char \\{c}"))?
             }
             "." => tokens.next().ok_or_else(ended)?.to_owned(),
             other => return Err(format!("expected [ or . but got: {other}")),

@@ -120,6 +120,14 @@ pub(super) fn errors(
     }
 }
 
+/// Why a schema's own rules cannot be asked.
+pub(super) fn unasked(schema: &Value, root: bool) -> Vec<String> {
+    let own = types::declared(schema, "selfType", root).unwrap_or(Type::Dyn);
+    let shape = types::shape(schema, root).unwrap_or_default();
+    let of = |r: &Value| Compiled::of(r, &types::environment(&own, r["optionalOldSelf"] == true), &shape).wrong;
+    rules(schema).iter().filter_map(of).collect()
+}
+
 /// What is known of a rule.
 #[derive(Default)]
 struct Compiled {

@@ -1,7 +1,7 @@
 //! What Go says of regular expressions that it cannot read (`regexp/syntax`), whose language is RE2's.
 
 /// Go's error of compiling a pattern, if it has one.
-pub(super) fn error(pattern: &str) -> Option<String> {
+pub(crate) fn error(pattern: &str) -> Option<String> {
     let mut reader = Reader {
         whole: pattern,
         rest: pattern,
@@ -11,6 +11,67 @@ pub(super) fn error(pattern: &str) -> Option<String> {
     };
     let (what, part) = reader.read().err()?;
     Some(format!("error parsing regexp: {what}: `{part}`"))
+}
+
+/// A pattern of Go's as this engine has it, which reads brackets and braces as more than text where Go does not.
+pub(crate) fn compiled(pattern: &str) -> Option<regex::Regex> {
+    if error(pattern).is_some() {
+        return None;
+    }
+    if let Ok(plain) = regex::Regex::new(pattern) {
+        return Some(plain);
+    }
+    let (mut out, mut rest, mut class) = (String::new(), pattern, false);
+    while let Some(c) = rest.chars().next() {
+        let end = match c {
+            '\\' if rest.starts_with("\\Q") => {
+                let text = rest[2..].split("\\E").next().unwrap_or_default();
+                out.push_str(&regex::escape(text));
+                (2 + text.len() + 2).min(rest.len())
+            }
+            '\\' => {
+                let end = 1 + rest[1..].chars().next().map_or(0, char::len_utf8);
+                out.push_str(&rest[..end]);
+                end
+            }
+            '[' if class => match rest.find(":]").filter(|_| rest.starts_with("[:")) {
+                Some(i) => {
+                    out.push_str(&rest[..i + 2]);
+                    i + 2
+                }
+                None => {
+                    out.push_str("\\[");
+                    1
+                }
+            },
+            '[' => {
+                class = true;
+                let start = ["[^]", "[]", "[^", "["].into_iter().find(|s| rest.starts_with(s)).unwrap_or("[");
+                out.push_str(&start.replace(']', "\\]"));
+                start.len()
+            }
+            ']' if class => {
+                class = false;
+                out.push(']');
+                1
+            }
+            '&' | '~' if class => {
+                out.push('\\');
+                out.push(c);
+                1
+            }
+            '{' if !class && repetition(rest).is_none() => {
+                out.push_str("\\{");
+                1
+            }
+            c => {
+                out.push(c);
+                c.len_utf8()
+            }
+        };
+        rest = &rest[end..];
+    }
+    regex::Regex::new(&out).ok()
 }
 
 /// What is wrong, and the part that is.
@@ -365,6 +426,7 @@ mod tests {
         }
         for fine in ["", "a b", "{x}", "a{,3}", "a{2,}?", "$(A)", "[]a]", "[a-]", "(?i:a)(?i)b", "\\d+\\.\\x41\\x{41}\\Qa*\\E", "(?P<n>a)", "a{01}", "\\pL", "[^\\d-z]"] {
             assert_eq!(error(fine), None, "{fine}");
+            assert!(super::compiled(fine).is_some(), "{fine}");
         }
     }
 }
