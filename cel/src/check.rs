@@ -6,7 +6,7 @@ mod macros;
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
-use super::parse::{Expr, What, parse};
+use super::parse::{self, Expr, What, parse};
 use super::cost::{self, Shape};
 use super::types::{Bound, ObjectType, Type, arguments, most_general};
 use super::value::Value;
@@ -82,6 +82,9 @@ impl Checked {
 fn checked(text: &str, environment: &Environment) -> Result<(Box<Expr>, Checked), CelError> {
     // Parts are told apart by where they are.
     let root = Box::new(parse(text)?);
+    if let Some(wrong) = parse::told(text, &macros::malformed(&root, environment)) {
+        return Err(wrong);
+    }
     let mut checker = Checker {
         notes: BTreeMap::new(),
         fitting: Vec::new(),
@@ -274,6 +277,7 @@ impl Checker<'_> {
 
     /// What a name stands for.
     fn named(&self, name: &str) -> Option<Type> {
+        let name = name.strip_prefix('.').unwrap_or(name);
         if let Some((_, t)) = self.scopes.iter().rev().find(|(n, _)| n == name) {
             return Some(t.clone());
         }
@@ -433,10 +437,11 @@ impl Checker<'_> {
         let mut all: Vec<Type> = args.iter().map(|a| self.of(a)).collect();
         self.formats -= usize::from(name == "format");
         let Some(target) = target else {
-            if !FUNCTIONS.contains_key(name) || name.starts_with(['@', '_', '!', '-']) {
+            let own = name.strip_prefix('.').unwrap_or(name);
+            if !FUNCTIONS.contains_key(own) || own.starts_with(['@', '_', '!', '-']) {
                 return self.undeclared(at, name);
             }
-            return self.call(at, name, false, all);
+            return self.call(at, own, false, all);
         };
         if let Some(path) = target.path().map(|path| format!("{path}.{name}"))
             && FUNCTIONS.contains_key(path.as_str())
@@ -491,9 +496,45 @@ impl Checker<'_> {
         })
     }
 
+    fn type_found(&self, e: &Expr) -> Type {
+        let own = self.notes.get(&e.id()).and_then(|n| n.of.as_ref());
+        own.map_or(Type::Dyn, |t| self.bound.replaced(t, true))
+    }
+
+    /// A format that is known, and the types of its arguments.
+    fn format(&mut self, at: usize, format: &str, items: &[(Expr, bool)]) {
+        let types: Vec<Type> = items.iter().map(|(item, _)| self.type_found(item)).collect();
+        let deep = |i: usize| self.no_text(&items[i].0).map(|e| (e.at, self.type_found(e)));
+        let Some((place, why)) = super::format::check(format, &types, deep) else {
+            return;
+        };
+        let at = match place {
+            Some(super::format::Place::Argument(i)) => items[i].0.at,
+            Some(super::format::Place::At(at)) => at,
+            None => at,
+        };
+        self.tell(at, why);
+    }
+
+    /// A part of a list or a map that cannot be shown as a text.
+    fn no_text<'e>(&self, e: &'e Expr) -> Option<&'e Expr> {
+        let parts: Vec<&Expr> = match &e.what {
+            What::List(items) => items.iter().map(|(item, _)| item).collect(),
+            What::Map(entries) => entries.iter().flat_map(|(k, v, _)| [k, v]).collect(),
+            _ => return None,
+        };
+        let part = parts.iter().copied().find(|e| !super::format::is_text(&self.type_found(e)));
+        part.or_else(|| parts.into_iter().find_map(|p| self.no_text(p)))
+    }
+
     /// Literals that are read when they are evaluated, which may be known to fail (`cel/validator.go`).
     fn literals(&mut self, e: &Expr) {
         if let What::Call(target, name, args) = &e.what {
+            if let (Some(on), "format", [list]) = (target.as_deref(), name.as_str(), args.as_slice())
+                && let (What::Literal(Value::Text(format)), What::List(items)) = (&on.what, &list.what)
+            {
+                self.format(e.at, format, items);
+            }
             let last = args.last().map(|a| (a.at, &a.what));
             if let Some((at, What::Literal(Value::Text(s)))) = last {
                 let wrong = match (name.as_str(), target.is_some(), args.len()) {

@@ -126,6 +126,7 @@ impl<'a> Evaluation<'a> {
     }
 
     fn name(&self, n: &str) -> Result {
+        let n = n.strip_prefix('.').unwrap_or(n);
         if let Some((_, v)) = self.bound.iter().rev().find(|(k, _)| k == n) {
             return Ok(v.clone());
         }
@@ -246,7 +247,7 @@ impl<'a> Evaluation<'a> {
             }
             methods::method(name, &all[0], &all[1..])
         } else {
-            functions::global(name, &all)
+            functions::global(name.strip_prefix('.').unwrap_or(name), &all)
         }
     }
 

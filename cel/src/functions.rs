@@ -179,10 +179,11 @@ fn to_int(v: &Value) -> Result {
 
 pub(super) fn text_of(v: &Value) -> Option<String> {
     Some(match v {
+        Value::Null | Value::Type(_) => return None,
         Value::Text(s) => s.to_string(),
         Value::Int(n) => n.to_string(),
         Value::Uint(n) => n.to_string(),
-        Value::Double(n) => n.to_string(),
+        Value::Double(n) => numbers::double_text(*n),
         Value::Bool(b) => b.to_string(),
         Value::Bytes(b) => String::from_utf8(b.to_vec()).ok()?,
         Value::Time(t) => t.to_string(),

@@ -8,9 +8,11 @@
 //! refused by both.
 
 mod address;
+mod antlr;
 mod check;
 pub mod cost;
 mod eval;
+mod format;
 mod functions;
 mod lex;
 mod methods;

@@ -11,7 +11,7 @@ use regex::Regex;
 use super::CelError;
 use super::address::{is_of, masked, network, part_of_url, within};
 use super::eval::no_overload;
-use super::functions::{Result, count, extreme, fail, size, text_of, truth};
+use super::functions::{Result, count, extreme, fail, size, truth};
 use super::numbers;
 use super::quantity::Quantity;
 use super::semver::Version;
@@ -243,7 +243,7 @@ fn text_method(name: &str, s: &Arc<str>, args: &[Value]) -> Result {
             };
             Ok(Value::list(parts.into_iter().map(Value::text).collect()))
         }
-        ("format", [Value::List(args)]) => format_text(s, args),
+        ("format", [Value::List(args)]) => super::format::format(s, args),
         // Addresses, networks and URLs are kept as their text.
         ("family", []) => match s.parse::<IpAddr>() {
             Ok(IpAddr::V4(_)) => Ok(Value::Int(4)),
@@ -392,54 +392,4 @@ fn semver_method(name: &str, v: &Version, args: &[Value]) -> Result {
         ("compareTo", Some(o)) => Ok(Value::Int(v.cmp(o) as i64)),
         _ => no_overload(),
     }
-}
-
-/// `%s %d %f %e %x %%` with values in order.
-fn format_text(s: &str, args: &[Value]) -> Result {
-    let mut out = String::new();
-    let mut chars = s.chars();
-    let mut args = args.iter();
-    while let Some(c) = chars.next() {
-        if c != '%' {
-            out.push(c);
-            continue;
-        }
-        let mut verb = chars.next();
-        let mut precision = String::new();
-        if verb == Some('.') {
-            verb = chars.next();
-            while let Some(d) = verb.filter(char::is_ascii_digit) {
-                precision.push(d);
-                verb = chars.next();
-            }
-        }
-        if verb == Some('%') {
-            out.push('%');
-            continue;
-        }
-        let Some(v) = args.next() else {
-            return fail("index out of range: not enough arguments for the format");
-        };
-        let text = match (verb, v) {
-            (Some('s' | 'd'), v) => match text_of(v) {
-                Some(t) => t,
-                None => v.to_json().map(|j| j.to_string()).unwrap_or_default(),
-            },
-            (Some('f'), v) => {
-                let n = v.number().map_or_else(no_overload_number, Ok)?;
-                format!("{n:.*}", precision.parse().unwrap_or(6))
-            }
-            (Some('x'), Value::Int(n)) => format!("{n:x}"),
-            (Some('X'), Value::Int(n)) => format!("{n:X}"),
-            (Some('o'), Value::Int(n)) => format!("{n:o}"),
-            (Some('b'), Value::Int(n)) => format!("{n:b}"),
-            _ => return fail("could not parse formatting clause"),
-        };
-        out.push_str(&text);
-    }
-    Ok(Value::text(&out))
-}
-
-fn no_overload_number() -> Result<f64> {
-    fail("no such overload")
 }

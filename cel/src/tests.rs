@@ -93,7 +93,7 @@ fn what_is_no_expression_is_refused_when_it_is_read() {
         ("1 +", "mismatched input '<EOF>'"),
         ("nobody.spec", "undeclared reference to 'nobody'"),
         ("nosuch(1)", "undeclared reference to 'nosuch'"),
-        ("'open", "unterminated string literal"),
+        ("'open", "token recognition error at: ''open'"),
         ("[1, 2].map(x, y)", "undeclared reference to 'y'"),
     ] {
         let e = Program::compile(text, &["object"]).unwrap_err().to_string();
@@ -122,7 +122,7 @@ proptest::proptest! {
     #[test]
     fn checks_end(parts in proptest::collection::vec(proptest::sample::select(vec![
         "self", "self.a", "x", "[", "]", "(", ")", "{", "}", ",", ":", "?", ".", "?.", "[?", "+", "-", "!", "&&", "==", " in ",
-        "1", "1.5", "2u", "'t'", "b'é'", "null", "true", ".map(x, ", ".all(x, ", ".filter(x, x)", ".optMap(x, ", "has(",
+        "1", "1.5", "2u", "'t'", "b'é'", "null", "true", "`a.b`", ".map(x, ", ".all(x, ", ".filter(x, x)", ".optMap(x, ", "has(",
         "optional.of(", "type(", "size(", "duration('x')", "timestamp(", ".format([", ".matches('(')", "\n", "é",
     ]), 0..24)) {
         let text = parts.concat();
