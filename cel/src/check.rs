@@ -6,8 +6,8 @@ mod macros;
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
-use super::parse::{self, Expr, What, parse};
 use super::cost::{self, Shape};
+use super::parse::{self, Expr, What, parse};
 use super::types::{Bound, ObjectType, Type, arguments, most_general};
 use super::value::Value;
 use super::{CelError, numbers, source};
@@ -523,7 +523,10 @@ impl Checker<'_> {
             What::Map(entries) => entries.iter().flat_map(|(k, v, _)| [k, v]).collect(),
             _ => return None,
         };
-        let part = parts.iter().copied().find(|e| !super::format::is_text(&self.type_found(e)));
+        let part = parts
+            .iter()
+            .copied()
+            .find(|e| !super::format::is_text(&self.type_found(e)));
         part.or_else(|| parts.into_iter().find_map(|p| self.no_text(p)))
     }
 

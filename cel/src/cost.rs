@@ -314,7 +314,11 @@ impl Coster<'_> {
         let before = self.locals.len();
         match (names, list) {
             ([k, v], _) => {
-                let (at_key, at_value) = if list { ("@indices", "@items") } else { ("@keys", "@values") };
+                let (at_key, at_value) = if list {
+                    ("@indices", "@items")
+                } else {
+                    ("@keys", "@values")
+                };
                 self.locals.push(local(k, at_key, key));
                 self.locals.push(local(v, at_value, value));
             }
@@ -324,7 +328,10 @@ impl Coster<'_> {
         }
         let costs: Vec<Range> = rest.iter().map(|r| self.cost(r)).collect();
         let last = rest.last().map_or(UNKNOWN, |r| self.size_or_unknown(r));
-        let item = names.first().and_then(|n| self.local(n)).map(|l| (l.path.clone(), l.size));
+        let item = names
+            .first()
+            .and_then(|n| self.local(n))
+            .map(|l| (l.path.clone(), l.size));
         self.locals.truncate(before);
         let (first, second) = (costs.first().copied().unwrap_or(NOTHING), costs.get(1).copied());
         // What is gathered is named once before it is added to, or kept as it is.

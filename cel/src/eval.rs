@@ -310,7 +310,7 @@ impl<'a> Evaluation<'a> {
                         out.push(v?);
                     }
                 }
-                ("transformMap", first) => {
+                ("transformMap" | "transformMapEntry", first) => {
                     let v = match (rest.len(), first?) {
                         (1, v) => v,
                         (_, Value::Bool(true)) => match second {
@@ -319,7 +319,16 @@ impl<'a> Evaluation<'a> {
                         },
                         _ => continue,
                     };
-                    mapped.extend(k.key().map(|k| (k, v)));
+                    if name == "transformMap" {
+                        mapped.extend(k.key().map(|k| (k, v)));
+                        continue;
+                    }
+                    let Value::Map(entries) = v else { return no_overload() };
+                    for (key, v) in entries.iter() {
+                        if mapped.insert(key.clone(), v.clone()).is_some() {
+                            return fail(format!("insert failed: key {} already exists", key.to_text()));
+                        }
+                    }
                 }
                 ("sortBy", first) => keyed.push((first?, item)),
                 (_, Err(e)) => return Err(e),
@@ -333,7 +342,7 @@ impl<'a> Evaluation<'a> {
             "all" => Value::Bool(true),
             "exists" => Value::Bool(false),
             "exists_one" | "existsOne" => Value::Bool(found == 1),
-            "transformMap" => Value::Map(Arc::new(mapped)),
+            "transformMap" | "transformMapEntry" => Value::Map(Arc::new(mapped)),
             "sortBy" => {
                 keyed.sort_by(|a, b| a.0.order(&b.0).unwrap_or(Ordering::Equal));
                 Value::list(keyed.into_iter().map(|(_, v)| v).collect())

@@ -69,7 +69,11 @@ fn clause(text: &str) -> (Result<Clause, String>, &str) {
         match digits[..end].parse() {
             Ok(n) => precision = Some(n),
             Err(_) => {
-                let why = if end == 0 { "invalid syntax" } else { "value out of range" };
+                let why = if end == 0 {
+                    "invalid syntax"
+                } else {
+                    "value out of range"
+                };
                 let shown = &digits[..end];
                 let why = format!(
                     "error while parsing precision: error while converting precision to integer: strconv.Atoi: parsing \
@@ -91,7 +95,10 @@ fn clause(text: &str) -> (Result<Clause, String>, &str) {
         'X' => Ok(Clause::Hex(true)),
         'o' => Ok(Clause::Octal),
         // Go looks at the first byte.
-        c => Err(format!("unrecognized formatting clause \"{}\"", char::from(u8::try_from(c).unwrap_or_else(|_| rest.as_bytes()[0])))),
+        c => Err(format!(
+            "unrecognized formatting clause \"{}\"",
+            char::from(u8::try_from(c).unwrap_or_else(|_| rest.as_bytes()[0]))
+        )),
     };
     (clause, rest.get(c.len_utf8()..).unwrap_or_default())
 }
@@ -262,7 +269,12 @@ fn text(v: &Value) -> Option<String> {
             let pairs: Vec<String> = pairs.iter().map(|(k, v)| format!("{k}:{v}")).collect();
             format!("{{{}}}", pairs.join(", "))
         }
-        Value::Text(_) | Value::Int(_) | Value::Uint(_) | Value::Bool(_) | Value::Bytes(_) | Value::Time(_)
+        Value::Text(_)
+        | Value::Int(_)
+        | Value::Uint(_)
+        | Value::Bool(_)
+        | Value::Bytes(_)
+        | Value::Time(_)
         | Value::Span(_) => super::functions::text_of(v)?,
         _ => return None,
     })
@@ -341,12 +353,32 @@ mod tests {
         for (given, args, wanted) in [
             ("%s-%d%%", vec![Value::text("a"), Value::Int(5)], Ok("a-5%")),
             ("%.2f", vec![Value::Double(12345.678)], Ok("12,345.68")),
-            ("%.6e", vec![Value::Double(1052.032_911_275)], Ok("1.052033\u{202f}×\u{202f}10⁰³")),
-            ("%x %X %o %b", vec![Value::Int(-255), Value::text("é"), Value::Uint(8), Value::Bool(true)], Ok("-ff C3A9 10 1")),
-            ("%s", vec![Value::list(vec![Value::text("a"), Value::Int(1), Value::Null])], Ok("[\"a\", 1, null]")),
+            (
+                "%.6e",
+                vec![Value::Double(1052.032_911_275)],
+                Ok("1.052033\u{202f}×\u{202f}10⁰³"),
+            ),
+            (
+                "%x %X %o %b",
+                vec![Value::Int(-255), Value::text("é"), Value::Uint(8), Value::Bool(true)],
+                Ok("-ff C3A9 10 1"),
+            ),
+            (
+                "%s",
+                vec![Value::list(vec![Value::text("a"), Value::Int(1), Value::Null])],
+                Ok("[\"a\", 1, null]"),
+            ),
             ("%d", vec![], Err("index 0 out of range")),
-            ("%d", vec![Value::Bool(true)], Err("error during formatting: decimal clause can only be used on integers, was given bool")),
-            ("%q", vec![Value::Int(1)], Err("could not parse formatting clause: unrecognized formatting clause \"q\"")),
+            (
+                "%d",
+                vec![Value::Bool(true)],
+                Err("error during formatting: decimal clause can only be used on integers, was given bool"),
+            ),
+            (
+                "%q",
+                vec![Value::Int(1)],
+                Err("could not parse formatting clause: unrecognized formatting clause \"q\""),
+            ),
             ("%", vec![Value::Int(1)], Err("unexpected end of string")),
         ] {
             let found = format(given, &args).map_err(|e| e.to_string());

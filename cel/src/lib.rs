@@ -13,6 +13,7 @@ mod check;
 pub mod cost;
 mod eval;
 mod format;
+mod formats;
 mod functions;
 mod lex;
 mod methods;

@@ -9,17 +9,17 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use regex::Regex;
 
 use super::CelError;
-use super::address::{is_of, masked, network, part_of_url, within};
+use super::address::{is_of, masked, network, part_of_url, query, within};
 use super::eval::no_overload;
 use super::functions::{Result, count, extreme, fail, size, truth};
 use super::numbers;
 use super::quantity::Quantity;
 use super::semver::Version;
-use super::value::Value;
+use super::value::{Key, Value};
 
 /// Methods of values, of what stands in the homes, and of `authorizer`, which policies may name though it has no value
 /// here; beside the macros.
-const METHODS: [&str; 103] = [
+const METHODS: [&str; 109] = [
     "size",
     "contains",
     "startsWith",
@@ -123,11 +123,17 @@ const METHODS: [&str; 103] = [
     "reason",
     "errored",
     "error",
+    "unwrapOpt",
+    "validate",
+    "getQuery",
+    "range",
+    "unwrap",
+    "named",
 ];
 
 /// Whether some value has a method of this name.
 pub(super) fn is_method(name: &str) -> bool {
-    METHODS.contains(&name)
+    METHODS.contains(&name) || super::formats::named(name).is_some()
 }
 
 pub(super) fn method(name: &str, on: &Value, args: &[Value]) -> Result {
@@ -135,6 +141,14 @@ pub(super) fn method(name: &str, on: &Value, args: &[Value]) -> Result {
         Value::Text(s) => text_method(name, s, args),
         Value::List(l) => list_method(name, l, args),
         Value::Map(_) | Value::Bytes(_) if name == "size" => size(on),
+        Value::Format(f) => match (name, args) {
+            ("validate", [Value::Text(s)]) => {
+                let wrong = super::formats::wrong(f, s);
+                let all = Value::list(wrong.iter().map(|why| Value::text(why)).collect());
+                Ok(Value::Optional((!wrong.is_empty()).then(|| Box::new(all))))
+            }
+            _ => no_overload(),
+        },
         Value::Quantity(q) => quantity_method(name, *q, args),
         Value::Semver(v) => semver_method(name, v, args),
         Value::Optional(v) => match (name, v) {
@@ -276,9 +290,28 @@ fn text_method(name: &str, s: &Arc<str>, args: &[Value]) -> Result {
             Some((a, _)) => of(a.to_string()),
             None => no_overload(),
         },
+        ("getQuery", []) => {
+            let all = query(s).into_iter();
+            let all = all.map(|(k, v)| {
+                (
+                    Key::Text(k.as_str().into()),
+                    Value::list(v.iter().map(|v| Value::text(v)).collect()),
+                )
+            });
+            Ok(Value::Map(Arc::new(all.collect())))
+        }
         ("getScheme" | "getHost" | "getHostname" | "getPort" | "getEscapedPath", []) => of(part_of_url(name, s)),
         _ => no_overload(),
     }
+}
+
+/// A list with the lists in it taken apart, so deep.
+fn flat(l: &[Value], depth: i64) -> Vec<Value> {
+    let each = |v: &Value| match v {
+        Value::List(inner) if depth > 0 => flat(inner, depth - 1),
+        v => vec![v.clone()],
+    };
+    l.iter().flat_map(each).collect()
 }
 
 fn list_method(name: &str, l: &[Value], args: &[Value]) -> Result {
@@ -331,16 +364,10 @@ fn list_method(name: &str, l: &[Value], args: &[Value]) -> Result {
             }
             Ok(Value::list(l[a..b].to_vec()))
         }
-        ("flatten", []) => {
-            let mut out = Vec::new();
-            for v in l {
-                match v {
-                    Value::List(inner) => out.extend(inner.iter().cloned()),
-                    v => out.push(v.clone()),
-                }
-            }
-            Ok(Value::list(out))
-        }
+        ("flatten", []) => Ok(Value::list(flat(l, 1))),
+        ("flatten", [Value::Int(n)]) if *n < 0 => fail("level must be non-negative"),
+        ("flatten", [Value::Int(n)]) => Ok(Value::list(flat(l, *n))),
+        ("unwrapOpt", []) => super::functions::unwrapped(l),
         ("first" | "last", []) => {
             let v = if name == "first" { l.first() } else { l.last() };
             Ok(Value::Optional(v.cloned().map(Box::new)))

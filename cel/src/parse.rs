@@ -241,7 +241,11 @@ impl Parser<'_> {
                     odd = !odd;
                 }
                 let of = p.member()?;
-                return Ok(if odd { What::Unary(shown, Box::new(of)).placed(at) } else { of });
+                return Ok(if odd {
+                    What::Unary(shown, Box::new(of)).placed(at)
+                } else {
+                    of
+                });
             }
             p.member()
         })
@@ -468,7 +472,7 @@ impl What {
 }
 
 /// Names that are functions' homes or types.
-const KNOWN: [&str; 20] = [
+const KNOWN: [&str; 21] = [
     "bool",
     "int",
     "uint",
@@ -488,6 +492,7 @@ const KNOWN: [&str; 20] = [
     "cel",
     "jsonpatch",
     "format",
+    "lists",
     "semver",
 ];
 

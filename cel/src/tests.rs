@@ -65,6 +65,25 @@ fn expressions_and_their_values() {
         ("-object.spec.replicas", json!(-3)),
         ("[1, 2].all(i, v, v == i + 1)", json!(true)),
         ("jsonpatch.escapeKey('a/b~c')", json!("a~1b~0c")),
+        ("lists.range(3) + [[1, [2]], [3]].flatten(2)", json!([0, 1, 2, 1, 2, 3])),
+        (
+            "optional.unwrap([optional.of(1), optional.none()]) + [optional.of(2)].unwrapOpt()",
+            json!([1, 2]),
+        ),
+        ("{'a': 1}.transformMapEntry(k, v, {k + 'b': v + 1})", json!({"ab": 2})),
+        (
+            "url('https://x/?a=1&b=%20&a=2').getQuery()",
+            json!({"a": ["1", "2"], "b": [" "]}),
+        ),
+        (
+            "format.dns1123Label().validate('a.b').value()",
+            json!(["must not contain dots"]),
+        ),
+        (
+            "format.named('uuid').value().validate('x').hasValue() && !format.named('y').hasValue()",
+            json!(true),
+        ),
+        ("sign(quantity('-1'))", json!(-1)),
     ] {
         let v = run(text).unwrap_or_else(|e| panic!("{text}: {e}"));
         assert_eq!(v.to_json(), Some(value), "{text}");

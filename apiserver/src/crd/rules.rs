@@ -119,7 +119,9 @@ fn judge(r: &Value, schema: &Value, value: &Value, old: Option<&Value>, path: &s
                      {told}"
                 )
             } else if e.starts_with("operation cancelled: actual cost limit exceeded") {
-                format!("'{e}': no further validation rules will be run due to call cost exceeds limit for rule: {told}")
+                format!(
+                    "'{e}': no further validation rules will be run due to call cost exceeds limit for rule: {told}"
+                )
             } else {
                 format!("{e} evaluating rule: {told}")
             };

@@ -154,5 +154,7 @@ fn says_names(schema: &Value) -> bool {
     text(own, "kind")
         && text(own, "apiVersion")
         && own["metadata"]["type"] == "object"
-        && ["name", "generateName"].iter().all(|n| text(&own["metadata"]["properties"], n))
+        && ["name", "generateName"]
+            .iter()
+            .all(|n| text(&own["metadata"]["properties"], n))
 }

@@ -33,7 +33,11 @@ pub(crate) fn errors(v: &Value, old: Option<&Value>, status: bool) -> Vec<FieldE
     if status {
         return errors;
     }
-    stored(&v["status"]["storedVersions"], list(&v["spec"]["versions"]), &mut errors);
+    stored(
+        &v["status"]["storedVersions"],
+        list(&v["spec"]["versions"]),
+        &mut errors,
+    );
     approval(v, old, &mut errors);
     let keeps = |v: &Value| v["spec"]["preserveUnknownFields"] == true;
     if keeps(v) && !old.is_some_and(keeps) {
@@ -56,7 +60,9 @@ pub(crate) fn name_errors(v: &Value, errors: &mut Vec<FieldError>) {
         let last = errors.iter().rposition(|e| e.path == path);
         // Of names that are fine so far: behind what is told of the prefix.
         let prefix = || errors.iter().rposition(|e| e.path == "metadata.generateName");
-        let at = last.or_else(|| prefix().filter(|_| field == "/name")).map_or(0, |i| i + 1);
+        let at = last
+            .or_else(|| prefix().filter(|_| field == "/name"))
+            .map_or(0, |i| i + 1);
         let detail = "must be spec.names.plural+\".\"+spec.group";
         errors.insert(at, FieldError::invalid(path, name, detail));
     }
@@ -72,12 +78,15 @@ pub(crate) fn warnings(old: Option<&Value>, v: &Value) -> Vec<String> {
     };
     let before = old.map(of).unwrap_or_default();
     let new = of(v).into_iter().filter(|f| !before.contains(f));
-    new.map(|f| format!("unrecognized format {}", crate::schema::quote(&f))).collect()
+    new.map(|f| format!("unrecognized format {}", crate::schema::quote(&f)))
+        .collect()
 }
 
 /// The schemas of a definition's versions.
 fn schemas(v: &Value) -> impl Iterator<Item = &Value> + Clone {
-    let all = list(&v["spec"]["versions"]).iter().map(|v| &v["schema"]["openAPIV3Schema"]);
+    let all = list(&v["spec"]["versions"])
+        .iter()
+        .map(|v| &v["schema"]["openAPIV3Schema"]);
     all.filter(|s| s.is_object())
 }
 
@@ -163,7 +172,11 @@ fn spec(v: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>) {
     own_names(&spec["names"], "spec.names", errors);
     if let Some(version) = versions.first() {
         let status = versions.iter().any(|v| v["subresources"]["status"].is_object());
-        let before = old.and_then(|o| list(&o["spec"]["versions"]).iter().find(|o| o["name"] == version["name"]));
+        let before = old.and_then(|o| {
+            list(&o["spec"]["versions"])
+                .iter()
+                .find(|o| o["name"] == version["name"])
+        });
         let demands = Demands {
             costs: before.is_none_or(|o| o["schema"] != version["schema"]),
             ..demands
@@ -209,7 +222,11 @@ fn deprecation(version: &Value, path: &str, errors: &mut Vec<FieldError>) {
         wrong.push("can only be set for deprecated versions".to_owned());
     }
     let at = format!("{path}.deprecationWarning");
-    errors.extend(wrong.into_iter().map(|detail| FieldError::invalid(at.as_str(), warning, detail)));
+    errors.extend(
+        wrong
+            .into_iter()
+            .map(|detail| FieldError::invalid(at.as_str(), warning, detail)),
+    );
 }
 
 /// Groups of the community's own say who approved of them (`validateAPIApproval`).
@@ -533,7 +550,10 @@ fn conversion(conversion: &Value, old: Option<&Value>, errors: &mut Vec<FieldErr
         return;
     }
     if config.is_null() {
-        errors.push(FieldError::required(at_config, "required when strategy is set to Webhook"));
+        errors.push(FieldError::required(
+            at_config,
+            "required when strategy is set to Webhook",
+        ));
     } else {
         crate::defaults::service_or_address(config, &at_config, errors);
     }

@@ -124,8 +124,13 @@ fn check_structural(schema: &Value, path: &str) -> Result<(), SchemaError> {
     }
     if schema["x-kubernetes-list-type"] == "map" {
         // Elements are told apart by them.
-        let keys = schema["x-kubernetes-list-map-keys"].as_array().map_or(&[][..], Vec::as_slice);
-        let named = |key: &Value| key.as_str().is_some_and(|k| !schema["items"]["properties"][k].is_null());
+        let keys = schema["x-kubernetes-list-map-keys"]
+            .as_array()
+            .map_or(&[][..], Vec::as_slice);
+        let named = |key: &Value| {
+            key.as_str()
+                .is_some_and(|k| !schema["items"]["properties"][k].is_null())
+        };
         if keys.is_empty() || !keys.iter().all(named) {
             let detail = "Invalid value: entries must all be names of item properties";
             return Err(malformed(&join("x-kubernetes-list-map-keys"), detail.to_owned()));

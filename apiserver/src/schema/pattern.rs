@@ -46,7 +46,10 @@ pub(crate) fn compiled(pattern: &str) -> Option<regex::Regex> {
             },
             '[' => {
                 class = true;
-                let start = ["[^]", "[]", "[^", "["].into_iter().find(|s| rest.starts_with(s)).unwrap_or("[");
+                let start = ["[^]", "[]", "[^", "["]
+                    .into_iter()
+                    .find(|s| rest.starts_with(s))
+                    .unwrap_or("[");
                 out.push_str(&start.replace(']', "\\]"));
                 start.len()
             }
@@ -298,7 +301,9 @@ impl<'p> Reader<'p> {
             let range = t;
             let (low, rest) = class_character(t, whole)?;
             t = rest;
-            let more = t.strip_prefix('-').filter(|more| !more.is_empty() && !more.starts_with(']'));
+            let more = t
+                .strip_prefix('-')
+                .filter(|more| !more.is_empty() && !more.starts_with(']'));
             if let Some(more) = more {
                 let (high, rest) = class_character(more, whole)?;
                 t = rest;
@@ -322,7 +327,9 @@ fn class_character<'p>(t: &'p str, whole: &'p str) -> Result<(u32, &'p str), Wro
 
 /// Behind `\d`, `\pL`, `\p{Greek}`; `None`: no class.
 fn class_escape(t: &str) -> Result<Option<&str>, Wrong<'_>> {
-    let Some(rest) = t.strip_prefix('\\') else { return Ok(None) };
+    let Some(rest) = t.strip_prefix('\\') else {
+        return Ok(None);
+    };
     match rest.chars().next() {
         Some('d' | 'D' | 's' | 'S' | 'w' | 'W') => Ok(Some(&rest[1..])),
         Some('p' | 'P') => {
@@ -337,7 +344,10 @@ fn class_escape(t: &str) -> Result<Option<&str>, Wrong<'_>> {
             };
             let after = &name[end..];
             let shown = read_of(t, after);
-            let own = name[..end].trim_start_matches('{').trim_end_matches('}').trim_start_matches('^');
+            let own = name[..end]
+                .trim_start_matches('{')
+                .trim_end_matches('}')
+                .trim_start_matches('^');
             let known = own == "Any" || regex::Regex::new(&format!("\\p{{{own}}}")).is_ok();
             if known { Ok(Some(after)) } else { Err((RANGE, shown)) }
         }
@@ -377,7 +387,9 @@ fn character_escape(t: &str) -> Result<(u32, &str), Wrong<'_>> {
                 _ => {
                     // The first character that is no digit ends it.
                     let skip = usize::from(rest.starts_with('{'));
-                    let bad = rest[skip..].find(|c: char| !c.is_ascii_hexdigit()).unwrap_or(rest.len() - skip);
+                    let bad = rest[skip..]
+                        .find(|c: char| !c.is_ascii_hexdigit())
+                        .unwrap_or(rest.len() - skip);
                     let end = rest[skip + bad..].chars().next().map_or(0, char::len_utf8);
                     Err((ESCAPE, read_of(t, &rest[skip + bad + end..])))
                 }
@@ -424,7 +436,22 @@ mod tests {
             let text = error(pattern).unwrap_or_default();
             assert_eq!(text, format!("error parsing regexp: {wanted}"), "{pattern}");
         }
-        for fine in ["", "a b", "{x}", "a{,3}", "a{2,}?", "$(A)", "[]a]", "[a-]", "(?i:a)(?i)b", "\\d+\\.\\x41\\x{41}\\Qa*\\E", "(?P<n>a)", "a{01}", "\\pL", "[^\\d-z]"] {
+        for fine in [
+            "",
+            "a b",
+            "{x}",
+            "a{,3}",
+            "a{2,}?",
+            "$(A)",
+            "[]a]",
+            "[a-]",
+            "(?i:a)(?i)b",
+            "\\d+\\.\\x41\\x{41}\\Qa*\\E",
+            "(?P<n>a)",
+            "a{01}",
+            "\\pL",
+            "[^\\d-z]",
+        ] {
             assert_eq!(error(fine), None, "{fine}");
             assert!(super::compiled(fine).is_some(), "{fine}");
         }

@@ -254,7 +254,10 @@ fn members(name: &str, value: &Value, fields: &mut Vec<(String, Printed)>) {
 fn is_member(json: &str, go: &str) -> bool {
     if json.starts_with(['$', 'x']) {
         // `$ref`, `x-kubernetes-list-type`.
-        let plain = json.trim_start_matches('$').replace("x-kubernetes-", "x").replace('-', "");
+        let plain = json
+            .trim_start_matches('$')
+            .replace("x-kubernetes-", "x")
+            .replace('-', "");
         return plain.eq_ignore_ascii_case(go);
     }
     json.eq_ignore_ascii_case(go)
@@ -273,13 +276,22 @@ pub fn fields_of_struct(name: &str, value: &Value) -> impl Iterator<Item = &'sta
 fn schema_or_other(name: &str, value: &Value) -> Option<Printed> {
     let schema = || Printed::internal("apiextensions.JSONSchemaProps", value);
     let null = || Printed::Scalar("null".to_owned());
-    let all = |all: &[Value]| Printed::List(all.iter().map(|v| Printed::internal("apiextensions.JSONSchemaProps", v)).collect());
+    let all = |all: &[Value]| {
+        Printed::List(
+            all.iter()
+                .map(|v| Printed::internal("apiextensions.JSONSchemaProps", v))
+                .collect(),
+        )
+    };
     let fields = match (name.strip_prefix("apiextensions.JSONSchemaPropsOr")?, value) {
         ("Array", Value::Array(items)) => [("Schema", null()), ("JSONSchemas", all(items))],
         ("Array", Value::Object(_)) => [("Schema", schema()), ("JSONSchemas", null())],
         ("Array", _) => [("Schema", null()), ("JSONSchemas", null())],
         ("Bool", Value::Object(_)) => [("Allows", Printed::Scalar("true".to_owned())), ("Schema", schema())],
-        ("Bool", other) => [("Allows", Printed::Scalar((*other == true).to_string())), ("Schema", null())],
+        ("Bool", other) => [
+            ("Allows", Printed::Scalar((*other == true).to_string())),
+            ("Schema", null()),
+        ],
         ("StringArray", Value::Object(_)) => [("Schema", schema()), ("Property", null())],
         ("StringArray", other) => [("Schema", null()), ("Property", Printed::plain(other))],
         _ => return None,

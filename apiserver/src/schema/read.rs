@@ -313,15 +313,25 @@ mod tests {
             let v = json!({"spec": {"versions": [{"schema": {"openAPIV3Schema": schema}}]}});
             why("apiextensions.k8s.io/v1", "CustomResourceDefinition", v)
         };
-        let field = "json: cannot unmarshal number into Go struct field JSONSchemaProps.spec.versions.schema.openAPIV3Schema";
+        let field =
+            "json: cannot unmarshal number into Go struct field JSONSchemaProps.spec.versions.schema.openAPIV3Schema";
         for (schema, text) in [
-            (json!({"additionalProperties": 5}), "boolean or JSON schema expected".to_owned()),
-            (json!({"items": {"type": 5}}), format!("{field}.items.type of type string")),
+            (
+                json!({"additionalProperties": 5}),
+                "boolean or JSON schema expected".to_owned(),
+            ),
+            (
+                json!({"items": {"type": 5}}),
+                format!("{field}.items.type of type string"),
+            ),
             (
                 json!({"items": [{"x-kubernetes-validations": [{"rule": 5}]}]}),
                 format!("{field}.items.x-kubernetes-validations.rule of type string"),
             ),
-            (json!({"items": [5]}), format!("{field}.items of type v1.JSONSchemaProps")),
+            (
+                json!({"items": [5]}),
+                format!("{field}.items of type v1.JSONSchemaProps"),
+            ),
             (json!({"items": "x", "dependencies": {"a": 5}}), String::new()),
         ] {
             assert_eq!(of(schema), text);

@@ -62,7 +62,9 @@ fn check(schema: &SchemaRef, value: &Value, path: &str, errors: &mut Vec<FieldEr
 
 /// What is told of a value of the wrong type: its format, if it should have one (`typeValidator`).
 fn mistyped(schema: &SchemaRef, value: &Value, path: &str) -> Option<FieldError> {
-    let format = schema.format().filter(|f| !f.is_empty() && !schema.is_builtin() && !value.is_null());
+    let format = schema
+        .format()
+        .filter(|f| !f.is_empty() && !schema.is_builtin() && !value.is_null());
     let number = matches!(schema.kind(), Type::Integer | Type::Number);
     match (format, value) {
         (Some(_), Value::Array(_)) if !number => None,

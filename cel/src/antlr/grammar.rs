@@ -121,7 +121,10 @@ fn rules() -> Vec<Vec<Part>> {
         chain(RELATION, "&&"),
         vec![
             r(CALC),
-            Suffixes(vec![(1, vec![any(&["<", "<=", ">=", ">", "==", "!=", "in"]), Rule(RELATION, 2)])]),
+            Suffixes(vec![(
+                1,
+                vec![any(&["<", "<=", ">=", ">", "==", "!=", "in"]), Rule(RELATION, 2)],
+            )]),
         ],
         vec![
             r(UNARY),

@@ -20,14 +20,19 @@ const MOST: usize = 4000;
 /// The syntax errors of an expression, by their places.
 pub(super) fn errors(text: &str) -> Vec<Told> {
     let (tokens, wrong) = tokens::tokens(text);
-    let skipped = wrong.iter().map(|(end, (at, _))| (at.unwrap_or_default(), *end)).collect();
+    let skipped = wrong
+        .iter()
+        .map(|(end, (at, _))| (at.unwrap_or_default(), *end))
+        .collect();
     let mut errors: Vec<Told> = wrong.into_iter().map(|(_, told)| told).collect();
     if tokens.len() > MOST {
         return Vec::new();
     }
     // Rules call rules: the nesting that is allowed needs more room than a thread of ours may have.
     let read = std::thread::scope(|s| {
-        let own = std::thread::Builder::new().stack_size(ROOM).spawn_scoped(s, || run::errors(text, tokens, skipped));
+        let own = std::thread::Builder::new()
+            .stack_size(ROOM)
+            .spawn_scoped(s, || run::errors(text, tokens, skipped));
         own.ok().and_then(|own| own.join().ok())
     });
     let Some(read) = read else { return Vec::new() };
@@ -57,15 +62,23 @@ mod tests {
             ("/x", vec![(0, format!("extraneous input '/' expecting {START}"))]),
             ("../a", vec![(1, "no viable alternative at input '..'".to_owned())]),
             ("1.2.3.4", vec![(3, "mismatched input '.3' expecting <EOF>".to_owned())]),
-            ("$", vec![
-                (0, "token recognition error at: '$'".to_owned()),
-                (1, format!("mismatched input '<EOF>' expecting {START}")),
-            ]),
+            (
+                "$",
+                vec![
+                    (0, "token recognition error at: '$'".to_owned()),
+                    (1, format!("mismatched input '<EOF>' expecting {START}")),
+                ],
+            ),
         ] {
             let found = errors(text);
             let found: Vec<(usize, String)> = found
                 .into_iter()
-                .map(|(at, text)| (at.unwrap_or(usize::MAX), text.trim_start_matches("Syntax error: ").to_owned()))
+                .map(|(at, text)| {
+                    (
+                        at.unwrap_or(usize::MAX),
+                        text.trim_start_matches("Syntax error: ").to_owned(),
+                    )
+                })
                 .collect();
             assert_eq!(found, wanted, "{text}");
         }

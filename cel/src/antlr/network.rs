@@ -19,7 +19,12 @@ pub(super) enum Edge {
     /// A token.
     Token(Kinds, Place),
     /// A rule, from its first state; behind it the second.
-    Rule { rule: usize, first: Place, then: Place, precedence: u8 },
+    Rule {
+        rule: usize,
+        first: Place,
+        then: Place,
+        precedence: u8,
+    },
     /// The end of a rule: behind one of its calls; whether that is the outermost call of a rule that was left-recursive.
     Return(Place, bool),
 }
@@ -48,14 +53,40 @@ pub(super) struct State {
 /// What a rule does.
 #[derive(Debug, Clone)]
 pub(super) enum Step {
-    Token { at: Place, kinds: Kinds },
-    Rule { at: Place, rule: usize, precedence: u8 },
-    Choice { at: Place, of: Vec<Vec<Step>>, firsts: Option<Vec<Kinds>> },
-    Maybe { at: Place, first: Kinds, of: Vec<Step> },
+    Token {
+        at: Place,
+        kinds: Kinds,
+    },
+    Rule {
+        at: Place,
+        rule: usize,
+        precedence: u8,
+    },
+    Choice {
+        at: Place,
+        of: Vec<Vec<Step>>,
+        firsts: Option<Vec<Kinds>>,
+    },
+    Maybe {
+        at: Place,
+        first: Kinds,
+        of: Vec<Step>,
+    },
     /// `many`: it begins with a round.
-    Loop { at: Place, back: Place, first: Option<Kinds>, of: Vec<Step>, many: bool },
+    Loop {
+        at: Place,
+        back: Place,
+        first: Option<Kinds>,
+        of: Vec<Step>,
+        many: bool,
+    },
     /// `choice`: where the suffixes are told apart, if there are several.
-    Suffixes { at: Place, back: Place, choice: Option<Place>, of: Vec<Vec<Step>> },
+    Suffixes {
+        at: Place,
+        back: Place,
+        choice: Option<Place>,
+        of: Vec<Vec<Step>>,
+    },
 }
 
 #[derive(Debug)]
@@ -100,7 +131,10 @@ impl Builder {
         }
         let calls: Vec<Edge> = builder.states.iter().flat_map(|s| s.edges.clone()).collect();
         for edge in calls {
-            if let Edge::Rule { rule, then, precedence, .. } = edge {
+            if let Edge::Rule {
+                rule, then, precedence, ..
+            } = edge
+            {
                 let outermost = is_recursive(rule) && precedence == 0;
                 builder.states[rule].edges.push(Edge::Return(then, outermost));
             }
@@ -154,7 +188,12 @@ impl Builder {
             Part::Rule(rule, precedence) => {
                 let (rule, precedence) = (*rule, *precedence);
                 let first = self.count + rule;
-                let edge = Edge::Rule { rule, first, then, precedence };
+                let edge = Edge::Rule {
+                    rule,
+                    first,
+                    then,
+                    precedence,
+                };
                 let at = self.state(Kind::Plain, vec![edge]);
                 (Step::Rule { at, rule, precedence }, at)
             }
@@ -175,7 +214,16 @@ impl Builder {
                 let (of, first) = self.all(of, back);
                 self.states[at].edges = vec![Edge::Free(first), Edge::Free(then)];
                 let (first, many) = (simple.then_some(0), false);
-                (Step::Loop { at, back, first, of, many }, at)
+                (
+                    Step::Loop {
+                        at,
+                        back,
+                        first,
+                        of,
+                        many,
+                    },
+                    at,
+                )
             }
             Part::Many { of, simple } => {
                 let at = self.state(Kind::Block, Vec::new());
@@ -183,7 +231,16 @@ impl Builder {
                 let (of, first) = self.all(of, back);
                 self.states[at].edges = vec![Edge::Free(first)];
                 let (first, many) = (simple.then_some(0), true);
-                (Step::Loop { at, back, first, of, many }, at)
+                (
+                    Step::Loop {
+                        at,
+                        back,
+                        first,
+                        of,
+                        many,
+                    },
+                    at,
+                )
             }
             Part::Suffixes(all) => {
                 let at = self.state(Kind::Plain, Vec::new());

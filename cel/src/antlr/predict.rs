@@ -108,7 +108,10 @@ impl Decision<'_> {
                 return Predicted::Alternative(only);
             }
             // All that is left comes to the same: the first way is taken.
-            let least: BTreeSet<usize> = subsets(&reached).into_iter().filter_map(|s| s.first().copied()).collect();
+            let least: BTreeSet<usize> = subsets(&reached)
+                .into_iter()
+                .filter_map(|s| s.first().copied())
+                .collect();
             if let (1, Some(first)) = (least.len(), least.first()) {
                 return Predicted::Alternative(*first);
             }
@@ -222,7 +225,10 @@ fn only(ways: &Ways) -> Option<usize> {
 
 /// The first alternative that got through the rule it stands in.
 fn finished(ways: &Ways) -> Option<usize> {
-    ways.iter().filter(|(_, note)| note.left).map(|(w, _)| w.alternative).min()
+    ways.iter()
+        .filter(|(_, note)| note.left)
+        .map(|(w, _)| w.alternative)
+        .min()
 }
 
 /// Alternatives that are at the same state with the same stacks.
@@ -257,9 +263,10 @@ impl Pass<'_, '_> {
                 stack: Stack::Empty,
                 ..way.clone()
             };
-            let by = self.found.range(first..).take_while(|(w, _)| {
-                w.at == way.at && w.alternative == way.alternative
-            });
+            let by = self
+                .found
+                .range(first..)
+                .take_while(|(w, _)| w.at == way.at && w.alternative == way.alternative);
             let by = by.map(|(w, _)| w).find(covers);
             add(&mut kept, by.unwrap_or(way).clone(), *note);
         }

@@ -11,7 +11,10 @@ const PASSED: usize = 256;
 
 /// Kinds of tokens as they are told of.
 fn shown(kinds: Kinds) -> String {
-    let all: Vec<&str> = (0..NAMES.len()).filter(|i| kinds & (1 << i) != 0).map(|i| NAMES[i]).collect();
+    let all: Vec<&str> = (0..NAMES.len())
+        .filter(|i| kinds & (1 << i) != 0)
+        .map(|i| NAMES[i])
+        .collect();
     match all.as_slice() {
         [one] => (*one).to_owned(),
         all => format!("{{{}}}", all.join(", ")),
@@ -19,7 +22,10 @@ fn shown(kinds: Kinds) -> String {
 }
 
 fn quoted(text: &str) -> String {
-    format!("'{}'", text.replace('\t', "\\t").replace('\n', "\\n").replace('\r', "\\r"))
+    format!(
+        "'{}'",
+        text.replace('\t', "\\t").replace('\n', "\\n").replace('\r', "\\r")
+    )
 }
 
 impl Parser<'_> {
@@ -30,7 +36,11 @@ impl Parser<'_> {
 
     fn display(&self, token: usize) -> String {
         let t = self.token(token);
-        quoted(if t.kind == 0 { "<EOF>" } else { &self.text[t.start..t.end] })
+        quoted(if t.kind == 0 {
+            "<EOF>"
+        } else {
+            &self.text[t.start..t.end]
+        })
     }
 
     /// The text of tokens, without what none could be made of.
@@ -58,7 +68,11 @@ impl Parser<'_> {
             };
             found = found & !NOTHING | self.network.next(follow);
         }
-        if found & NOTHING == 0 { found } else { found & !NOTHING | 1 }
+        if found & NOTHING == 0 {
+            found
+        } else {
+            found & !NOTHING | 1
+        }
     }
 
     /// The tokens behind any of the rules that the parser is in.
@@ -70,12 +84,23 @@ impl Parser<'_> {
 
     pub(super) fn mismatched(&mut self) -> Stop {
         let expected = self.expected(self.at);
-        Stop::Wrong(self.next, format!("mismatched input {} expecting {}", self.display(self.next), shown(expected)))
+        Stop::Wrong(
+            self.next,
+            format!(
+                "mismatched input {} expecting {}",
+                self.display(self.next),
+                shown(expected)
+            ),
+        )
     }
 
     pub(super) fn no_alternative(&self, from: usize, to: usize) -> Stop {
         let (a, b) = (self.token(from), self.token(to));
-        let input = if a.kind == 0 { "<EOF>".to_owned() } else { self.between(a.start, b.end) };
+        let input = if a.kind == 0 {
+            "<EOF>".to_owned()
+        } else {
+            self.between(a.start, b.end)
+        };
         let message = match input.as_str() {
             // A word where a name should be.
             ".true" | ".false" | ".null" => {
@@ -105,7 +130,10 @@ impl Parser<'_> {
 
     fn attempt(&mut self) -> Result<(), Stop> {
         if self.recoveries == RECOVERIES {
-            self.tell(self.next, &format!("error recovery attempt limit exceeded: {RECOVERIES}"));
+            self.tell(
+                self.next,
+                &format!("error recovery attempt limit exceeded: {RECOVERIES}"),
+            );
             return Err(Stop::End);
         }
         self.recoveries += 1;

@@ -112,7 +112,11 @@ fn number(text: &str, kind: u8, negative: bool) -> Option<&'static str> {
 impl Parser<'_> {
     pub(super) fn token(&self, i: usize) -> Token {
         let found = self.tokens.get(i).or(self.tokens.last());
-        found.copied().unwrap_or(Token { kind: 0, start: 0, end: 0 })
+        found.copied().unwrap_or(Token {
+            kind: 0,
+            start: 0,
+            end: 0,
+        })
     }
 
     /// The kind of a token, counted from the next one.
@@ -133,7 +137,8 @@ impl Parser<'_> {
     fn rule(&mut self, rule: usize, precedence: u8, invoked: Option<Place>) -> Done {
         self.depths[rule] += 1;
         if self.depths[rule] > DEPTH {
-            self.errors.push((None, format!("expression recursion limit exceeded: {DEPTH}")));
+            self.errors
+                .push((None, format!("expression recursion limit exceeded: {DEPTH}")));
             return Err(Stop::End);
         }
         let start = self.next;
@@ -174,7 +179,9 @@ impl Parser<'_> {
 
     /// Looks at the next token, which fits, as cel-go does when all is read.
     fn visit(&mut self) {
-        let Some(context) = self.contexts.last().copied() else { return };
+        let Some(context) = self.contexts.last().copied() else {
+            return;
+        };
         let token = self.token(self.next);
         let text = &self.text[token.start..token.end];
         let at = self.token(context.start).start;
@@ -237,7 +244,13 @@ impl Parser<'_> {
                 self.enter(*at)?;
                 if self.is(*first) { self.steps(of) } else { Ok(()) }
             }
-            Step::Loop { at, back, first, of, many } => {
+            Step::Loop {
+                at,
+                back,
+                first,
+                of,
+                many,
+            } => {
                 self.enter(*at)?;
                 let decides = if *many { *back } else { *at };
                 let mut more = *many || self.another(decides, *first)?;

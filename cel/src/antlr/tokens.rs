@@ -7,9 +7,44 @@ pub(super) type Kinds = u64;
 
 /// The grammar's tokens, by their numbers; the end is the first, so that it is told of before the others.
 pub(super) const NAMES: [&str; 38] = [
-    "<EOF>", "'=='", "'!='", "'in'", "'<'", "'<='", "'>='", "'>'", "'&&'", "'||'", "'['", "']'", "'{'", "'}'", "'('",
-    "')'", "'.'", "','", "'-'", "'!'", "'?'", "':'", "'+'", "'*'", "'/'", "'%'", "'true'", "'false'", "'null'",
-    "WHITESPACE", "COMMENT", "NUM_FLOAT", "NUM_INT", "NUM_UINT", "STRING", "BYTES", "IDENTIFIER", "ESC_IDENTIFIER",
+    "<EOF>",
+    "'=='",
+    "'!='",
+    "'in'",
+    "'<'",
+    "'<='",
+    "'>='",
+    "'>'",
+    "'&&'",
+    "'||'",
+    "'['",
+    "']'",
+    "'{'",
+    "'}'",
+    "'('",
+    "')'",
+    "'.'",
+    "','",
+    "'-'",
+    "'!'",
+    "'?'",
+    "':'",
+    "'+'",
+    "'*'",
+    "'/'",
+    "'%'",
+    "'true'",
+    "'false'",
+    "'null'",
+    "WHITESPACE",
+    "COMMENT",
+    "NUM_FLOAT",
+    "NUM_INT",
+    "NUM_UINT",
+    "STRING",
+    "BYTES",
+    "IDENTIFIER",
+    "ESC_IDENTIFIER",
 ];
 
 pub(super) const END: u8 = 0;
@@ -33,7 +68,9 @@ pub(super) struct Token {
 
 /// The number of a sign or a word.
 pub(super) fn kind_of(text: &str) -> u8 {
-    let found = NAMES.iter().position(|n| n.trim_matches('\'') == text && n.starts_with('\''));
+    let found = NAMES
+        .iter()
+        .position(|n| n.trim_matches('\'') == text && n.starts_with('\''));
     found.and_then(|i| u8::try_from(i).ok()).unwrap_or(NAME)
 }
 
@@ -72,9 +109,10 @@ fn longest(text: &str) -> Result<(u8, usize), usize> {
     let run = |from: usize, is: &dyn Fn(u8) -> bool| from + bytes[from..].iter().take_while(|b| is(**b)).count();
     let digits = |from: usize| run(from, &|b| b.is_ascii_digit());
     match bytes[0] {
-        b'\t' | b' ' | b'\r' | b'\n' | 0x0c => {
-            Ok((WHITESPACE, run(0, &|b| matches!(b, b'\t' | b' ' | b'\r' | b'\n' | 0x0c))))
-        }
+        b'\t' | b' ' | b'\r' | b'\n' | 0x0c => Ok((
+            WHITESPACE,
+            run(0, &|b| matches!(b, b'\t' | b' ' | b'\r' | b'\n' | 0x0c)),
+        )),
         b'/' if text.starts_with("//") => Ok((COMMENT, text.find('\n').unwrap_or(text.len()))),
         b'0'..=b'9' => Ok(number(text)),
         b'.' if bytes.get(1).is_some_and(u8::is_ascii_digit) => Ok((FLOAT, exponent(bytes, digits(1)))),
@@ -124,7 +162,10 @@ fn exponent(bytes: &[u8], at: usize) -> usize {
         return at;
     }
     let sign = usize::from(matches!(bytes.get(at + 1), Some(b'+' | b'-')));
-    let digits = bytes[(at + 1 + sign).min(bytes.len())..].iter().take_while(|b| b.is_ascii_digit()).count();
+    let digits = bytes[(at + 1 + sign).min(bytes.len())..]
+        .iter()
+        .take_while(|b| b.is_ascii_digit())
+        .count();
     if digits == 0 { at } else { at + 1 + sign + digits }
 }
 

@@ -47,10 +47,12 @@ impl Coster<'_> {
         let mut cost: Option<Range> = None;
         let mut result: Option<Range> = None;
         for overload in overloads {
-            let (own, size) = self.kubernetes(name, overload, target.as_ref(), &all, args).unwrap_or_else(|| {
-                let (own, size) = language(name, overload, target.as_ref(), &all);
-                (own, size)
-            });
+            let (own, size) = self
+                .kubernetes(name, overload, target.as_ref(), &all, args)
+                .unwrap_or_else(|| {
+                    let (own, size) = language(name, overload, target.as_ref(), &all);
+                    (own, size)
+                });
             let own = own.plus(costs);
             cost = Some(cost.map_or(own, |c| c.or(own)));
             if let Some(size) = size {
@@ -73,7 +75,14 @@ impl Coster<'_> {
             ("_[_]", Some(of @ (Type::List(_) | Type::Map(..))), [container, _]) => {
                 *result = self.entry(container).map(|s| s.value);
                 let mut path = self.path(container);
-                path.push(if matches!(of, Type::List(_)) { "@items" } else { "@values" }.to_owned());
+                path.push(
+                    if matches!(of, Type::List(_)) {
+                        "@items"
+                    } else {
+                        "@values"
+                    }
+                    .to_owned(),
+                );
                 self.paths.insert(e.id(), path);
             }
             ("_+_", Some(Type::Text | Type::Bytes | Type::List(_)), [a, b]) => {
@@ -114,12 +123,44 @@ impl Coster<'_> {
         Some(match (name, target) {
             ("check", _) => (Range::fixed(350_000), None),
             (
-                "serviceAccount" | "path" | "group" | "resource" | "subresource" | "namespace" | "name" | "allowed"
-                | "reason" | "error" | "errored" | "masked" | "prefixLength" | "family" | "isUnspecified"
-                | "isLoopback" | "isLinkLocalMulticast" | "isLinkLocalUnicast" | "isGlobalUnicast" | "format.named"
-                | "sign" | "asInteger" | "isInteger" | "asApproximateFloat" | "isGreaterThan" | "isLessThan"
-                | "compareTo" | "add" | "sub" | "major" | "minor" | "patch" | "getScheme" | "getHostname" | "getHost"
-                | "getPort" | "getEscapedPath" | "getQuery",
+                "serviceAccount"
+                | "path"
+                | "group"
+                | "resource"
+                | "subresource"
+                | "namespace"
+                | "name"
+                | "allowed"
+                | "reason"
+                | "error"
+                | "errored"
+                | "masked"
+                | "prefixLength"
+                | "family"
+                | "isUnspecified"
+                | "isLoopback"
+                | "isLinkLocalMulticast"
+                | "isLinkLocalUnicast"
+                | "isGlobalUnicast"
+                | "format.named"
+                | "sign"
+                | "asInteger"
+                | "isInteger"
+                | "asApproximateFloat"
+                | "isGreaterThan"
+                | "isLessThan"
+                | "compareTo"
+                | "add"
+                | "sub"
+                | "major"
+                | "minor"
+                | "patch"
+                | "getScheme"
+                | "getHostname"
+                | "getHost"
+                | "getPort"
+                | "getEscapedPath"
+                | "getQuery",
                 _,
             ) => (ONE, None),
             ("fieldSelector" | "labelSelector", _) if args.len() == 1 => {
@@ -161,7 +202,13 @@ impl Coster<'_> {
             ("find" | "findAll", Some(on)) => {
                 let text = on.size().plus(ONE).by(TEXT);
                 let cost = text.times(first?.size().by(PATTERN));
-                (cost, Some(Range { min: 0, max: on.size().max }))
+                (
+                    cost,
+                    Some(Range {
+                        min: 0,
+                        max: on.size().max,
+                    }),
+                )
             }
             ("cidr" | "isIP" | "isCIDR" | "quantity" | "isQuantity" | "semver" | "isSemver", _) => through(first?),
             ("ip", Some(_)) => (ONE, None),
@@ -233,11 +280,23 @@ fn language(name: &str, overload: &Overload, target: Option<&Argument>, args: &[
         ("bytes", None, [a]) if of == Some(&Type::Text) => {
             let size = a.size();
             let most = size.max.saturating_mul(4);
-            (size.by(TEXT), Some(Range { min: size.min, max: most }))
+            (
+                size.by(TEXT),
+                Some(Range {
+                    min: size.min,
+                    max: most,
+                }),
+            )
         }
         ("string", None, [a]) if of == Some(&Type::Bytes) => {
             let size = a.size();
-            (size.by(TEXT), Some(Range { min: size.min / 4, max: size.max }))
+            (
+                size.by(TEXT),
+                Some(Range {
+                    min: size.min / 4,
+                    max: size.max,
+                }),
+            )
         }
         ("strings.quote", None, [a]) => {
             let size = a.size();

@@ -74,7 +74,9 @@ impl Costs {
         let detail = "contributed to estimated rule cost total exceeding cost limit for entire OpenAPIv3 schema";
         let dearest = self.dearest.iter().map(|(_, at)| FieldError::forbidden(at, detail));
         let what = "x-kubernetes-validations estimated rule cost total for entire OpenAPIv3 schema";
-        dearest.chain([FieldError::forbidden(path, exceeded(what, self.total, ALL))]).collect()
+        dearest
+            .chain([FieldError::forbidden(path, exceeded(what, self.total, ALL))])
+            .collect()
     }
 }
 

@@ -19,7 +19,9 @@ pub(super) fn errors(schema: &Value, path: &str, pruned: bool) -> Vec<FieldError
 
 /// Whether a default has fields that its schema does not name.
 pub(super) fn any_unpruned(schema: &Value) -> bool {
-    any_part(schema, &|s| !s["default"].is_null() && has_unknown(&SchemaRef::of_part(s), &s["default"]))
+    any_part(schema, &|s| {
+        !s["default"].is_null() && has_unknown(&SchemaRef::of_part(s), &s["default"])
+    })
 }
 
 fn part(s: &Value, path: &str, (root, metadata): (bool, bool), pruned: bool, errors: &mut Vec<FieldError>) {
@@ -33,7 +35,13 @@ fn part(s: &Value, path: &str, (root, metadata): (bool, bool), pruned: bool, err
     }
     for (name, child) in entries(&s["properties"]) {
         let meta = metadata || object && matches!(name.as_str(), "metadata" | "apiVersion" | "kind");
-        part(child, &format!("{path}.properties[{name}]"), (false, meta), pruned, errors);
+        part(
+            child,
+            &format!("{path}.properties[{name}]"),
+            (false, meta),
+            pruned,
+            errors,
+        );
     }
 }
 
@@ -130,7 +138,10 @@ fn broken(s: &Value, value: &Value, path: &str, root: bool) -> Vec<FieldError> {
             _ => FieldErrorKind::Invalid,
         },
         value: None,
-        detail: cause.message.split_once(": ").map_or_else(String::new, |(_, detail)| detail.to_owned()),
+        detail: cause
+            .message
+            .split_once(": ")
+            .map_or_else(String::new, |(_, detail)| detail.to_owned()),
     };
     causes.into_iter().map(of).collect()
 }

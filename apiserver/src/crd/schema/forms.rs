@@ -122,7 +122,14 @@ impl Walk<'_> {
             && let Some(context) = context
         {
             let uncorrelatable = within.uncorrelatable.as_deref();
-            rules::errors(context, path, uncorrelatable, self.demands.costs, self.costs, &mut self.rules);
+            rules::errors(
+                context,
+                path,
+                uncorrelatable,
+                self.demands.costs,
+                self.costs,
+                &mut self.rules,
+            );
         }
         errors
     }
@@ -183,8 +190,14 @@ impl Walk<'_> {
     /// Kinds of lists and maps, and what they are of.
     fn lists(&self, s: &Value, path: &str, errors: &mut Vec<FieldError>) {
         let kind = text(s, "/type");
-        let (map, own) = (s["x-kubernetes-map-type"].as_str(), s["x-kubernetes-list-type"].as_str());
-        let (at_map, at_list) = (format!("{path}.x-kubernetes-map-type"), format!("{path}.x-kubernetes-list-type"));
+        let (map, own) = (
+            s["x-kubernetes-map-type"].as_str(),
+            s["x-kubernetes-list-type"].as_str(),
+        );
+        let (at_map, at_list) = (
+            format!("{path}.x-kubernetes-map-type"),
+            format!("{path}.x-kubernetes-list-type"),
+        );
         if map.is_some() && kind != "object" {
             let detail = "must be object if x-kubernetes-map-type is specified";
             errors.push(wrong_type(format!("{path}.type"), kind, detail));
@@ -199,7 +212,11 @@ impl Walk<'_> {
             errors.extend(set_of_more(s, path));
         }
         if let Some(own) = own.filter(|o| !matches!(*o, "atomic" | "set" | "map")) {
-            errors.push(FieldError::not_supported(at_list.as_str(), own, &["atomic", "set", "map"]));
+            errors.push(FieldError::not_supported(
+                at_list.as_str(),
+                own,
+                &["atomic", "set", "map"],
+            ));
         }
         let keys = list(&s["x-kubernetes-list-map-keys"]);
         if !keys.is_empty() {
@@ -244,10 +261,16 @@ pub(super) fn set_of_more(s: &Value, path: &str) -> Option<FieldError> {
 }
 
 fn list_map(s: &Value, path: &str, errors: &mut Vec<FieldError>) {
-    let (at, said) = (format!("{path}.x-kubernetes-list-map-keys"), &s["x-kubernetes-list-map-keys"]);
+    let (at, said) = (
+        format!("{path}.x-kubernetes-list-map-keys"),
+        &s["x-kubernetes-list-map-keys"],
+    );
     let keys = list(said);
     if keys.is_empty() {
-        errors.push(FieldError::required(at.as_str(), "must not be empty if x-kubernetes-list-type is map"));
+        errors.push(FieldError::required(
+            at.as_str(),
+            "must not be empty if x-kubernetes-list-type is map",
+        ));
     }
     if s.get("items").is_none() {
         let detail = "must have a schema if x-kubernetes-list-type is map";
@@ -300,7 +323,9 @@ pub(super) fn nullable_keys(s: &Value, path: &str) -> Vec<FieldError> {
     }
     let keys = list(&s["x-kubernetes-list-map-keys"]).iter().filter(|_| own == "map");
     for key in keys.filter_map(Value::as_str) {
-        let Some(property) = items["properties"].get(key) else { continue };
+        let Some(property) = items["properties"].get(key) else {
+            continue;
+        };
         let at = format!("{path}.items.properties[{key}]");
         if !list(&items["required"]).iter().any(|n| n == key) && property["default"].is_null() {
             let detail = "this property is in x-kubernetes-list-map-keys, so it must have a default or be a required \

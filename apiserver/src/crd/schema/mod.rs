@@ -3,8 +3,8 @@
 
 mod context;
 mod defaults;
-mod forms;
 mod formats;
+mod forms;
 pub(super) mod paths;
 mod rules;
 mod structural;
@@ -138,7 +138,8 @@ pub(super) fn has_defaults(schema: &Value) -> bool {
 pub(super) fn is_extended(schema: &Value) -> bool {
     has_defaults(schema)
         || any_part(schema, &|s| {
-            entries(s).any(|(name, v)| name.starts_with("x-kubernetes-") && name != "x-kubernetes-map-type" && *v != false)
+            entries(s)
+                .any(|(name, v)| name.starts_with("x-kubernetes-") && name != "x-kubernetes-map-type" && *v != false)
         })
 }
 
@@ -149,7 +150,11 @@ fn beside_status(schema: &Value, path: &str) -> Option<FieldError> {
             if schema["type"] != "object" {
                 let detail = "only \"object\" is allowed as the type at the root of the schema if the status subresource \
                               is enabled";
-                return Some(FieldError::invalid(format!("{path}.type"), crate::registry::text(schema, "/type"), detail));
+                return Some(FieldError::invalid(
+                    format!("{path}.type"),
+                    crate::registry::text(schema, "/type"),
+                    detail,
+                ));
             }
         } else if !AT_ROOT.contains(&name) {
             let shown = Printed::internal("apiextensions.JSONSchemaProps", schema).compact();

@@ -44,9 +44,17 @@ pub(super) fn written(schema: &Value, path: &str, errors: &mut Vec<FieldError>) 
         if rule.is_empty() {
             errors.push(FieldError::required(at("rule"), "rule is not specified"));
         } else if !message.is_empty() && message.trim().is_empty() {
-            errors.push(FieldError::invalid(at("message"), message, "must be non-empty if specified"));
+            errors.push(FieldError::invalid(
+                at("message"),
+                message,
+                "must be non-empty if specified",
+            ));
         } else if breaks(message.trim()) {
-            errors.push(FieldError::invalid(at("message"), message, "must not contain line breaks"));
+            errors.push(FieldError::invalid(
+                at("message"),
+                message,
+                "must not contain line breaks",
+            ));
         } else if breaks(rule) && message.trim().is_empty() {
             let detail = "message must be specified if rule contains line breaks";
             errors.push(FieldError::required(at("message"), detail));
@@ -110,12 +118,17 @@ pub(super) fn errors(
         }
         if compiled.uses_old {
             if let Some(within) = uncorrelatable {
-                let detail = format!("oldSelf cannot be used on the uncorrelatable portion of the schema within {within}");
+                let detail =
+                    format!("oldSelf cannot be used on the uncorrelatable portion of the schema within {within}");
                 errors.push(FieldError::invalid(at("rule"), text(r, "/rule"), detail));
             }
         } else if !r["optionalOldSelf"].is_null() {
             let detail = "may not be set if oldSelf is not used in rule";
-            errors.push(FieldError::invalid(at("optionalOldSelf"), r["optionalOldSelf"].clone(), detail));
+            errors.push(FieldError::invalid(
+                at("optionalOldSelf"),
+                r["optionalOldSelf"].clone(),
+                detail,
+            ));
         }
     }
 }

@@ -22,9 +22,15 @@ pub(crate) fn unreadable(schema: &Value) -> Option<&'static str> {
         (given("id"), "OpenAPIV3Schema 'id' is not supported"),
         (given("$schema"), "OpenAPIV3Schema 'schema' is not supported"),
         (given("$ref"), "OpenAPIV3Schema '$ref' is not supported"),
-        (some("patternProperties"), "OpenAPIV3Schema 'patternProperties' is not supported"),
+        (
+            some("patternProperties"),
+            "OpenAPIV3Schema 'patternProperties' is not supported",
+        ),
         (some("dependencies"), "OpenAPIV3Schema 'dependencies' is not supported"),
-        (!schema["additionalItems"].is_null(), "OpenAPIV3Schema 'additionalItems' is not supported"),
+        (
+            !schema["additionalItems"].is_null(),
+            "OpenAPIV3Schema 'additionalItems' is not supported",
+        ),
         (some("definitions"), "OpenAPIV3Schema 'definitions' is not supported"),
     ] {
         if wrong {
@@ -44,7 +50,10 @@ pub(crate) fn unreadable(schema: &Value) -> Option<&'static str> {
     }
     let parts = schema_at(&schema["items"]).into_iter();
     let parts = parts.chain(entries(&schema["properties"]).map(|(_, s)| s));
-    parts.chain(schema_at(&schema["additionalProperties"])).filter_map(unreadable).next()
+    parts
+        .chain(schema_at(&schema["additionalProperties"]))
+        .filter_map(unreadable)
+        .next()
 }
 
 /// Everything that makes a schema not structural, sorted by its text (`ValidateStructural`).
@@ -94,7 +103,14 @@ fn invariants(s: &Value, level: Level, path: &str, errors: &mut Vec<FieldError>)
         }
     }
     let first = list(&s["allOf"]).first();
-    junctors(s, number_or_text(s), first.is_some_and(number_or_text), level, path, errors);
+    junctors(
+        s,
+        number_or_text(s),
+        first.is_some_and(number_or_text),
+        level,
+        path,
+        errors,
+    );
     let at_type = format!("{path}.type");
     if embedded && kind != "object" {
         let detail = "must be object if x-kubernetes-embedded-resource is true";
@@ -105,7 +121,10 @@ fn invariants(s: &Value, level: Level, path: &str, errors: &mut Vec<FieldError>)
             Level::Item => "for specified array items",
             Level::Field => "for specified object fields",
         };
-        errors.push(FieldError::required(at_type.as_str(), format!("must not be empty {of}")));
+        errors.push(FieldError::required(
+            at_type.as_str(),
+            format!("must not be empty {of}"),
+        ));
     }
     if embedded && !more.is_null() {
         let detail = "must not be used if x-kubernetes-embedded-resource is set";
@@ -145,7 +164,11 @@ pub(super) fn wrong_type(path: impl Into<String>, kind: &str, detail: &str) -> F
 /// The schema of an object's metadata: at the root it may restrict names and do no more.
 fn metadata(s: &Value, is_object: bool, level: Level, path: &str, errors: &mut Vec<FieldError>) {
     if is_object && s["type"] != "object" {
-        errors.push(FieldError::invalid(format!("{path}.type"), text(s, "/type"), "must be object"));
+        errors.push(FieldError::invalid(
+            format!("{path}.type"),
+            text(s, "/type"),
+            "must be object",
+        ));
     }
     let names_only = entries(&s["properties"]).all(|(name, _)| matches!(name.as_str(), "name" | "generateName"));
     let silent = |(field, said): (&String, &Value)| match field.as_str() {
@@ -192,7 +215,13 @@ fn nested(s: &Value, skip_any: bool, level: Level, path: &str, errors: &mut Vec<
         nested(items, false, level, &format!("{path}.items"), errors);
     }
     for (name, child) in entries(&s["properties"]) {
-        nested(child, false, Level::Field, &format!("{path}.properties[{name}]"), errors);
+        nested(
+            child,
+            false,
+            Level::Field,
+            &format!("{path}.properties[{name}]"),
+            errors,
+        );
     }
     let more = !matches!(s["additionalProperties"], Value::Null | Value::Bool(false));
     for (field, said, nothing) in [
@@ -202,13 +231,41 @@ fn nested(s: &Value, skip_any: bool, level: Level, path: &str, errors: &mut Vec<
         ("title", !text(s, "/title").is_empty(), "empty"),
         ("description", !text(s, "/description").is_empty(), "empty"),
         ("nullable", s["nullable"] == true, "false"),
-        ("x-kubernetes-preserve-unknown-fields", s["x-kubernetes-preserve-unknown-fields"] == true, "false"),
-        ("x-kubernetes-embedded-resource", s["x-kubernetes-embedded-resource"] == true, "false"),
-        ("x-kubernetes-int-or-string", s["x-kubernetes-int-or-string"] == true, "false"),
-        ("x-kubernetes-list-map-keys", !list(&s["x-kubernetes-list-map-keys"]).is_empty(), "empty"),
-        ("x-kubernetes-list-type", !s["x-kubernetes-list-type"].is_null(), "undefined"),
-        ("x-kubernetes-map-type", !s["x-kubernetes-map-type"].is_null(), "undefined"),
-        ("x-kubernetes-validations", !list(&s["x-kubernetes-validations"]).is_empty(), "empty"),
+        (
+            "x-kubernetes-preserve-unknown-fields",
+            s["x-kubernetes-preserve-unknown-fields"] == true,
+            "false",
+        ),
+        (
+            "x-kubernetes-embedded-resource",
+            s["x-kubernetes-embedded-resource"] == true,
+            "false",
+        ),
+        (
+            "x-kubernetes-int-or-string",
+            s["x-kubernetes-int-or-string"] == true,
+            "false",
+        ),
+        (
+            "x-kubernetes-list-map-keys",
+            !list(&s["x-kubernetes-list-map-keys"]).is_empty(),
+            "empty",
+        ),
+        (
+            "x-kubernetes-list-type",
+            !s["x-kubernetes-list-type"].is_null(),
+            "undefined",
+        ),
+        (
+            "x-kubernetes-map-type",
+            !s["x-kubernetes-map-type"].is_null(),
+            "undefined",
+        ),
+        (
+            "x-kubernetes-validations",
+            !list(&s["x-kubernetes-validations"]).is_empty(),
+            "empty",
+        ),
     ] {
         if said {
             let detail = format!("must be {nothing} to be structural");
@@ -224,7 +281,10 @@ fn nested(s: &Value, skip_any: bool, level: Level, path: &str, errors: &mut Vec<
 /// Whether what junctors say is of parts that the schema has outside of them (`validateStructuralCompleteness`).
 fn complete(v: &Value, s: Option<&Value>, s_path: &str, v_path: &str, errors: &mut Vec<FieldError>) {
     let Some(s) = s else {
-        return errors.push(FieldError::required(s_path, format!("because it is defined in {v_path}")));
+        return errors.push(FieldError::required(
+            s_path,
+            format!("because it is defined in {v_path}"),
+        ));
     };
     if let Some(not) = schema_at(&v["not"]) {
         complete_within(not, Some(s), s_path, &format!("{v_path}.not"), errors);
@@ -238,7 +298,10 @@ fn complete(v: &Value, s: Option<&Value>, s_path: &str, v_path: &str, errors: &m
 
 fn complete_within(v: &Value, s: Option<&Value>, s_path: &str, v_path: &str, errors: &mut Vec<FieldError>) {
     let Some(own) = s else {
-        return errors.push(FieldError::required(s_path, format!("because it is defined in {v_path}")));
+        return errors.push(FieldError::required(
+            s_path,
+            format!("because it is defined in {v_path}"),
+        ));
     };
     complete(v, s, s_path, v_path, errors);
     if let Some(items) = schema_at(&v["items"]) {
