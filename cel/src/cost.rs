@@ -278,14 +278,16 @@ impl Coster<'_> {
                 of_target.plus(body.or(ONE))
             }
             (Some(of), "sortBy", [variable, key]) => {
-                // It binds the list and maps it.
-                let cost = LIST.plus(self.cost(of));
+                // It binds the list, maps it and sorts by what comes of that.
                 let variable = [variable.name().unwrap_or_default().to_owned()];
-                let (mapped, _) = self.looped(e, of, &variable, "map", &[key]);
-                cost.plus(mapped).plus(ONE).plus(ONE)
+                let (mapped, times) = self.looped(e, of, &variable, "map", &[key]);
+                let is_text = matches!(self.checked.type_of(key), Type::Text | Type::Bytes);
+                let (sorted, size) = calls::sorted(times, is_text);
+                self.sizes.insert(e.id(), size);
+                LIST.plus(mapped).plus(Range::fixed(2)).plus(sorted)
             }
             (Some(of), _, _) if self.checked.is_loop(e) => {
-                let names = super::parse::bound_names(name, args);
+                let names = super::tree::bound_names(name, args);
                 let (cost, _) = self.looped(e, of, &names, name, &all[names.len()..]);
                 cost
             }

@@ -4,7 +4,8 @@ use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::parse::{Expr, MACROS, What, bound_names};
+use super::parse::{Expr, MACROS, What};
+use super::tree::bound_names;
 use super::value::{Key, Value};
 use super::{CelError, Methods, Scope, functions, methods, numbers};
 
@@ -349,6 +350,34 @@ impl<'a> Evaluation<'a> {
             }
             _ => Value::list(out),
         })
+    }
+}
+
+/// Conversions that are worked out beforehand where they are of constants.
+const CONVERSIONS: [&str; 9] = [
+    "bool",
+    "bytes",
+    "double",
+    "duration",
+    "int",
+    "string",
+    "timestamp",
+    "type",
+    "uint",
+];
+
+/// The value of an expression that is a constant, once the conversions within it are worked out.
+pub(super) fn constants(e: &Expr) -> Result<Option<Value>> {
+    let mut inner = Vec::new();
+    for child in e.children() {
+        inner.push(constants(child)?);
+    }
+    match (&e.what, inner.as_slice()) {
+        (What::Literal(v), _) => Ok(Some(v.clone())),
+        (What::Call(None, name, _), [Some(of)]) if CONVERSIONS.contains(&name.as_str()) => {
+            functions::global(name, std::slice::from_ref(of)).map(Some)
+        }
+        _ => Ok(None),
     }
 }
 

@@ -151,8 +151,12 @@ pub(super) fn global(name: &str, args: &[Value]) -> Result {
         }
         ("isURL", [Value::Text(s)]) => truth(is_url(s)),
         ("url", [Value::Text(s)]) if is_url(s) => Ok(Value::Text(s.clone())),
-        ("isIP", [Value::Text(s)]) => truth(s.parse::<IpAddr>().is_ok()),
-        ("ip", [Value::Text(s)]) if s.parse::<IpAddr>().is_ok() => Ok(Value::Text(s.clone())),
+        ("isIP", [Value::Text(s)]) => truth(s.parse::<IpAddr>().is_ok_and(|a| !is_mapped(a))),
+        ("ip", [Value::Text(s)]) => match s.parse::<IpAddr>() {
+            Ok(a) if is_mapped(a) => fail(format!("IPv4-mapped IPv6 address {:?} is not allowed", &**s)),
+            Ok(_) => Ok(Value::Text(s.clone())),
+            Err(_) => no_overload(),
+        },
         ("isCIDR", [Value::Text(s)]) => truth(network(s).is_some()),
         ("cidr", [Value::Text(s)]) if network(s).is_some() => Ok(Value::Text(s.clone())),
         ("sign", [v @ Value::Quantity(_)]) => method("sign", v, &[]),
@@ -160,6 +164,10 @@ pub(super) fn global(name: &str, args: &[Value]) -> Result {
         (n, _) if GLOBAL.contains(&n) => no_overload(),
         (n, _) => fail(format!("undeclared reference to '{n}'")),
     }
+}
+
+fn is_mapped(a: IpAddr) -> bool {
+    matches!(a, IpAddr::V6(a) if a.to_ipv4_mapped().is_some())
 }
 
 pub(super) fn size(v: &Value) -> Result {

@@ -24,6 +24,7 @@ mod semver;
 mod source;
 #[cfg(test)]
 mod tests;
+mod tree;
 mod types;
 mod value;
 
@@ -38,6 +39,17 @@ pub use value::{Key, Value};
 #[must_use]
 pub fn mentions(text: &str, name: &str) -> bool {
     parse::parse(text).is_ok_and(|root| root.mentions(name))
+}
+
+/// Reads an expression and works out the conversions of its constants, as is done once before anything is evaluated.
+///
+/// # Errors
+/// [`CelError::Constant`] for the first that has no value, and as reading says.
+pub fn instantiate(text: &str) -> Result<(), CelError> {
+    match eval::constants(&parse::parse(text)?) {
+        Err(why) => Err(CelError::Constant(why.to_string())),
+        Ok(_) => Ok(()),
+    }
 }
 
 /// Words that are no names in expressions (the language definition's keywords, literals and reserved words).
@@ -84,6 +96,9 @@ pub enum CelError {
     /// Its types do not fit: all that is wrong, as it is told.
     #[error("compilation failed: {0}")]
     Types(String),
+    /// What it has of constants has no value.
+    #[error("program instantiation failed: {0}")]
+    Constant(String),
     /// It has no value for what it was given.
     #[error("{0}")]
     Evaluation(String),

@@ -237,6 +237,21 @@ fn text_method(name: &str, s: &Arc<str>, args: &[Value]) -> Result {
             }
             of(all[a..b].iter().collect())
         }
+        ("indexOf" | "lastIndexOf", [Value::Text(x), Value::Int(from)]) => {
+            let (all, part): (Vec<char>, Vec<char>) = (s.chars().collect(), x.chars().collect());
+            let from = match usize::try_from(*from) {
+                Ok(n) if part.is_empty() => return Ok(Value::Int(i64::try_from(n).unwrap_or(-1))),
+                Ok(n) if n < all.len() => n,
+                _ => return fail(format!("index out of range: {from}")),
+            };
+            let mut starts = (0..all.len()).filter(|i| all[*i..].starts_with(&part));
+            let found = if name == "indexOf" {
+                starts.find(|i| *i >= from)
+            } else {
+                starts.take_while(|i| *i <= from).last()
+            };
+            Ok(Value::Int(found.and_then(|n| i64::try_from(n).ok()).unwrap_or(-1)))
+        }
         ("indexOf" | "lastIndexOf", [Value::Text(x), ..]) => {
             let found = if name == "indexOf" { s.find(&**x) } else { s.rfind(&**x) };
             Ok(Value::Int(
@@ -358,11 +373,13 @@ fn list_method(name: &str, l: &[Value], args: &[Value]) -> Result {
             Ok(Value::list(all))
         }
         ("slice", [Value::Int(a), Value::Int(b)]) => {
-            let (a, b) = (place(*a, l.len())?, place(*b, l.len())?);
-            if a > b {
-                return fail("cannot slice: start must be less than or equal to end");
+            let wrong = |why: &str| fail(format!("cannot slice({a}, {b}), {why}"));
+            match (usize::try_from(*a), usize::try_from(*b)) {
+                (Ok(from), Ok(to)) if from > to => wrong("start index must be less than or equal to end index"),
+                (Ok(_), Ok(to)) if to > l.len() => wrong(&format!("list is length {}", l.len())),
+                (Ok(from), Ok(to)) => Ok(Value::list(l[from..to].to_vec())),
+                _ => wrong("negative indexes not supported"),
             }
-            Ok(Value::list(l[a..b].to_vec()))
         }
         ("flatten", []) => Ok(Value::list(flat(l, 1))),
         ("flatten", [Value::Int(n)]) if *n < 0 => fail("level must be non-negative"),

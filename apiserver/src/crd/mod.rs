@@ -5,6 +5,7 @@ mod definition;
 mod names;
 pub(crate) mod object;
 mod openapi;
+mod parts;
 pub(crate) mod rules;
 mod schema;
 mod types;

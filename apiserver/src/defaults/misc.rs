@@ -317,6 +317,12 @@ pub(super) fn custom_resource_definition(object: &mut Object) {
     if spec.get("conversion").is_none_or(Value::is_null) {
         set_empty(map_at(spec, "conversion"), "strategy", "None");
     }
+    // The internal type has a webhook's parts and not the webhook.
+    let webhook = &spec["conversion"]["webhook"];
+    let parts = ["clientConfig", "conversionReviewVersions"];
+    if webhook.is_object() && parts.iter().all(|p| webhook[*p].is_null()) {
+        map_at(spec, "conversion").remove("webhook");
+    }
     let names = map_at(spec, "names");
     let kind = names.get("kind").and_then(Value::as_str).unwrap_or_default().to_owned();
     if !kind.is_empty() {

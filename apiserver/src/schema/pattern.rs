@@ -13,6 +13,9 @@ pub(crate) fn error(pattern: &str) -> Option<String> {
     Some(format!("error parsing regexp: {what}: `{part}`"))
 }
 
+/// Escapes that stand for several characters.
+const CLASSES: [&str; 6] = ["\\d", "\\D", "\\s", "\\S", "\\w", "\\W"];
+
 /// A pattern of Go's as this engine has it, which reads brackets and braces as more than text where Go does not.
 pub(crate) fn compiled(pattern: &str) -> Option<regex::Regex> {
     if error(pattern).is_some() {
@@ -56,6 +59,11 @@ pub(crate) fn compiled(pattern: &str) -> Option<regex::Regex> {
             ']' if class => {
                 class = false;
                 out.push(']');
+                1
+            }
+            // Behind a class it is no range.
+            '-' if class && CLASSES.iter().any(|c| out.ends_with(c)) => {
+                out.push_str("\\-");
                 1
             }
             '&' | '~' if class => {

@@ -6,6 +6,62 @@ use crate::parse::{Expr, What};
 use crate::types::Type;
 use crate::value::Value;
 
+/// What making a list of a list costs, `factor` for each element.
+fn allocating(factor: f64, size: Range) -> Estimate {
+    (size.by(factor).plus(ONE).plus(Range::fixed(10)), Some(size))
+}
+
+/// What sorting costs.
+pub(super) fn sorted(size: Range, is_text: bool) -> (Range, Range) {
+    let (cost, _) = allocating(if is_text { 2.0 + TEXT } else { 2.0 }, size.times(size));
+    (cost, size.times(size))
+}
+
+/// A number that is written there.
+fn written(e: Option<&&Expr>, otherwise: u64) -> u64 {
+    match e.map(|e| &e.what) {
+        Some(What::Literal(Value::Int(n))) => u64::try_from(*n).unwrap_or(otherwise),
+        _ => otherwise,
+    }
+}
+
+/// cel-go's extensions (`ext/lists.go`, `ext/sets.go`).
+fn extension(
+    name: &str,
+    overload: &Overload,
+    target: Option<&Argument>,
+    args: &[Argument],
+    given: &[&Expr],
+) -> Option<Estimate> {
+    let list = target.filter(|_| matches!(overload.takes.first(), Some(Type::List(_))));
+    #[allow(clippy::cast_precision_loss, reason = "as upstream estimates")]
+    let factor = |n: u64| n as f64;
+    Some(match (name, list, args) {
+        ("lists.range", None, [_]) => allocating(1.0, Range::fixed(written(given.first(), u64::MAX))),
+        ("sets.contains" | "sets.intersects" | "sets.equivalent", None, [a, b]) => {
+            let each = if name == "sets.equivalent" { 2.0 } else { 1.0 };
+            (a.size().times(b.size()).by(each).plus(ONE), None)
+        }
+        ("slice", Some(on), [_, _]) => {
+            let (start, end) = (written(given.first(), 0), written(given.get(1), on.size().max));
+            allocating(1.0, Range::fixed(end.wrapping_sub(start)))
+        }
+        ("flatten", Some(on), []) => allocating(1.0, on.size()),
+        ("flatten", Some(on), [_]) => allocating(factor(written(given.first(), u64::MAX)), on.size()),
+        ("distinct", Some(on), []) => allocating(2.0, on.size().times(on.size())),
+        ("reverse", Some(on), []) => allocating(1.0, on.size()),
+        ("sort", Some(on), []) => {
+            let is_text = match overload.takes.first() {
+                Some(Type::List(of)) => matches!(**of, Type::Text | Type::Bytes),
+                _ => false,
+            };
+            let (cost, size) = sorted(on.size(), is_text);
+            (cost, Some(size))
+        }
+        _ => return None,
+    })
+}
+
 /// What a call costs beside its arguments, and the size of what it gives.
 type Estimate = (Range, Option<Range>);
 
@@ -47,12 +103,9 @@ impl Coster<'_> {
         let mut cost: Option<Range> = None;
         let mut result: Option<Range> = None;
         for overload in overloads {
-            let (own, size) = self
-                .kubernetes(name, overload, target.as_ref(), &all, args)
-                .unwrap_or_else(|| {
-                    let (own, size) = language(name, overload, target.as_ref(), &all);
-                    (own, size)
-                });
+            let (own, size) = extension(name, overload, target.as_ref(), &all, args)
+                .or_else(|| self.kubernetes(name, overload, target.as_ref(), &all, args))
+                .unwrap_or_else(|| language(name, overload, target.as_ref(), &all));
             let own = own.plus(costs);
             cost = Some(cost.map_or(own, |c| c.or(own)));
             if let Some(size) = size {

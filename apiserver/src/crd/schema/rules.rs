@@ -138,7 +138,9 @@ pub(super) fn unasked(schema: &Value, root: bool) -> Vec<String> {
     let own = types::declared(schema, "selfType", root).unwrap_or(Type::Dyn);
     let shape = types::shape(schema, root).unwrap_or_default();
     let of = |r: &Value| Compiled::of(r, &types::environment(&own, r["optionalOldSelf"] == true), &shape).wrong;
-    rules(schema).iter().filter_map(of).collect()
+    // Of none nothing is told here.
+    let said = |r: &&Value| !text(r, "/rule").trim().is_empty();
+    rules(schema).iter().filter(said).filter_map(of).collect()
 }
 
 /// What is known of a rule.
@@ -160,7 +162,14 @@ impl Compiled {
                 this.wrong = Some(why.to_string());
                 return this;
             }
-            Ok((Type::Bool, cost)) => this.cost = cost,
+            Ok((Type::Bool, cost)) => match cel::instantiate(rule) {
+                Ok(()) => this.cost = cost,
+                Err(why) => {
+                    this.uses_old = cel::mentions(rule, "oldSelf");
+                    this.wrong = Some(why.to_string());
+                    return this;
+                }
+            },
             Ok(_) => {
                 this.wrong = Some("cel expression must evaluate to a bool".to_owned());
                 return this;
@@ -170,7 +179,11 @@ impl Compiled {
         if !e.is_empty() {
             this.message = Some(match cel::check_with_cost(e, environment, shape) {
                 Err(why) => Err(format!("messageExpression {why}")),
-                Ok((Type::Text, cost)) => Ok(cost),
+                Ok((Type::Text, cost)) => match cel::instantiate(e) {
+                    Ok(()) => Ok(cost),
+                    Err(cel::CelError::Constant(why)) => Err(format!("messageExpression instantiation failed: {why}")),
+                    Err(why) => Err(why.to_string()),
+                },
                 Ok(_) => Err("messageExpression must evaluate to a string".to_owned()),
             });
         }
