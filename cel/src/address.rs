@@ -1,5 +1,6 @@
 //! Addresses, networks and URLs, which are kept as their text.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 pub(super) fn is_url(s: &str) -> bool {
@@ -34,6 +35,38 @@ pub(super) fn part_of_url(what: &str, s: &str) -> String {
         _ => path,
     }
     .to_owned()
+}
+
+/// The parameters of an URL: what cannot be read is left out, as Go does.
+pub(super) fn query(s: &str) -> BTreeMap<String, Vec<String>> {
+    let whole = s.split('#').next().unwrap_or_default();
+    let mut all: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let pairs = whole.split_once('?').map_or("", |(_, query)| query).split('&');
+    for pair in pairs.filter(|p| !p.is_empty() && !p.contains(';')) {
+        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+        if let (Some(key), Some(value)) = (plain(key), plain(value)) {
+            all.entry(key).or_default().push(value);
+        }
+    }
+    all
+}
+
+/// A part of a query without its escapes.
+fn plain(text: &str) -> Option<String> {
+    let (mut out, mut rest) = (Vec::new(), text.as_bytes());
+    while let Some((first, more)) = rest.split_first() {
+        rest = more;
+        out.push(match first {
+            b'+' => b' ',
+            b'%' => {
+                let digits = std::str::from_utf8(more.get(..2)?).ok()?;
+                rest = &more[2..];
+                u8::from_str_radix(digits, 16).ok()?
+            }
+            other => *other,
+        });
+    }
+    Some(String::from_utf8_lossy(&out).into_owned())
 }
 
 /// What an address is, as Go's `net/netip` decides it (`IsGlobalUnicast` and its like).

@@ -6,7 +6,8 @@ mod macros;
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
-use super::parse::{Expr, What, parse};
+use super::cost::{self, Shape};
+use super::parse::{self, Expr, What, parse};
 use super::types::{Bound, ObjectType, Type, arguments, most_general};
 use super::value::Value;
 use super::{CelError, numbers, source};
@@ -27,8 +28,66 @@ pub struct Environment {
 /// # Errors
 /// [`CelError::Syntax`], and [`CelError::Types`] with all that does not fit.
 pub fn check(text: &str, environment: &Environment) -> Result<Type, CelError> {
-    let root = parse(text)?;
+    Ok(checked(text, environment)?.1.of)
+}
+
+/// The type of an expression's value, and the most that it may cost where what it names is of this shape.
+///
+/// # Errors
+/// As [`check`].
+pub fn check_with_cost(text: &str, environment: &Environment, shape: &Shape) -> Result<(Type, u64), CelError> {
+    let (root, checked) = checked(text, environment)?;
+    let most = cost::most(&root, &checked, shape);
+    Ok((checked.of, most))
+}
+
+/// What was found out about an expression.
+pub(super) struct Checked {
+    of: Type,
+    bound: Bound,
+    notes: BTreeMap<usize, Note>,
+}
+
+/// What was found out about a part of it.
+#[derive(Default)]
+struct Note {
+    of: Option<Type>,
+    /// The forms of the function that fit.
+    overloads: Vec<&'static Overload>,
+    /// It stands for a loop.
+    looped: bool,
+    /// Its function is one without a target.
+    global: bool,
+}
+
+impl Checked {
+    pub(super) fn type_of(&self, e: &Expr) -> Type {
+        let own = self.notes.get(&e.id()).and_then(|n| n.of.as_ref());
+        own.map_or(Type::Dyn, |t| self.bound.replaced(t, true))
+    }
+
+    pub(super) fn overloads_of(&self, e: &Expr) -> &[&'static Overload] {
+        self.notes.get(&e.id()).map_or(&[], |n| &n.overloads)
+    }
+
+    pub(super) fn is_loop(&self, e: &Expr) -> bool {
+        self.notes.get(&e.id()).is_some_and(|n| n.looped)
+    }
+
+    pub(super) fn is_global(&self, e: &Expr) -> bool {
+        self.notes.get(&e.id()).is_some_and(|n| n.global)
+    }
+}
+
+fn checked(text: &str, environment: &Environment) -> Result<(Box<Expr>, Checked), CelError> {
+    // Parts are told apart by where they are.
+    let root = Box::new(parse(text)?);
+    if let Some(wrong) = parse::told(text, &macros::malformed(&root, environment)) {
+        return Err(wrong);
+    }
     let mut checker = Checker {
+        notes: BTreeMap::new(),
+        fitting: Vec::new(),
         environment,
         scopes: Vec::new(),
         bound: Bound::default(),
@@ -44,7 +103,8 @@ pub fn check(text: &str, environment: &Environment) -> Result<Type, CelError> {
         checker.mixed();
     }
     if checker.errors.is_empty() {
-        return Ok(of);
+        let Checker { notes, bound, .. } = checker;
+        return Ok((root, Checked { of, bound, notes }));
     }
     checker.errors.sort_by_key(|(at, _)| *at);
     let told: Vec<String> = checker
@@ -56,9 +116,9 @@ pub fn check(text: &str, environment: &Environment) -> Result<Type, CelError> {
 }
 
 /// One form of a function.
-struct Overload {
+pub(super) struct Overload {
     method: bool,
-    takes: Vec<Type>,
+    pub(super) takes: Vec<Type>,
     gives: Type,
 }
 
@@ -116,6 +176,10 @@ const NAMED: [&str; 11] = [
 
 struct Checker<'a> {
     environment: &'a Environment,
+    /// What was found out, by the parts' ids.
+    notes: BTreeMap<usize, Note>,
+    /// The forms that fit the function that was called last.
+    fitting: Vec<&'static Overload>,
     /// Names that macros declare, innermost last.
     scopes: Vec<(String, Type)>,
     bound: Bound,
@@ -144,6 +208,15 @@ impl Checker<'_> {
     }
 
     fn of(&mut self, e: &Expr) -> Type {
+        self.fitting.clear();
+        let of = self.of_what(e);
+        let note = self.notes.entry(e.id()).or_default();
+        note.of = Some(of.clone());
+        note.overloads = std::mem::take(&mut self.fitting);
+        of
+    }
+
+    fn of_what(&mut self, e: &Expr) -> Type {
         match &e.what {
             What::Literal(v) => match v {
                 Value::Bool(_) => Type::Bool,
@@ -198,12 +271,13 @@ impl Checker<'_> {
                 Type::map(keys, self.elements(values))
             }
             What::Struct(name, fields) => self.made(e.at, name, fields),
-            What::Call(target, name, args) => self.called(e.at, target.as_deref(), name, args),
+            What::Call(target, name, args) => self.called(e, target.as_deref(), name, args),
         }
     }
 
     /// What a name stands for.
     fn named(&self, name: &str) -> Option<Type> {
+        let name = name.strip_prefix('.').unwrap_or(name);
         if let Some((_, t)) = self.scopes.iter().rev().find(|(n, _)| n == name) {
             return Some(t.clone());
         }
@@ -353,23 +427,27 @@ impl Checker<'_> {
         own
     }
 
-    fn called(&mut self, at: usize, target: Option<&Expr>, name: &str, args: &[Expr]) -> Type {
+    fn called(&mut self, e: &Expr, target: Option<&Expr>, name: &str, args: &[Expr]) -> Type {
+        let at = e.at;
         if let Some(t) = self.expanded(at, target, name, args) {
+            self.notes.entry(e.id()).or_default().looped = true;
             return t;
         }
         self.formats += usize::from(name == "format");
         let mut all: Vec<Type> = args.iter().map(|a| self.of(a)).collect();
         self.formats -= usize::from(name == "format");
         let Some(target) = target else {
-            if !FUNCTIONS.contains_key(name) || name.starts_with(['@', '_', '!', '-']) {
+            let own = name.strip_prefix('.').unwrap_or(name);
+            if !FUNCTIONS.contains_key(own) || own.starts_with(['@', '_', '!', '-']) {
                 return self.undeclared(at, name);
             }
-            return self.call(at, name, false, all);
+            return self.call(at, own, false, all);
         };
         if let Some(path) = target.path().map(|path| format!("{path}.{name}"))
             && FUNCTIONS.contains_key(path.as_str())
             && (path != "jsonpatch.escapeKey" || self.environment.patches)
         {
+            self.notes.entry(e.id()).or_default().global = true;
             return self.call(at, &path, false, all);
         }
         let of = self.of(target);
@@ -383,6 +461,7 @@ impl Checker<'_> {
     /// What a function gives for arguments of these types.
     fn call(&mut self, at: usize, name: &str, method: bool, all: Vec<Type>) -> Type {
         let mut result: Option<Type> = None;
+        self.fitting.clear();
         for overload in FUNCTIONS.get(name).into_iter().flatten().filter(|o| o.method == method) {
             // Parameters of each use are their own.
             let mut own = Bound::default();
@@ -396,6 +475,7 @@ impl Checker<'_> {
             if !self.bound.fits_all(&all, &takes) {
                 continue;
             }
+            self.fitting.push(overload);
             let gives = self.bound.replaced(&own.replaced(&overload.gives, false), false);
             result = Some(match result {
                 Some(before) if !before.is_dyn() && before != gives => Type::Dyn,
@@ -416,9 +496,48 @@ impl Checker<'_> {
         })
     }
 
+    fn type_found(&self, e: &Expr) -> Type {
+        let own = self.notes.get(&e.id()).and_then(|n| n.of.as_ref());
+        own.map_or(Type::Dyn, |t| self.bound.replaced(t, true))
+    }
+
+    /// A format that is known, and the types of its arguments.
+    fn format(&mut self, at: usize, format: &str, items: &[(Expr, bool)]) {
+        let types: Vec<Type> = items.iter().map(|(item, _)| self.type_found(item)).collect();
+        let deep = |i: usize| self.no_text(&items[i].0).map(|e| (e.at, self.type_found(e)));
+        let Some((place, why)) = super::format::check(format, &types, deep) else {
+            return;
+        };
+        let at = match place {
+            Some(super::format::Place::Argument(i)) => items[i].0.at,
+            Some(super::format::Place::At(at)) => at,
+            None => at,
+        };
+        self.tell(at, why);
+    }
+
+    /// A part of a list or a map that cannot be shown as a text.
+    fn no_text<'e>(&self, e: &'e Expr) -> Option<&'e Expr> {
+        let parts: Vec<&Expr> = match &e.what {
+            What::List(items) => items.iter().map(|(item, _)| item).collect(),
+            What::Map(entries) => entries.iter().flat_map(|(k, v, _)| [k, v]).collect(),
+            _ => return None,
+        };
+        let part = parts
+            .iter()
+            .copied()
+            .find(|e| !super::format::is_text(&self.type_found(e)));
+        part.or_else(|| parts.into_iter().find_map(|p| self.no_text(p)))
+    }
+
     /// Literals that are read when they are evaluated, which may be known to fail (`cel/validator.go`).
     fn literals(&mut self, e: &Expr) {
         if let What::Call(target, name, args) = &e.what {
+            if let (Some(on), "format", [list]) = (target.as_deref(), name.as_str(), args.as_slice())
+                && let (What::Literal(Value::Text(format)), What::List(items)) = (&on.what, &list.what)
+            {
+                self.format(e.at, format, items);
+            }
             let last = args.last().map(|a| (a.at, &a.what));
             if let Some((at, What::Literal(Value::Text(s)))) = last {
                 let wrong = match (name.as_str(), target.is_some(), args.len()) {

@@ -4,7 +4,8 @@ use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::parse::{Expr, MACROS, What, bound_names};
+use super::parse::{Expr, MACROS, What};
+use super::tree::bound_names;
 use super::value::{Key, Value};
 use super::{CelError, Methods, Scope, functions, methods, numbers};
 
@@ -126,6 +127,7 @@ impl<'a> Evaluation<'a> {
     }
 
     fn name(&self, n: &str) -> Result {
+        let n = n.strip_prefix('.').unwrap_or(n);
         if let Some((_, v)) = self.bound.iter().rev().find(|(k, _)| k == n) {
             return Ok(v.clone());
         }
@@ -246,7 +248,7 @@ impl<'a> Evaluation<'a> {
             }
             methods::method(name, &all[0], &all[1..])
         } else {
-            functions::global(name, &all)
+            functions::global(name.strip_prefix('.').unwrap_or(name), &all)
         }
     }
 
@@ -309,7 +311,7 @@ impl<'a> Evaluation<'a> {
                         out.push(v?);
                     }
                 }
-                ("transformMap", first) => {
+                ("transformMap" | "transformMapEntry", first) => {
                     let v = match (rest.len(), first?) {
                         (1, v) => v,
                         (_, Value::Bool(true)) => match second {
@@ -318,7 +320,16 @@ impl<'a> Evaluation<'a> {
                         },
                         _ => continue,
                     };
-                    mapped.extend(k.key().map(|k| (k, v)));
+                    if name == "transformMap" {
+                        mapped.extend(k.key().map(|k| (k, v)));
+                        continue;
+                    }
+                    let Value::Map(entries) = v else { return no_overload() };
+                    for (key, v) in entries.iter() {
+                        if mapped.insert(key.clone(), v.clone()).is_some() {
+                            return fail(format!("insert failed: key {} already exists", key.to_text()));
+                        }
+                    }
                 }
                 ("sortBy", first) => keyed.push((first?, item)),
                 (_, Err(e)) => return Err(e),
@@ -332,13 +343,41 @@ impl<'a> Evaluation<'a> {
             "all" => Value::Bool(true),
             "exists" => Value::Bool(false),
             "exists_one" | "existsOne" => Value::Bool(found == 1),
-            "transformMap" => Value::Map(Arc::new(mapped)),
+            "transformMap" | "transformMapEntry" => Value::Map(Arc::new(mapped)),
             "sortBy" => {
                 keyed.sort_by(|a, b| a.0.order(&b.0).unwrap_or(Ordering::Equal));
                 Value::list(keyed.into_iter().map(|(_, v)| v).collect())
             }
             _ => Value::list(out),
         })
+    }
+}
+
+/// Conversions that are worked out beforehand where they are of constants.
+const CONVERSIONS: [&str; 9] = [
+    "bool",
+    "bytes",
+    "double",
+    "duration",
+    "int",
+    "string",
+    "timestamp",
+    "type",
+    "uint",
+];
+
+/// The value of an expression that is a constant, once the conversions within it are worked out.
+pub(super) fn constants(e: &Expr) -> Result<Option<Value>> {
+    let mut inner = Vec::new();
+    for child in e.children() {
+        inner.push(constants(child)?);
+    }
+    match (&e.what, inner.as_slice()) {
+        (What::Literal(v), _) => Ok(Some(v.clone())),
+        (What::Call(None, name, _), [Some(of)]) if CONVERSIONS.contains(&name.as_str()) => {
+            functions::global(name, std::slice::from_ref(of)).map(Some)
+        }
+        _ => Ok(None),
     }
 }
 

@@ -16,7 +16,7 @@ use super::value::Value;
 pub(super) type Result<T = Value> = std::result::Result<T, CelError>;
 
 /// Functions without a target.
-pub(super) const GLOBAL: [&str; 24] = [
+pub(super) const GLOBAL: [&str; 25] = [
     "size",
     "int",
     "uint",
@@ -41,10 +41,20 @@ pub(super) const GLOBAL: [&str; 24] = [
     "isSorted",
     "semver",
     "isSemver",
+    "sign",
 ];
 
 /// Names before a dot that are no values.
-pub(super) const HOMES: [&str; 5] = ["math", "sets", "strings", "jsonpatch", "ip"];
+pub(super) const HOMES: [&str; 8] = [
+    "math",
+    "sets",
+    "strings",
+    "jsonpatch",
+    "ip",
+    "lists",
+    "format",
+    "optional",
+];
 
 /// The type a name stands for.
 pub(super) fn type_named(n: &str) -> Option<&'static str> {
@@ -141,14 +151,23 @@ pub(super) fn global(name: &str, args: &[Value]) -> Result {
         }
         ("isURL", [Value::Text(s)]) => truth(is_url(s)),
         ("url", [Value::Text(s)]) if is_url(s) => Ok(Value::Text(s.clone())),
-        ("isIP", [Value::Text(s)]) => truth(s.parse::<IpAddr>().is_ok()),
-        ("ip", [Value::Text(s)]) if s.parse::<IpAddr>().is_ok() => Ok(Value::Text(s.clone())),
+        ("isIP", [Value::Text(s)]) => truth(s.parse::<IpAddr>().is_ok_and(|a| !is_mapped(a))),
+        ("ip", [Value::Text(s)]) => match s.parse::<IpAddr>() {
+            Ok(a) if is_mapped(a) => fail(format!("IPv4-mapped IPv6 address {:?} is not allowed", &**s)),
+            Ok(_) => Ok(Value::Text(s.clone())),
+            Err(_) => no_overload(),
+        },
         ("isCIDR", [Value::Text(s)]) => truth(network(s).is_some()),
         ("cidr", [Value::Text(s)]) if network(s).is_some() => Ok(Value::Text(s.clone())),
+        ("sign", [v @ Value::Quantity(_)]) => method("sign", v, &[]),
         ("isSorted", [v]) => method("isSorted", v, &[]),
         (n, _) if GLOBAL.contains(&n) => no_overload(),
         (n, _) => fail(format!("undeclared reference to '{n}'")),
     }
+}
+
+fn is_mapped(a: IpAddr) -> bool {
+    matches!(a, IpAddr::V6(a) if a.to_ipv4_mapped().is_some())
 }
 
 pub(super) fn size(v: &Value) -> Result {
@@ -179,10 +198,11 @@ fn to_int(v: &Value) -> Result {
 
 pub(super) fn text_of(v: &Value) -> Option<String> {
     Some(match v {
+        Value::Null | Value::Type(_) => return None,
         Value::Text(s) => s.to_string(),
         Value::Int(n) => n.to_string(),
         Value::Uint(n) => n.to_string(),
-        Value::Double(n) => n.to_string(),
+        Value::Double(n) => numbers::double_text(*n),
         Value::Bool(b) => b.to_string(),
         Value::Bytes(b) => String::from_utf8(b.to_vec()).ok()?,
         Value::Time(t) => t.to_string(),
@@ -216,12 +236,31 @@ pub(super) fn in_home(home: &str, name: &str, args: &[Value]) -> Result {
         ("sets", "equivalent", [Value::List(a), Value::List(b)]) => {
             truth(b.iter().all(|x| a.contains(x)) && a.iter().all(|x| b.contains(x)))
         }
+        ("lists", "range", [Value::Int(n)]) => Ok(Value::list((0..*n).map(Value::Int).collect())),
+        ("optional", "unwrap", [Value::List(l)]) => unwrapped(l),
+        ("format", "named", [Value::Text(name)]) => {
+            let found = super::formats::named(name).map(|f| Box::new(Value::Format(f)));
+            Ok(Value::Optional(found))
+        }
+        ("format", name, []) => super::formats::named(name).map_or_else(no_overload, |f| Ok(Value::Format(f))),
         ("strings", "quote", [Value::Text(s)]) => Ok(Value::text(&format!("{s:?}"))),
         // A reference token of a JSON pointer (RFC 6901).
         ("jsonpatch", "escapeKey", [Value::Text(s)]) => Ok(Value::text(&s.replace('~', "~0").replace('/', "~1"))),
         ("ip", "isCanonical", [Value::Text(s)]) => truth(s.parse::<IpAddr>().is_ok_and(|a| a.to_string() == **s)),
         _ => no_overload(),
     }
+}
+
+/// What is there of a list of things that may be absent.
+pub(super) fn unwrapped(all: &[Value]) -> Result {
+    let mut there = Vec::new();
+    for v in all {
+        match v {
+            Value::Optional(v) => there.extend(v.as_deref().cloned()),
+            _ => return no_overload(),
+        }
+    }
+    Ok(Value::list(there))
 }
 
 pub(super) fn extreme(list: &[Value], wanted: Ordering) -> Result {

@@ -13,9 +13,15 @@ pub(super) struct Token {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Kind {
     Name(String),
+    /// A field's name in backquotes.
+    Escaped(String),
     Int(i64),
     Uint(u64),
     Double(f64),
+    /// A number that has no value: what it would be (`int`).
+    Large(&'static str),
+    /// The one whose negative is the least integer.
+    Least,
     Text(String),
     Bytes(Vec<u8>),
     /// An operator or a bracket.
@@ -24,9 +30,9 @@ pub(super) enum Kind {
 }
 
 /// Longest first.
-const SIGNS: [&str; 30] = [
-    "==", "!=", "<=", ">=", "&&", "||", ".?", "[?", "{?", ",?", "<", ">", "+", "-", "*", "/", "%", "!", "?", ":", "(",
-    ")", "[", "]", "{", "}", ",", ".", "=", "|",
+const SIGNS: [&str; 24] = [
+    "==", "!=", "<=", ">=", "&&", "||", "<", ">", "+", "-", "*", "/", "%", "!", "?", ":", "(", ")", "[", "]", "{", "}",
+    ",", ".",
 ];
 
 pub(super) fn tokens(text: &str) -> Result<Vec<Token>, CelError> {
@@ -55,7 +61,7 @@ pub(super) fn tokens(text: &str) -> Result<Vec<Token>, CelError> {
             continue;
         }
         if c.is_ascii_digit() || (c == b'.' && bytes.get(i + 1).is_some_and(u8::is_ascii_digit)) {
-            let (what, end) = number(text, i).map_err(|d| fail(at, d))?;
+            let (what, end) = number(text, i);
             list.push(Token { at, what });
             i = end;
             continue;
@@ -75,7 +81,7 @@ pub(super) fn tokens(text: &str) -> Result<Vec<Token>, CelError> {
             let end = text[i + 1..].find('`').ok_or_else(|| fail(at, "no closing `".into()))?;
             list.push(Token {
                 at,
-                what: Kind::Name(text[i + 1..i + 1 + end].to_owned()),
+                what: Kind::Escaped(text[i + 1..i + 1 + end].to_owned()),
             });
             i += end + 2;
             continue;
@@ -84,12 +90,6 @@ pub(super) fn tokens(text: &str) -> Result<Vec<Token>, CelError> {
             let c = text[i..].chars().next().unwrap_or_default();
             fail(at, format!("token recognition error at: '{c}'"))
         })?;
-        // `,?` and `{?` are two tokens; `[?` only in an index or a list: the parser takes them apart.
-        let sign = match *sign {
-            ",?" => ",",
-            "{?" => "{",
-            s => s,
-        };
         i += sign.len();
         list.push(Token {
             at,
@@ -191,21 +191,23 @@ fn escape(s: &str) -> Option<(Escape, usize)> {
 }
 
 /// A number at `i`, and where it ends.
-fn number(text: &str, i: usize) -> Result<(Kind, usize), String> {
+fn number(text: &str, i: usize) -> (Kind, usize) {
     let b = text.as_bytes();
-    let mut p = i;
-    if text[i..].starts_with("0x") || text[i..].starts_with("0X") {
-        p += 2;
-        let start = p;
-        while p < b.len() && b[p].is_ascii_hexdigit() {
-            p += 1;
-        }
-        let n = u64::from_str_radix(&text[start..p], 16).map_err(|e| format!("invalid int literal: {e}"))?;
-        return if matches!(b.get(p), Some(b'u' | b'U')) {
-            Ok((Kind::Uint(n), p + 1))
+    let signed = |digits: &str, base: u32| match u64::from_str_radix(digits, base) {
+        Ok(n) if n == 1 << 63 => Kind::Least,
+        Ok(n) => i64::try_from(n).map_or(Kind::Large("int"), Kind::Int),
+        Err(_) => Kind::Large("int"),
+    };
+    let unsigned = |digits: &str, base: u32| u64::from_str_radix(digits, base).map_or(Kind::Large("uint"), Kind::Uint);
+    let is_unsigned = |p: usize| matches!(b.get(p), Some(b'u' | b'U'));
+    let hex = text[i..].strip_prefix("0x").unwrap_or_default();
+    let hex = &hex[..hex.find(|c: char| !c.is_ascii_hexdigit()).unwrap_or(hex.len())];
+    if !hex.is_empty() {
+        let p = i + 2 + hex.len();
+        return if is_unsigned(p) {
+            (unsigned(hex, 16), p + 1)
         } else {
-            let n = i64::try_from(n).map_err(|_| "invalid int literal")?;
-            Ok((Kind::Int(n), p))
+            (signed(hex, 16), p)
         };
     }
     let digits = |mut p: usize| {
@@ -214,7 +216,7 @@ fn number(text: &str, i: usize) -> Result<(Kind, usize), String> {
         }
         p
     };
-    p = digits(p);
+    let mut p = digits(i);
     let mut double = false;
     if b.get(p) == Some(&b'.') && b.get(p + 1).is_some_and(u8::is_ascii_digit) {
         double = true;
@@ -229,22 +231,11 @@ fn number(text: &str, i: usize) -> Result<(Kind, usize), String> {
     }
     let s = &text[i..p];
     if double {
-        return s
-            .parse()
-            .map(|n| (Kind::Double(n), p))
-            .map_err(|_| "invalid double literal".into());
+        let value = s.parse().ok().filter(|n: &f64| n.is_finite());
+        return (value.map_or(Kind::Large("double"), Kind::Double), p);
     }
-    if matches!(b.get(p), Some(b'u' | b'U')) {
-        return s
-            .parse()
-            .map(|n| (Kind::Uint(n), p + 1))
-            .map_err(|_| "invalid uint literal".into());
+    if is_unsigned(p) {
+        return (unsigned(s, 10), p + 1);
     }
-    // The smallest integer is written as a minus and this.
-    if s == "9223372036854775808" {
-        return Ok((Kind::Int(i64::MIN), p));
-    }
-    s.parse()
-        .map(|n| (Kind::Int(n), p))
-        .map_err(|_| "invalid int literal".into())
+    (signed(s, 10), p)
 }

@@ -8,8 +8,12 @@
 //! refused by both.
 
 mod address;
+mod antlr;
 mod check;
+pub mod cost;
 mod eval;
+mod format;
+mod formats;
 mod functions;
 mod lex;
 mod methods;
@@ -20,15 +24,33 @@ mod semver;
 mod source;
 #[cfg(test)]
 mod tests;
+mod tree;
 mod types;
 mod value;
 
 use std::collections::BTreeMap;
 
-pub use check::{Environment, check};
+pub use check::{Environment, check, check_with_cost};
 pub use semver::Version;
 pub use types::{ObjectType, Type};
 pub use value::{Key, Value};
+
+/// Whether an expression that can be read names something of this name.
+#[must_use]
+pub fn mentions(text: &str, name: &str) -> bool {
+    parse::parse(text).is_ok_and(|root| root.mentions(name))
+}
+
+/// Reads an expression and works out the conversions of its constants, as is done once before anything is evaluated.
+///
+/// # Errors
+/// [`CelError::Constant`] for the first that has no value, and as reading says.
+pub fn instantiate(text: &str) -> Result<(), CelError> {
+    match eval::constants(&parse::parse(text)?) {
+        Err(why) => Err(CelError::Constant(why.to_string())),
+        Ok(_) => Ok(()),
+    }
+}
 
 /// Words that are no names in expressions (the language definition's keywords, literals and reserved words).
 pub const RESERVED: [&str; 21] = [
@@ -74,6 +96,9 @@ pub enum CelError {
     /// Its types do not fit: all that is wrong, as it is told.
     #[error("compilation failed: {0}")]
     Types(String),
+    /// What it has of constants has no value.
+    #[error("program instantiation failed: {0}")]
+    Constant(String),
     /// It has no value for what it was given.
     #[error("{0}")]
     Evaluation(String),
@@ -125,6 +150,12 @@ impl Program {
                 text: text.to_owned(),
             }),
         }
+    }
+
+    /// Whether it names something of this name.
+    #[must_use]
+    pub fn mentions(&self, name: &str) -> bool {
+        self.root.mentions(name)
     }
 
     /// The text it was read from.

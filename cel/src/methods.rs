@@ -9,17 +9,17 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use regex::Regex;
 
 use super::CelError;
-use super::address::{is_of, masked, network, part_of_url, within};
+use super::address::{is_of, masked, network, part_of_url, query, within};
 use super::eval::no_overload;
-use super::functions::{Result, count, extreme, fail, size, text_of, truth};
+use super::functions::{Result, count, extreme, fail, size, truth};
 use super::numbers;
 use super::quantity::Quantity;
 use super::semver::Version;
-use super::value::Value;
+use super::value::{Key, Value};
 
 /// Methods of values, of what stands in the homes, and of `authorizer`, which policies may name though it has no value
 /// here; beside the macros.
-const METHODS: [&str; 103] = [
+const METHODS: [&str; 109] = [
     "size",
     "contains",
     "startsWith",
@@ -123,11 +123,17 @@ const METHODS: [&str; 103] = [
     "reason",
     "errored",
     "error",
+    "unwrapOpt",
+    "validate",
+    "getQuery",
+    "range",
+    "unwrap",
+    "named",
 ];
 
 /// Whether some value has a method of this name.
 pub(super) fn is_method(name: &str) -> bool {
-    METHODS.contains(&name)
+    METHODS.contains(&name) || super::formats::named(name).is_some()
 }
 
 pub(super) fn method(name: &str, on: &Value, args: &[Value]) -> Result {
@@ -135,6 +141,14 @@ pub(super) fn method(name: &str, on: &Value, args: &[Value]) -> Result {
         Value::Text(s) => text_method(name, s, args),
         Value::List(l) => list_method(name, l, args),
         Value::Map(_) | Value::Bytes(_) if name == "size" => size(on),
+        Value::Format(f) => match (name, args) {
+            ("validate", [Value::Text(s)]) => {
+                let wrong = super::formats::wrong(f, s);
+                let all = Value::list(wrong.iter().map(|why| Value::text(why)).collect());
+                Ok(Value::Optional((!wrong.is_empty()).then(|| Box::new(all))))
+            }
+            _ => no_overload(),
+        },
         Value::Quantity(q) => quantity_method(name, *q, args),
         Value::Semver(v) => semver_method(name, v, args),
         Value::Optional(v) => match (name, v) {
@@ -223,6 +237,21 @@ fn text_method(name: &str, s: &Arc<str>, args: &[Value]) -> Result {
             }
             of(all[a..b].iter().collect())
         }
+        ("indexOf" | "lastIndexOf", [Value::Text(x), Value::Int(from)]) => {
+            let (all, part): (Vec<char>, Vec<char>) = (s.chars().collect(), x.chars().collect());
+            let from = match usize::try_from(*from) {
+                Ok(n) if part.is_empty() => return Ok(Value::Int(i64::try_from(n).unwrap_or(-1))),
+                Ok(n) if n < all.len() => n,
+                _ => return fail(format!("index out of range: {from}")),
+            };
+            let mut starts = (0..all.len()).filter(|i| all[*i..].starts_with(&part));
+            let found = if name == "indexOf" {
+                starts.find(|i| *i >= from)
+            } else {
+                starts.take_while(|i| *i <= from).last()
+            };
+            Ok(Value::Int(found.and_then(|n| i64::try_from(n).ok()).unwrap_or(-1)))
+        }
         ("indexOf" | "lastIndexOf", [Value::Text(x), ..]) => {
             let found = if name == "indexOf" { s.find(&**x) } else { s.rfind(&**x) };
             Ok(Value::Int(
@@ -243,7 +272,7 @@ fn text_method(name: &str, s: &Arc<str>, args: &[Value]) -> Result {
             };
             Ok(Value::list(parts.into_iter().map(Value::text).collect()))
         }
-        ("format", [Value::List(args)]) => format_text(s, args),
+        ("format", [Value::List(args)]) => super::format::format(s, args),
         // Addresses, networks and URLs are kept as their text.
         ("family", []) => match s.parse::<IpAddr>() {
             Ok(IpAddr::V4(_)) => Ok(Value::Int(4)),
@@ -276,9 +305,28 @@ fn text_method(name: &str, s: &Arc<str>, args: &[Value]) -> Result {
             Some((a, _)) => of(a.to_string()),
             None => no_overload(),
         },
+        ("getQuery", []) => {
+            let all = query(s).into_iter();
+            let all = all.map(|(k, v)| {
+                (
+                    Key::Text(k.as_str().into()),
+                    Value::list(v.iter().map(|v| Value::text(v)).collect()),
+                )
+            });
+            Ok(Value::Map(Arc::new(all.collect())))
+        }
         ("getScheme" | "getHost" | "getHostname" | "getPort" | "getEscapedPath", []) => of(part_of_url(name, s)),
         _ => no_overload(),
     }
+}
+
+/// A list with the lists in it taken apart, so deep.
+fn flat(l: &[Value], depth: i64) -> Vec<Value> {
+    let each = |v: &Value| match v {
+        Value::List(inner) if depth > 0 => flat(inner, depth - 1),
+        v => vec![v.clone()],
+    };
+    l.iter().flat_map(each).collect()
 }
 
 fn list_method(name: &str, l: &[Value], args: &[Value]) -> Result {
@@ -325,22 +373,18 @@ fn list_method(name: &str, l: &[Value], args: &[Value]) -> Result {
             Ok(Value::list(all))
         }
         ("slice", [Value::Int(a), Value::Int(b)]) => {
-            let (a, b) = (place(*a, l.len())?, place(*b, l.len())?);
-            if a > b {
-                return fail("cannot slice: start must be less than or equal to end");
+            let wrong = |why: &str| fail(format!("cannot slice({a}, {b}), {why}"));
+            match (usize::try_from(*a), usize::try_from(*b)) {
+                (Ok(from), Ok(to)) if from > to => wrong("start index must be less than or equal to end index"),
+                (Ok(_), Ok(to)) if to > l.len() => wrong(&format!("list is length {}", l.len())),
+                (Ok(from), Ok(to)) => Ok(Value::list(l[from..to].to_vec())),
+                _ => wrong("negative indexes not supported"),
             }
-            Ok(Value::list(l[a..b].to_vec()))
         }
-        ("flatten", []) => {
-            let mut out = Vec::new();
-            for v in l {
-                match v {
-                    Value::List(inner) => out.extend(inner.iter().cloned()),
-                    v => out.push(v.clone()),
-                }
-            }
-            Ok(Value::list(out))
-        }
+        ("flatten", []) => Ok(Value::list(flat(l, 1))),
+        ("flatten", [Value::Int(n)]) if *n < 0 => fail("level must be non-negative"),
+        ("flatten", [Value::Int(n)]) => Ok(Value::list(flat(l, *n))),
+        ("unwrapOpt", []) => super::functions::unwrapped(l),
         ("first" | "last", []) => {
             let v = if name == "first" { l.first() } else { l.last() };
             Ok(Value::Optional(v.cloned().map(Box::new)))
@@ -392,54 +436,4 @@ fn semver_method(name: &str, v: &Version, args: &[Value]) -> Result {
         ("compareTo", Some(o)) => Ok(Value::Int(v.cmp(o) as i64)),
         _ => no_overload(),
     }
-}
-
-/// `%s %d %f %e %x %%` with values in order.
-fn format_text(s: &str, args: &[Value]) -> Result {
-    let mut out = String::new();
-    let mut chars = s.chars();
-    let mut args = args.iter();
-    while let Some(c) = chars.next() {
-        if c != '%' {
-            out.push(c);
-            continue;
-        }
-        let mut verb = chars.next();
-        let mut precision = String::new();
-        if verb == Some('.') {
-            verb = chars.next();
-            while let Some(d) = verb.filter(char::is_ascii_digit) {
-                precision.push(d);
-                verb = chars.next();
-            }
-        }
-        if verb == Some('%') {
-            out.push('%');
-            continue;
-        }
-        let Some(v) = args.next() else {
-            return fail("index out of range: not enough arguments for the format");
-        };
-        let text = match (verb, v) {
-            (Some('s' | 'd'), v) => match text_of(v) {
-                Some(t) => t,
-                None => v.to_json().map(|j| j.to_string()).unwrap_or_default(),
-            },
-            (Some('f'), v) => {
-                let n = v.number().map_or_else(no_overload_number, Ok)?;
-                format!("{n:.*}", precision.parse().unwrap_or(6))
-            }
-            (Some('x'), Value::Int(n)) => format!("{n:x}"),
-            (Some('X'), Value::Int(n)) => format!("{n:X}"),
-            (Some('o'), Value::Int(n)) => format!("{n:o}"),
-            (Some('b'), Value::Int(n)) => format!("{n:b}"),
-            _ => return fail("could not parse formatting clause"),
-        };
-        out.push_str(&text);
-    }
-    Ok(Value::text(&out))
-}
-
-fn no_overload_number() -> Result<f64> {
-    fail("no such overload")
 }

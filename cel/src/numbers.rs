@@ -64,6 +64,25 @@ pub(super) fn arithmetic(o: &str, a: &Value, b: &Value) -> Result {
     })
 }
 
+/// A number as Go writes one in a text: with a power of ten where it is large or small.
+pub(super) fn double_text(n: f64) -> String {
+    if n.is_nan() {
+        return "NaN".to_owned();
+    }
+    if n.is_infinite() {
+        return if n < 0.0 { "-Inf" } else { "+Inf" }.to_owned();
+    }
+    let power = format!("{n:e}");
+    let (mantissa, power) = power.split_once('e').unwrap_or((&power, "0"));
+    match power.parse::<i32>() {
+        Ok(p) if n != 0.0 && !(-4..21).contains(&p) => {
+            let sign = if p < 0 { '-' } else { '+' };
+            format!("{mantissa}e{sign}{:02}", p.abs())
+        }
+        _ => n.to_string(),
+    }
+}
+
 /// A span as protobuf writes it in JSON: `1.5s`.
 pub(super) fn span_text(d: SignedDuration) -> String {
     let (s, n) = (d.as_secs(), d.subsec_nanos().unsigned_abs());

@@ -1,8 +1,8 @@
 //! From tokens to a tree.
 
-use super::CelError;
 use super::lex::{Kind, Token, tokens};
 use super::value::Value;
+use super::{CelError, RESERVED, antlr, source};
 
 /// An expression, and the byte that errors about it point at: a name's first, an operator's, a call's bracket.
 #[derive(Debug, Clone)]
@@ -53,11 +53,13 @@ const OPERATORS: [(&str, usize); 14] = [
     ("/", 4),
     ("%", 4),
 ];
+/// Words that are no names even of fields.
+const WORDS: [&str; 4] = ["true", "false", "null", "in"];
 /// Longest expression in bytes.
 const LENGTH: usize = 128 * 1024;
 
 /// Macros over a list or map: the first arguments are names.
-pub(super) const MACROS: [&str; 9] = [
+pub(super) const MACROS: [&str; 10] = [
     "all",
     "exists",
     "exists_one",
@@ -67,6 +69,7 @@ pub(super) const MACROS: [&str; 9] = [
     "sortBy",
     "transformList",
     "transformMap",
+    "transformMapEntry",
 ];
 
 pub(super) fn parse(text: &str) -> Result<Expr, CelError> {
@@ -77,16 +80,41 @@ pub(super) fn parse(text: &str) -> Result<Expr, CelError> {
             source_text: text.chars().take(80).collect(),
         });
     }
+    read(text).map_err(|own| {
+        // What is wrong is told as ANTLR's parser tells it.
+        match told(text, &antlr::errors(text)) {
+            Some(all) => all,
+            None => own,
+        }
+    })
+}
+
+/// All that is wrong, by its places; what has none comes first.
+pub(super) fn told(text: &str, errors: &[(Option<usize>, String)]) -> Option<CelError> {
+    let one = |(at, message): &(Option<usize>, String)| match at {
+        Some(at) => source::told(text, *at, message),
+        None => format!("ERROR: <input>:-1:0: {message}"),
+    };
+    let all: Vec<String> = errors.iter().map(one).collect();
+    (!all.is_empty()).then(|| CelError::Types(all.join("\n")))
+}
+
+fn read(text: &str) -> Result<Expr, CelError> {
     let mut p = Parser {
         text,
         tokens: tokens(text)?,
         next: 0,
         depth: 0,
+        wrong: Vec::new(),
     };
     let e = p.expression()?;
-    match p.peek() {
-        Kind::End => Ok(e),
-        _ => Err(p.unexpected("<EOF>")),
+    if *p.peek() != Kind::End {
+        return Err(p.unexpected("<EOF>"));
+    }
+    p.wrong.sort_by_key(|(at, _)| *at);
+    match told(text, &p.wrong) {
+        Some(wrong) => Err(wrong),
+        None => Ok(e),
     }
 }
 
@@ -95,6 +123,8 @@ struct Parser<'a> {
     tokens: Vec<Token>,
     next: usize,
     depth: usize,
+    /// What is wrong with what can be read.
+    wrong: Vec<(Option<usize>, String)>,
 }
 
 type Parsed = Result<Expr, CelError>;
@@ -133,7 +163,7 @@ impl Parser<'_> {
         let seen = match &t.what {
             Kind::End => "<EOF>".to_owned(),
             Kind::Sign(s) => (*s).to_owned(),
-            Kind::Name(n) => n.clone(),
+            Kind::Name(n) | Kind::Escaped(n) => n.clone(),
             Kind::Text(s) => format!("{s:?}"),
             other => format!("{other:?}"),
         };
@@ -198,23 +228,36 @@ impl Parser<'_> {
         }
     }
 
+    /// Signs before a value; a number has a minus of its own.
     fn unary(&mut self) -> Parsed {
         self.deeper(|p| {
             let at = p.at();
-            if p.take("!") {
-                return Ok(What::Unary('!', Box::new(p.unary()?)).placed(at));
-            }
-            if p.take("-") {
-                let of = p.unary()?;
-                let what = match of.what {
-                    What::Literal(Value::Int(n)) => What::Literal(Value::Int(n.wrapping_neg())),
-                    What::Literal(Value::Double(n)) => What::Literal(Value::Double(-n)),
-                    _ => What::Unary('-', Box::new(of)),
-                };
-                return Ok(what.placed(at));
+            for (sign, shown) in [("!", '!'), ("-", '-')] {
+                if !p.is(sign) || sign == "-" && p.is_signed(1) {
+                    continue;
+                }
+                let mut odd = false;
+                while p.take(sign) {
+                    odd = !odd;
+                }
+                let of = p.member()?;
+                return Ok(if odd {
+                    What::Unary(shown, Box::new(of)).placed(at)
+                } else {
+                    of
+                });
             }
             p.member()
         })
+    }
+
+    /// Whether a number that may have a sign stands `after` tokens further on.
+    fn is_signed(&self, after: usize) -> bool {
+        let what = self.tokens.get(self.next + after).map(|t| &t.what);
+        matches!(
+            what,
+            Some(Kind::Int(_) | Kind::Double(_) | Kind::Least | Kind::Large("int" | "double"))
+        )
     }
 
     fn member(&mut self) -> Parsed {
@@ -222,20 +265,18 @@ impl Parser<'_> {
         loop {
             let at = self.at();
             let what = if self.take(".") {
+                let optional = self.take("?");
+                let escaped = matches!(self.peek(), Kind::Escaped(_));
                 let name = self.name()?;
                 let open = self.at();
-                if self.take("(") {
+                if !optional && !escaped && self.take("(") {
                     let args = self.arguments()?;
                     e = What::Call(Some(Box::new(e)), name, args).placed(open);
                     continue;
                 }
-                What::Select(Box::new(e), name, false)
-            } else if self.take(".?") {
-                let name = self.name()?;
-                What::Select(Box::new(e), name, true)
-            } else if self.is("[") || self.is("[?") {
-                let optional = self.is("[?");
-                self.next += 1;
+                What::Select(Box::new(e), name, optional)
+            } else if self.take("[") {
+                let optional = self.take("?");
                 let index = self.expression()?;
                 self.expect("]")?;
                 What::Index(Box::new(e), Box::new(index), optional)
@@ -254,8 +295,15 @@ impl Parser<'_> {
 
     fn name(&mut self) -> Result<String, CelError> {
         match self.peek() {
-            Kind::Name(n) => {
+            Kind::Name(n) if !WORDS.contains(&n.as_str()) => {
                 let n = n.clone();
+                self.next += 1;
+                Ok(n)
+            }
+            Kind::Escaped(n) => {
+                let n = n.clone();
+                // Kubernetes does not allow them.
+                self.tell(self.at(), "unsupported syntax: '`'".to_owned());
                 self.next += 1;
                 Ok(n)
             }
@@ -263,20 +311,39 @@ impl Parser<'_> {
         }
     }
 
+    fn tell(&mut self, at: usize, message: String) {
+        self.wrong.push((Some(at), message));
+    }
+
     /// Up to and with `)`.
     fn arguments(&mut self) -> Result<Vec<Expr>, CelError> {
         let mut list = Vec::new();
-        while !self.take(")") {
+        if self.take(")") {
+            return Ok(list);
+        }
+        loop {
             list.push(self.expression()?);
-            if !self.take(",") && !self.is(")") {
-                return Err(self.unexpected(")"));
+            if !self.take(",") {
+                self.expect(")")?;
+                return Ok(list);
             }
         }
-        Ok(list)
+    }
+
+    /// Takes what ends a list that has nothing in it, or a comma and that.
+    fn nothing(&mut self, close: &str) -> Result<bool, CelError> {
+        if self.take(",") {
+            self.expect(close)?;
+            return Ok(true);
+        }
+        Ok(self.take(close))
     }
 
     fn fields(&mut self) -> Result<Vec<(String, Expr, bool, usize)>, CelError> {
         let mut list = Vec::new();
+        if self.nothing("}")? {
+            return Ok(list);
+        }
         while !self.take("}") {
             let optional = self.take("?");
             let name = self.name()?;
@@ -292,16 +359,29 @@ impl Parser<'_> {
 
     fn primary(&mut self) -> Parsed {
         // A leading dot says that the name is an absolute one.
-        if self.is(".") && matches!(self.tokens[self.next + 1].what, Kind::Name(_)) {
-            self.next += 1;
-        }
-        let token = self.tokens[self.next].what.clone();
+        let absolute = match self.tokens.get(self.next + 1).map(|t| &t.what) {
+            Some(Kind::Name(n)) if self.is(".") && !WORDS.contains(&n.as_str()) => Some(self.at()),
+            _ => None,
+        };
+        self.next += usize::from(absolute.is_some());
         let (start, mut at) = (self.next, self.at());
+        let negative = self.is("-") && self.is_signed(1);
+        self.next += usize::from(negative);
+        let token = self.tokens[self.next].what.clone();
         self.next += 1;
         let what = match token {
-            Kind::Int(n) => What::Literal(Value::Int(n)),
+            Kind::Int(n) => What::Literal(Value::Int(if negative { -n } else { n })),
             Kind::Uint(n) => What::Literal(Value::Uint(n)),
-            Kind::Double(n) => What::Literal(Value::Double(n)),
+            Kind::Double(n) => What::Literal(Value::Double(if negative { -n } else { n })),
+            Kind::Least if negative => What::Literal(Value::Int(i64::MIN)),
+            Kind::Least => {
+                self.tell(at, "invalid int literal".to_owned());
+                What::Literal(Value::Int(0))
+            }
+            Kind::Large(of) => {
+                self.tell(at, format!("invalid {of} literal"));
+                What::Literal(Value::Int(0))
+            }
             Kind::Text(s) => What::Literal(Value::text(&s)),
             Kind::Bytes(b) => What::Literal(Value::Bytes(b.into())),
             Kind::Name(n) => match n.as_str() {
@@ -312,25 +392,36 @@ impl Parser<'_> {
                     self.next = start;
                     return Err(self.unexpected("expression"));
                 }
-                _ if self.is("(") => {
-                    at = self.at();
-                    self.next += 1;
-                    What::Call(None, n, self.arguments()?)
+                n if RESERVED.contains(&n) && !self.is_message() => {
+                    self.tell(absolute.unwrap_or(at), format!("reserved identifier: {n}"));
+                    if self.take("(") {
+                        self.arguments()?;
+                    }
+                    What::Literal(Value::Null)
                 }
-                _ => What::Name(n),
+                _ => {
+                    let dot = if absolute.is_some() { "." } else { "" };
+                    let name = format!("{dot}{n}");
+                    if self.is("(") {
+                        at = self.at();
+                        self.next += 1;
+                        What::Call(None, name, self.arguments()?)
+                    } else {
+                        What::Name(name)
+                    }
+                }
             },
             Kind::Sign("(") => {
                 let e = self.expression()?;
                 self.expect(")")?;
                 return Ok(e);
             }
-            Kind::Sign(open @ ("[" | "[?")) => {
+            Kind::Sign("[") => {
                 let mut list = Vec::new();
-                let mut optional = open == "[?";
-                while !self.take("]") {
-                    optional |= self.take("?");
+                let empty = self.nothing("]")?;
+                while !empty && !self.take("]") {
+                    let optional = self.take("?");
                     list.push((self.expression()?, optional));
-                    optional = false;
                     if !self.take(",") && !self.is("]") {
                         return Err(self.unexpected("]"));
                     }
@@ -339,7 +430,8 @@ impl Parser<'_> {
             }
             Kind::Sign("{") => {
                 let mut list = Vec::new();
-                while !self.take("}") {
+                let empty = self.nothing("}")?;
+                while !empty && !self.take("}") {
                     let optional = self.take("?");
                     let key = self.expression()?;
                     self.expect(":")?;
@@ -359,120 +451,22 @@ impl Parser<'_> {
     }
 }
 
+impl Parser<'_> {
+    /// Whether the name before the next token begins that of a message's type.
+    fn is_message(&self) -> bool {
+        let mut rest = self.tokens[self.next..].iter().map(|t| &t.what);
+        loop {
+            match rest.next() {
+                Some(Kind::Sign("{")) => return true,
+                Some(Kind::Sign(".")) if matches!(rest.next(), Some(Kind::Name(_))) => {}
+                _ => return false,
+            }
+        }
+    }
+}
+
 impl What {
     fn placed(self, at: usize) -> Expr {
         Expr { at, what: self }
     }
-}
-
-/// Names that are functions' homes or types.
-const KNOWN: [&str; 20] = [
-    "bool",
-    "int",
-    "uint",
-    "double",
-    "string",
-    "bytes",
-    "list",
-    "map",
-    "null_type",
-    "type",
-    "timestamp",
-    "duration",
-    "math",
-    "sets",
-    "strings",
-    "optional",
-    "cel",
-    "jsonpatch",
-    "format",
-    "semver",
-];
-
-impl Expr {
-    /// The name it is, if it is a plain one.
-    pub(super) fn name(&self) -> Option<&str> {
-        match &self.what {
-            What::Name(n) => Some(n),
-            _ => None,
-        }
-    }
-
-    /// The expressions it is made of.
-    pub(super) fn children(&self) -> Vec<&Expr> {
-        match &self.what {
-            What::Literal(_) | What::Name(_) => Vec::new(),
-            What::Select(e, ..) | What::Unary(_, e) => vec![e],
-            What::Index(a, b, _) | What::Binary(_, a, b) => vec![a, b],
-            What::Condition(a, b, c) => vec![a, b, c],
-            What::List(l) => l.iter().map(|(e, _)| e).collect(),
-            What::Map(l) => l.iter().flat_map(|(k, v, _)| [k, v]).collect(),
-            What::Struct(_, l) => l.iter().map(|(_, e, ..)| e).collect(),
-            What::Call(target, _, args) => target.as_deref().into_iter().chain(args).collect(),
-        }
-    }
-
-    /// Its text, if it is nothing but names and dots.
-    pub(super) fn path(&self) -> Option<String> {
-        match &self.what {
-            What::Name(n) => Some(n.clone()),
-            What::Select(of, field, false) => of.path().map(|p| format!("{p}.{field}")),
-            _ => None,
-        }
-    }
-
-    /// The first name that is not in `bound` and stands for nothing, or the first method that no value has, with `methods`.
-    pub(super) fn undeclared(&self, bound: &mut Vec<String>, methods: &[&str]) -> Option<String> {
-        match &self.what {
-            What::Literal(_) => None,
-            What::Name(n) => (!bound.contains(n) && !KNOWN.contains(&n.as_str())).then(|| n.clone()),
-            What::Select(e, ..) | What::Unary(_, e) => e.undeclared(bound, methods),
-            What::Index(a, b, _) | What::Binary(_, a, b) => {
-                a.undeclared(bound, methods).or_else(|| b.undeclared(bound, methods))
-            }
-            What::Condition(a, b, c) => a
-                .undeclared(bound, methods)
-                .or_else(|| b.undeclared(bound, methods))
-                .or_else(|| c.undeclared(bound, methods)),
-            What::List(l) => l.iter().find_map(|(e, _)| e.undeclared(bound, methods)),
-            What::Map(l) => l
-                .iter()
-                .find_map(|(k, v, _)| k.undeclared(bound, methods).or_else(|| v.undeclared(bound, methods))),
-            What::Struct(_, l) => l.iter().find_map(|(_, e, ..)| e.undeclared(bound, methods)),
-            What::Call(target, name, args) => {
-                if let Some(found) = target.as_ref().and_then(|t| t.undeclared(bound, methods)) {
-                    return Some(found);
-                }
-                let names: Vec<String> = match (target, name.as_str()) {
-                    (Some(_), m) if MACROS.contains(&m) => bound_names(m, args),
-                    (Some(t), "bind") if t.name() == Some("cel") => bound_names("filter", args),
-                    (Some(_), "optMap" | "optFlatMap") => bound_names("filter", args),
-                    (Some(_), m) if !super::methods::is_method(m) && !methods.contains(&m) => {
-                        return Some(m.to_owned());
-                    }
-                    (None, f) if !super::functions::GLOBAL.contains(&f) => return Some(f.to_owned()),
-                    _ => Vec::new(),
-                };
-                let before = bound.len();
-                let skip = names.len();
-                bound.extend(names);
-                let found = args.iter().skip(skip).find_map(|a| a.undeclared(bound, methods));
-                bound.truncate(before);
-                found
-            }
-        }
-    }
-}
-
-/// The names that a macro binds: one, or two where it has one argument more.
-pub(super) fn bound_names(name: &str, args: &[Expr]) -> Vec<String> {
-    let two = match name {
-        "all" | "exists" | "exists_one" | "existsOne" => args.len() == 3,
-        "transformList" | "transformMap" => true,
-        _ => false,
-    };
-    args.iter()
-        .take(if two { 2 } else { 1 })
-        .filter_map(|a| a.name().map(str::to_owned))
-        .collect()
 }

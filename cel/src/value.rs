@@ -40,6 +40,8 @@ pub enum Value {
     Semver(Arc<Version>),
     /// A type.
     Type(&'static str),
+    /// A named format.
+    Format(&'static str),
     /// Something that may be absent.
     Optional(Option<Box<Value>>),
 }
@@ -116,7 +118,7 @@ impl Value {
             Self::Quantity(q) => json!(q.to_string()),
             Self::Optional(Some(v)) => v.to_json()?,
             Self::Semver(v) => json!(v.to_string()),
-            Self::Type(_) | Self::Optional(None) => return None,
+            Self::Type(_) | Self::Format(_) | Self::Optional(None) => return None,
         })
     }
 
@@ -138,6 +140,7 @@ impl Value {
             Self::Quantity(_) => "kubernetes.Quantity",
             Self::Semver(_) => "kubernetes.Semver",
             Self::Type(_) => "type",
+            Self::Format(_) => "kubernetes.NamedFormat",
             Self::Optional(_) => "optional_type",
         }
     }
@@ -198,7 +201,7 @@ impl PartialEq for Value {
             (Self::Null, Self::Null) => true,
             (Self::List(a), Self::List(b)) => a == b,
             (Self::Map(a), Self::Map(b)) => a == b,
-            (Self::Type(a), Self::Type(b)) => a == b,
+            (Self::Type(a), Self::Type(b)) | (Self::Format(a), Self::Format(b)) => a == b,
             (Self::Optional(a), Self::Optional(b)) => a == b,
             (a, b) => a.order(b) == Some(Ordering::Equal),
         }

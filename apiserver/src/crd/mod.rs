@@ -5,7 +5,9 @@ mod definition;
 mod names;
 pub(crate) mod object;
 mod openapi;
+mod parts;
 pub(crate) mod rules;
+mod schema;
 mod types;
 mod validate;
 
@@ -16,8 +18,10 @@ use serde_json::{Value, json};
 
 use crate::local::Gvr;
 use crate::registry::{Call, DeleteOptions, ListOptions, Resource, Server, text};
-use crate::status::Status;
 use crate::store::{Expect, Key, Object};
+
+pub use schema::schema_errors;
+pub(crate) use validate::{errors, name_errors, warnings};
 
 pub(crate) use openapi::{document as openapi_document, hash as openapi_hash, v2_additions};
 
@@ -34,9 +38,8 @@ pub struct Definitions {
     made: Mutex<BTreeMap<String, Made>>,
 }
 
-/// Checks a definition and prepares its status: names are accepted after it is written (see [`names`]).
-pub(crate) fn admit(old: Option<&Value>, v: &mut Value) -> Result<(), Status> {
-    let name = text(v, "/metadata/name").to_owned();
+/// Prepares a definition and its status: names are accepted after it is written (see [`names`]).
+pub(crate) fn admit(old: Option<&Value>, v: &mut Value) {
     let kind = text(v, "/spec/names/kind").to_owned();
     if let Some(names) = v["spec"]["names"].as_object_mut()
         && !kind.is_empty()
@@ -60,17 +63,6 @@ pub(crate) fn admit(old: Option<&Value>, v: &mut Value) -> Result<(), Status> {
         status["storedVersions"] = Value::Array(stored);
     }
     v["status"] = status;
-    let mut causes = Vec::new();
-    validate::definition(v, old, &mut causes);
-    if causes.is_empty() {
-        return Ok(());
-    }
-    Err(Status::invalid(
-        "apiextensions.k8s.io",
-        "CustomResourceDefinition",
-        &name,
-        causes,
-    ))
 }
 
 /// A definition as the first request to delete it leaves it (its storage's `Delete`).

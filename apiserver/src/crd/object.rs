@@ -105,7 +105,7 @@ fn not_a(path: &str, value: &Value, wanted: &str) -> String {
 }
 
 /// Objects within the object (`x-kubernetes-embedded-resource`) say what they are.
-fn embedded(schema: &SchemaRef, value: &Value, path: &str, errors: &mut Vec<FieldError>) {
+pub(super) fn embedded(schema: &SchemaRef, value: &Value, path: &str, errors: &mut Vec<FieldError>) {
     match value {
         Value::Object(fields) => {
             if schema.is_embedded_resource() {
@@ -131,7 +131,7 @@ fn embedded(schema: &SchemaRef, value: &Value, path: &str, errors: &mut Vec<Fiel
 }
 
 /// `validateEmbeddedResource`.
-fn kind_of(value: &Value, path: &str, errors: &mut Vec<FieldError>) {
+pub(super) fn kind_of(value: &Value, path: &str, errors: &mut Vec<FieldError>) {
     for field in ["apiVersion", "kind"] {
         if value.get(field).is_none() {
             errors.push(FieldError::required(join(path, field), ""));

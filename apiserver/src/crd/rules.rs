@@ -7,6 +7,7 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use serde_json::{Value, json};
 
 use crate::registry::text;
+use crate::schema::join;
 use crate::status::Cause;
 use cfn_cel::{self as cel, CelError, Key, Program, Scope};
 
@@ -27,156 +28,6 @@ fn program(text: &str) -> Result<Arc<Program>, CelError> {
 
 fn rules(schema: &Value) -> &[Value] {
     schema["x-kubernetes-validations"].as_array().map_or(&[], Vec::as_slice)
-}
-
-/// A rule as Go's internal type has it.
-fn as_go(rule: &Value) -> String {
-    let said = |field: &str| json!(rule[field].as_str().unwrap_or_default());
-    crate::schema::go_struct(&[
-        ("Rule", said("rule")),
-        ("Message", said("message")),
-        ("MessageExpression", said("messageExpression")),
-        ("Reason", rule["reason"].clone()),
-        ("FieldPath", said("fieldPath")),
-        ("OptionalOldSelf", rule["optionalOldSelf"].clone()),
-    ])
-}
-
-/// What is wrong with how rules are written: paths in the schema and why.
-fn malformed(schema: &Value, path: &str, causes: &mut Vec<Cause>) {
-    let reasons = [
-        "FieldValueDuplicate",
-        "FieldValueForbidden",
-        "FieldValueInvalid",
-        "FieldValueRequired",
-    ];
-    for (i, r) in rules(schema).iter().enumerate() {
-        let at = format!("{path}.x-kubernetes-validations[{i}]");
-        let (message, rule) = (text(r, "/message"), text(r, "/rule").trim());
-        let at_message = format!("{at}.message");
-        if rule.is_empty() {
-            causes.push(Cause::required(format!("{at}.rule"), "rule is not specified"));
-        } else if !message.is_empty() && message.trim().is_empty() {
-            causes.push(Cause::invalid(
-                at_message,
-                &json!(message),
-                "must be non-empty if specified",
-            ));
-        } else if message.trim().contains('\n') {
-            causes.push(Cause::invalid(
-                at_message,
-                &json!(message),
-                "must not contain line breaks",
-            ));
-        } else if rule.contains('\n') && message.trim().is_empty() {
-            let detail = "message must be specified if rule contains line breaks";
-            causes.push(Cause::required(at_message, detail));
-        }
-        let e = text(r, "/messageExpression");
-        if !e.is_empty() && e.trim().is_empty() {
-            let detail = "messageExpression must be non-empty if specified";
-            causes.push(Cause::required(format!("{at}.messageExpression"), detail));
-        }
-        if let Some(reason) = r["reason"].as_str().filter(|r| !reasons.contains(r)) {
-            let error = crate::schema::FieldError::not_supported(format!("{at}.reason"), reason, &reasons);
-            causes.push(Cause::new(error.reason(), error.path.as_str(), error.message()));
-        }
-        let (field, at) = (text(r, "/fieldPath"), format!("{at}.fieldPath"));
-        if field.is_empty() {
-            continue;
-        }
-        let first = field.strip_prefix('.').and_then(|f| f.split(['.', '[']).next());
-        for (wrong, detail) in [
-            (field.trim().is_empty(), "must be non-empty if specified"),
-            (field.contains('\n'), "must not contain line breaks"),
-            (
-                first.is_none_or(|f| schema["properties"].get(f).is_none()),
-                "must be a valid path",
-            ),
-        ] {
-            if wrong {
-                causes.push(Cause::invalid(at.as_str(), &json!(field), detail));
-            }
-        }
-    }
-    for (path, child, _) in children(schema, path) {
-        malformed(child, &path, causes);
-    }
-}
-
-/// A schema's parts: where they are, and whether each is an object of its own kind.
-fn children<'a>(schema: &'a Value, path: &str) -> Vec<(String, &'a Value, bool)> {
-    let named = schema["properties"].as_object().into_iter().flatten();
-    let named = named.map(|(name, child)| (format!("{path}.properties[{name}]"), child));
-    let parts = ["items", "additionalProperties"].map(|part| (format!("{path}.{part}"), &schema[part]));
-    let parts = parts.into_iter().filter(|(_, child)| child.is_object());
-    named
-        .chain(parts)
-        .map(|(path, child)| (path, child, child["x-kubernetes-embedded-resource"] == true))
-        .collect()
-}
-
-/// Rules that cannot be read: their path in the schema and why. Their types are asked only if nothing is wrong with the
-/// schema (`sound`).
-pub(crate) fn unreadable(schema: &Value, path: &str, sound: bool, causes: &mut Vec<Cause>) {
-    let before = causes.len();
-    malformed(schema, path, causes);
-    if sound && causes.len() == before {
-        mistyped(schema, path, true, causes);
-    }
-}
-
-/// Rules whose types do not fit, the innermost first.
-fn mistyped(schema: &Value, path: &str, root: bool, causes: &mut Vec<Cause>) {
-    for (path, child, embedded) in children(schema, path) {
-        mistyped(child, &path, embedded, causes);
-    }
-    let all = rules(schema);
-    if all.is_empty() {
-        return;
-    }
-    let own = super::types::declared(schema, "selfType", root).unwrap_or(cel::Type::Dyn);
-    for (i, r) in all.iter().enumerate() {
-        let at = format!("{path}.x-kubernetes-validations[{i}]");
-        let optional = r["optionalOldSelf"] == true;
-        let environment = super::types::environment(&own, optional);
-        let (rule, e) = (text(r, "/rule"), text(r, "/messageExpression"));
-        let mut tell = |part: &str, why: String| {
-            let message = format!("Invalid value: {}: {why}", as_go(r));
-            causes.push(Cause::new("FieldValueInvalid", format!("{at}.{part}"), message));
-        };
-        match cel::check(rule, &environment) {
-            Err(why) => {
-                tell("rule", why.to_string());
-                continue;
-            }
-            Ok(t) if t != cel::Type::Bool => {
-                tell("rule", "cel expression must evaluate to a bool".to_owned());
-                continue;
-            }
-            Ok(_) => {}
-        }
-        if !e.is_empty() {
-            match cel::check(e, &environment) {
-                Err(why) => tell("messageExpression", format!("messageExpression {why}")),
-                Ok(t) if t != cel::Type::Text => {
-                    tell(
-                        "messageExpression",
-                        "messageExpression must evaluate to a string".to_owned(),
-                    );
-                }
-                Ok(_) => {}
-            }
-        }
-        if !rule.contains("oldSelf") && !r["optionalOldSelf"].is_null() {
-            let detail = "may not be set if oldSelf is not used in rule";
-            causes.push(Cause::invalid(
-                format!("{at}.optionalOldSelf"),
-                &r["optionalOldSelf"],
-                detail,
-            ));
-        }
-    }
 }
 
 /// What an object breaks, `old` being what it was.
@@ -233,7 +84,7 @@ fn judge(r: &Value, schema: &Value, value: &Value, old: Option<&Value>, path: &s
     let rule = text(r, "/rule");
     let optional = r["optionalOldSelf"] == true;
     // A rule about a change is none for what is new.
-    if rule.contains("oldSelf") && old.is_none() && !optional {
+    if old.is_none() && !optional && program(rule).is_ok_and(|p| p.mentions("oldSelf")) {
         return None;
     }
     let mut scope = Scope::from([("self".to_owned(), to_cel(schema, value))]);
@@ -245,26 +96,48 @@ fn judge(r: &Value, schema: &Value, value: &Value, old: Option<&Value>, path: &s
     }
     let at = match text(r, "/fieldPath") {
         "" => path.to_owned(),
-        p => format!("{path}{p}").trim_start_matches('.').to_owned(),
+        p => super::schema::paths::found(p, schema, true).map_or_else(|_| path.to_owned(), |(p, _)| join(path, &p)),
     };
+    let (kind, own) = (text(schema, "/type"), text(r, "/message"));
+    let told = if own.is_empty() { rule.trim() } else { own.trim() };
     let held = program(rule).and_then(|p| p.holds(&scope));
     let message = match held {
         Ok(true) => return None,
         Ok(false) => {
             let said = program(text(r, "/messageExpression")).and_then(|p| p.evaluate(&scope));
-            match (said, text(r, "/message")) {
+            match (said, own) {
                 (Ok(cel::Value::Text(s)), _) if !s.trim().is_empty() => s.trim().to_owned(),
-                (_, "") => format!("failed rule: {rule}"),
-                (_, m) => m.trim().to_owned(),
+                (_, "") => format!("failed rule: {told}"),
+                _ => told.to_owned(),
             }
         }
-        Err(e) => format!("{e} evaluating rule: {rule}"),
+        Err(e) => {
+            let e = e.to_string();
+            let detail = if e.starts_with("no such overload") {
+                format!(
+                    "'{e}': call arguments did not match a supported operator, function or macro signature for rule: \
+                     {told}"
+                )
+            } else if e.starts_with("operation cancelled: actual cost limit exceeded") {
+                format!(
+                    "'{e}': no further validation rules will be run due to call cost exceeds limit for rule: {told}"
+                )
+            } else {
+                format!("{e} evaluating rule: {told}")
+            };
+            return Some(Cause::invalid(path, &json!(kind), &detail));
+        }
+    };
+    // Of what is large the value is not shown.
+    let shown = match kind {
+        "object" | "array" => String::new(),
+        _ => format!(": {value}"),
     };
     Some(match text(r, "/reason") {
         "FieldValueRequired" => Cause::required(at, &message),
         "FieldValueForbidden" => Cause::forbidden(at, &message),
-        "FieldValueDuplicate" => Cause::new("FieldValueDuplicate", at, "Duplicate value"),
-        _ => Cause::new("FieldValueInvalid", at, format!("Invalid value: {message}")),
+        "FieldValueDuplicate" => Cause::new("FieldValueDuplicate", at, format!("Duplicate value{shown}")),
+        _ => Cause::new("FieldValueInvalid", at, format!("Invalid value{shown}: {message}")),
     })
 }
 
@@ -342,7 +215,7 @@ mod tests {
             of(json!({"spec": {"min": 3, "max": 2, "tags": ["ab", "abc"]}}), None),
             [
                 "spec: Invalid value: min 3 over max",
-                "spec.tags[1]: Invalid value: failed rule: self.size() < 3"
+                "spec.tags[1]: Invalid value: \"abc\": failed rule: self.size() < 3"
             ]
         );
         assert_eq!(
@@ -352,9 +225,5 @@ mod tests {
             ),
             ["spec: Invalid value: name is fixed"]
         );
-        let mut causes = Vec::new();
-        let bad = json!({"properties": {"a": {"x-kubernetes-validations": [{"rule": "self ++"}]}}});
-        unreadable(&bad, "s", true, &mut causes);
-        assert_eq!(causes[0].field, "s.properties[a].x-kubernetes-validations[0].rule");
     }
 }

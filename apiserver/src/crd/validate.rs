@@ -5,29 +5,84 @@ use serde_json::Value;
 use crate::defaults::names;
 use crate::registry::text;
 use crate::schema::{FieldError, Printed};
-use crate::status::Cause;
 
-/// What formats of columns are.
-const FORMATS: [&str; 8] = [
-    "int32",
-    "int64",
-    "float",
-    "double",
-    "byte",
-    "date",
-    "date-time",
-    "password",
-];
+use super::parts::{approval, conversion, deprecation, printed, scale, selectable};
+use super::schema::Demands;
 
-pub(super) fn definition(v: &Value, old: Option<&Value>, causes: &mut Vec<Cause>) {
+/// What is wrong with a definition that is written: its status alone (`status`), or all of it.
+pub(crate) fn errors(v: &Value, old: Option<&Value>, status: bool) -> Vec<FieldError> {
     let mut errors = Vec::new();
-    let spec = &v["spec"];
-    let (group, plural) = (text(spec, "/group"), text(spec, "/names/plural"));
-    let wanted = format!("{plural}.{group}");
-    if old.is_none() && text(v, "/metadata/name") != wanted && !group.is_empty() && !plural.is_empty() {
-        let (name, detail) = (text(v, "/metadata/name"), "must be spec.names.plural+\".\"+spec.group");
-        errors.push(FieldError::invalid("metadata.name", name, detail));
+    if !status {
+        spec(v, old, &mut errors);
+        if let Some(old) = old {
+            fixed(&v["spec"], old, &mut errors);
+        }
     }
+    own_names(&v["status"]["acceptedNames"], "status.acceptedNames", &mut errors);
+    if status {
+        return errors;
+    }
+    stored(
+        &v["status"]["storedVersions"],
+        list(&v["spec"]["versions"]),
+        &mut errors,
+    );
+    approval(v, old, &mut errors);
+    let keeps = |v: &Value| v["spec"]["preserveUnknownFields"] == true;
+    if keeps(v) && !old.is_some_and(keeps) {
+        let detail = "cannot set to true, set x-kubernetes-preserve-unknown-fields to true in \
+                      spec.versions[*].schema instead";
+        errors.push(FieldError::invalid("spec.preserveUnknownFields", true, detail));
+    }
+    errors
+}
+
+/// What is wrong with the name of a new definition, among the errors of its metadata: also what it would be made of.
+pub(crate) fn name_errors(v: &Value, errors: &mut Vec<FieldError>) {
+    let spec = &v["spec"];
+    let wanted = format!("{}.{}", text(spec, "/names/plural"), text(spec, "/group"));
+    for (field, path) in [("/generateName", "metadata.generateName"), ("/name", "metadata.name")] {
+        let name = text(&v["metadata"], field);
+        if name.is_empty() || name == wanted {
+            continue;
+        }
+        let last = errors.iter().rposition(|e| e.path == path);
+        // Of names that are fine so far: behind what is told of the prefix.
+        let prefix = || errors.iter().rposition(|e| e.path == "metadata.generateName");
+        let at = last
+            .or_else(|| prefix().filter(|_| field == "/name"))
+            .map_or(0, |i| i + 1);
+        let detail = "must be spec.names.plural+\".\"+spec.group";
+        errors.insert(at, FieldError::invalid(path, name, detail));
+    }
+}
+
+/// Formats that a definition's schemas name and nobody checks, those that it named before left out.
+pub(crate) fn warnings(old: Option<&Value>, v: &Value) -> Vec<String> {
+    let of = |v: &Value| -> Vec<String> {
+        let versions = list(&v["spec"]["versions"]);
+        let one = Common::of(versions).0.contains(&"schema");
+        let schemas = schemas(v).take(if one { 1 } else { versions.len() });
+        schemas.flat_map(super::schema::unrecognized).collect()
+    };
+    let before = old.map(of).unwrap_or_default();
+    let new = of(v).into_iter().filter(|f| !before.contains(f));
+    new.map(|f| format!("unrecognized format {}", crate::schema::quote(&f)))
+        .collect()
+}
+
+/// The schemas of a definition's versions.
+fn schemas(v: &Value) -> impl Iterator<Item = &Value> + Clone {
+    let all = list(&v["spec"]["versions"])
+        .iter()
+        .map(|v| &v["schema"]["openAPIV3Schema"]);
+    all.filter(|s| s.is_object())
+}
+
+/// `validateCustomResourceDefinitionSpec`.
+fn spec(v: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>) {
+    let spec = &v["spec"];
+    let group = text(spec, "/group");
     match names::dns1123_subdomain(group) {
         _ if group.is_empty() => errors.push(FieldError::required("spec.group", "")),
         why if !why.is_empty() => errors.push(FieldError::invalid("spec.group", group, why.join(","))),
@@ -45,32 +100,47 @@ pub(super) fn definition(v: &Value, old: Option<&Value>, causes: &mut Vec<Cause>
         });
     }
     let versions = list(&spec["versions"]);
+    let whole = old.is_none_or(|o| schemas(o).count() == list(&o["spec"]["versions"]).len());
+    let keeps = spec["preserveUnknownFields"] == true;
     for (i, version) in versions.iter().enumerate() {
         if version["schema"]["openAPIV3Schema"].is_null() {
             let path = format!("spec.versions[{i}].schema.openAPIV3Schema");
-            errors.push(FieldError::required(path, ""));
+            if whole {
+                errors.push(FieldError::required(path, ""));
+            } else if !keeps && version["served"] == true {
+                errors.push(FieldError::required(path, "because otherwise all fields are pruned"));
+            }
         }
     }
+    if keeps && schemas(v).any(super::schema::has_defaults) {
+        let detail = "must be false in order to use defaults in the schema";
+        errors.push(FieldError::invalid("spec.preserveUnknownFields", true, detail));
+    }
+    let mut demands = old.map_or(Demands::ALL, |o| Demands::of_stored(schemas(o)));
+    demands.structural |= !keeps || schemas(v).any(super::schema::is_extended);
     let common = Common::of(versions);
     for (i, version) in versions.iter().enumerate() {
-        let (name, warning) = (text(version, "/name"), &version["deprecationWarning"]);
-        for detail in names::dns1035_label(name) {
-            errors.push(FieldError::invalid(format!("spec.versions[{i}].name"), name, detail));
-        }
-        if !warning.is_null() && version["deprecated"] != true {
-            let path = format!("spec.versions[{i}].deprecationWarning");
-            let detail = "can only be set for deprecated versions";
-            errors.push(FieldError::invalid(path, warning.clone(), detail));
-        }
-        tell(&mut errors, causes);
-        common.check(version, &format!("spec.versions[{i}]"), false, causes);
+        let (name, path) = (text(version, "/name"), format!("spec.versions[{i}]"));
+        named(name, format!("{path}.name"), errors);
+        deprecation(version, &path, errors);
+        // A schema that did not change was taken at its price.
+        let same = |o: &&Value| o["name"] == version["name"] && o["schema"] == version["schema"];
+        let before = old.map(|o| list(&o["spec"]["versions"])).unwrap_or_default();
+        let demands = Demands {
+            costs: !before.iter().any(|o| same(&o)),
+            ..demands
+        };
+        let own = versions.iter().find(|v| text(v, "/name") == name).unwrap_or(version);
+        let status = own["subresources"]["status"].is_object();
+        common.check(version, &path, (false, status), demands, errors);
     }
     let mut of_versions = |detail: &str| {
-        errors.push(FieldError::invalid_shown(
-            "spec.versions",
-            &common.shown(versions),
-            detail,
-        ));
+        let shown = if spec["versions"].is_null() {
+            "null".to_owned()
+        } else {
+            common.shown(versions)
+        };
+        errors.push(FieldError::invalid_shown("spec.versions", &shown, detail));
     };
     let name = |v: &Value| text(v, "/name").to_owned();
     if (1..versions.len()).any(|i| versions[..i].iter().any(|v| name(v) == name(&versions[i]))) {
@@ -81,36 +151,41 @@ pub(super) fn definition(v: &Value, old: Option<&Value>, causes: &mut Vec<Cause>
     }
     // Go's internal type says the first version's name at the top, too.
     if let Some(name) = versions.first().map(name).filter(|n| !n.is_empty()) {
-        for detail in names::dns1035_label(&name) {
-            errors.push(FieldError::invalid("spec.version", name.as_str(), detail));
-        }
+        named(&name, "spec.version".to_owned(), errors);
     }
     for field in ["plural", "singular", "kind", "listKind"] {
         if text(&spec["names"], &format!("/{field}")).is_empty() {
             errors.push(FieldError::required(format!("spec.names.{field}"), ""));
         }
     }
-    own_names(&spec["names"], &mut errors);
-    tell(&mut errors, causes);
+    own_names(&spec["names"], "spec.names", errors);
     if let Some(version) = versions.first() {
-        common.check(version, "spec", true, causes);
+        let status = versions.iter().any(|v| v["subresources"]["status"].is_object());
+        let before = old.and_then(|o| {
+            list(&o["spec"]["versions"])
+                .iter()
+                .find(|o| o["name"] == version["name"])
+        });
+        let demands = Demands {
+            costs: before.is_none_or(|o| o["schema"] != version["schema"]),
+            ..demands
+        };
+        common.check(version, "spec", (true, status), demands, errors);
     }
-    conversion(&spec["conversion"], &mut errors);
-    if spec["preserveUnknownFields"] == true && old.is_none_or(|o| o["spec"]["preserveUnknownFields"] != true) {
-        let detail = "cannot set to true, set x-kubernetes-preserve-unknown-fields to true in \
-                      spec.versions[*].schema instead";
-        errors.push(FieldError::invalid("spec.preserveUnknownFields", true, detail));
+    let strategy = text(&spec["conversion"], "/strategy");
+    if keeps && spec["conversion"].is_object() && strategy != "None" {
+        let detail = "must be None if spec.preserveUnknownFields is true";
+        errors.push(FieldError::invalid("spec.conversion.strategy", strategy, detail));
     }
-    if let Some(old) = old {
-        fixed(spec, old, &mut errors);
-    }
-    stored(&v["status"]["storedVersions"], versions, &mut errors);
-    tell(&mut errors, causes);
+    conversion(&spec["conversion"], old.map(|o| &o["spec"]["conversion"]), errors);
 }
 
-fn tell(errors: &mut Vec<FieldError>, causes: &mut Vec<Cause>) {
-    let all = errors.drain(..);
-    causes.extend(all.map(|e| Cause::new(e.reason(), e.path.as_str(), e.message())));
+/// A version's name.
+fn named(name: &str, path: String, errors: &mut Vec<FieldError>) {
+    let why = names::dns1035_label(name);
+    if !why.is_empty() {
+        errors.push(FieldError::invalid(path, name, why.join(",")));
+    }
 }
 
 /// What all versions say alike: Go's internal type has it at the top, and only there
@@ -141,47 +216,51 @@ impl Common {
         format!("[{}]", all.join(","))
     }
 
-    /// What is wrong with what a version has of its own, or (`top`) with what all have in common.
-    fn check(&self, version: &Value, at: &str, top: bool, causes: &mut Vec<Cause>) {
-        let mut errors = Vec::new();
+    /// What is wrong with what a version has of its own, or (`top`) with what all have in common; `status`: objects have
+    /// a subresource of this name.
+    fn check(
+        &self,
+        version: &Value,
+        at: &str,
+        (top, status): (bool, bool),
+        demands: Demands,
+        errors: &mut Vec<FieldError>,
+    ) {
         let here = |field: &str| self.0.contains(&field) == top;
         let own = &version["schema"]["openAPIV3Schema"];
         if here("schema") && own.is_object() {
             let part = if top { "validation" } else { "schema" };
-            schema(own, &format!("{at}.{part}.openAPIV3Schema"), causes);
+            let path = format!("{at}.{part}.openAPIV3Schema");
+            errors.extend(super::schema::errors(own, &path, status, demands));
         }
         if here("subresources") {
             let path = format!("{at}.subresources.scale");
-            scale(&version["subresources"]["scale"], &path, &mut errors);
+            scale(&version["subresources"]["scale"], &path, errors);
         }
         if here("additionalPrinterColumns") {
             for (j, column) in list(&version["additionalPrinterColumns"]).iter().enumerate() {
-                printed(column, &format!("{at}.additionalPrinterColumns[{j}]"), &mut errors);
+                printed(column, &format!("{at}.additionalPrinterColumns[{j}]"), errors);
             }
         }
-        if here("selectableFields") {
-            selectable(version, &format!("{at}.selectableFields"), &mut errors);
+        if !here("selectableFields") || list(&version["selectableFields"]).is_empty() {
+            return;
         }
-        tell(&mut errors, causes);
+        let path = format!("{at}.selectableFields");
+        if !here("schema") || !(top && version["schema"].is_object() || own.is_object()) {
+            let detail = if top {
+                "may only be set when validations.schema is included"
+            } else {
+                "may only be set when `version.schema.openAPIV3Schema` is not included"
+            };
+            errors.push(FieldError::invalid(path, "", detail));
+            return;
+        }
+        if let Some(why) = super::schema::unreadable(own) {
+            errors.push(FieldError::invalid(format!("{at}.schema.openAPIV3Schema"), "", why));
+            return;
+        }
+        selectable(version, &path, errors);
     }
-}
-
-/// A schema of objects, with its rules.
-fn schema(of: &Value, at: &str, causes: &mut Vec<Cause>) {
-    let before = causes.len();
-    for (path, detail) in crate::schema::schema_errors(of) {
-        let path = format!("{at}{}{path}", if path.is_empty() { "" } else { "." });
-        let reason = match detail.split(':').next().unwrap_or_default() {
-            "Required value" => "FieldValueRequired",
-            "Unsupported value" => "FieldValueNotSupported",
-            "Forbidden" => "FieldValueForbidden",
-            "Duplicate value" => "FieldValueDuplicate",
-            "Invalid value" if detail.contains(" in body must be of type ") => "FieldValueTypeInvalid",
-            _ => "FieldValueInvalid",
-        };
-        causes.push(Cause::new(reason, path, detail));
-    }
-    super::rules::unreadable(of, at, causes.len() == before, causes);
 }
 
 /// `ValidateCustomResourceDefinitionStoredVersions`.
@@ -192,8 +271,10 @@ fn stored(stored: &Value, versions: &[Value], errors: &mut Vec<FieldError>) {
         let detail = "must have at least one stored version";
         return errors.push(FieldError::invalid(path, stored.clone(), detail));
     }
-    for version in versions {
-        if version["storage"] == true && !all.contains(&version["name"]) {
+    for (i, version) in versions.iter().enumerate() {
+        // One of the same name before it was it.
+        let there = all.contains(&version["name"]) && !versions[..i].iter().any(|v| v["name"] == version["name"]);
+        if version["storage"] == true && !there {
             let detail = format!("must have the storage version {}", text(version, "/name"));
             errors.push(FieldError::invalid(path, stored.clone(), detail));
         }
@@ -211,14 +292,14 @@ fn stored(stored: &Value, versions: &[Value], errors: &mut Vec<FieldError>) {
     }
 }
 
-fn list(v: &Value) -> &[Value] {
+pub(super) fn list(v: &Value) -> &[Value] {
     v.as_array().map_or(&[], Vec::as_slice)
 }
 
 /// `ValidateCustomResourceDefinitionNames`, of names that are there.
-fn own_names(all: &Value, errors: &mut Vec<FieldError>) {
+fn own_names(all: &Value, at: &str, errors: &mut Vec<FieldError>) {
     for field in ["plural", "singular", "kind", "listKind"] {
-        let (name, path) = (text(all, &format!("/{field}")), format!("spec.names.{field}"));
+        let (name, path) = (text(all, &format!("/{field}")), format!("{at}.{field}"));
         if name.is_empty() {
             continue;
         }
@@ -231,161 +312,18 @@ fn own_names(all: &Value, errors: &mut Vec<FieldError>) {
             errors.push(FieldError::invalid(path, name, format!("{mixed}{why}")));
         }
     }
-    for field in ["shortNames", "categories"] {
+    let each = |field: &str, errors: &mut Vec<FieldError>| {
         for (i, name) in list(&all[field]).iter().filter_map(Value::as_str).enumerate() {
-            let why = names::dns1035_label(name).join(",");
-            if !why.is_empty() {
-                errors.push(FieldError::invalid(format!("spec.names.{field}[{i}]"), name, why));
-            }
+            named(name, format!("{at}.{field}[{i}]"), errors);
         }
-    }
+    };
+    each("shortNames", errors);
     let kind = text(all, "/kind");
     if !kind.is_empty() && kind == text(all, "/listKind") {
         let detail = "kind and listKind may not be the same";
-        errors.push(FieldError::invalid("spec.names.listKind", kind, detail));
+        errors.push(FieldError::invalid(format!("{at}.listKind"), kind, detail));
     }
-}
-
-/// A column of tables.
-fn printed(column: &Value, path: &str, errors: &mut Vec<FieldError>) {
-    let types = ["boolean", "date", "integer", "number", "string"];
-    if text(column, "/name").is_empty() {
-        errors.push(FieldError::required(format!("{path}.name"), ""));
-    }
-    let one_of = |all: &[&str]| format!("must be one of {}", all.join(","));
-    match text(column, "/type") {
-        "" => errors.push(FieldError::required(format!("{path}.type"), one_of(&types))),
-        kind if types.contains(&kind) => {}
-        kind => errors.push(FieldError::invalid(format!("{path}.type"), kind, one_of(&types))),
-    }
-    let format = text(column, "/format");
-    if !format.is_empty() && !FORMATS.contains(&format) {
-        let mut all = FORMATS;
-        all.sort_unstable();
-        errors.push(FieldError::invalid(format!("{path}.format"), format, one_of(&all)));
-    }
-    match text(column, "/jsonPath") {
-        "" => errors.push(FieldError::required(format!("{path}.JSONPath"), "")),
-        of => {
-            simple_path(of, format!("{path}.JSONPath"), errors);
-        }
-    }
-}
-
-/// Whether a path starts as it should.
-fn simple_path(of: &str, path: String, errors: &mut Vec<FieldError>) -> bool {
-    let simple = of.starts_with('.');
-    if !simple {
-        let detail = "must be a simple json path starting with .";
-        errors.push(FieldError::invalid(path, of, detail));
-    }
-    simple
-}
-
-fn scale(scale: &Value, path: &str, errors: &mut Vec<FieldError>) {
-    if !scale.is_object() {
-        return;
-    }
-    for (field, below) in [("specReplicasPath", ".spec"), ("statusReplicasPath", ".status")] {
-        let (of, at) = (text(scale, &format!("/{field}")), format!("{path}.{field}"));
-        if of.is_empty() {
-            errors.push(FieldError::required(at, ""));
-        } else if simple_path(of, at.clone(), errors) && !of.starts_with(&format!("{below}.")) {
-            errors.push(FieldError::invalid(
-                at,
-                of,
-                format!("should be a json path under {below}"),
-            ));
-        }
-    }
-    let (of, at) = (text(scale, "/labelSelectorPath"), format!("{path}.labelSelectorPath"));
-    if !of.is_empty()
-        && simple_path(of, at.clone(), errors)
-        && ![".spec.", ".status."].iter().any(|b| of.starts_with(b))
-    {
-        let detail = "should be a json path under either .spec or .status";
-        errors.push(FieldError::invalid(at, of, detail));
-    }
-}
-
-/// Fields that lists may be narrowed by.
-fn selectable(version: &Value, path: &str, errors: &mut Vec<FieldError>) {
-    let all = list(&version["selectableFields"]);
-    let of = |i: usize| text(&all[i], "/jsonPath");
-    for i in 0..all.len() {
-        let (field, at) = (of(i), format!("{path}[{i}].jsonPath"));
-        if field.is_empty() {
-            errors.push(FieldError::required(at, ""));
-            continue;
-        }
-        let mut schema = &version["schema"]["openAPIV3Schema"];
-        for name in field.trim_start_matches('.').split('.') {
-            schema = &schema["properties"][name];
-        }
-        if schema.is_null() || field.starts_with(".metadata") {
-            let detail = "is an invalid path: does not refer to a valid field";
-            errors.push(FieldError::invalid(at.as_str(), field, detail));
-        } else if !matches!(schema["type"].as_str(), Some("string" | "boolean" | "integer")) {
-            let detail = "must point to a field of type string, boolean or integer. Enum string fields and strings with \
-                          formats are allowed.";
-            errors.push(FieldError::invalid(at.as_str(), field, detail));
-        }
-        if (0..i).any(|j| of(j) == field) {
-            errors.push(FieldError::duplicate(at, field));
-        }
-    }
-}
-
-/// Who changes objects from one version to another.
-fn conversion(conversion: &Value, errors: &mut Vec<FieldError>) {
-    let (path, webhook) = ("spec.conversion", &conversion["webhook"]);
-    match text(conversion, "/strategy") {
-        "" => errors.push(FieldError::required(format!("{path}.strategy"), "")),
-        "None" => {
-            let detail = "should not be set when strategy is not set to Webhook";
-            for (field, shown) in [
-                ("clientConfig", "webhookClientConfig"),
-                ("conversionReviewVersions", "conversionReviewVersions"),
-            ] {
-                let said = &webhook[field];
-                if said.is_object() || !list(said).is_empty() {
-                    errors.push(FieldError::forbidden(format!("{path}.{shown}"), detail));
-                }
-            }
-        }
-        "Webhook" => {
-            let config = &webhook["clientConfig"];
-            if config.is_null() {
-                let detail = "required when strategy is set to Webhook";
-                errors.push(FieldError::required(format!("{path}.webhookClientConfig"), detail));
-            }
-            let url = text(config, "/url");
-            let scheme = url.split_once("://").map_or("", |(scheme, _)| scheme);
-            if !url.is_empty() && scheme != "https" {
-                let detail = "'https' is the only allowed URL scheme; desired format: https://host[/path]";
-                errors.push(FieldError::invalid(
-                    format!("{path}.webhookClientConfig.url"),
-                    scheme,
-                    detail,
-                ));
-            }
-            let (reviews, at) = (
-                &webhook["conversionReviewVersions"],
-                format!("{path}.conversionReviewVersions"),
-            );
-            if list(reviews).is_empty() {
-                errors.push(FieldError::required(at, ""));
-            } else if !list(reviews).iter().any(|v| *v == "v1" || *v == "v1beta1") {
-                let detail = "must include at least one of v1, v1beta1";
-                errors.push(FieldError::invalid(at, reviews.clone(), detail));
-            }
-        }
-        other => errors.push(FieldError::not_supported(
-            format!("{path}.strategy"),
-            other,
-            &["None", "Webhook"],
-        )),
-    }
+    each("categories", errors);
 }
 
 /// What may not change once the definition is established.
@@ -414,9 +352,12 @@ mod tests {
     use super::*;
 
     fn told(v: &Value, old: Option<&Value>) -> Vec<String> {
-        let mut causes = Vec::new();
-        definition(v, old, &mut causes);
-        causes.iter().map(|c| format!("{}: {}", c.field, c.message)).collect()
+        let mut found = Vec::new();
+        if old.is_none() {
+            name_errors(v, &mut found);
+        }
+        found.extend(errors(v, old, false));
+        found.iter().map(FieldError::to_string).collect()
     }
 
     fn things() -> Value {

@@ -314,7 +314,15 @@ pub(super) fn webhooks(object: &mut Object, mutating: bool) {
 /// CustomResourceDefinitions (`k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1/defaults.go`).
 pub(super) fn custom_resource_definition(object: &mut Object) {
     let spec = map_at(object, "spec");
-    set_empty(map_at(spec, "conversion"), "strategy", "None");
+    if spec.get("conversion").is_none_or(Value::is_null) {
+        set_empty(map_at(spec, "conversion"), "strategy", "None");
+    }
+    // The internal type has a webhook's parts and not the webhook.
+    let webhook = &spec["conversion"]["webhook"];
+    let parts = ["clientConfig", "conversionReviewVersions"];
+    if webhook.is_object() && parts.iter().all(|p| webhook[*p].is_null()) {
+        map_at(spec, "conversion").remove("webhook");
+    }
     let names = map_at(spec, "names");
     let kind = names.get("kind").and_then(Value::as_str).unwrap_or_default().to_owned();
     if !kind.is_empty() {

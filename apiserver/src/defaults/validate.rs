@@ -20,6 +20,7 @@ mod slices;
 mod status;
 mod storage;
 
+pub(crate) use admission::service_or_address;
 pub(super) use metadata::annotations;
 pub use metadata::{NameRule, name_rule, validate_metadata, validate_metadata_update, validate_updated};
 pub(crate) use service::addresses as service_addresses;

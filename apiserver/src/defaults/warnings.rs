@@ -105,6 +105,7 @@ pub fn warnings(group: &str, kind: &str, old: Option<&Value>, new: &Value) -> Ve
                 told.push(text.to_owned());
             }
         }
+        ("apiextensions.k8s.io", "CustomResourceDefinition") => told.extend(crate::crd::warnings(old, new)),
         ("", "PodTemplate") if changed => template(&new["template"], "template", &mut told),
         // Upstream looks at the old one when it changes.
         ("", "ReplicationController") if changed => {

@@ -116,9 +116,6 @@ impl Server {
         let name = text(&value, "/metadata/name").to_owned();
         let key = Key::new(if r.namespaced { ns } else { "" }, name.as_str());
         let _exclusive = self.exclusive_for(r, ns);
-        if self.store.get(&r.storage, &key).is_some() {
-            return Err(Status::already_exists(&r.group, &r.plural, &name));
-        }
         if r.custom.is_none() {
             defaults::default_builtin(&r.group, &r.version, &r.kind, &mut value);
         }
@@ -159,6 +156,10 @@ impl Server {
         self.check_quotas(r, ns, None, &value)?;
         let shown = r.is_converted_by_webhook().then(|| value.clone());
         let stored = self.to_stored(call, r, value)?;
+        // That it is there is found out last, by the storage.
+        if call.dry_run && self.store.get(&r.storage, &key).is_some() {
+            return Err(Status::already_exists(&r.group, &r.plural, &name));
+        }
         if call.dry_run {
             return Ok(r.present_written(&Arc::new(Object::new(stored, 0)), || shown.unwrap_or_default()));
         }
@@ -319,7 +320,12 @@ impl Server {
                 &old["metadata"],
             ),
         };
-        if r.custom.is_some() {
+        if r.is("apiextensions.k8s.io", "customresourcedefinitions") {
+            if old.is_none() {
+                crate::crd::name_errors(value, &mut errors);
+            }
+            errors.extend(crate::crd::errors(value, old, sub == Some("status")));
+        } else if r.custom.is_some() {
             errors.extend(crate::crd::object::errors(r, value, sub == Some("status")));
             // Rules are asked only of objects that have the form they rely on.
             let own = r.custom.as_ref().and_then(|c| c.openapi.as_ref());

@@ -72,6 +72,21 @@ pub(super) fn same_spec(a: &Value, b: &Value, ignore_status: bool) -> bool {
     keys.into_iter().all(|k| a.get(k) == b.get(k))
 }
 
+/// As [`same_spec`], where lists with nothing in them are as good as none (`equality.Semantic`).
+pub(super) fn same_but_for_empty(a: &Value, b: &Value, ignore_status: bool) -> bool {
+    fn without(v: &Value) -> Value {
+        match v {
+            Value::Object(m) => {
+                let kept = m.iter().filter(|(_, v)| !v.as_array().is_some_and(Vec::is_empty));
+                Value::Object(kept.map(|(k, v)| (k.clone(), without(v))).collect())
+            }
+            Value::Array(all) => Value::Array(all.iter().map(without).collect()),
+            other => other.clone(),
+        }
+    }
+    same_spec(a, b, ignore_status) || same_spec(&without(a), &without(b), ignore_status)
+}
+
 /// Removes null members, which stand for "not set" in Kubernetes' JSON.
 pub(super) fn drop_nulls(v: &mut Value) {
     match v {

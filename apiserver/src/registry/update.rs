@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::create::{reset_fields, track};
-use super::meta::{finalizers, metadata, same_spec};
+use super::meta::{finalizers, metadata, same_but_for_empty, same_spec};
 use super::policy::Review;
 use super::server::{check_type, refuse};
 use super::{Call, Resource, Server, text};
@@ -293,7 +293,12 @@ impl Server {
                 && annotations(old) != annotations(&new);
             // Binding writes past the strategy that counts (pkg/registry/core/pod/storage), and classes of priority never count (pkg/registry/scheduling/priorityclass).
             let counts = t.subresource != Some("binding") && !r.is("scheduling.k8s.io", "priorityclasses");
-            let changed = counts && (relabelled || annotated || !same_spec(old, &new, ignore_status));
+            let same = if r.is("apiextensions.k8s.io", "customresourcedefinitions") {
+                same_but_for_empty(old, &new, ignore_status)
+            } else {
+                same_spec(old, &new, ignore_status)
+            };
+            let changed = counts && (relabelled || annotated || !same);
             metadata(&mut new).insert("generation".into(), json!(g + i64::from(changed)));
         }
         if r.is("storage.k8s.io", "csidrivers") {
@@ -381,9 +386,15 @@ fn storage_key(r: &Resource, t: &Target<'_>) -> String {
         (g, p) if r.custom.is_some() || g == "apiextensions.k8s.io" => format!("{g}/{p}"),
         (_, p) => p.to_owned(),
     };
+    // The server of definitions tells of its keys without the prefix.
+    let root = if r.group == "apiextensions.k8s.io" {
+        ""
+    } else {
+        "/registry"
+    };
     match t.namespace {
-        ns if r.namespaced => format!("/registry/{prefix}/{ns}/{}", t.name),
-        _ => format!("/registry/{prefix}/{}", t.name),
+        ns if r.namespaced => format!("{root}/{prefix}/{ns}/{}", t.name),
+        _ => format!("{root}/{prefix}/{}", t.name),
     }
 }
 

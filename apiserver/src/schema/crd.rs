@@ -2,7 +2,6 @@
 
 use super::node::{Node, Type};
 use super::reference::{SchemaRef, add_object_fields};
-use super::structural;
 use serde_json::Value;
 use std::sync::Arc;
 
@@ -36,27 +35,21 @@ impl SchemaRef {
             ));
         }
         check_structural(openapi_v3_schema, "")?;
-        // What else is wrong is asked of new definitions only: those that were taken before go on.
-        let keys = |(path, _): &(String, String)| path.ends_with("x-kubernetes-list-map-keys");
-        if let Some((path, detail)) = structural::errors(openapi_v3_schema).into_iter().find(keys) {
-            return Err(malformed(&path, detail));
-        }
         let mut node = Node::parse(openapi_v3_schema, false);
         node.kind = Some(Type::Object);
         add_object_fields(&mut node);
         embed(&mut node);
         Ok(SchemaRef::new(Arc::new(node)))
     }
-}
 
-/// All that is wrong with a schema of a custom resource: paths within it, and texts.
-pub fn schema_errors(openapi_v3_schema: &Value) -> Vec<(String, String)> {
-    let found = structural::errors(openapi_v3_schema);
-    match SchemaRef::from_crd(openapi_v3_schema) {
-        Err(SchemaError::Malformed { path, detail }) if !found.iter().any(|(p, d)| *p == path && *d == detail) => {
-            vec![(path, detail)]
+    /// A part of such a schema, which is known to be in order.
+    pub fn of_part(schema: &Value) -> SchemaRef {
+        let mut node = Node::parse(schema, false);
+        embed(&mut node);
+        if node.embedded_resource {
+            add_object_fields(&mut node);
         }
-        _ => found,
+        SchemaRef::new(Arc::new(node))
     }
 }
 
@@ -129,10 +122,24 @@ fn check_structural(schema: &Value, path: &str) -> Result<(), SchemaError> {
             "Required value: must be specified".to_owned(),
         ));
     }
+    if schema["x-kubernetes-list-type"] == "map" {
+        // Elements are told apart by them.
+        let keys = schema["x-kubernetes-list-map-keys"]
+            .as_array()
+            .map_or(&[][..], Vec::as_slice);
+        let named = |key: &Value| {
+            key.as_str()
+                .is_some_and(|k| !schema["items"]["properties"][k].is_null())
+        };
+        if keys.is_empty() || !keys.iter().all(named) {
+            let detail = "Invalid value: entries must all be names of item properties";
+            return Err(malformed(&join("x-kubernetes-list-map-keys"), detail.to_owned()));
+        }
+    }
     if let Some(pattern) = schema["pattern"].as_str() {
         // Patterns this engine does not know but upstream's does are refused too, rather than never matched.
-        if let Err(error) = regex::Regex::new(pattern) {
-            let error = error.to_string().replace('\n', " ");
+        if super::pattern::compiled(pattern).is_none() {
+            let error = super::pattern::error(pattern).unwrap_or_else(|| "it is not supported".to_owned());
             return Err(malformed(
                 &join("pattern"),
                 format!("Invalid value: \"{pattern}\": must be a valid regular expression, but isn't: {error}"),

@@ -90,7 +90,7 @@ pub(super) struct Checks {
     pub(super) maximum: Option<(f64, bool)>,
     pub(super) multiple_of: Option<f64>,
     pub(super) min_length: Option<u64>,
-    pub(super) max_length: Option<u64>,
+    pub(super) max_length: Option<i64>,
     pub(super) pattern: Option<String>,
     /// The pattern compiled at the first use; `None` inside if this engine cannot.
     pub(super) regex: OnceLock<Option<regex::Regex>>,
@@ -219,7 +219,7 @@ impl Checks {
             maximum: bound("maximum", "exclusiveMaximum"),
             multiple_of: schema["multipleOf"].as_f64(),
             min_length: count("minLength"),
-            max_length: count("maxLength"),
+            max_length: schema["maxLength"].as_i64(),
             pattern: schema["pattern"].as_str().map(str::to_owned),
             regex: OnceLock::new(),
             min_items: count("minItems"),
@@ -280,8 +280,7 @@ fn builtin_definition(name: &str, schema: &Value) -> Node {
         | "JSONSchemaPropsOrBool"
         | "JSONSchemaPropsOrArray"
         | "JSONSchemaPropsOrStringArray"
-        | "Patch"
-        | "CustomResourceSubresourceStatus" => {
+        | "Patch" => {
             node.preserve_unknown = true;
             node.additional = Additional::Anything;
         }

@@ -49,6 +49,9 @@ impl Printed {
         if let Some(meta) = name.strip_prefix("meta.") {
             return Self::message(&format!("meta/v1.{meta}"), value);
         }
+        if let Some(either) = schema_or_other(name, value) {
+            return either;
+        }
         match STRUCTS.get(name) {
             Some(_) => {
                 let mut fields = Vec::new();
@@ -227,9 +230,9 @@ fn members(name: &str, value: &Value, fields: &mut Vec<(String, Printed)>) {
         }
         let given = value
             .as_object()
-            .and_then(|m| m.iter().find(|(k, _)| k.eq_ignore_ascii_case(go)))
+            .and_then(|m| m.iter().find(|(k, _)| is_member(k, go)))
             .map(|(_, v)| v)
-            .filter(|v| !v.is_null());
+            .filter(|v| !v.is_null() || kind == "apiextensions.JSONSchemaPropsOrArray");
         let merged;
         let given = if (name, go.as_str()) == ("core.PodSpec", "SecurityContext") {
             let mut context = given.and_then(Value::as_object).cloned().unwrap_or_default();
@@ -245,6 +248,55 @@ fn members(name: &str, value: &Value, fields: &mut Vec<(String, Printed)>) {
         };
         fields.push((go.clone(), member(shape, kind, given)));
     }
+}
+
+/// Whether a member of JSON is what Go names so.
+fn is_member(json: &str, go: &str) -> bool {
+    if json.starts_with(['$', 'x']) {
+        // `$ref`, `x-kubernetes-list-type`.
+        let plain = json
+            .trim_start_matches('$')
+            .replace("x-kubernetes-", "x")
+            .replace('-', "");
+        return plain.eq_ignore_ascii_case(go);
+    }
+    json.eq_ignore_ascii_case(go)
+}
+
+/// The fields of an internal type that a value from the JSON of its API type has, in the order of their declaration.
+pub fn fields_of_struct(name: &str, value: &Value) -> impl Iterator<Item = &'static str> {
+    let all = STRUCTS.get(name).map_or(&[][..], Vec::as_slice);
+    all.iter().map(|Member(go, ..)| go.as_str()).filter(move |go| {
+        let of = value.as_object().and_then(|m| m.iter().find(|(k, _)| is_member(k, go)));
+        of.is_some_and(|(k, v)| !v.is_null() || k == "items")
+    })
+}
+
+/// A schema where there may be something else in its place: Go has both in a struct.
+fn schema_or_other(name: &str, value: &Value) -> Option<Printed> {
+    let schema = || Printed::internal("apiextensions.JSONSchemaProps", value);
+    let null = || Printed::Scalar("null".to_owned());
+    let all = |all: &[Value]| {
+        Printed::List(
+            all.iter()
+                .map(|v| Printed::internal("apiextensions.JSONSchemaProps", v))
+                .collect(),
+        )
+    };
+    let fields = match (name.strip_prefix("apiextensions.JSONSchemaPropsOr")?, value) {
+        ("Array", Value::Array(items)) => [("Schema", null()), ("JSONSchemas", all(items))],
+        ("Array", Value::Object(_)) => [("Schema", schema()), ("JSONSchemas", null())],
+        ("Array", _) => [("Schema", null()), ("JSONSchemas", null())],
+        ("Bool", Value::Object(_)) => [("Allows", Printed::Scalar("true".to_owned())), ("Schema", schema())],
+        ("Bool", other) => [
+            ("Allows", Printed::Scalar((*other == true).to_string())),
+            ("Schema", null()),
+        ],
+        ("StringArray", Value::Object(_)) => [("Schema", schema()), ("Property", null())],
+        ("StringArray", other) => [("Schema", null()), ("Property", Printed::plain(other))],
+        _ => return None,
+    };
+    Some(Printed::Fields(fields.map(|(name, v)| (name.to_owned(), v)).into()))
 }
 
 fn member(shape: &str, kind: &str, given: Option<&Value>) -> Printed {

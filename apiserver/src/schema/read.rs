@@ -20,6 +20,7 @@ pub fn read(api_version: &str, kind: &str, object: &mut Value) -> Result<(), Str
     let mut reader = Reader {
         path: Vec::new(),
         owner: "",
+        nested: 0,
         saved: None,
     };
     reader.fields(of, fields)?;
@@ -31,6 +32,8 @@ pub fn read(api_version: &str, kind: &str, object: &mut Value) -> Result<(), Str
 struct Reader {
     path: Vec<&'static str>,
     owner: &'static str,
+    /// Values being read that read themselves: whoever has the outermost is told as the owner.
+    nested: usize,
     saved: Option<String>,
 }
 
@@ -79,7 +82,9 @@ impl Reader {
             };
             self.path.extend(&member.embedded);
             self.path.push(member.name);
-            self.owner = of.name;
+            if self.nested == 0 {
+                self.owner = of.name;
+            }
             let kept = self.member(member, value);
             self.path.truncate(depth);
             self.owner = owner;
@@ -112,6 +117,17 @@ impl Reader {
             (_, other) => self.save(other, member.go),
         }
         Ok(true)
+    }
+
+    /// Reads a value that reads itself: the first of a wrong type ends the reading at its end.
+    fn of_its_own(&mut self, read: impl FnOnce(&mut Self) -> Result<(), String>) -> Result<(), String> {
+        let before = self.saved.take();
+        self.nested += 1;
+        let done = read(self);
+        self.nested -= 1;
+        let found = std::mem::replace(&mut self.saved, before);
+        done?;
+        found.map_or(Ok(()), Err)
     }
 
     /// A value in a list or map: null is the zero value there.
@@ -173,6 +189,41 @@ impl Reader {
                 }
             }
             ("S", Value::Null) => {}
+            // A schema, schemas or a word (`apiextensions/v1/marshal.go`): whatever else is read as none.
+            ("A" | "B" | "L", Value::Object(fields)) => {
+                if let Some(of) = member.inner.and_then(|i| KNOWN.all.get(i)) {
+                    self.of_its_own(|r| r.fields(of, fields))?;
+                }
+            }
+            ("A", Value::Array(all)) => {
+                let of = member.inner.and_then(|i| KNOWN.all.get(i));
+                self.of_its_own(|r| {
+                    all.iter_mut().try_for_each(|item| match (of, &mut *item) {
+                        (Some(of), Value::Object(fields)) => r.fields(of, fields),
+                        (_, Value::Null) => {
+                            *item = Value::Object(Map::new());
+                            Ok(())
+                        }
+                        (_, other) => {
+                            r.save(other, "v1.JSONSchemaProps");
+                            Ok(())
+                        }
+                    })
+                })?;
+            }
+            ("B", Value::Bool(_)) => {}
+            ("B", _) => return Err("boolean or JSON schema expected".to_owned()),
+            ("L", Value::Array(all)) => self.of_its_own(|r| {
+                for item in all {
+                    match item {
+                        Value::String(_) => {}
+                        Value::Null => *item = "".into(),
+                        other => r.save(other, "string"),
+                    }
+                }
+                Ok(())
+            })?,
+            ("A" | "L", other) => *other = Value::Null,
             ("s" | "b" | "f" | "i" | "y" | "S", other) => self.save(other, go),
             _ => match (member.inner.and_then(|i| KNOWN.all.get(i)), &mut *value) {
                 (Some(of), Value::Object(fields)) => self.fields(of, fields)?,
@@ -258,6 +309,33 @@ mod tests {
         let limits = json!({"spec": {"containers": [{"resources": {"limits": {"cpu": "x"}}}]}});
         assert!(why("v1", "Pod", limits).starts_with("quantities must match"));
         assert_eq!(why("example.com/v1", "Foo", json!({"spec": 5})), "");
+        let of = |schema: Value| {
+            let v = json!({"spec": {"versions": [{"schema": {"openAPIV3Schema": schema}}]}});
+            why("apiextensions.k8s.io/v1", "CustomResourceDefinition", v)
+        };
+        let field =
+            "json: cannot unmarshal number into Go struct field JSONSchemaProps.spec.versions.schema.openAPIV3Schema";
+        for (schema, text) in [
+            (
+                json!({"additionalProperties": 5}),
+                "boolean or JSON schema expected".to_owned(),
+            ),
+            (
+                json!({"items": {"type": 5}}),
+                format!("{field}.items.type of type string"),
+            ),
+            (
+                json!({"items": [{"x-kubernetes-validations": [{"rule": 5}]}]}),
+                format!("{field}.items.x-kubernetes-validations.rule of type string"),
+            ),
+            (
+                json!({"items": [5]}),
+                format!("{field}.items of type v1.JSONSchemaProps"),
+            ),
+            (json!({"items": "x", "dependencies": {"a": 5}}), String::new()),
+        ] {
+            assert_eq!(of(schema), text);
+        }
     }
 
     #[test]

@@ -60,13 +60,16 @@ pub(super) struct Structs {
     kinds: BTreeMap<&'static str, BTreeMap<&'static str, usize>>,
 }
 
+/// Types without fields, which are recorded nowhere.
+const EMPTY: [&str; 3] = [
+    "apiextensions/v1.CustomResourceSubresourceStatus",
+    "apiserverinternal/v1alpha1.StorageVersionSpec",
+    "scheduling/v1alpha2.BasicSchedulingPolicy",
+];
+
 pub(super) static KNOWN: LazyLock<Structs> = LazyLock::new(|| {
-    let place: BTreeMap<&str, usize> = MESSAGES
-        .messages
-        .keys()
-        .zip(0..)
-        .map(|(k, i)| (k.as_str(), i))
-        .collect();
+    let names = MESSAGES.messages.keys().map(String::as_str);
+    let place: BTreeMap<&str, usize> = names.chain(EMPTY).zip(0..).collect();
     let of = |(name, fields): (&'static String, &'static Vec<Field>)| {
         let mut made = Struct {
             name: short(name, '.'),
@@ -84,7 +87,7 @@ pub(super) static KNOWN: LazyLock<Structs> = LazyLock::new(|| {
         }
     }
     Structs {
-        all: MESSAGES.messages.iter().map(of).collect(),
+        all: MESSAGES.messages.iter().map(of).chain(EMPTY.map(empty)).collect(),
         kinds,
     }
 });
@@ -103,6 +106,22 @@ pub(super) fn written_always(definition: &str, member: &str) -> Option<bool> {
     let fields = MESSAGES.messages.get(&message)?;
     let Field(_, _, _, _, _, always, _) = fields.iter().find(|f| f.1 == member)?;
     Some(*always == 1)
+}
+
+fn empty(name: &'static str) -> Struct {
+    Struct {
+        name: short(name, '.'),
+        members: Vec::new(),
+        open: false,
+    }
+}
+
+/// The struct that values of a type have in them: those that read JSON themselves have schemas.
+fn within(kind: &str) -> &str {
+    match kind {
+        "A" | "B" | "L" => "apiextensions/v1.JSONSchemaProps",
+        kind => kind,
+    }
 }
 
 /// What follows the last `separator`.
@@ -139,7 +158,7 @@ fn gather(
             name,
             shape,
             kind,
-            inner: place.get(kind.as_str()).copied(),
+            inner: place.get(within(kind)).copied(),
             scalar: *keep == 0 && shape == Shape::One && matches!(kind.as_str(), "s" | "i" | "b" | "f" | "y"),
             always: *written == 1,
             embedded: embedded.clone(),

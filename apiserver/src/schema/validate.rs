@@ -21,12 +21,15 @@ fn check(schema: &SchemaRef, value: &Value, path: &str, errors: &mut Vec<FieldEr
     if value.is_null() && (schema.nullable() || schema.is_builtin() || schema.kind() == Type::Any) {
         return;
     }
-    if !fits(schema.kind(), value) {
-        errors.push(type_error(path, type_name(schema.kind()), data_type(value)));
-        errors.extend(out_of_range(schema, value, path));
-        return;
+    let fits = fits(schema.kind(), value);
+    if !fits {
+        errors.extend(mistyped(schema, value, path));
     }
     errors.extend(out_of_range(schema, value, path));
+    // What else is asked of a value goes by what it is.
+    if !fits && schema.is_builtin() {
+        return;
+    }
     if !schema.is_builtin() {
         check_values(schema.node(), value, path, errors);
         check_list(schema, value, path, errors);
@@ -54,6 +57,32 @@ fn check(schema: &SchemaRef, value: &Value, path: &str, errors: &mut Vec<FieldEr
             }
         }
         _ => {}
+    }
+}
+
+/// What is told of a value of the wrong type: its format, if it should have one (`typeValidator`).
+fn mistyped(schema: &SchemaRef, value: &Value, path: &str) -> Option<FieldError> {
+    let format = schema
+        .format()
+        .filter(|f| !f.is_empty() && !schema.is_builtin() && !value.is_null());
+    let number = matches!(schema.kind(), Type::Integer | Type::Number);
+    match (format, value) {
+        (Some(_), Value::Array(_)) if !number => None,
+        (None, _) | (Some(_), Value::String(_) | Value::Array(_)) => {
+            Some(type_error(path, type_name(schema.kind()), data_type(value)))
+        }
+        (Some(format), value) => {
+            let found = match value {
+                Value::Number(n) if n.is_f64() => "float64",
+                Value::Number(_) => "int64",
+                _ => "",
+            };
+            Some(if found == format {
+                type_error(path, type_name(schema.kind()), data_type(value))
+            } else {
+                type_error(path, format, found)
+            })
+        }
     }
 }
 
@@ -182,15 +211,19 @@ fn check_values(node: &Node, value: &Value, path: &str, errors: &mut Vec<FieldEr
 }
 
 fn check_string(node: &Node, checks: &Checks, text: &str, path: &str, errors: &mut Vec<FieldError>) {
-    let length = text.chars().count() as u64;
+    let length = i64::try_from(text.chars().count()).unwrap_or(i64::MAX);
     let matches = |pattern: &str| {
-        let regex = checks.regex.get_or_init(|| regex::Regex::new(pattern).ok());
+        let regex = checks.regex.get_or_init(|| super::pattern::compiled(pattern));
         regex.as_ref().is_none_or(|regex| regex.is_match(text))
     };
     // The first of these that is broken is all that is told.
     if let Some(max) = checks.max_length.filter(|max| length > *max) {
-        errors.push(FieldError::too_long(path, max));
-    } else if let Some(min) = checks.min_length.filter(|min| length < *min) {
+        let mut error = FieldError::too_long(path, max.unsigned_abs());
+        if max < 0 {
+            error.detail = "value is too long".to_owned();
+        }
+        errors.push(error);
+    } else if let Some(min) = checks.min_length.filter(|min| length.unsigned_abs() < *min) {
         let detail = format!("{path} in body should be at least {min} chars long");
         errors.push(FieldError::invalid(path, text, detail));
     } else if let Some(pattern) = checks.pattern.as_ref().filter(|p| !matches(p)) {

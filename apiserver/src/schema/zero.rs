@@ -31,6 +31,7 @@ impl Member {
         match (self.shape, value) {
             (Shape::List, Value::Array(all)) => all.iter_mut().for_each(one),
             (Shape::Map, Value::Object(all)) => all.values_mut().for_each(one),
+            (Shape::One, Value::Array(all)) if self.kind == "A" => all.iter_mut().for_each(one),
             (Shape::One, one_of) => one(one_of),
             _ => {}
         }
@@ -45,6 +46,7 @@ impl Member {
         match (self.shape, value) {
             (Shape::List, Value::Array(all)) => all.iter().all(one),
             (Shape::Map, Value::Object(all)) => all.values().all(one),
+            (Shape::One, Value::Array(all)) if self.kind == "A" => all.iter().all(one),
             (Shape::One, v) => one(v),
             _ => true,
         }
@@ -113,6 +115,10 @@ fn always<const EMPTY: bool>(of: &'static Struct, object: &mut Map<String, Value
                 *value = Value::Null;
             }
             return member.always;
+        }
+        // What was read as no schema is not stored.
+        if !EMPTY && member.kind == "A" && value.is_null() {
+            return false;
         }
         if member.always && value.is_null() {
             *value = member.zero();

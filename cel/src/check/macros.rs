@@ -1,6 +1,6 @@
 //! Macros: calls that stand for a loop, whose parts are checked as the loop's would be.
 
-use super::{Checker, Expr, Type, What};
+use super::{Checker, Environment, Expr, Type, What};
 
 /// What a loop gathers, beside the truth of its steps.
 #[derive(Clone, Copy)]
@@ -9,6 +9,72 @@ enum Gathers {
     Values,
     Entries,
     Merged,
+}
+
+/// Variables that macros use themselves.
+const OWN: [&str; 2] = ["__result__", "@result"];
+
+/// What is wrong with the arguments of macros, which are expanded before anything is checked
+/// (`cel-go/parser/macro.go`, `cel-go/ext`).
+pub(super) fn malformed(root: &Expr, environment: &Environment) -> Vec<(Option<usize>, String)> {
+    let mut wrong = Vec::new();
+    gather(root, environment, &mut wrong);
+    wrong.sort_by_key(|(at, _)| *at);
+    wrong
+}
+
+fn gather(e: &Expr, environment: &Environment, wrong: &mut Vec<(Option<usize>, String)>) {
+    for child in e.children() {
+        gather(child, environment, wrong);
+    }
+    if let What::Call(target, name, args) = &e.what
+        && let Some((at, why)) = argument(target.as_deref(), name, args, environment)
+    {
+        wrong.push((Some(at), why));
+    }
+}
+
+fn argument(target: Option<&Expr>, name: &str, args: &[Expr], environment: &Environment) -> Option<(usize, String)> {
+    let named = |i: usize, why: &str| match args.get(i)?.name() {
+        None => Some((args[i].at, why.to_owned())),
+        Some(n) if OWN.contains(&n) => Some((
+            args[i].at,
+            "iteration variable overwrites accumulator variable".to_owned(),
+        )),
+        Some(_) => None,
+    };
+    let Some(target) = target else {
+        let field = |e: &Expr| matches!(e.what, What::Select(_, _, false));
+        return (name == "has" && args.len() == 1 && !field(&args[0]))
+            .then(|| (args[0].at, "invalid argument to has() macro".to_owned()));
+    };
+    let simple = "argument must be a simple name";
+    match (name, args.len()) {
+        ("bind", 3) if target.name() == Some("cel") && environment.bindings => {
+            let why = "cel.bind() variable names must be simple identifiers";
+            args[0].name().is_none().then(|| (args[0].at, why.to_owned()))
+        }
+        ("all" | "exists" | "exists_one", 2) => named(0, simple),
+        ("map", 2 | 3) | ("filter", 2) => named(0, "argument is not an identifier"),
+        ("all" | "exists" | "exists_one" | "existsOne", 3)
+        | ("transformList" | "transformMap" | "transformMapEntry", 3 | 4) => {
+            let twice = || {
+                let (a, b) = (args[0].name()?, args[1].name()?);
+                (a == b).then(|| (args[1].at, format!("duplicate variable name: {a}")))
+            };
+            let plain = |i: usize| args[i].name().is_none().then(|| (args[i].at, simple.to_owned()));
+            plain(0)
+                .or_else(|| plain(1))
+                .or_else(twice)
+                .or_else(|| named(0, simple))
+                .or_else(|| named(1, simple))
+        }
+        ("optMap" | "optFlatMap", 2) => {
+            let why = format!("{name}() variable name must be a simple identifier");
+            args[0].name().is_none().then(|| (args[0].at, why))
+        }
+        _ => None,
+    }
 }
 
 impl Checker<'_> {
@@ -36,10 +102,6 @@ impl Checker<'_> {
         let names = args.iter().map_while(|a| a.name().map(str::to_owned));
         let scope: Vec<(String, Type)> = names.zip(variables.clone()).collect();
         let skip = if two { 2 } else { 1 };
-        // What is no name is told by whoever expands the macro.
-        for wrong in args.iter().take(skip).filter(|a| a.name().is_none()) {
-            self.tell(wrong.at, "argument must be a simple name".to_owned());
-        }
         if scope.len() < skip {
             return Some(Type::Error);
         }

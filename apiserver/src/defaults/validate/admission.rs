@@ -102,7 +102,7 @@ fn webhook(webhook: &Value, path: &str, errors: &mut Vec<FieldError>) {
 }
 
 /// Where a webhook is: a URL or a service.
-fn service_or_address(config: &Value, path: &str, errors: &mut Vec<FieldError>) {
+pub(crate) fn service_or_address(config: &Value, path: &str, errors: &mut Vec<FieldError>) {
     let service = &config["service"];
     let url = config["url"].as_str();
     if url.is_some() == service.is_object() {

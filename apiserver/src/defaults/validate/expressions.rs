@@ -2,7 +2,7 @@
 //! `dynamic-resource-allocation/cel/compile.go`).
 
 use crate::schema::FieldError;
-use cfn_cel::{Environment, Type, check};
+use cfn_cel::{Environment, Type, check, instantiate};
 
 fn object(name: &str, fields: &[(&str, Type)]) -> Type {
     Type::object(name, fields.iter().map(|(n, t)| ((*n).to_owned(), t.clone())))
@@ -122,7 +122,10 @@ pub(super) fn expression(
 ) {
     let why = match check(text, environment) {
         Err(error) => error.to_string(),
-        Ok(t) if wanted.contains(&t) => return,
+        Ok(t) if wanted.contains(&t) => match instantiate(text) {
+            Ok(()) => return,
+            Err(error) => error.to_string(),
+        },
         Ok(t) => {
             let names: Vec<String> = wanted.iter().map(Type::runtime_name).collect();
             let names = match names.as_slice() {
