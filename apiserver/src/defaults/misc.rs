@@ -122,7 +122,7 @@ pub(super) fn persistent_volume(object: &mut Object) {
         set(path, "type", "");
     }
     set_empty(spec, "persistentVolumeReclaimPolicy", "Retain");
-    set_empty(spec, "volumeMode", "Filesystem");
+    set(spec, "volumeMode", "Filesystem");
     set_empty(map_at(object, "status"), "phase", "Pending");
 }
 
@@ -131,7 +131,7 @@ pub(super) fn persistent_volume_claim(object: &mut Object) {
     for list in ["requests", "limits"] {
         super::pod::canonical_quantities(map_at(spec, "resources"), list);
     }
-    set_empty(spec, "volumeMode", "Filesystem");
+    set(spec, "volumeMode", "Filesystem");
     set_empty(map_at(object, "status"), "phase", "Pending");
 }
 
@@ -144,7 +144,7 @@ pub(super) fn endpoints(object: &mut Object) {
 pub(super) fn endpoint_slice(object: &mut Object) {
     for port in list_mut(object, "ports") {
         set(port, "name", "");
-        set_empty(port, "protocol", "TCP");
+        set(port, "protocol", "TCP");
     }
     for endpoint in list_mut(object, "endpoints") {
         set(endpoint, "conditions", serde_json::json!({}));
@@ -178,12 +178,21 @@ pub(super) fn limit_range(object: &mut Object) {
 
 pub(super) fn node(object: &mut Object) {
     let spec = map_at(object, "spec");
-    // The first of the ranges of addresses is told twice.
-    let first = spec.get("podCIDR").cloned();
-    match (first, spec.get("podCIDRs").and_then(|all| all.get(0)).cloned()) {
-        (Some(range), None) if range != "" => drop(spec.insert("podCIDRs".to_owned(), json!([range]))),
-        (None, Some(range)) => drop(spec.insert("podCIDR".to_owned(), range)),
-        _ => {}
+    // The first of the ranges of addresses is told twice; where the two differ, the one outside the list is meant
+    // (`Convert_v1_NodeSpec_To_core_NodeSpec` and back).
+    let first = spec
+        .get("podCIDR")
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+        .to_owned();
+    let of_list = spec.get("podCIDRs").and_then(|all| all.get(0));
+    let of_list = of_list.map(|range| range.as_str().unwrap_or_default().to_owned());
+    match of_list {
+        _ if !first.is_empty() && of_list.as_ref() != Some(&first) => {
+            spec.insert("podCIDRs".to_owned(), json!([first]));
+        }
+        Some(range) if !range.is_empty() => drop(spec.insert("podCIDR".to_owned(), range.into())),
+        _ => drop(spec.remove("podCIDR")),
     }
     let status = map_at(object, "status");
     for list in ["capacity", "allocatable"] {
@@ -230,7 +239,7 @@ pub(super) fn network_policy(object: &mut Object) {
     let spec = map_at(object, "spec");
     for rules in ["ingress", "egress"] {
         for port in list_mut(spec, rules).flat_map(|rule| list_mut(rule, "ports")) {
-            set_empty(port, "protocol", "TCP");
+            set(port, "protocol", "TCP");
         }
     }
     let egress = spec

@@ -20,6 +20,7 @@ pub use json::{json_patch, merge_patch};
 pub use managed::{fold, set_aside, unfold, unfolded};
 pub use path::{PathElement, compare_values};
 pub use strategic::strategic_merge_patch;
+pub use typed::has_keyless;
 
 /// Why a patch could not be applied.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -116,9 +116,6 @@ impl Server {
         let name = text(&value, "/metadata/name").to_owned();
         let key = Key::new(if r.namespaced { ns } else { "" }, name.as_str());
         let _exclusive = self.exclusive_for(r, ns);
-        if self.store.get(&r.storage, &key).is_some() {
-            return Err(Status::already_exists(&r.group, &r.plural, &name));
-        }
         if r.custom.is_none() {
             defaults::default_builtin(&r.group, &r.version, &r.kind, &mut value);
         }
@@ -157,6 +154,10 @@ impl Server {
         self.check_policies(&review, Some(&value), &mut call.warnings)?;
         self.validate_by_webhooks(call, &review, Some(&value))?;
         self.check_quotas(r, ns, None, &value)?;
+        // The storage says so, of what is valid.
+        if self.store.get(&r.storage, &key).is_some() {
+            return Err(taken(r, &value));
+        }
         let shown = r.is_converted_by_webhook().then(|| value.clone());
         let stored = self.to_stored(call, r, value)?;
         if call.dry_run {
@@ -345,6 +346,17 @@ impl Server {
     }
 }
 
+/// 409 for a name that is taken; who asked for a generated one may try again (`rest.CheckGeneratedNameError`).
+fn taken(r: &Resource, value: &Value) -> Status {
+    let name = text(value, "/metadata/name");
+    let mut status = Status::already_exists(&r.group, &r.plural, name);
+    if !text(value, "/metadata/generateName").is_empty() {
+        status.message += ", the server was not able to generate a unique name for the object";
+        status.details.get_or_insert_default().retry_after_seconds = 1;
+    }
+    status
+}
+
 /// Whether etcd3's storage takes a text for the version of something: a number, not nought.
 fn is_version(text: &str) -> bool {
     text.parse::<u64>().is_ok_and(|n| n != 0)
@@ -398,7 +410,15 @@ fn keeps_status_on_create(r: &Resource) -> bool {
 /// Lets `with` write down who owns what of an object, as Go writes it: what it writes always is owned, too, and what it
 /// leaves out is not.
 pub(super) fn track(call: &Call, r: &Resource, value: &mut Value, with: impl FnOnce(&mut Value)) {
-    if call.validation.is_none() || r.custom.is_some() || schema::is_given(&r.api_version, &r.kind, value) {
+    if call.validation.is_none() || r.custom.is_some() {
+        return with(value);
+    }
+    // Upstream gives up on who owns what of an object whose lists have elements without keys.
+    if patch::has_keyless(&r.schema(), value) {
+        metadata(value).remove("managedFields");
+        return;
+    }
+    if schema::is_given(&r.api_version, &r.kind, value) {
         return with(value);
     }
     let mut seen = value.clone();

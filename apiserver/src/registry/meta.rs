@@ -57,7 +57,21 @@ pub(super) fn same_spec(a: &Value, b: &Value, ignore_status: bool) -> bool {
         return a == b;
     };
     let keys: std::collections::BTreeSet<&String> = a.keys().chain(b.keys()).filter(keep).collect();
-    keys.into_iter().all(|k| a.get(k) == b.get(k))
+    keys.into_iter().all(|k| same(a.get(k), b.get(k)))
+}
+
+/// Whether two values are the same to `equality.Semantic`: an empty list is as good as none.
+fn same(a: Option<&Value>, b: Option<&Value>) -> bool {
+    let given = |v: &&Value| !v.is_null() && !v.as_array().is_some_and(Vec::is_empty);
+    match (a.filter(given), b.filter(given)) {
+        (Some(Value::Object(a)), Some(Value::Object(b))) => {
+            a.iter().all(|(k, v)| same(Some(v), b.get(k))) && b.iter().all(|(k, v)| a.contains_key(k) || !given(&v))
+        }
+        (Some(Value::Array(a)), Some(Value::Array(b))) => {
+            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(Some(a), Some(b)))
+        }
+        (a, b) => a == b,
+    }
 }
 
 /// Removes null members, which stand for "not set" in Kubernetes' JSON.

@@ -133,7 +133,10 @@ impl Server {
                 "" => 0,
                 text => text.parse::<u64>().map_err(|_| not_a_number(text))?,
             };
-            if asked != 0 && proposed != text(&old.value(), "/metadata/resourceVersion") {
+            let version: u64 = text(&old.value(), "/metadata/resourceVersion")
+                .parse()
+                .unwrap_or_default();
+            if asked != 0 && asked != version {
                 return Err(Status::stale(&r.group, &r.plural, t.name));
             }
             let uid = text(&p.value, "/metadata/uid");
@@ -141,7 +144,7 @@ impl Server {
                 // What etcd3's storage says, keys and all.
                 let why = format!(
                     "StorageError: invalid object, Code: 4, Key: {}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
-                    storage_key(r, t),
+                    storage_key(call, r, t),
                     text(&old.value(), "/metadata/uid")
                 );
                 return Err(Status::conflict(&r.group, &r.plural, t.name, &why));
@@ -193,12 +196,21 @@ impl Server {
         let r = t.resource;
         let mut new = p.value;
         let going = |v: &Value| !v["metadata"]["deletionTimestamp"].is_null();
-        if call.validation.is_some() && going(&new) && !going(old) {
-            let time = &new["metadata"]["deletionTimestamp"];
-            let cause = Cause::invalid("metadata.deletionTimestamp", time, "field is immutable");
+        let ends = call.validation.is_some() && going(&new) && !going(old);
+        let time = new["metadata"]["deletionTimestamp"].clone();
+        if ends && t.subresource.is_some() {
+            let cause = Cause::invalid("metadata.deletionTimestamp", &time, "field is immutable");
             return Err(Status::invalid(&r.group, &r.kind, t.name, vec![cause.clone(), cause]));
         }
         keep_metadata(old, &mut new);
+        if ends {
+            // Validation refuses it.
+            metadata(&mut new).insert("deletionTimestamp".into(), time);
+        }
+        // The storage takes it out; a dry run does not get there.
+        if !call.dry_run {
+            metadata(&mut new).remove("selfLink");
+        }
         match t.subresource {
             // Controllers in process write a status and nothing else, from objects that may be behind.
             Some("status") => keep_all_but_status(r, call.validation.is_none(), old, &mut new),
@@ -255,6 +267,9 @@ impl Server {
                 patch::track_update(Some(old), seen, &call.manager, sub, &own, &now, reset);
             });
         }
+        // Slices count before what features that are off would bring is taken out (their strategies' `PrepareForUpdate`).
+        let sent = r.is("discovery.k8s.io", "endpointslices") || r.is("resource.k8s.io", "resourceslices");
+        let sent = sent && !same_spec(old, &new, false);
         self.admit_update(call, r, t.subresource, old, &mut new)?;
         let who = call.circumstances();
         let review = Review {
@@ -293,18 +308,12 @@ impl Server {
                 && annotations(old) != annotations(&new);
             // Binding writes past the strategy that counts (pkg/registry/core/pod/storage), and classes of priority never count (pkg/registry/scheduling/priorityclass).
             let counts = t.subresource != Some("binding") && !r.is("scheduling.k8s.io", "priorityclasses");
-            let changed = counts && (relabelled || annotated || !same_spec(old, &new, ignore_status));
+            let changed = counts && (sent || relabelled || annotated || !same_spec(old, &new, ignore_status));
             metadata(&mut new).insert("generation".into(), json!(g + i64::from(changed)));
         }
         if r.is("storage.k8s.io", "csidrivers") {
-            // What nodes must be told of (pkg/registry/storage/csidriver).
-            let told = [
-                "tokenRequests",
-                "requiresRepublish",
-                "seLinuxMount",
-                "nodeAllocatableUpdatePeriodSeconds",
-            ];
-            if told.iter().any(|f| old["spec"][*f] != new["spec"][*f]) {
+            // It has none until it changes (pkg/registry/storage/csidriver).
+            if !same_spec(old, &new, false) {
                 let g = old["metadata"]["generation"].as_i64().unwrap_or_default();
                 metadata(&mut new).insert("generation".into(), json!(g + 1));
             }
@@ -369,8 +378,8 @@ fn annotations(v: &Value) -> Option<&serde_json::Map<String, Value>> {
     v["metadata"]["annotations"].as_object().filter(|all| !all.is_empty())
 }
 
-/// Where kube-apiserver keeps an object in etcd.
-fn storage_key(r: &Resource, t: &Target<'_>) -> String {
+/// Where kube-apiserver keeps an object in etcd; a dry run asks above where the prefix is put before it.
+fn storage_key(call: &Call, r: &Resource, t: &Target<'_>) -> String {
     // pkg/kubeapiserver/default_storage_factory_builder.go: SpecialDefaultResourcePrefixes.
     let prefix = match (&*r.group, &*r.plural) {
         ("", "replicationcontrollers") => "controllers".to_owned(),
@@ -378,12 +387,14 @@ fn storage_key(r: &Resource, t: &Target<'_>) -> String {
         ("", "services") => "services/specs".to_owned(),
         ("", "nodes") => "minions".to_owned(),
         ("networking.k8s.io", "ingresses") => "ingress".to_owned(),
-        (g, p) if r.custom.is_some() || g == "apiextensions.k8s.io" => format!("{g}/{p}"),
+        (g @ ("apiextensions.k8s.io" | "apiregistration.k8s.io"), p) => format!("{g}/{p}"),
+        (g, p) if r.custom.is_some() => format!("{g}/{p}"),
         (_, p) => p.to_owned(),
     };
+    let root = if call.dry_run { "" } else { "/registry" };
     match t.namespace {
-        ns if r.namespaced => format!("/registry/{prefix}/{ns}/{}", t.name),
-        _ => format!("/registry/{prefix}/{}", t.name),
+        ns if r.namespaced => format!("{root}/{prefix}/{ns}/{}", t.name),
+        _ => format!("{root}/{prefix}/{}", t.name),
     }
 }
 
@@ -438,7 +449,6 @@ fn keep_metadata(old: &Value, new: &mut Value) {
         "name",
         "namespace",
         "resourceVersion",
-        "selfLink",
     ] {
         match was.and_then(|w| w.get(k)) {
             Some(v) => drop(m.insert(k.to_owned(), v.clone())),
