@@ -118,6 +118,7 @@ pub(super) fn namespace_finalizer(object: &mut Object) {
 pub(super) fn persistent_volume(object: &mut Object) {
     let spec = map_at(object, "spec");
     super::pod::canonical_quantities(spec, "capacity");
+    super::pod::default_sources(spec);
     if let Some(path) = spec.get_mut("hostPath").and_then(Value::as_object_mut) {
         set(path, "type", "");
     }
@@ -261,12 +262,12 @@ pub(super) fn network_policy(object: &mut Object) {
 }
 
 pub(super) fn storage_class(object: &mut Object) {
-    set_empty(object, "reclaimPolicy", "Delete");
-    set_empty(object, "volumeBindingMode", "Immediate");
+    set(object, "reclaimPolicy", "Delete");
+    set(object, "volumeBindingMode", "Immediate");
 }
 
 pub(super) fn priority_class(object: &mut Object) {
-    set_empty(object, "preemptionPolicy", "PreemptLowerPriority");
+    set(object, "preemptionPolicy", "PreemptLowerPriority");
 }
 
 pub(super) fn autoscaler(object: &mut Object, version: &str) {

@@ -14,7 +14,7 @@ mod typed;
 
 use serde_json::Value;
 
-pub use apply::{ApplyError, Conflict, apply, track_update};
+pub use apply::{ApplyError, Conflict, apply, release, track_update};
 pub use fieldset::FieldSet;
 pub use json::{json_patch, merge_patch};
 pub use managed::{fold, set_aside, unfold, unfolded};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::meta::{drop_nulls, metadata};
+use super::meta::{drop_nulls, metadata, single_owners};
 use super::policy::Review;
 use super::server::{check_type, refuse};
 use super::{Call, FieldValidation, Resource, Server, text};
@@ -42,6 +42,9 @@ impl Server {
         }
         let generate = identify(r, ns, name, &mut value)?;
         self.check_namespace(r, ns, &value)?;
+        if call.validation.is_some() {
+            call.warnings.extend(single_owners(&mut value, false));
+        }
         let tracked = value["metadata"]["managedFields"].clone();
         let made_by_apply = tracked.is_array() && name.is_some();
         {
@@ -423,6 +426,10 @@ pub(super) fn track(call: &Call, r: &Resource, value: &mut Value, with: impl FnO
     }
     let mut seen = value.clone();
     schema::write_given(&r.api_version, &r.kind, &mut seen);
+    // An empty list says something here, too.
+    if let Some(managed) = value["metadata"].get("managedFields") {
+        metadata(&mut seen).insert("managedFields".into(), managed.clone());
+    }
     with(&mut seen);
     match seen["metadata"].as_object_mut().and_then(|m| m.remove("managedFields")) {
         Some(managed) => drop(metadata(value).insert("managedFields".into(), managed)),

@@ -31,6 +31,34 @@ pub(super) fn child<'a>(v: &'a mut Value, key: &str) -> &'a mut Map<String, Valu
     v[key].as_object_mut().expect("made an object above")
 }
 
+/// Leaves out owners that are told again (`dedupOwnerReferencesAndAddWarning`); what to warn of, where there were any.
+pub(super) fn single_owners(v: &mut Value, after_admission: bool) -> Option<String> {
+    let owners = v
+        .pointer_mut("/metadata/ownerReferences")
+        .and_then(Value::as_array_mut)?;
+    let (mut kept, mut again): (Vec<Value>, Vec<String>) = (Vec::new(), Vec::new());
+    for owner in owners.drain(..) {
+        if kept.contains(&owner) {
+            again.push(owner["uid"].as_str().unwrap_or_default().to_owned());
+        } else {
+            kept.push(owner);
+        }
+    }
+    *owners = kept;
+    let when = if after_admission {
+        " after mutating admission happens"
+    } else {
+        ""
+    };
+    (!again.is_empty()).then(|| {
+        format!(
+            ".metadata.ownerReferences contains duplicate entries{when}; API server dedups owner references in 1.20+, and \
+             may reject such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: {}",
+            again.join(", ")
+        )
+    })
+}
+
 /// The finalizers.
 pub(super) fn finalizers(v: &Value) -> Vec<String> {
     let list = v["metadata"]["finalizers"]

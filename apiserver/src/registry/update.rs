@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use super::convert::{convert, differs};
 use super::create::{reset_fields, track};
-use super::meta::{finalizers, metadata, same_spec};
+use super::meta::{finalizers, metadata, same_spec, single_owners};
 use super::policy::Review;
 use super::server::{check_type, refuse};
 use super::{Call, Resource, Server, text};
@@ -88,6 +89,9 @@ impl Server {
                 m.insert("namespace".into(), json!(t.namespace));
             }
         }
+        if call.validation.is_some() {
+            call.warnings.extend(single_owners(&mut value, false));
+        }
         let asked = text(&value, "/metadata/resourceVersion").to_owned();
         if self.stored(r, t.namespace, t.name).is_err()
             && t.subresource.is_none()
@@ -97,9 +101,9 @@ impl Server {
             let object = self.create(call, r, t.namespace, Some(t.name), value)?;
             return Ok(Written { object, created: true });
         }
-        // Custom resources are never updated without saying from what.
         let named = !matches!(asked.as_str(), "" | "0");
-        if r.custom.is_some() && !named && self.stored(r, t.namespace, t.name).is_ok() {
+        let must = r.custom.is_some() || call.validation.is_some() && !may_be_unconditional(r);
+        if must && !named && self.stored(r, t.namespace, t.name).is_ok() {
             let cause = Cause::invalid("metadata.resourceVersion", &json!(0), "must be specified for an update");
             return Err(Status::invalid(&r.group, &r.plural, t.name, vec![cause]));
         }
@@ -191,6 +195,19 @@ impl Server {
         Err(Status::stale(&r.group, &r.plural, t.name))
     }
 
+    /// Takes from who owns fields in other versions what changed there, where versions differ in more than their name.
+    fn release_elsewhere(&self, r: &Resource, old: &Value, new: &mut Value) {
+        if r.custom.is_some() || !differs(&r.kind) {
+            return;
+        }
+        let others = self.catalog.all().into_iter();
+        for other in others.filter(|o| o.storage == r.storage && o.api_version != r.api_version) {
+            let shown = |v: &Value| convert(v.clone(), &other.api_version, false);
+            let (was, is) = (shown(old), shown(new));
+            patch::release(new, &was, &is, &other.api_version, &other.schema());
+        }
+    }
+
     /// The new state as it may be written: what this endpoint cannot change is as it was, defaults are in, it is valid.
     fn settle(&self, call: &mut Call, t: &Target<'_>, old: &Value, p: Proposal) -> Result<Value, Status> {
         let r = t.resource;
@@ -265,6 +282,7 @@ impl Server {
             track(call, r, &mut new, |seen| {
                 let reset = reset_fields(r, t.subresource);
                 patch::track_update(Some(old), seen, &call.manager, sub, &own, &now, reset);
+                self.release_elsewhere(r, old, seen);
             });
         }
         // Slices count before what features that are off would bring is taken out (their strategies' `PrepareForUpdate`).
@@ -294,6 +312,9 @@ impl Server {
             } else {
                 defaults::default_builtin(&r.group, &r.version, &r.kind, &mut new);
             }
+        }
+        if call.validation.is_some() && t.subresource.is_none() {
+            call.warnings.extend(single_owners(&mut new, true));
         }
         if r.has_generation() {
             let ignore_status = r.has_status();
@@ -521,6 +542,24 @@ fn may_create_by_update(r: &Resource) -> bool {
         || r.is("", "endpoints")
         || r.is("", "limitranges")
         || r.group == "rbac.authorization.k8s.io" && r.custom.is_none()
+}
+
+/// Kinds that may be written over without saying from what (`AllowUnconditionalUpdate`).
+fn may_be_unconditional(r: &Resource) -> bool {
+    let not = match &*r.group {
+        "admissionregistration.k8s.io"
+        | "apiextensions.k8s.io"
+        | "apiregistration.k8s.io"
+        | "coordination.k8s.io"
+        | "node.k8s.io"
+        | "policy" => true,
+        "storage.k8s.io" => matches!(
+            &*r.plural,
+            "csidrivers" | "csinodes" | "csistoragecapacities" | "volumeattachments"
+        ),
+        _ => false,
+    };
+    r.custom.is_none() && !not
 }
 
 /// Empty lists and maps that Go does not write.

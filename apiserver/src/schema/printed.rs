@@ -222,7 +222,15 @@ impl Printed {
 /// Members of an API type in the order of the declaration; taken out of `of`.
 fn declared(known: &'static [Field], of: &mut Map<String, Value>, fields: &mut Vec<(String, Printed)>) {
     each_field(known, &mut |Field(_, member, shape, kind, keep, always, _)| {
-        let Some(value) = of.remove(member) else { return };
+        let zero = match (&**shape, &**kind) {
+            ("", "s") if *always == 1 => Some(Value::from("")),
+            ("", "i") if *always == 1 => Some(Value::from(0)),
+            ("", "b") if *always == 1 => Some(Value::from(false)),
+            _ => None,
+        };
+        let Some(value) = of.remove(member).or(zero) else {
+            return;
+        };
         // What Go leaves out (`omitempty`).
         let empty = match &value {
             Value::Array(all) => shape == "[]" && all.is_empty(),
@@ -255,6 +263,35 @@ const MOVED: [&str; 5] = [
     "hostUsers",
 ];
 
+/// Members of internal types that are called otherwise in the API type.
+const RENAMED: [(&str, &str); 20] = [
+    ("DataDiskURI", "diskURI"),
+    ("LastTerminationState", "lastState"),
+    ("ReportingController", "reportingComponent"),
+    ("EndpointsName", "endpoints"),
+    ("DiscoveryCHAPAuth", "chapAuthDiscovery"),
+    ("SessionCHAPAuth", "chapAuthSession"),
+    ("DoNotUseExternalID", "externalID"),
+    ("CephMonitors", "monitors"),
+    ("RBDImage", "image"),
+    ("RBDPool", "pool"),
+    ("RadosUser", "user"),
+    ("IntValue", "int"),
+    ("BoolValue", "bool"),
+    ("StringValue", "string"),
+    ("VersionValue", "version"),
+    ("IntValues", "ints"),
+    ("BoolValues", "bools"),
+    ("StringValues", "strings"),
+    ("VersionValues", "versions"),
+    ("WebhookClientConfig", "clientConfig"),
+];
+
+/// Whether JSON's name is that of a member of an internal type.
+fn is_named(go: &str, json: &str) -> bool {
+    json.eq_ignore_ascii_case(go) || RENAMED.contains(&(go, json))
+}
+
 /// Members of an internal type from the JSON of the API type.
 fn members(name: &str, value: &Value, fields: &mut Vec<(String, Printed)>) {
     for Member(go, shape, kind) in STRUCTS.get(name).into_iter().flatten() {
@@ -272,7 +309,7 @@ fn members(name: &str, value: &Value, fields: &mut Vec<(String, Printed)>) {
         }
         let given = value
             .as_object()
-            .and_then(|m| m.iter().find(|(k, _)| k.eq_ignore_ascii_case(go)))
+            .and_then(|m| m.iter().find(|(k, _)| is_named(go, k)))
             .map(|(_, v)| v)
             .filter(|v| !v.is_null());
         let merged;
@@ -296,7 +333,7 @@ fn members(name: &str, value: &Value, fields: &mut Vec<(String, Printed)>) {
 fn find(name: &str, json: &str) -> Option<&'static Member> {
     STRUCTS.get(name)?.iter().find_map(|m| match &*m.1 {
         "<" => find(&m.2, json),
-        _ => m.0.eq_ignore_ascii_case(json).then_some(m),
+        _ => is_named(&m.0, json).then_some(m),
     })
 }
 

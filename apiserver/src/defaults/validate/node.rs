@@ -97,12 +97,9 @@ fn changes(new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
 
 pub(super) fn namespace(new: &Value, errors: &mut Vec<FieldError>) {
     for name in texts(&new["spec"], "finalizers") {
-        let wrong = names::qualified_name(name);
-        if wrong.is_empty() && !name.contains('/') && !matches!(name, "kubernetes" | "orphan" | "foregroundDeletion") {
+        by_rule(name, "spec.finalizers".to_owned(), names::qualified_name, errors);
+        if !name.contains('/') && !matches!(name, "kubernetes" | "orphan" | "foregroundDeletion") {
             let detail = "name is neither a standard finalizer name nor is it fully qualified";
-            errors.push(FieldError::invalid("spec.finalizers", name, detail));
-        }
-        for detail in wrong {
             errors.push(FieldError::invalid("spec.finalizers", name, detail));
         }
     }
