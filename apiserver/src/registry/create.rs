@@ -480,7 +480,9 @@ fn identify(r: &Resource, ns: &str, name: Option<&str>, value: &mut Value) -> Re
     let base = said("generateName", m);
     if base.is_empty() {
         let cause = Cause::required("metadata.name", "name or generateName is required");
-        return Err(Status::invalid(&r.group, &kind, "", vec![cause]));
+        // Events are of one internal type, in the core group.
+        let group = if r.is("events.k8s.io", "events") { "" } else { &r.group };
+        return Err(Status::invalid(group, &kind, "", vec![cause]));
     }
     Ok(Some(base))
 }

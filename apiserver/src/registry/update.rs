@@ -103,7 +103,10 @@ impl Server {
         }
         let named = !matches!(asked.as_str(), "" | "0");
         let must = r.custom.is_some() || call.validation.is_some() && !may_be_unconditional(r);
-        if must && !named && self.stored(r, t.namespace, t.name).is_ok() {
+        // Another object of that name is told first.
+        let uid = text(&value, "/metadata/uid");
+        let same = |old: Arc<Object>| uid.is_empty() || uid == text(&old.value(), "/metadata/uid");
+        if must && !named && self.stored(r, t.namespace, t.name).is_ok_and(same) {
             let cause = Cause::invalid("metadata.resourceVersion", &json!(0), "must be specified for an update");
             return Err(Status::invalid(&r.group, &r.plural, t.name, vec![cause]));
         }
@@ -196,15 +199,19 @@ impl Server {
     }
 
     /// Takes from who owns fields in other versions what changed there, where versions differ in more than their name.
-    fn release_elsewhere(&self, r: &Resource, old: &Value, new: &mut Value) {
+    fn release_elsewhere(&self, t: &Target<'_>, new: &mut Value) {
+        let r = t.resource;
         if r.custom.is_some() || !differs(&r.kind) {
             return;
         }
+        let Ok(stored) = self.stored(r, t.namespace, t.name) else {
+            return;
+        };
         let others = self.catalog.all().into_iter();
         for other in others.filter(|o| o.storage == r.storage && o.api_version != r.api_version) {
-            let shown = |v: &Value| convert(v.clone(), &other.api_version, false);
-            let (was, is) = (shown(old), shown(new));
-            patch::release(new, &was, &is, &other.api_version, &other.schema());
+            let Ok(was) = other.present(&stored) else { continue };
+            let is = convert(new.clone(), &other.api_version, false);
+            patch::release(new, &was.value(), &is, &other.api_version, &other.schema());
         }
     }
 
@@ -282,7 +289,7 @@ impl Server {
             track(call, r, &mut new, |seen| {
                 let reset = reset_fields(r, t.subresource);
                 patch::track_update(Some(old), seen, &call.manager, sub, &own, &now, reset);
-                self.release_elsewhere(r, old, seen);
+                self.release_elsewhere(t, seen);
             });
         }
         // Slices count before what features that are off would bring is taken out (their strategies' `PrepareForUpdate`).

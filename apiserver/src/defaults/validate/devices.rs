@@ -4,7 +4,7 @@ use super::slices::qualified;
 use super::{expressions, text};
 use crate::defaults::names;
 use crate::defaults::resource_name;
-use crate::defaults::validate_parts::{by_rule, list, needed, texts};
+use crate::defaults::validate_parts::{by_rule, list, named, needed, texts};
 use crate::schema::{FieldError, Printed};
 use cfn_cel::{Type, check};
 use serde_json::Value;
@@ -219,6 +219,33 @@ fn of_class(request: &Value, path: &str, errors: &mut Vec<FieldError>) {
             mode,
             &["All", "ExactCount"],
         )),
+    }
+    for (i, one) in list(request, "tolerations").iter().enumerate() {
+        toleration(one, &format!("{path}.tolerations[{i}]"), errors);
+    }
+}
+
+/// `validateDeviceToleration`.
+fn toleration(toleration: &Value, path: &str, errors: &mut Vec<FieldError>) {
+    named(toleration, "key", names::qualified_name, path, errors);
+    let (operator, value) = (text(toleration, "operator"), text(toleration, "value"));
+    match operator {
+        "Exists" if !value.is_empty() => {
+            let detail = "must be empty for operator `Exists`";
+            errors.push(FieldError::invalid(format!("{path}.value"), value, detail));
+        }
+        "Exists" => {}
+        "Equal" => by_rule(value, format!("{path}.value"), names::label_value, errors),
+        _ => errors.push(FieldError::not_supported(
+            format!("{path}.operator"),
+            operator,
+            &["Equal", "Exists"],
+        )),
+    }
+    let effect = text(toleration, "effect");
+    let effects = ["NoExecute", "NoSchedule", "None"];
+    if !effect.is_empty() && !effects.contains(&effect) {
+        errors.push(FieldError::not_supported(format!("{path}.effect"), effect, &effects));
     }
 }
 

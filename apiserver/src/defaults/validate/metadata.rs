@@ -214,8 +214,9 @@ pub fn validate_updated(
             Again::Changed => errors.extend(changed.iter().cloned()),
             Again::Made => {
                 let rule = match name_rule(group, kind) {
-                    // Of a prefix nothing is asked but what is asked of all.
+                    // Nothing is asked but what is asked of all.
                     NameRule::Generated => NameRule::Own,
+                    _ if group == "certificates.k8s.io" => NameRule::Own,
                     rule => rule,
                 };
                 errors.extend(validate_metadata(new, namespaced, rule));

@@ -208,7 +208,7 @@ pub(super) fn ingress_class(new: &Value, old: Option<&Value>, errors: &mut Vec<F
     }
     let namespace = text(parameters, "namespace");
     match text(parameters, "scope") {
-        "" => errors.push(FieldError::required("spec.parameters.scope", "")),
+        _ if parameters["scope"].is_null() => errors.push(FieldError::required("spec.parameters.scope", "")),
         "Namespace" if parameters["namespace"].is_null() => {
             let detail = "`parameters.scope` is set to 'Namespace'";
             errors.push(FieldError::required("spec.parameters.namespace", detail));

@@ -13,7 +13,6 @@ pub(super) fn node(new: &Value, old: Option<&Value>, errors: &mut Vec<FieldError
     ranges(&new["spec"], errors);
     if let Some(old) = old {
         changes(new, old, errors);
-        taints(new, errors);
     }
 }
 
@@ -64,8 +63,8 @@ fn ranges(spec: &Value, errors: &mut Vec<FieldError>) {
     }
 }
 
-/// `ValidateNodeUpdate`.
-fn changes(new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
+/// `ValidateNodeUpdate`: all that is asked of a status, too.
+pub(super) fn changes(new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
     amounts(&new["status"], errors);
     let addresses = list(&new["status"], "addresses");
     for (i, address) in addresses
@@ -90,6 +89,7 @@ fn changes(new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
         let detail = "node updates may not change providerID except from \"\" to valid";
         errors.push(FieldError::forbidden("spec.providerID", detail));
     }
+    taints(new, errors);
     if text(was, "externalID") != text(spec, "externalID") {
         errors.push(FieldError::forbidden("spec.externalID", "may not be updated"));
     }
