@@ -9,6 +9,7 @@ use super::create::{reset_fields, track};
 use super::meta::{finalizers, metadata, same_spec, single_owners};
 use super::policy::Review;
 use super::server::{check_type, refuse};
+use super::strategy::{may_be_unconditional, may_create_by_update};
 use super::{Call, Resource, Server, text};
 use crate::defaults;
 use crate::patch;
@@ -336,7 +337,10 @@ impl Server {
                 && annotations(old) != annotations(&new);
             // Binding writes past the strategy that counts (pkg/registry/core/pod/storage), and classes of priority never count (pkg/registry/scheduling/priorityclass).
             let counts = t.subresource != Some("binding") && !r.is("scheduling.k8s.io", "priorityclasses");
-            let changed = counts && (sent || relabelled || annotated || !same_spec(old, &new, ignore_status));
+            // These count what is another value to `reflect.DeepEqual`: an empty list is not none.
+            let strict = r.is("networking.k8s.io", "networkpolicies") || r.plural.ends_with("webhookconfigurations");
+            let same = same_spec(old, &new, ignore_status) && (!strict || identical_but_metadata(old, &new));
+            let changed = counts && (sent || relabelled || annotated || !same);
             metadata(&mut new).insert("generation".into(), json!(g + i64::from(changed)));
         }
         if r.is("storage.k8s.io", "csidrivers") {
@@ -433,6 +437,16 @@ fn template_generation(old: &Value, new: &mut Value) {
     let n = n + i64::from(old["spec"]["template"] != new["spec"]["template"]);
     let all = metadata(new).entry("annotations").or_insert_with(|| json!({}));
     all[crate::defaults::TEMPLATE_GENERATION] = json!(n.to_string());
+}
+
+/// Whether only metadata tell the two apart.
+fn identical_but_metadata(old: &Value, new: &Value) -> bool {
+    let parts = |v: &Value| {
+        let mut parts = v.as_object().cloned().unwrap_or_default();
+        parts.remove("metadata");
+        parts
+    };
+    parts(old) == parts(new)
 }
 
 /// Whether only `managedFields` tell the two apart, and they only by their times.
@@ -539,34 +553,6 @@ pub(super) fn gone(v: &Value) -> bool {
         && m["deletionGracePeriodSeconds"].as_i64().unwrap_or(0) == 0
         && finalizers(v).is_empty()
         && !held
-}
-
-/// Kinds that a PUT may create (`AllowCreateOnUpdate`).
-fn may_create_by_update(r: &Resource) -> bool {
-    r.is("coordination.k8s.io", "leases")
-        || r.is("", "events")
-        || r.is("events.k8s.io", "events")
-        || r.is("", "endpoints")
-        || r.is("", "limitranges")
-        || r.group == "rbac.authorization.k8s.io" && r.custom.is_none()
-}
-
-/// Kinds that may be written over without saying from what (`AllowUnconditionalUpdate`).
-fn may_be_unconditional(r: &Resource) -> bool {
-    let not = match &*r.group {
-        "admissionregistration.k8s.io"
-        | "apiextensions.k8s.io"
-        | "apiregistration.k8s.io"
-        | "coordination.k8s.io"
-        | "node.k8s.io"
-        | "policy" => true,
-        "storage.k8s.io" => matches!(
-            &*r.plural,
-            "csidrivers" | "csinodes" | "csistoragecapacities" | "volumeattachments"
-        ),
-        _ => false,
-    };
-    r.custom.is_none() && !not
 }
 
 /// Empty lists and maps that Go does not write.

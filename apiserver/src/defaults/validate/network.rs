@@ -39,7 +39,14 @@ pub(super) fn ingress(new: &Value, errors: &mut Vec<FieldError>) {
         }
         named(tls, "secretName", names::dns1123_subdomain, &path, errors);
     }
-    named(spec, "ingressClassName", names::dns1123_subdomain, "spec", errors);
+    if let Some(name) = spec["ingressClassName"].as_str() {
+        by_rule(
+            name,
+            "spec.ingressClassName".to_owned(),
+            names::dns1123_subdomain,
+            errors,
+        );
+    }
 }
 
 fn ingress_rule(rule: &Value, path: &str, errors: &mut Vec<FieldError>) {
@@ -393,7 +400,9 @@ pub(super) fn endpoints(new: &Value, errors: &mut Vec<FieldError>) {
                     errors.push(FieldError::invalid(at, ip, "must be a valid IP address"));
                 }
                 named(address, "hostname", names::dns1123_label, &path, errors);
-                named(address, "nodeName", names::dns1123_subdomain, &path, errors);
+                if let Some(name) = address["nodeName"].as_str() {
+                    by_rule(name, format!("{path}.nodeName"), names::dns1123_subdomain, errors);
+                }
             }
         }
         let ports = list(subset, "ports");
