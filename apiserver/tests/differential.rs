@@ -40,7 +40,13 @@ fn read_golden(path: &Path) -> Golden {
     let mut text = String::new();
     let file = std::fs::File::open(path).unwrap();
     flate2::read::GzDecoder::new(file).read_to_string(&mut text).unwrap();
-    serde_json::from_str(&text).unwrap()
+    let mut golden: Golden = serde_json::from_str(&text).unwrap();
+    // What is masked now need not have been when it was recorded.
+    golden
+        .values_mut()
+        .flatten()
+        .for_each(|answer| play::mask(&mut answer.0));
+    golden
 }
 
 fn write_golden(path: &Path, golden: &Golden) {

@@ -3,6 +3,7 @@
 
 use jiff::Timestamp;
 use rustls_pki_types::{CertificateDer, pem::PemObject};
+use sha2::{Digest, Sha256};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::registry::User;
@@ -48,8 +49,12 @@ impl ClientCa {
             .filter_map(|o| o.as_str().ok().map(str::to_owned))
             .collect();
         let validity = cert.validity();
+        let mut user = User::new(name, groups);
+        let digest: String = Sha256::digest(der).iter().map(|b| format!("{b:02x}")).collect();
+        let key = "authentication.kubernetes.io/credential-id".to_owned();
+        user.extra.insert(key, vec![format!("X509SHA256={digest}")]);
         Some(Subject {
-            user: User::new(name, groups),
+            user,
             not_before: validity.not_before.timestamp(),
             not_after: validity.not_after.timestamp(),
         })

@@ -106,6 +106,9 @@ fn amount(request: &mut Object) {
     if request["allocationMode"] == "ExactCount" {
         number(request, "count", 1);
     }
+    for toleration in list_mut(request, "tolerations") {
+        set_empty(toleration, "operator", "Equal");
+    }
 }
 
 /// Attributes that are lists are of a feature that is not on by default.

@@ -118,11 +118,12 @@ pub(super) fn namespace_finalizer(object: &mut Object) {
 pub(super) fn persistent_volume(object: &mut Object) {
     let spec = map_at(object, "spec");
     super::pod::canonical_quantities(spec, "capacity");
+    super::pod::default_sources(spec);
     if let Some(path) = spec.get_mut("hostPath").and_then(Value::as_object_mut) {
         set(path, "type", "");
     }
     set_empty(spec, "persistentVolumeReclaimPolicy", "Retain");
-    set_empty(spec, "volumeMode", "Filesystem");
+    set(spec, "volumeMode", "Filesystem");
     set_empty(map_at(object, "status"), "phase", "Pending");
 }
 
@@ -131,7 +132,7 @@ pub(super) fn persistent_volume_claim(object: &mut Object) {
     for list in ["requests", "limits"] {
         super::pod::canonical_quantities(map_at(spec, "resources"), list);
     }
-    set_empty(spec, "volumeMode", "Filesystem");
+    set(spec, "volumeMode", "Filesystem");
     set_empty(map_at(object, "status"), "phase", "Pending");
 }
 
@@ -144,7 +145,7 @@ pub(super) fn endpoints(object: &mut Object) {
 pub(super) fn endpoint_slice(object: &mut Object) {
     for port in list_mut(object, "ports") {
         set(port, "name", "");
-        set_empty(port, "protocol", "TCP");
+        set(port, "protocol", "TCP");
     }
     for endpoint in list_mut(object, "endpoints") {
         set(endpoint, "conditions", serde_json::json!({}));
@@ -178,12 +179,21 @@ pub(super) fn limit_range(object: &mut Object) {
 
 pub(super) fn node(object: &mut Object) {
     let spec = map_at(object, "spec");
-    // The first of the ranges of addresses is told twice.
-    let first = spec.get("podCIDR").cloned();
-    match (first, spec.get("podCIDRs").and_then(|all| all.get(0)).cloned()) {
-        (Some(range), None) if range != "" => drop(spec.insert("podCIDRs".to_owned(), json!([range]))),
-        (None, Some(range)) => drop(spec.insert("podCIDR".to_owned(), range)),
-        _ => {}
+    // The first of the ranges of addresses is told twice; where the two differ, the one outside the list is meant
+    // (`Convert_v1_NodeSpec_To_core_NodeSpec` and back).
+    let first = spec
+        .get("podCIDR")
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+        .to_owned();
+    let of_list = spec.get("podCIDRs").and_then(|all| all.get(0));
+    let of_list = of_list.map(|range| range.as_str().unwrap_or_default().to_owned());
+    match of_list {
+        _ if !first.is_empty() && of_list.as_ref() != Some(&first) => {
+            spec.insert("podCIDRs".to_owned(), json!([first]));
+        }
+        Some(range) if !range.is_empty() => drop(spec.insert("podCIDR".to_owned(), range.into())),
+        _ => drop(spec.remove("podCIDR")),
     }
     let status = map_at(object, "status");
     for list in ["capacity", "allocatable"] {
@@ -230,7 +240,7 @@ pub(super) fn network_policy(object: &mut Object) {
     let spec = map_at(object, "spec");
     for rules in ["ingress", "egress"] {
         for port in list_mut(spec, rules).flat_map(|rule| list_mut(rule, "ports")) {
-            set_empty(port, "protocol", "TCP");
+            set(port, "protocol", "TCP");
         }
     }
     let egress = spec
@@ -252,12 +262,12 @@ pub(super) fn network_policy(object: &mut Object) {
 }
 
 pub(super) fn storage_class(object: &mut Object) {
-    set_empty(object, "reclaimPolicy", "Delete");
-    set_empty(object, "volumeBindingMode", "Immediate");
+    set(object, "reclaimPolicy", "Delete");
+    set(object, "volumeBindingMode", "Immediate");
 }
 
 pub(super) fn priority_class(object: &mut Object) {
-    set_empty(object, "preemptionPolicy", "PreemptLowerPriority");
+    set(object, "preemptionPolicy", "PreemptLowerPriority");
 }
 
 pub(super) fn autoscaler(object: &mut Object, version: &str) {

@@ -86,7 +86,6 @@ pub fn default_builtin(group: &str, version: &str, kind: &str, object: &mut Valu
         ("rbac.authorization.k8s.io", "RoleBinding" | "ClusterRoleBinding") => misc::binding(object),
         ("resource.k8s.io", "ResourceClaim") => cluster::claim(map_at(object, "spec")),
         ("apiregistration.k8s.io", "APIService") => cluster::api_service(object),
-        ("resource.k8s.io", "ResourceSlice") => cluster::slice(map_at(object, "spec")),
         ("resource.k8s.io", "ResourceClaimTemplate") => {
             let spec = map_at(object, "spec");
             // What Go writes always.
@@ -133,6 +132,20 @@ pub fn prepare(group: &str, kind: &str, old: Option<&Value>, object: &mut Value)
         ("storage.k8s.io", "CSIDriver") => {
             map_at(object, "spec").remove("preventPodSchedulingIfMissing");
         }
+        ("resource.k8s.io", "ResourceSlice") => cluster::slice(map_at(object, "spec")),
+        // A feature that is not on by default.
+        ("coordination.k8s.io", "Lease") => {
+            let had = |name: &str| old.is_some_and(|o| !o["spec"][name].is_null());
+            for name in ["strategy", "preferredHolder"].into_iter().filter(|n| !had(n)) {
+                map_at(object, "spec").remove(name);
+            }
+        }
+        // Secrets are referred to by name, and by nothing else (`cleanSecretReferences`).
+        ("", "ServiceAccount") => {
+            for secret in list_mut(object, "secrets") {
+                secret.retain(|name, _| name == "name");
+            }
+        }
         ("apps", "StatefulSet") => {
             if let Some(Value::Object(rolling)) =
                 map_at(map_at(object, "spec"), "updateStrategy").get_mut("rollingUpdate")
@@ -167,12 +180,6 @@ pub fn prepare_for_create(group: &str, kind: &str, object: &mut Value, options: 
         }
         ("scheduling.k8s.io", "PriorityClass") => {
             object.entry("value").or_insert(0.into());
-        }
-        // A feature that is not on by default.
-        ("coordination.k8s.io", "Lease") => {
-            for name in ["strategy", "preferredHolder"] {
-                map_at(object, "spec").remove(name);
-            }
         }
         ("", "Event") => {
             for (name, zero) in [

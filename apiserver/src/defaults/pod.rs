@@ -24,6 +24,20 @@ const SOURCES: &[(&str, &[(&str, &str)])] = &[
     ("scaleIO", &[("storageMode", "ThinProvisioned"), ("fsType", "xfs")]),
 ];
 
+/// What sources get, of volumes of pods as of those of the cluster.
+pub(super) fn default_sources(volume: &mut Map<String, Value>) {
+    for (source, defaults) in SOURCES {
+        if let Some(source) = volume.get_mut(*source).and_then(Value::as_object_mut) {
+            for (name, value) in *defaults {
+                set_empty(source, name, value);
+            }
+        }
+    }
+    if let Some(disk) = volume.get_mut("azureDisk").and_then(Value::as_object_mut) {
+        set(disk, "readOnly", false);
+    }
+}
+
 /// What both pods and pod templates get.
 pub(super) fn default_pod_spec(spec: &mut Map<String, Value>) {
     let kept = |v: &Value| v.as_array().is_none_or(|a| !a.is_empty());
@@ -204,16 +218,7 @@ fn default_volume(volume: &mut Map<String, Value>) {
     if let Some(path) = volume.get_mut("hostPath").and_then(Value::as_object_mut) {
         set(path, "type", "");
     }
-    for (source, defaults) in SOURCES {
-        if let Some(source) = volume.get_mut(*source).and_then(Value::as_object_mut) {
-            for (name, value) in *defaults {
-                set_empty(source, name, value);
-            }
-        }
-    }
-    if let Some(disk) = volume.get_mut("azureDisk").and_then(Value::as_object_mut) {
-        set(disk, "readOnly", false);
-    }
+    default_sources(volume);
     if let Some(image) = volume.get_mut("image").and_then(Value::as_object_mut) {
         let reference = image.get("reference").and_then(Value::as_str).unwrap_or_default();
         let policy = super::image::pull_policy(reference);

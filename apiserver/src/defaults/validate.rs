@@ -23,12 +23,13 @@ mod storage;
 pub(crate) use admission::service_or_address;
 pub(super) use metadata::annotations;
 pub use metadata::{NameRule, name_rule, validate_metadata, validate_metadata_update, validate_updated};
+pub(super) use network::prefixed_path;
 pub(crate) use service::addresses as service_addresses;
 pub use status::validate_subresource;
 
 use super::validate_parts::text;
 use super::{names, validate_cron, validate_parts as parts, validate_pod, validate_pod_update, validate_workload};
-use crate::schema::FieldError;
+use crate::schema::{FieldError, Printed};
 use cfn_cel::quantity::Quantity;
 use config::{config_map, secret};
 use node::{node, runtime_class};
@@ -72,7 +73,7 @@ pub fn validate_builtin(group: &str, kind: &str, old: Option<&Value>, new: &Valu
         ("scheduling.k8s.io", "PriorityClass") => priority_class(new, old, &mut errors),
         ("storage.k8s.io", "StorageClass") => storage::storage_class(new, old, &mut errors),
         ("storage.k8s.io", "CSIDriver") => storage::csi_driver(new, old, &mut errors),
-        ("storage.k8s.io", "CSINode") => storage::csi_node(new, &mut errors),
+        ("storage.k8s.io", "CSINode") => storage::csi_node(new, old, &mut errors),
         ("storage.k8s.io", "VolumeAttachment") => storage::attachment(new, old, &mut errors),
         ("storage.k8s.io", "CSIStorageCapacity") => storage::capacity(new, old, &mut errors),
         ("storage.k8s.io", "VolumeAttributesClass") => storage::attributes_class(new, old, &mut errors),
@@ -83,6 +84,10 @@ pub fn validate_builtin(group: &str, kind: &str, old: Option<&Value>, new: &Valu
         ("apps", "ControllerRevision") => validate_workload::revision(new, old, &mut errors),
         ("", "PersistentVolume") => {
             storage::volume(new, &mut errors);
+            // Both its strategy and the check of the change look at all of it.
+            if old.is_some() {
+                storage::volume(new, &mut errors);
+            }
             storage::volume_changes(new, old, &mut errors);
         }
         ("", "Endpoints") => network::endpoints(new, &mut errors),
@@ -137,7 +142,7 @@ fn priority_class(new: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>
     fixed(new, old, &[("value", detail)], errors);
     if let Some(old) = old {
         let field = "preemptionPolicy";
-        immutable(&new[field], &old[field], field, errors);
+        unchanged("scheduling.PriorityClass", &[(field, field)], new, old, errors);
     }
 }
 
@@ -192,12 +197,8 @@ fn claim_changes(new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
         let detail = "field can not be less than status.capacity";
         errors.push(FieldError::forbidden("spec.resources.requests.storage", detail));
     }
-    immutable(
-        &new["spec"]["volumeMode"],
-        &old["spec"]["volumeMode"],
-        "volumeMode",
-        errors,
-    );
+    let mode = [("spec.volumeMode", "volumeMode")];
+    unchanged("core.PersistentVolumeClaim", &mode, new, old, errors);
 }
 
 /// `ValidatePersistentVolumeClaimSpec`.
@@ -315,6 +316,24 @@ fn fixed(new: &Value, old: Option<&Value>, fields: &[(&str, &str)], errors: &mut
 pub(super) fn immutable(new: &Value, old: &Value, path: &str, errors: &mut Vec<FieldError>) {
     if new != old {
         errors.push(FieldError::invalid(path, new.clone(), "field is immutable"));
+    }
+}
+
+/// Places of an object of an internal type (`storage.StorageClass`) that may not change, each with the path that is told;
+/// they are compared and shown as the Go struct holds them (`ValidateImmutableField`).
+pub(super) fn unchanged(of: &str, places: &[(&str, &str)], new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
+    for (place, path) in places {
+        let (now, was) = (Printed::at(of, place, new), Printed::at(of, place, old));
+        if now.same(&was) {
+            continue;
+        }
+        let pointer = format!("/{}", place.replace('.', "/"));
+        let detail = "field is immutable";
+        errors.push(match new.pointer(&pointer) {
+            // Texts are quoted as Go quotes them.
+            Some(Value::String(text)) => FieldError::invalid(*path, text.as_str(), detail),
+            _ => FieldError::invalid_shown(*path, &now.compact(), detail),
+        });
     }
 }
 

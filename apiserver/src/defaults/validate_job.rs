@@ -21,13 +21,7 @@ pub(super) fn policies(spec: &Value, path: &str, errors: &mut Vec<FieldError>) {
         errors.push(FieldError::invalid(format!("{path}.maxFailedIndexes"), limit, detail));
     }
     if let Some(name) = spec["managedBy"].as_str() {
-        let good = name
-            .split_once('/')
-            .is_some_and(|(domain, path)| super::names::dns1123_subdomain(domain).is_empty() && !path.is_empty());
-        if !good {
-            let detail = "must be a domain-prefixed path (such as \"acme.io/foo\")";
-            errors.push(FieldError::invalid(format!("{path}.managedBy"), name, detail));
-        }
+        super::validate::prefixed_path(name, &format!("{path}.managedBy"), errors);
     }
     if spec["podFailurePolicy"].is_object() {
         for (i, rule) in list(&spec["podFailurePolicy"], "rules").iter().enumerate() {

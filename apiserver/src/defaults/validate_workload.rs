@@ -256,11 +256,14 @@ pub(super) fn revision(new: &Value, old: Option<&Value>, errors: &mut Vec<FieldE
         let detail = "must be greater than or equal to 0";
         errors.push(FieldError::invalid("revision", number, detail));
     }
-    if new["data"].is_null() {
-        errors.push(FieldError::required("data", "data is mandatory"));
-    }
-    if let Some(old) = old {
-        immutable(&new["data"], &old["data"], "data", errors);
+    let data = &new["data"];
+    match old {
+        Some(old) => immutable(data, &old["data"], "data", errors),
+        None if data.is_null() => errors.push(FieldError::required("data", "data is mandatory")),
+        None if !data.is_object() => {
+            errors.push(FieldError::required("data", "data must be a valid JSON object"));
+        }
+        None => {}
     }
 }
 

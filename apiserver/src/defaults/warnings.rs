@@ -39,6 +39,70 @@ const NODE_LABELS: [(&str, &str); 8] = [
     ),
 ];
 
+/// Annotations of volumes that are fields now.
+const VOLUME_ANNOTATIONS: [(&str, &str); 2] = [
+    (
+        "volume.beta.kubernetes.io/storage-class",
+        "deprecated since v1.8; use \"storageClassName\" attribute instead",
+    ),
+    (
+        "volume.beta.kubernetes.io/mount-options",
+        "deprecated since v1.31; use \"mountOptions\" attribute instead",
+    ),
+];
+
+/// Sources of the cluster's volumes that are used no more, in the order they are looked at: in JSON, and as they are told.
+const SOURCES: [(&str, &str, &str); 6] = [
+    ("cephfs", "cephfs", "deprecated in v1.28, non-functional in v1.31+"),
+    (
+        "photonPersistentDisk",
+        "photonPersistentDisk",
+        "deprecated in v1.11, non-functional in v1.16+",
+    ),
+    ("scaleIO", "scaleIO", "deprecated in v1.16, non-functional in v1.22+"),
+    (
+        "storageos",
+        "storageOS",
+        "deprecated in v1.22, non-functional in v1.25+",
+    ),
+    (
+        "glusterfs",
+        "glusterfs",
+        "deprecated in v1.25, non-functional in v1.26+",
+    ),
+    ("rbd", "rbd", "deprecated in v1.28, non-functional in v1.31+"),
+];
+
+/// `GetWarningsForPersistentVolume`.
+fn persistent_volume(new: &Value, told: &mut Vec<String>) {
+    for (name, why) in VOLUME_ANNOTATIONS {
+        if !new["metadata"]["annotations"][name].is_null() {
+            told.push(format!("metadata.annotations[{name}]: {why}"));
+        }
+    }
+    let spec = &new["spec"];
+    if spec["persistentVolumeReclaimPolicy"] == "Recycle" {
+        let text = "spec.persistentVolumeReclaimPolicy: The Recycle reclaim policy is deprecated. Instead, the \
+                    recommended approach is to use dynamic provisioning.";
+        told.push(text.to_owned());
+    }
+    let required = &spec["nodeAffinity"]["required"];
+    for (i, term) in list(required, "nodeSelectorTerms").iter().enumerate() {
+        for (j, expression) in list(term, "matchExpressions").iter().enumerate() {
+            let key = text(expression, "key");
+            if let Some(why) = deprecated(key) {
+                let path = format!("spec.nodeAffinity.required.nodeSelectorTerms[{i}].matchExpressions[{j}].key");
+                told.push(format!("{path}: {key} is {why}"));
+            }
+        }
+    }
+    for (field, name, why) in SOURCES {
+        if !spec[field].is_null() {
+            told.push(format!("spec.{name}: {why}"));
+        }
+    }
+}
+
 /// Kinds of volumes that are used no more, in the order they are looked at.
 const VOLUMES: [(&str, &str); 9] = [
     ("photonPersistentDisk", "deprecated in v1.11, non-functional in v1.16+"),
@@ -130,19 +194,17 @@ pub fn warnings(group: &str, kind: &str, old: Option<&Value>, new: &Value) -> Ve
                 told.push("spec.externalID: this field is deprecated, and is unused by Kubernetes".to_owned());
             }
         }
-        ("storage.k8s.io", "CSIDriver") if old.is_none() => {
+        ("storage.k8s.io", "CSIDriver") => {
             let spec = &new["spec"];
-            if !list(spec, "tokenRequests").is_empty() && spec["serviceAccountTokenInSecrets"].is_null() {
+            let asked = list(spec, "tokenRequests");
+            let changed = old.is_none_or(|old| list(&old["spec"], "tokenRequests") != asked);
+            if changed && !asked.is_empty() && spec["serviceAccountTokenInSecrets"].is_null() {
                 let text = "spec.serviceAccountTokenInSecrets is unset; if supported by this CSI driver, set to true to \
                             prevent possible logging of tokens in volume attributes";
                 told.push(text.to_owned());
             }
         }
-        ("", "PersistentVolume") if new["spec"]["persistentVolumeReclaimPolicy"] == "Recycle" => {
-            let text = "spec.persistentVolumeReclaimPolicy: The Recycle reclaim policy is deprecated. Instead, the \
-                        recommended approach is to use dynamic provisioning.";
-            told.push(text.to_owned());
-        }
+        ("", "PersistentVolume") => persistent_volume(new, &mut told),
         _ => {}
     }
     told

@@ -364,6 +364,11 @@ pub fn track_update(
     managed::set_aside(new);
     // Objects that are not tracked stay so until somebody applies.
     if !managed.is_empty() || old.is_none() {
+        // What is owned in a version that there is not is nobody's.
+        let kind = new["kind"].as_str().unwrap_or_default();
+        if crate::schema::is_api_type(&api_version, kind) {
+            managed.retain(|_, owned| crate::schema::is_api_type(&owned.api_version, kind));
+        }
         let reset = FieldSet::of_names(reset_fields);
         record_update(
             live,
@@ -378,6 +383,20 @@ pub fn track_update(
         );
     }
     managed::encode(new, &managed);
+}
+
+/// Takes from who owns fields in another version what a change changed there: `live` became `new`, both in `api_version`.
+/// Their owners are told in `object` (Updater.update compares in each owner's version).
+pub fn release(object: &mut Value, live: &Value, new: &Value, api_version: &str, schema: &SchemaRef) {
+    let mut managed = managed::decode(&object["metadata"]["managedFields"]).unwrap_or_default();
+    let comparison = compare::compare(schema, live, new);
+    for owned in managed.values_mut().filter(|owned| owned.api_version == api_version) {
+        for changed in [&comparison.modified, &comparison.added, &comparison.removed] {
+            owned.set.subtract(changed);
+        }
+    }
+    managed.retain(|_, owned| !owned.set.is_empty());
+    managed::encode(object, &managed);
 }
 
 /// When fields became somebody's: those of scale are told as the object's without a time

@@ -14,12 +14,13 @@ mod typed;
 
 use serde_json::Value;
 
-pub use apply::{ApplyError, Conflict, apply, track_update};
+pub use apply::{ApplyError, Conflict, apply, release, track_update};
 pub use fieldset::FieldSet;
 pub use json::{json_patch, merge_patch};
 pub use managed::{fold, set_aside, unfold, unfolded};
 pub use path::{PathElement, compare_values};
 pub use strategic::strategic_merge_patch;
+pub use typed::has_keyless;
 
 /// Why a patch could not be applied.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

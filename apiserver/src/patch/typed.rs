@@ -128,6 +128,25 @@ fn go_syntax(value: &Value) -> String {
     }
 }
 
+/// Whether a list whose elements are told apart by keys has one that has none of them.
+pub fn has_keyless(schema: &SchemaRef, value: &Value) -> bool {
+    match value {
+        Value::Object(fields) => {
+            let below = |(name, value): (&String, &Value)| {
+                (value.is_object() || value.is_array()) && schema.field(name).is_some_and(|s| has_keyless(&s, value))
+            };
+            fields.iter().any(below)
+        }
+        Value::Array(items) if *schema.list_type() != ListType::Atomic => {
+            let keyed = matches!(schema.list_type(), ListType::Map(_));
+            let own = element_schema(schema);
+            let wrong = |item: &Value| keyed && list_element(schema, item).is_err() || has_keyless(&own, item);
+            items.iter().any(wrong)
+        }
+        _ => false,
+    }
+}
+
 /// Refuses objects that do not fit: unknown fields, wrong types, elements that occur twice.
 pub(super) fn check(schema: &SchemaRef, value: &Value, path: &mut Vec<PathElement>) -> Result<(), String> {
     let wrong = |expected: &str| Err(format!("{}: expected {expected}, got {value}", display(path)));

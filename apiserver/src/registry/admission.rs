@@ -118,6 +118,10 @@ impl Server {
                 keep_priority(old, v);
                 crate::defaults::tolerate(v, &self.settings.admission);
             }
+            // What nodes were set up with is not told any more (pkg/registry/core/node).
+            ("", "nodes", None) if old["spec"]["configSource"].is_null() => {
+                child(v, "spec").remove("configSource");
+            }
             ("certificates.k8s.io", "certificatesigningrequests", None) => v["spec"] = old["spec"].clone(),
             ("certificates.k8s.io", "certificatesigningrequests", Some(_)) => {
                 let now = self.now();

@@ -3,6 +3,11 @@
 
 use serde_json::{Map, Value, json};
 
+/// Whether versions of a kind differ in more than their name.
+pub(super) fn differs(kind: &str) -> bool {
+    matches!(kind, "Event" | "HorizontalPodAutoscaler")
+}
+
 /// The object in `api_version`.
 pub(super) fn convert(mut v: Value, api_version: &str, custom: bool) -> Value {
     if !custom && let Some(m) = v.as_object_mut() {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::meta::{drop_nulls, metadata};
+use super::meta::{drop_nulls, metadata, single_owners};
 use super::policy::Review;
 use super::server::{check_type, refuse};
 use super::{Call, FieldValidation, Resource, Server, text};
@@ -42,6 +42,9 @@ impl Server {
         }
         let generate = identify(r, ns, name, &mut value)?;
         self.check_namespace(r, ns, &value)?;
+        if call.validation.is_some() {
+            call.warnings.extend(single_owners(&mut value, false));
+        }
         let tracked = value["metadata"]["managedFields"].clone();
         let made_by_apply = tracked.is_array() && name.is_some();
         {
@@ -157,8 +160,8 @@ impl Server {
         let shown = r.is_converted_by_webhook().then(|| value.clone());
         let stored = self.to_stored(call, r, value)?;
         // That it is there is found out last, by the storage.
-        if call.dry_run && self.store.get(&r.storage, &key).is_some() {
-            return Err(Status::already_exists(&r.group, &r.plural, &name));
+        if self.store.get(&r.storage, &key).is_some() {
+            return Err(taken(r, &stored));
         }
         if call.dry_run {
             return Ok(r.present_written(&Arc::new(Object::new(stored, 0)), || shown.unwrap_or_default()));
@@ -351,6 +354,17 @@ impl Server {
     }
 }
 
+/// 409 for a name that is taken; who asked for a generated one may try again (`rest.CheckGeneratedNameError`).
+fn taken(r: &Resource, value: &Value) -> Status {
+    let name = text(value, "/metadata/name");
+    let mut status = Status::already_exists(&r.group, &r.plural, name);
+    if !text(value, "/metadata/generateName").is_empty() {
+        status.message += ", the server was not able to generate a unique name for the object";
+        status.details.get_or_insert_default().retry_after_seconds = 1;
+    }
+    status
+}
+
 /// Whether etcd3's storage takes a text for the version of something: a number, not nought.
 fn is_version(text: &str) -> bool {
     text.parse::<u64>().is_ok_and(|n| n != 0)
@@ -404,11 +418,23 @@ fn keeps_status_on_create(r: &Resource) -> bool {
 /// Lets `with` write down who owns what of an object, as Go writes it: what it writes always is owned, too, and what it
 /// leaves out is not.
 pub(super) fn track(call: &Call, r: &Resource, value: &mut Value, with: impl FnOnce(&mut Value)) {
-    if call.validation.is_none() || r.custom.is_some() || schema::is_given(&r.api_version, &r.kind, value) {
+    if call.validation.is_none() || r.custom.is_some() {
+        return with(value);
+    }
+    // Upstream gives up on who owns what of an object whose lists have elements without keys.
+    if patch::has_keyless(&r.schema(), value) {
+        metadata(value).remove("managedFields");
+        return;
+    }
+    if schema::is_given(&r.api_version, &r.kind, value) {
         return with(value);
     }
     let mut seen = value.clone();
     schema::write_given(&r.api_version, &r.kind, &mut seen);
+    // An empty list says something here, too.
+    if let Some(managed) = value["metadata"].get("managedFields") {
+        metadata(&mut seen).insert("managedFields".into(), managed.clone());
+    }
     with(&mut seen);
     match seen["metadata"].as_object_mut().and_then(|m| m.remove("managedFields")) {
         Some(managed) => drop(metadata(value).insert("managedFields".into(), managed)),
@@ -459,7 +485,9 @@ fn identify(r: &Resource, ns: &str, name: Option<&str>, value: &mut Value) -> Re
     let base = said("generateName", m);
     if base.is_empty() {
         let cause = Cause::required("metadata.name", "name or generateName is required");
-        return Err(Status::invalid(&r.group, &kind, "", vec![cause]));
+        // Events are of one internal type, in the core group.
+        let group = if r.is("events.k8s.io", "events") { "" } else { &r.group };
+        return Err(Status::invalid(group, &kind, "", vec![cause]));
     }
     Ok(Some(base))
 }

@@ -43,6 +43,34 @@ pub(super) fn child<'a>(v: &'a mut Value, key: &str) -> &'a mut Map<String, Valu
     v[key].as_object_mut().expect("made an object above")
 }
 
+/// Leaves out owners that are told again (`dedupOwnerReferencesAndAddWarning`); what to warn of, where there were any.
+pub(super) fn single_owners(v: &mut Value, after_admission: bool) -> Option<String> {
+    let owners = v
+        .pointer_mut("/metadata/ownerReferences")
+        .and_then(Value::as_array_mut)?;
+    let (mut kept, mut again): (Vec<Value>, Vec<String>) = (Vec::new(), Vec::new());
+    for owner in owners.drain(..) {
+        if kept.contains(&owner) {
+            again.push(owner["uid"].as_str().unwrap_or_default().to_owned());
+        } else {
+            kept.push(owner);
+        }
+    }
+    *owners = kept;
+    let when = if after_admission {
+        " after mutating admission happens"
+    } else {
+        ""
+    };
+    (!again.is_empty()).then(|| {
+        format!(
+            ".metadata.ownerReferences contains duplicate entries{when}; API server dedups owner references in 1.20+, and \
+             may reject such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: {}",
+            again.join(", ")
+        )
+    })
+}
+
 /// The finalizers.
 pub(super) fn finalizers(v: &Value) -> Vec<String> {
     let list = v["metadata"]["finalizers"]
@@ -69,22 +97,21 @@ pub(super) fn same_spec(a: &Value, b: &Value, ignore_status: bool) -> bool {
         return a == b;
     };
     let keys: std::collections::BTreeSet<&String> = a.keys().chain(b.keys()).filter(keep).collect();
-    keys.into_iter().all(|k| a.get(k) == b.get(k))
+    keys.into_iter().all(|k| same(a.get(k), b.get(k)))
 }
 
-/// As [`same_spec`], where lists with nothing in them are as good as none (`equality.Semantic`).
-pub(super) fn same_but_for_empty(a: &Value, b: &Value, ignore_status: bool) -> bool {
-    fn without(v: &Value) -> Value {
-        match v {
-            Value::Object(m) => {
-                let kept = m.iter().filter(|(_, v)| !v.as_array().is_some_and(Vec::is_empty));
-                Value::Object(kept.map(|(k, v)| (k.clone(), without(v))).collect())
-            }
-            Value::Array(all) => Value::Array(all.iter().map(without).collect()),
-            other => other.clone(),
+/// Whether two values are the same to `equality.Semantic`: an empty list is as good as none.
+fn same(a: Option<&Value>, b: Option<&Value>) -> bool {
+    let given = |v: &&Value| !v.is_null() && !v.as_array().is_some_and(Vec::is_empty);
+    match (a.filter(given), b.filter(given)) {
+        (Some(Value::Object(a)), Some(Value::Object(b))) => {
+            a.iter().all(|(k, v)| same(Some(v), b.get(k))) && b.iter().all(|(k, v)| a.contains_key(k) || !given(&v))
         }
+        (Some(Value::Array(a)), Some(Value::Array(b))) => {
+            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(Some(a), Some(b)))
+        }
+        (a, b) => a == b,
     }
-    same_spec(a, b, ignore_status) || same_spec(&without(a), &without(b), ignore_status)
 }
 
 /// Removes null members, which stand for "not set" in Kubernetes' JSON.

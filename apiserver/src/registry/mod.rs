@@ -21,6 +21,7 @@ mod resource;
 mod scale;
 mod server;
 mod services;
+mod strategy;
 mod update;
 
 pub use call::{Call, FieldValidation, User};

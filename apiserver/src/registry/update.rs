@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use super::convert::{convert, differs};
 use super::create::{reset_fields, track};
-use super::meta::{finalizers, metadata, same_but_for_empty, same_spec};
+use super::meta::{finalizers, metadata, same_spec, single_owners};
 use super::policy::Review;
 use super::server::{check_type, refuse};
+use super::strategy::{may_be_unconditional, may_create_by_update};
 use super::{Call, Resource, Server, text};
 use crate::defaults;
 use crate::patch;
@@ -88,6 +90,9 @@ impl Server {
                 m.insert("namespace".into(), json!(t.namespace));
             }
         }
+        if call.validation.is_some() {
+            call.warnings.extend(single_owners(&mut value, false));
+        }
         let asked = text(&value, "/metadata/resourceVersion").to_owned();
         if self.stored(r, t.namespace, t.name).is_err()
             && t.subresource.is_none()
@@ -97,9 +102,12 @@ impl Server {
             let object = self.create(call, r, t.namespace, Some(t.name), value)?;
             return Ok(Written { object, created: true });
         }
-        // Custom resources are never updated without saying from what.
         let named = !matches!(asked.as_str(), "" | "0");
-        if r.custom.is_some() && !named && self.stored(r, t.namespace, t.name).is_ok() {
+        let must = r.custom.is_some() || call.validation.is_some() && !may_be_unconditional(r);
+        // Another object of that name is told first.
+        let uid = text(&value, "/metadata/uid");
+        let same = |old: Arc<Object>| uid.is_empty() || uid == text(&old.value(), "/metadata/uid");
+        if must && !named && self.stored(r, t.namespace, t.name).is_ok_and(same) {
             let cause = Cause::invalid("metadata.resourceVersion", &json!(0), "must be specified for an update");
             return Err(Status::invalid(&r.group, &r.plural, t.name, vec![cause]));
         }
@@ -133,7 +141,10 @@ impl Server {
                 "" => 0,
                 text => text.parse::<u64>().map_err(|_| not_a_number(text))?,
             };
-            if asked != 0 && proposed != text(&old.value(), "/metadata/resourceVersion") {
+            let version: u64 = text(&old.value(), "/metadata/resourceVersion")
+                .parse()
+                .unwrap_or_default();
+            if asked != 0 && asked != version {
                 return Err(Status::stale(&r.group, &r.plural, t.name));
             }
             let uid = text(&p.value, "/metadata/uid");
@@ -141,7 +152,7 @@ impl Server {
                 // What etcd3's storage says, keys and all.
                 let why = format!(
                     "StorageError: invalid object, Code: 4, Key: {}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
-                    storage_key(r, t),
+                    storage_key(call, r, t),
                     text(&old.value(), "/metadata/uid")
                 );
                 return Err(Status::conflict(&r.group, &r.plural, t.name, &why));
@@ -188,17 +199,43 @@ impl Server {
         Err(Status::stale(&r.group, &r.plural, t.name))
     }
 
+    /// Takes from who owns fields in other versions what changed there, where versions differ in more than their name.
+    fn release_elsewhere(&self, t: &Target<'_>, new: &mut Value) {
+        let r = t.resource;
+        if r.custom.is_some() || !differs(&r.kind) {
+            return;
+        }
+        let Ok(stored) = self.stored(r, t.namespace, t.name) else {
+            return;
+        };
+        let others = self.catalog.all().into_iter();
+        for other in others.filter(|o| o.storage == r.storage && o.api_version != r.api_version) {
+            let Ok(was) = other.present(&stored) else { continue };
+            let is = convert(new.clone(), &other.api_version, false);
+            patch::release(new, &was.value(), &is, &other.api_version, &other.schema());
+        }
+    }
+
     /// The new state as it may be written: what this endpoint cannot change is as it was, defaults are in, it is valid.
     fn settle(&self, call: &mut Call, t: &Target<'_>, old: &Value, p: Proposal) -> Result<Value, Status> {
         let r = t.resource;
         let mut new = p.value;
         let going = |v: &Value| !v["metadata"]["deletionTimestamp"].is_null();
-        if call.validation.is_some() && going(&new) && !going(old) {
-            let time = &new["metadata"]["deletionTimestamp"];
-            let cause = Cause::invalid("metadata.deletionTimestamp", time, "field is immutable");
+        let ends = call.validation.is_some() && going(&new) && !going(old);
+        let time = new["metadata"]["deletionTimestamp"].clone();
+        if ends && t.subresource.is_some() {
+            let cause = Cause::invalid("metadata.deletionTimestamp", &time, "field is immutable");
             return Err(Status::invalid(&r.group, &r.kind, t.name, vec![cause.clone(), cause]));
         }
         keep_metadata(old, &mut new);
+        if ends {
+            // Validation refuses it.
+            metadata(&mut new).insert("deletionTimestamp".into(), time);
+        }
+        // The storage takes it out; a dry run does not get there.
+        if !call.dry_run {
+            metadata(&mut new).remove("selfLink");
+        }
         match t.subresource {
             // Controllers in process write a status and nothing else, from objects that may be behind.
             Some("status") => keep_all_but_status(r, call.validation.is_none(), old, &mut new),
@@ -253,8 +290,12 @@ impl Server {
             track(call, r, &mut new, |seen| {
                 let reset = reset_fields(r, t.subresource);
                 patch::track_update(Some(old), seen, &call.manager, sub, &own, &now, reset);
+                self.release_elsewhere(t, seen);
             });
         }
+        // Slices count before what features that are off would bring is taken out (their strategies' `PrepareForUpdate`).
+        let sent = r.is("discovery.k8s.io", "endpointslices") || r.is("resource.k8s.io", "resourceslices");
+        let sent = sent && !same_spec(old, &new, false);
         self.admit_update(call, r, t.subresource, old, &mut new)?;
         let who = call.circumstances();
         let review = Review {
@@ -280,6 +321,9 @@ impl Server {
                 defaults::default_builtin(&r.group, &r.version, &r.kind, &mut new);
             }
         }
+        if call.validation.is_some() && t.subresource.is_none() {
+            call.warnings.extend(single_owners(&mut new, true));
+        }
         if r.has_generation() {
             let ignore_status = r.has_status();
             let g = old["metadata"]["generation"].as_i64().unwrap_or(1);
@@ -293,23 +337,15 @@ impl Server {
                 && annotations(old) != annotations(&new);
             // Binding writes past the strategy that counts (pkg/registry/core/pod/storage), and classes of priority never count (pkg/registry/scheduling/priorityclass).
             let counts = t.subresource != Some("binding") && !r.is("scheduling.k8s.io", "priorityclasses");
-            let same = if r.is("apiextensions.k8s.io", "customresourcedefinitions") {
-                same_but_for_empty(old, &new, ignore_status)
-            } else {
-                same_spec(old, &new, ignore_status)
-            };
-            let changed = counts && (relabelled || annotated || !same);
+            // These count what is another value to `reflect.DeepEqual`: an empty list is not none.
+            let strict = r.is("networking.k8s.io", "networkpolicies") || r.plural.ends_with("webhookconfigurations");
+            let same = same_spec(old, &new, ignore_status) && (!strict || identical_but_metadata(old, &new));
+            let changed = counts && (sent || relabelled || annotated || !same);
             metadata(&mut new).insert("generation".into(), json!(g + i64::from(changed)));
         }
         if r.is("storage.k8s.io", "csidrivers") {
-            // What nodes must be told of (pkg/registry/storage/csidriver).
-            let told = [
-                "tokenRequests",
-                "requiresRepublish",
-                "seLinuxMount",
-                "nodeAllocatableUpdatePeriodSeconds",
-            ];
-            if told.iter().any(|f| old["spec"][*f] != new["spec"][*f]) {
+            // It has none until it changes (pkg/registry/storage/csidriver).
+            if !same_spec(old, &new, false) {
                 let g = old["metadata"]["generation"].as_i64().unwrap_or_default();
                 metadata(&mut new).insert("generation".into(), json!(g + 1));
             }
@@ -374,8 +410,8 @@ fn annotations(v: &Value) -> Option<&serde_json::Map<String, Value>> {
     v["metadata"]["annotations"].as_object().filter(|all| !all.is_empty())
 }
 
-/// Where kube-apiserver keeps an object in etcd.
-fn storage_key(r: &Resource, t: &Target<'_>) -> String {
+/// Where kube-apiserver keeps an object in etcd; a dry run asks above where the prefix is put before it.
+fn storage_key(call: &Call, r: &Resource, t: &Target<'_>) -> String {
     // pkg/kubeapiserver/default_storage_factory_builder.go: SpecialDefaultResourcePrefixes.
     let prefix = match (&*r.group, &*r.plural) {
         ("", "replicationcontrollers") => "controllers".to_owned(),
@@ -383,11 +419,12 @@ fn storage_key(r: &Resource, t: &Target<'_>) -> String {
         ("", "services") => "services/specs".to_owned(),
         ("", "nodes") => "minions".to_owned(),
         ("networking.k8s.io", "ingresses") => "ingress".to_owned(),
-        (g, p) if r.custom.is_some() || g == "apiextensions.k8s.io" => format!("{g}/{p}"),
+        (g @ ("apiextensions.k8s.io" | "apiregistration.k8s.io"), p) => format!("{g}/{p}"),
+        (g, p) if r.custom.is_some() => format!("{g}/{p}"),
         (_, p) => p.to_owned(),
     };
-    // The server of definitions tells of its keys without the prefix.
-    let root = if r.group == "apiextensions.k8s.io" {
+    // A dry run, and the server of definitions, tell of their keys without the prefix.
+    let root = if call.dry_run || r.group == "apiextensions.k8s.io" {
         ""
     } else {
         "/registry"
@@ -405,6 +442,16 @@ fn template_generation(old: &Value, new: &mut Value) {
     let n = n + i64::from(old["spec"]["template"] != new["spec"]["template"]);
     let all = metadata(new).entry("annotations").or_insert_with(|| json!({}));
     all[crate::defaults::TEMPLATE_GENERATION] = json!(n.to_string());
+}
+
+/// Whether only metadata tell the two apart.
+fn identical_but_metadata(old: &Value, new: &Value) -> bool {
+    let parts = |v: &Value| {
+        let mut parts = v.as_object().cloned().unwrap_or_default();
+        parts.remove("metadata");
+        parts
+    };
+    parts(old) == parts(new)
 }
 
 /// Whether only `managedFields` tell the two apart, and they only by their times.
@@ -449,7 +496,6 @@ fn keep_metadata(old: &Value, new: &mut Value) {
         "name",
         "namespace",
         "resourceVersion",
-        "selfLink",
     ] {
         match was.and_then(|w| w.get(k)) {
             Some(v) => drop(m.insert(k.to_owned(), v.clone())),
@@ -512,16 +558,6 @@ pub(super) fn gone(v: &Value) -> bool {
         && m["deletionGracePeriodSeconds"].as_i64().unwrap_or(0) == 0
         && finalizers(v).is_empty()
         && !held
-}
-
-/// Kinds that a PUT may create (`AllowCreateOnUpdate`).
-fn may_create_by_update(r: &Resource) -> bool {
-    r.is("coordination.k8s.io", "leases")
-        || r.is("", "events")
-        || r.is("events.k8s.io", "events")
-        || r.is("", "endpoints")
-        || r.is("", "limitranges")
-        || r.group == "rbac.authorization.k8s.io" && r.custom.is_none()
 }
 
 /// Empty lists and maps that Go does not write.

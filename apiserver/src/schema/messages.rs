@@ -39,6 +39,11 @@ pub static MESSAGES: LazyLock<Messages> = LazyLock::new(|| read(include_bytes!("
 pub static STRUCTS: LazyLock<BTreeMap<String, Vec<Member>>> =
     LazyLock::new(|| read(include_bytes!("../../data/structs.json.gz")));
 
+/// Whether a kind is one of Kubernetes' own in a version.
+pub fn is_api_type(api_version: &str, kind: &str) -> bool {
+    MESSAGES.kinds.contains_key(&format!("{api_version}/{kind}"))
+}
+
 /// Calls `each` for the fields of an API type, those of embedded structs among them.
 pub fn each_field(fields: &'static [Field], each: &mut dyn FnMut(&'static Field)) {
     for field in fields {

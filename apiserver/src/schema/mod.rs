@@ -29,6 +29,7 @@ pub use difference::unified;
 pub use discovery::{ResourceDef, SubresourceDef, discovery};
 pub use error::{FieldError, FieldErrorKind, go_struct, go_value, join, quote};
 pub use go::json_error;
+pub use messages::is_api_type;
 pub(crate) use messages::{Field, MESSAGES};
 pub use node::{ListType, Type};
 pub use openapi::{definitions_with, openapi_v2, openapi_v2_hash, openapi_v3, openapi_v3_index};

@@ -62,6 +62,41 @@ impl Printed {
         }
     }
 
+    /// What an object of an internal type has at a path (`spec.controller`, in JSON's names), as its Go struct holds it:
+    /// what is not given is there as the zero value of its type.
+    pub fn at(name: &str, path: &str, object: &Value) -> Self {
+        let (mut shape, mut kind, mut value) = ("", name, Some(object));
+        for step in path.split('.') {
+            let Some(Member(_, of, inner)) = find(kind, step) else {
+                return Self::plain(&value.map_or(Value::Null, |v| v[step].clone()));
+            };
+            (shape, kind) = (of, inner);
+            value = value.and_then(|v| v.get(step)).filter(|v| !v.is_null());
+        }
+        member(shape, kind, value)
+    }
+
+    /// Whether two values are the same to those who compare them in Kubernetes (`equality.Semantic`): an empty list or map
+    /// is as good as none.
+    pub fn same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (a, b) if a.is_nothing() && b.is_nothing() => true,
+            (Self::List(a), Self::List(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.same(b)),
+            (Self::Fields(a), Self::Fields(b)) => {
+                a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.0 == b.0 && a.1.same(&b.1))
+            }
+            (a, b) => a == b,
+        }
+    }
+
+    fn is_nothing(&self) -> bool {
+        match self {
+            Self::Scalar(text) => text == "null",
+            Self::List(all) => all.is_empty(),
+            Self::Fields(all) => all.is_empty(),
+        }
+    }
+
     /// A value of an API type, named as `apps/v1.Deployment`.
     fn message(name: &str, value: &Value) -> Self {
         let (Some(known), Some(members)) = (MESSAGES.messages.get(name), value.as_object()) else {
@@ -189,8 +224,26 @@ impl Printed {
 
 /// Members of an API type in the order of the declaration; taken out of `of`.
 fn declared(known: &'static [Field], of: &mut Map<String, Value>, fields: &mut Vec<(String, Printed)>) {
-    each_field(known, &mut |Field(_, member, shape, kind, ..)| {
-        let Some(value) = of.remove(member) else { return };
+    each_field(known, &mut |Field(_, member, shape, kind, keep, always, _)| {
+        let zero = match (&**shape, &**kind) {
+            ("", "s") if *always == 1 => Some(Value::from("")),
+            ("", "i") if *always == 1 => Some(Value::from(0)),
+            ("", "b") if *always == 1 => Some(Value::from(false)),
+            _ => None,
+        };
+        let Some(value) = of.remove(member).or(zero) else {
+            return;
+        };
+        // What Go leaves out (`omitempty`).
+        let empty = match &value {
+            Value::Array(all) => shape == "[]" && all.is_empty(),
+            Value::Object(all) => shape == "{}" && all.is_empty(),
+            Value::String(text) => *keep == 0 && text.is_empty(),
+            _ => false,
+        };
+        if empty && *always == 0 {
+            return;
+        }
         let printed = match (&**shape, &value) {
             ("[]", Value::Array(all)) => Printed::List(all.iter().map(|v| Printed::message(kind, v)).collect()),
             ("{}", Value::Object(all)) => Printed::Fields(
@@ -213,6 +266,43 @@ const MOVED: [&str; 5] = [
     "hostUsers",
 ];
 
+/// Members of internal types that are called otherwise in the API type.
+const RENAMED: [(&str, &str); 20] = [
+    ("DataDiskURI", "diskURI"),
+    ("LastTerminationState", "lastState"),
+    ("ReportingController", "reportingComponent"),
+    ("EndpointsName", "endpoints"),
+    ("DiscoveryCHAPAuth", "chapAuthDiscovery"),
+    ("SessionCHAPAuth", "chapAuthSession"),
+    ("DoNotUseExternalID", "externalID"),
+    ("CephMonitors", "monitors"),
+    ("RBDImage", "image"),
+    ("RBDPool", "pool"),
+    ("RadosUser", "user"),
+    ("IntValue", "int"),
+    ("BoolValue", "bool"),
+    ("StringValue", "string"),
+    ("VersionValue", "version"),
+    ("IntValues", "ints"),
+    ("BoolValues", "bools"),
+    ("StringValues", "strings"),
+    ("VersionValues", "versions"),
+    ("WebhookClientConfig", "clientConfig"),
+];
+
+/// Whether JSON's name is that of a member of an internal type.
+fn is_named(go: &str, json: &str) -> bool {
+    if json.starts_with(['$', 'x']) {
+        // `$ref`, `x-kubernetes-list-type`.
+        let plain = json
+            .trim_start_matches('$')
+            .replace("x-kubernetes-", "x")
+            .replace('-', "");
+        return plain.eq_ignore_ascii_case(go);
+    }
+    json.eq_ignore_ascii_case(go) || RENAMED.contains(&(go, json))
+}
+
 /// Members of an internal type from the JSON of the API type.
 fn members(name: &str, value: &Value, fields: &mut Vec<(String, Printed)>) {
     for Member(go, shape, kind) in STRUCTS.get(name).into_iter().flatten() {
@@ -230,7 +320,7 @@ fn members(name: &str, value: &Value, fields: &mut Vec<(String, Printed)>) {
         }
         let given = value
             .as_object()
-            .and_then(|m| m.iter().find(|(k, _)| is_member(k, go)))
+            .and_then(|m| m.iter().find(|(k, _)| is_named(go, k)))
             .map(|(_, v)| v)
             .filter(|v| !v.is_null() || kind == "apiextensions.JSONSchemaPropsOrArray");
         let merged;
@@ -250,24 +340,11 @@ fn members(name: &str, value: &Value, fields: &mut Vec<(String, Printed)>) {
     }
 }
 
-/// Whether a member of JSON is what Go names so.
-fn is_member(json: &str, go: &str) -> bool {
-    if json.starts_with(['$', 'x']) {
-        // `$ref`, `x-kubernetes-list-type`.
-        let plain = json
-            .trim_start_matches('$')
-            .replace("x-kubernetes-", "x")
-            .replace('-', "");
-        return plain.eq_ignore_ascii_case(go);
-    }
-    json.eq_ignore_ascii_case(go)
-}
-
 /// The fields of an internal type that a value from the JSON of its API type has, in the order of their declaration.
 pub fn fields_of_struct(name: &str, value: &Value) -> impl Iterator<Item = &'static str> {
     let all = STRUCTS.get(name).map_or(&[][..], Vec::as_slice);
     all.iter().map(|Member(go, ..)| go.as_str()).filter(move |go| {
-        let of = value.as_object().and_then(|m| m.iter().find(|(k, _)| is_member(k, go)));
+        let of = value.as_object().and_then(|m| m.iter().find(|(k, _)| is_named(go, k)));
         of.is_some_and(|(k, v)| !v.is_null() || k == "items")
     })
 }
@@ -297,6 +374,14 @@ fn schema_or_other(name: &str, value: &Value) -> Option<Printed> {
         _ => return None,
     };
     Some(Printed::Fields(fields.map(|(name, v)| (name.to_owned(), v)).into()))
+}
+
+/// The member of an internal type, or of one embedded in it, that JSON names so.
+fn find(name: &str, json: &str) -> Option<&'static Member> {
+    STRUCTS.get(name)?.iter().find_map(|m| match &*m.1 {
+        "<" => find(&m.2, json),
+        _ => is_named(&m.0, json).then_some(m),
+    })
 }
 
 fn member(shape: &str, kind: &str, given: Option<&Value>) -> Printed {
@@ -349,6 +434,28 @@ mod tests {
             shown.contains(r#""SecurityContext":{"HostNetwork":true,"HostPID":false,"#),
             "{shown}"
         );
+    }
+
+    #[test]
+    fn a_place_has_the_zero_value_of_its_type() {
+        let object = json!({"spec": {"attacher": "a", "source": {}}, "parameters": {}});
+        for (of, path, shown) in [
+            ("storage.VolumeAttachment", "spec.attacher", r#""a""#),
+            ("storage.VolumeAttachment", "spec.nodeName", r#""""#),
+            (
+                "storage.VolumeAttachment",
+                "spec",
+                r#"{"Attacher":"a","Source":{"PersistentVolumeName":null,"InlineVolumeSpec":null},"NodeName":""}"#,
+            ),
+            ("storage.CSIDriver", "spec.attachRequired", "null"),
+            ("networking.IngressClass", "spec.controller", r#""""#),
+            ("core.PersistentVolume", "spec.nodeAffinity", "null"),
+        ] {
+            assert_eq!(Printed::at(of, path, &object).compact(), shown, "{of} {path}");
+        }
+        let of = |v: Value| Printed::at("storage.StorageClass", "parameters", &v);
+        assert!(of(json!({"parameters": {}})).same(&of(json!({}))));
+        assert!(!of(json!({"parameters": {"a": "b"}})).same(&of(json!({}))));
     }
 
     #[test]

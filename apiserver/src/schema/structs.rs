@@ -25,6 +25,8 @@ pub(super) struct Member {
     pub(super) scalar: bool,
     /// Written whatever it is.
     pub(super) always: bool,
+    /// A pointer that is written whatever it is: null where there is nothing.
+    pub(super) null: bool,
     /// Names of the embedded structs that it is in.
     pub(super) embedded: Vec<&'static str>,
     /// What Go calls its type.
@@ -161,6 +163,7 @@ fn gather(
             inner: place.get(within(kind)).copied(),
             scalar: *keep == 0 && shape == Shape::One && matches!(kind.as_str(), "s" | "i" | "b" | "f" | "y"),
             always: *written == 1,
+            null: *written == 2,
             embedded: embedded.clone(),
             go,
             element: element(under),

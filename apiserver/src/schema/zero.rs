@@ -104,7 +104,10 @@ fn given(of: &'static Struct, object: &Map<String, Value>) -> bool {
         Some(m) => m.all_below(value, given),
     };
     object.iter().all(|(name, value)| stays(name, value))
-        && of.members().iter().all(|m| !m.always || object.contains_key(m.name))
+        && of
+            .members()
+            .iter()
+            .all(|m| !m.always && !m.null || object.contains_key(m.name))
 }
 
 fn always<const EMPTY: bool>(of: &'static Struct, object: &mut Map<String, Value>) {
@@ -126,6 +129,9 @@ fn always<const EMPTY: bool>(of: &'static Struct, object: &mut Map<String, Value
         member.below(value, always::<EMPTY>);
         true
     });
+    for member in of.members().iter().filter(|m| m.null) {
+        object.entry(member.name).or_insert(Value::Null);
+    }
     for member in of.members().iter().filter(|m| m.always) {
         if !object.contains_key(member.name) {
             let mut zero = member.zero();

@@ -150,6 +150,7 @@ static MASKS: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
         (r"generated-[a-z0-9]{5}", "generated-X"),
         (r"\b10\.96\.\d+\.\d+\b", "ADDRESS"),
         (r"hash=[0-9A-F]+", "hash=HASH"),
+        (r"X509SHA256=[0-9a-f]{64}", "X509SHA256=DIGEST"),
         (r"(ResourceVersion in (?:precondition|object meta)): \d+", "$1: N"),
         (r"(ResourceVersion in record) \(\d+\)", "$1 (N)"),
         (r#"(\\?"resourceVersion\\?":\s?\\?"|resourceVersion: ")\d+"#, "${1}N"),
@@ -162,7 +163,7 @@ static MASKS: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
 });
 
 /// Puts names in the place of what no two runs have in common. What is kept: that it is there.
-fn mask(v: &mut Value) {
+pub fn mask(v: &mut Value) {
     match v {
         Value::Object(m) => {
             let table = m.get("kind") == Some(&json!("Table"));
@@ -173,6 +174,10 @@ fn mask(v: &mut Value) {
                     ("nodePort" | "healthCheckNodePort", Value::Number(_)) => *v = json!("PORT"),
                     ("token", Value::String(_)) => *v = json!("TOKEN"),
                     ("storageVersionHash", _) => *v = json!("HASH"),
+                    // Whose certificate it is, is the client's matter.
+                    ("username", Value::String(s)) if matches!(s.as_str(), "admin" | "kubernetes-admin") => {
+                        *v = json!("CLIENT");
+                    }
                     ("managedFields", Value::Array(_)) => {
                         mask(v);
                         // Those of one second have no order.

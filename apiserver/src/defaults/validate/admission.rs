@@ -112,8 +112,12 @@ pub(crate) fn service_or_address(config: &Value, path: &str, errors: &mut Vec<Fi
         address(url, &format!("{path}.url"), errors);
     } else {
         let path = format!("{path}.service");
-        needed(service, "name", &path, errors);
-        needed(service, "namespace", &path, errors);
+        // Upstream takes the one for the other.
+        for (missing, told) in [("namespace", "name"), ("name", "namespace")] {
+            if text(service, missing).is_empty() {
+                errors.push(FieldError::required(format!("{path}.{told}"), ""));
+            }
+        }
         if let Some(port) = service["port"].as_i64().filter(|p| !(1..=65535).contains(p)) {
             let detail = "port is not valid: must be between 1 and 65535, inclusive";
             errors.push(FieldError::invalid(format!("{path}.port"), port, detail));
@@ -126,14 +130,21 @@ pub(crate) fn service_or_address(config: &Value, path: &str, errors: &mut Vec<Fi
 
 fn address(url: &str, path: &str, errors: &mut Vec<FieldError>) {
     let form = "desired format: https://host[/path]";
-    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+    // A scheme begins with a letter; what follows it without slashes has no host (`url.Parse`).
+    let of_scheme = |c: char| c.is_ascii_alphanumeric() || "+-.".contains(c);
+    let (scheme, rest) = match url.split_once(':') {
+        Some((s, rest)) if s.starts_with(|c: char| c.is_ascii_alphabetic()) && s.chars().all(of_scheme) => (s, rest),
+        _ => ("", url),
+    };
+    let scheme = &*scheme.to_ascii_lowercase();
     if scheme != "https" {
         let detail = format!("'https' is the only allowed URL scheme; {form}");
         errors.push(FieldError::invalid(path, scheme, detail));
     }
     let (rest, fragment) = rest.split_once('#').unwrap_or((rest, ""));
     let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
-    let host = rest.split('/').next().unwrap_or_default();
+    let authority = rest.strip_prefix("//").unwrap_or_default();
+    let host = authority.split('/').next().unwrap_or_default();
     let (user, host) = host.rsplit_once('@').unwrap_or(("", host));
     for (wrong, value, detail) in [
         (host.is_empty(), "", format!("host must be specified; {form}")),
@@ -172,7 +183,7 @@ fn service_path(place: &str, path: &str, errors: &mut Vec<FieldError>) {
     }
     let inner = place.strip_suffix('/').unwrap_or(place);
     // What stands before the first slash is no segment.
-    let segments: Vec<&str> = inner.get(1..).unwrap_or_default().split('/').collect();
+    let segments: Vec<&str> = inner.get(1..).unwrap_or(inner).split('/').collect();
     for (i, segment) in segments.into_iter().enumerate() {
         if segment.is_empty() {
             let detail = format!("segment[{i}] may not be empty");

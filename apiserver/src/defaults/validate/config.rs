@@ -1,6 +1,6 @@
 //! Validation of ConfigMaps and Secrets (`pkg/apis/core/validation` in Kubernetes).
 
-use super::{immutable, text};
+use super::text;
 use crate::defaults::names;
 use crate::schema::FieldError;
 use base64::Engine;
@@ -25,7 +25,7 @@ pub(super) fn config_map(new: &Value, old: Option<&Value>, errors: &mut Vec<Fiel
 
 pub(super) fn secret(new: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>) {
     if let Some(old) = old {
-        immutable(&new["type"], &old["type"], "type", errors);
+        super::unchanged("core.Secret", &[("type", "type")], new, old, errors);
     }
     frozen(new, old, &["data"], errors);
     if keys(new, "data", errors) > MAX_DATA {

@@ -1,9 +1,10 @@
 //! Validation of devices and claims of them (`pkg/apis/resource/validation` in Kubernetes).
 
+use super::slices::qualified;
 use super::{expressions, text};
 use crate::defaults::names;
 use crate::defaults::resource_name;
-use crate::defaults::validate_parts::{by_rule, list, needed, texts};
+use crate::defaults::validate_parts::{by_rule, list, named, needed, texts};
 use crate::schema::{FieldError, Printed};
 use cfn_cel::{Type, check};
 use serde_json::Value;
@@ -113,10 +114,8 @@ fn devices(devices: &Value, path: &str, errors: &mut Vec<FieldError>) {
         let named = texts(of, "requests");
         for (i, name) in named.iter().enumerate() {
             let path = format!("{path}.requests[{i}]");
-            if name.split('/').count() <= 2 {
-                for part in name.split('/') {
-                    by_rule(part, path.clone(), names::dns1123_label, errors);
-                }
+            for part in name.split('/').filter(|_| name.split('/').count() <= 2) {
+                by_rule(part, path.clone(), names::dns1123_label, errors);
             }
             if !known.iter().any(|k| k == name) {
                 let detail = "must be the name of a request in the claim or the name of a request and a subrequest \
@@ -135,7 +134,9 @@ fn devices(devices: &Value, path: &str, errors: &mut Vec<FieldError>) {
         let mut given = attributes.iter().filter_map(|f| Some((f, constraint[*f].as_str()?)));
         match (given.next(), given.next()) {
             (None, _) => {
-                let detail = "exactly one of \"matchAttribute\" or \"distinctAttribute\" is required";
+                // Upstream says so of none, too.
+                let detail = "exactly one of \"matchAttribute\" or \"distinctAttribute\" is required, but multiple \
+                              fields are set";
                 errors.push(FieldError::required(path, detail));
             }
             (Some((field, name)), _) => fully_qualified(name, &format!("{path}.{field}"), errors),
@@ -165,36 +166,14 @@ pub(super) fn each_once(
     }
 }
 
+/// `validateDeviceRequest`: what is asked for in two ways is not looked at.
 fn request(request: &Value, path: &str, errors: &mut Vec<FieldError>) {
-    if needed(request, "name", path, errors) {
-        by_rule(
-            text(request, "name"),
-            format!("{path}.name"),
-            names::dns1123_label,
-            errors,
-        );
-    }
+    let named = |of: &Value, path: &str, errors: &mut Vec<FieldError>| {
+        by_rule(text(of, "name"), format!("{path}.name"), names::dns1123_label, errors);
+    };
+    named(request, path, errors);
     let choices = list(request, "firstAvailable");
-    each_once(
-        choices,
-        &format!("{path}.firstAvailable"),
-        errors,
-        |choice, path, errors| {
-            if needed(choice, "name", path, errors) {
-                by_rule(
-                    text(choice, "name"),
-                    format!("{path}.name"),
-                    names::dns1123_label,
-                    errors,
-                );
-            }
-            of_class(choice, path, errors);
-        },
-    );
     let exactly = &request["exactly"];
-    if exactly.is_object() {
-        of_class(exactly, &format!("{path}.exactly"), errors);
-    }
     let detail = "exactly one of `exactly` or `firstAvailable` is required";
     match (choices.is_empty(), exactly.is_object()) {
         (true, false) => errors.push(FieldError::required(path, detail)),
@@ -202,7 +181,16 @@ fn request(request: &Value, path: &str, errors: &mut Vec<FieldError>) {
             let detail = format!("{detail}, but multiple fields are set");
             errors.push(FieldError::invalid(path, Value::Null, detail));
         }
-        _ => {}
+        (true, true) => of_class(exactly, &format!("{path}.exactly"), errors),
+        (false, false) => each_once(
+            choices,
+            &format!("{path}.firstAvailable"),
+            errors,
+            |choice, path, errors| {
+                named(choice, path, errors);
+                of_class(choice, path, errors);
+            },
+        ),
     }
 }
 
@@ -232,6 +220,33 @@ fn of_class(request: &Value, path: &str, errors: &mut Vec<FieldError>) {
             &["All", "ExactCount"],
         )),
     }
+    for (i, one) in list(request, "tolerations").iter().enumerate() {
+        toleration(one, &format!("{path}.tolerations[{i}]"), errors);
+    }
+}
+
+/// `validateDeviceToleration`.
+fn toleration(toleration: &Value, path: &str, errors: &mut Vec<FieldError>) {
+    named(toleration, "key", names::qualified_name, path, errors);
+    let (operator, value) = (text(toleration, "operator"), text(toleration, "value"));
+    match operator {
+        "Exists" if !value.is_empty() => {
+            let detail = "must be empty for operator `Exists`";
+            errors.push(FieldError::invalid(format!("{path}.value"), value, detail));
+        }
+        "Exists" => {}
+        "Equal" => by_rule(value, format!("{path}.value"), names::label_value, errors),
+        _ => errors.push(FieldError::not_supported(
+            format!("{path}.operator"),
+            operator,
+            &["Equal", "Exists"],
+        )),
+    }
+    let effect = text(toleration, "effect");
+    let effects = ["NoExecute", "NoSchedule", "None"];
+    if !effect.is_empty() && !effects.contains(&effect) {
+        errors.push(FieldError::not_supported(format!("{path}.effect"), effect, &effects));
+    }
 }
 
 fn selectors(of: &Value, path: &str, errors: &mut Vec<FieldError>) {
@@ -260,8 +275,14 @@ fn opaque(config: &Value, path: &str, errors: &mut Vec<FieldError>) {
         return;
     }
     driver(opaque, &path, errors);
-    if opaque["parameters"].is_null() {
-        errors.push(FieldError::required(format!("{path}.parameters"), ""));
+    let at = format!("{path}.parameters");
+    match &opaque["parameters"] {
+        Value::Null => errors.push(FieldError::required(at, "")),
+        Value::Object(_) => {}
+        _ => {
+            let detail = "must be a valid JSON object";
+            errors.push(FieldError::invalid(at, "<value omitted>", detail));
+        }
     }
 }
 
@@ -278,13 +299,10 @@ pub(super) fn driver(of: &Value, path: &str, errors: &mut Vec<FieldError>) {
 
 /// `validateFullyQualifiedName`.
 fn fully_qualified(name: &str, path: &str, errors: &mut Vec<FieldError>) {
-    if name.is_empty() {
-        errors.push(FieldError::required(path, "name required"));
-    } else if name.split('/').count() != 2 {
+    qualified(name, path, errors);
+    if !name.contains('/') {
         let detail = "a fully qualified name must be a domain and a name separated by a slash";
         errors.push(FieldError::invalid(path, name, detail));
-    } else if let Some((domain, _)) = name.split_once('/') {
-        by_rule(domain, path.to_owned(), names::dns1123_subdomain, errors);
     }
 }
 

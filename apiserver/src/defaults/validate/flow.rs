@@ -273,11 +273,31 @@ fn queues(queuing: &Value, path: &str, errors: &mut Vec<FieldError>) {
             errors.push(FieldError::invalid(format!("{path}.{field}"), value, detail));
         }
     }
+    if queues > MAX_QUEUES {
+        let detail = format!("must not be greater than {MAX_QUEUES}");
+        errors.push(FieldError::invalid(format!("{path}.queues"), queues, detail));
+    }
     let at = format!("{path}.handSize");
     if hand <= 0 {
         errors.push(FieldError::invalid(at, hand, "must be positive"));
     } else if hand > queues {
         let detail = format!("should not be greater than queues ({queues})");
         errors.push(FieldError::invalid(at, hand, detail));
+    } else if entropy(queues, hand) > MAX_HASH_BITS {
+        let detail = format!(
+            "required entropy bits of deckSize {queues} and handSize {hand} should not be greater than {MAX_HASH_BITS}"
+        );
+        errors.push(FieldError::invalid(at, hand, detail));
     }
+}
+
+/// Most queues of a level.
+const MAX_QUEUES: i64 = 10_000_000;
+
+/// How many bits of a hash deal hands of queues (`apiserver/pkg/util/shufflesharding`).
+const MAX_HASH_BITS: i64 = 60;
+
+/// `RequiredEntropyBits`.
+fn entropy(queues: i64, hand: i64) -> i64 {
+    ((queues as f64).log2() * hand as f64).ceil() as i64
 }

@@ -153,13 +153,16 @@ fn again(group: &str, kind: &str) -> &'static [Again] {
         | ("storage.k8s.io", "VolumeAttachment" | "CSINode") => &[Made],
         ("", "PersistentVolume") => &[Made, Made],
         ("rbac.authorization.k8s.io", _)
-        | ("", "Namespace" | "Node" | "ReplicationController")
+        | ("", "Namespace" | "Node")
+        | ("batch", "Job")
+        | ("certificates.k8s.io", _)
+        | ("storage.k8s.io", "StorageClass" | "CSIStorageCapacity")
         | ("networking.k8s.io", "IPAddress")
         | ("node.k8s.io", "RuntimeClass")
         | ("resource.k8s.io", "ResourceClaim" | "ResourceClaimTemplate" | "DeviceClass") => &[Made, Changed],
-        ("", "ConfigMap" | "Secret" | "ServiceAccount" | "Endpoints" | "Service" | "PersistentVolumeClaim")
+        ("", "ConfigMap" | "Secret" | "ServiceAccount" | "Endpoints" | "Pod" | "PersistentVolumeClaim")
         | ("apps", "ControllerRevision")
-        | ("networking.k8s.io", "IngressClass")
+        | ("networking.k8s.io", "Ingress" | "IngressClass")
         | ("storage.k8s.io", "VolumeAttributesClass")
         | ("apiregistration.k8s.io", "APIService") => &[Changed, Made],
         _ => &[Changed],
@@ -209,7 +212,15 @@ pub fn validate_updated(
     for check in checks {
         match check {
             Again::Changed => errors.extend(changed.iter().cloned()),
-            Again::Made => errors.extend(validate_metadata(new, namespaced, name_rule(group, kind))),
+            Again::Made => {
+                let rule = match name_rule(group, kind) {
+                    // Nothing is asked but what is asked of all.
+                    NameRule::Generated => NameRule::Own,
+                    _ if group == "certificates.k8s.io" => NameRule::Own,
+                    rule => rule,
+                };
+                errors.extend(validate_metadata(new, namespaced, rule));
+            }
         }
         if !custom && minds_finalizers(group, kind) {
             finalizers(new, &mut errors);

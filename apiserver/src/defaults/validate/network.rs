@@ -39,7 +39,14 @@ pub(super) fn ingress(new: &Value, errors: &mut Vec<FieldError>) {
         }
         named(tls, "secretName", names::dns1123_subdomain, &path, errors);
     }
-    named(spec, "ingressClassName", names::dns1123_subdomain, "spec", errors);
+    if let Some(name) = spec["ingressClassName"].as_str() {
+        by_rule(
+            name,
+            "spec.ingressClassName".to_owned(),
+            names::dns1123_subdomain,
+            errors,
+        );
+    }
 }
 
 fn ingress_rule(rule: &Value, path: &str, errors: &mut Vec<FieldError>) {
@@ -67,11 +74,12 @@ fn ingress_rule(rule: &Value, path: &str, errors: &mut Vec<FieldError>) {
     for (i, entry) in paths.iter().enumerate() {
         let path = format!("{path}[{i}]");
         let (kind, value, at) = (text(entry, "pathType"), text(entry, "path"), format!("{path}.path"));
+        if entry["pathType"].is_null() {
+            let detail = "pathType must be specified";
+            errors.push(FieldError::required(format!("{path}.pathType"), detail));
+            continue;
+        }
         match kind {
-            "" => errors.push(FieldError::required(
-                format!("{path}.pathType"),
-                "pathType must be specified",
-            )),
             "Exact" | "Prefix" => {
                 if !value.starts_with('/') {
                     errors.push(FieldError::invalid(at.as_str(), value, "must be an absolute path"));
@@ -157,25 +165,39 @@ fn backend(backend: &Value, path: &str, errors: &mut Vec<FieldError>) {
     }
 }
 
+/// Most bytes of the name of a controller of ingresses.
+const MAX_CONTROLLER: usize = 250;
+
+/// A path behind a domain (`IsDomainPrefixedPath` of `apimachinery/pkg/util/validation`).
+pub(in crate::defaults) fn prefixed_path(given: &str, at: &str, errors: &mut Vec<FieldError>) {
+    let (domain, path) = given.split_once('/').unwrap_or_default();
+    if domain.is_empty() || path.is_empty() {
+        let detail = "must be a domain-prefixed path (such as \"acme.io/foo\")";
+        errors.push(FieldError::invalid(at, given, detail));
+        return;
+    }
+    by_rule(domain, at.to_owned(), names::dns1123_subdomain, errors);
+    if !path
+        .chars()
+        .all(|c| c.is_ascii_alphanumeric() || "/-._~%!$&'()*+,;=:".contains(c))
+    {
+        let detail = "Invalid path (regex used for validation is '[A-Za-z0-9/\\-._~%!$&'()*+,;=:]+')";
+        errors.push(FieldError::invalid(at, path, detail));
+    }
+}
+
 pub(super) fn ingress_class(new: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>) {
     let spec = &new["spec"];
     let controller = text(spec, "controller");
     if let Some(old) = old {
-        super::immutable(
-            &spec["controller"],
-            &old["spec"]["controller"],
-            "spec.controller",
-            errors,
-        );
+        let controller = [("spec.controller", "spec.controller")];
+        super::unchanged("networking.IngressClass", &controller, new, old, errors);
     }
-    if needed(spec, "controller", "spec", errors) && old.is_none() {
-        let good = controller
-            .split_once('/')
-            .is_some_and(|(domain, path)| names::dns1123_subdomain(domain).is_empty() && !path.is_empty());
-        if !good {
-            let detail = "must be a domain-prefixed path (such as \"acme.io/foo\")";
-            errors.push(FieldError::invalid("spec.controller", controller, detail));
-        }
+    if controller.len() > MAX_CONTROLLER {
+        errors.push(FieldError::too_long("spec.controller", MAX_CONTROLLER as u64));
+    }
+    if needed(spec, "controller", "spec", errors) {
+        prefixed_path(controller, "spec.controller", errors);
     }
     let parameters = &spec["parameters"];
     if !parameters.is_object() {
@@ -193,8 +215,8 @@ pub(super) fn ingress_class(new: &Value, old: Option<&Value>, errors: &mut Vec<F
     }
     let namespace = text(parameters, "namespace");
     match text(parameters, "scope") {
-        "" => errors.push(FieldError::required("spec.parameters.scope", "")),
-        "Namespace" if namespace.is_empty() => {
+        _ if parameters["scope"].is_null() => errors.push(FieldError::required("spec.parameters.scope", "")),
+        "Namespace" if parameters["namespace"].is_null() => {
             let detail = "`parameters.scope` is set to 'Namespace'";
             errors.push(FieldError::required("spec.parameters.namespace", detail));
         }
@@ -259,20 +281,18 @@ fn policy_port(port: &Value, path: &str, errors: &mut Vec<FieldError>) {
         }
         return;
     }
+    // The end of a range that begins with a name is told before the name.
+    if let (None, Some(end)) = (number.as_i64(), end) {
+        let detail = "may not be specified when `port` is non-numeric";
+        errors.push(FieldError::invalid(at.as_str(), end, detail));
+    }
     port_or_name(number, &format!("{path}.port"), errors);
-    let Some(end) = end else { return };
-    match number.as_i64() {
-        None => {
-            let detail = "may not be specified when `port` is non-numeric";
-            errors.push(FieldError::invalid(at, end, detail));
+    if let (Some(start), Some(end)) = (number.as_i64(), end) {
+        if end < start {
+            let detail = "must be greater than or equal to `port`";
+            errors.push(FieldError::invalid(at.as_str(), start, detail));
         }
-        Some(start) => {
-            if end < start {
-                let detail = "must be greater than or equal to `port`";
-                errors.push(FieldError::invalid(at.as_str(), start, detail));
-            }
-            port_number(end, &at, errors);
-        }
+        port_number(end, &at, errors);
     }
 }
 
@@ -380,7 +400,9 @@ pub(super) fn endpoints(new: &Value, errors: &mut Vec<FieldError>) {
                     errors.push(FieldError::invalid(at, ip, "must be a valid IP address"));
                 }
                 named(address, "hostname", names::dns1123_label, &path, errors);
-                named(address, "nodeName", names::dns1123_subdomain, &path, errors);
+                if let Some(name) = address["nodeName"].as_str() {
+                    by_rule(name, format!("{path}.nodeName"), names::dns1123_subdomain, errors);
+                }
             }
         }
         let ports = list(subset, "ports");
@@ -475,7 +497,8 @@ pub(super) fn endpoint_slice(new: &Value, old: Option<&Value>, errors: &mut Vec<
         errors.append(&mut of_endpoints);
     }
     if let Some(old) = old {
-        super::immutable(&new["addressType"], &old["addressType"], "addressType", errors);
+        let kind = [("addressType", "addressType")];
+        super::unchanged("discovery.EndpointSlice", &kind, new, old, errors);
     }
 }
 

@@ -13,7 +13,6 @@ pub(super) fn node(new: &Value, old: Option<&Value>, errors: &mut Vec<FieldError
     ranges(&new["spec"], errors);
     if let Some(old) = old {
         changes(new, old, errors);
-        taints(new, errors);
     }
 }
 
@@ -52,18 +51,8 @@ fn amounts(status: &Value, errors: &mut Vec<FieldError>) {
     }
 }
 
-/// The field of one range stands for the list where the two do not agree.
-fn pod_ranges(spec: &Value) -> Vec<&str> {
-    let (first, all) = (text(spec, "podCIDR"), texts(spec, "podCIDRs"));
-    match all.first() {
-        Some(of_list) if first.is_empty() || *of_list == first => all,
-        _ if first.is_empty() => Vec::new(),
-        _ => vec![first],
-    }
-}
-
 fn ranges(spec: &Value, errors: &mut Vec<FieldError>) {
-    let (all, path) = (pod_ranges(spec), "spec.podCIDRs");
+    let (all, path) = (texts(spec, "podCIDRs"), "spec.podCIDRs");
     for (i, range) in all.iter().enumerate() {
         cidr(range, format!("{path}[{i}]"), errors);
     }
@@ -74,8 +63,9 @@ fn ranges(spec: &Value, errors: &mut Vec<FieldError>) {
     }
 }
 
-/// `ValidateNodeUpdate`.
-fn changes(new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
+/// `ValidateNodeUpdate`: all that is asked of a status, too.
+pub(super) fn changes(new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
+    amounts(&new["status"], errors);
     let addresses = list(&new["status"], "addresses");
     for (i, address) in addresses
         .iter()
@@ -85,8 +75,13 @@ fn changes(new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
         errors.push(FieldError::duplicate(format!("status.addresses[{i}]"), address.clone()));
     }
     let (was, spec) = (&old["spec"], &new["spec"]);
-    let before = pod_ranges(was);
-    if !before.is_empty() && before != pod_ranges(spec) {
+    let (before, now) = (texts(was, "podCIDRs"), texts(spec, "podCIDRs"));
+    let changed = match before.len() {
+        0 => 0,
+        n if n != now.len() => 1,
+        _ => before.iter().zip(&now).filter(|(a, b)| a != b).count(),
+    };
+    for _ in 0..changed {
         let detail = "node updates may not change podCIDR except from \"\" to valid";
         errors.push(FieldError::forbidden("spec.podCIDRs", detail));
     }
@@ -94,16 +89,17 @@ fn changes(new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
         let detail = "node updates may not change providerID except from \"\" to valid";
         errors.push(FieldError::forbidden("spec.providerID", detail));
     }
+    taints(new, errors);
+    if text(was, "externalID") != text(spec, "externalID") {
+        errors.push(FieldError::forbidden("spec.externalID", "may not be updated"));
+    }
 }
 
 pub(super) fn namespace(new: &Value, errors: &mut Vec<FieldError>) {
     for name in texts(&new["spec"], "finalizers") {
-        let wrong = names::qualified_name(name);
-        if wrong.is_empty() && !name.contains('/') && !matches!(name, "kubernetes" | "orphan" | "foregroundDeletion") {
+        by_rule(name, "spec.finalizers".to_owned(), names::qualified_name, errors);
+        if !name.contains('/') && !matches!(name, "kubernetes" | "orphan" | "foregroundDeletion") {
             let detail = "name is neither a standard finalizer name nor is it fully qualified";
-            errors.push(FieldError::invalid("spec.finalizers", name, detail));
-        }
-        for detail in wrong {
             errors.push(FieldError::invalid("spec.finalizers", name, detail));
         }
     }
@@ -154,7 +150,23 @@ pub(super) fn runtime_class(new: &Value, old: Option<&Value>, errors: &mut Vec<F
     let scheduling = &new["scheduling"];
     labels(&scheduling["nodeSelector"], "scheduling.nodeSelector", errors);
     validate_pod::tolerations(scheduling, "scheduling", errors);
+    let all = list(scheduling, "tolerations");
+    for (i, one) in all.iter().enumerate() {
+        let same = |other: &Value| {
+            ["key", "operator", "value", "effect"]
+                .iter()
+                .all(|f| text(other, f) == text(one, f))
+        };
+        if all[..i].iter().any(same) {
+            errors.push(FieldError {
+                path: format!("scheduling.tolerations[{i}]"),
+                kind: FieldErrorKind::Duplicate,
+                value: None,
+                detail: Printed::internal("core.Toleration", one).compact(),
+            });
+        }
+    }
     if let Some(old) = old {
-        super::immutable(&new["handler"], &old["handler"], "handler", errors);
+        super::unchanged("node.RuntimeClass", &[("handler", "handler")], new, old, errors);
     }
 }

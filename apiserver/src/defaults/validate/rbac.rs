@@ -3,7 +3,7 @@
 use super::text;
 use crate::defaults::names;
 use crate::defaults::validate_parts::{by_rule, label_selector, list, named, needed};
-use crate::schema::FieldError;
+use crate::schema::{FieldError, Printed};
 use serde_json::Value;
 
 pub(super) fn role_binding(new: &Value, old: Option<&Value>, namespaced: bool, errors: &mut Vec<FieldError>) {
@@ -64,9 +64,8 @@ pub(super) fn role_binding(new: &Value, old: Option<&Value>, namespaced: bool, e
         }
     }
     if old.is_some_and(|old| old["roleRef"] != *role) {
-        let fields = [("APIGroup", "apiGroup"), ("Kind", "kind"), ("Name", "name")];
-        let fields = fields.map(|(go, field)| (go, role[field].clone()));
-        errors.push(FieldError::invalid_struct("roleRef", &fields, "cannot change roleRef"));
+        let shown = Printed::internal("rbac.RoleRef", role).compact();
+        errors.push(FieldError::invalid_shown("roleRef", &shown, "cannot change roleRef"));
     }
 }
 

@@ -236,7 +236,10 @@ fn rules(rules: &Value, path: &str, errors: &mut Vec<FieldError>) {
     }
     for (i, policy) in policies.iter().enumerate() {
         let path = format!("{path}.policies[{i}]");
-        choice(policy, "type", &["Percent", "Pods"], &path, errors);
+        let (kind, kinds) = (text(policy, "type"), ["Percent", "Pods"]);
+        if !kinds.contains(&kind) {
+            errors.push(FieldError::not_supported(format!("{path}.type"), kind, &kinds));
+        }
         let number = |field: &str| policy[field].as_i64().unwrap_or_default();
         for field in ["value", "periodSeconds"] {
             if number(field) <= 0 {

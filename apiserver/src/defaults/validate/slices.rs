@@ -1,9 +1,9 @@
 //! Validation of slices of devices (`ValidateResourceSlice` in Kubernetes).
 
 use super::devices::{driver, each_once};
-use super::{immutable, text};
+use super::{text, unchanged};
 use crate::defaults::names;
-use crate::defaults::validate_parts::{by_rule, choice, list, needed, taint_names};
+use crate::defaults::validate_parts::{by_rule, choice, list, needed, taint_names, texts};
 use crate::defaults::validate_place;
 use crate::schema::FieldError;
 use serde_json::Value;
@@ -11,6 +11,10 @@ use serde_json::Value;
 /// Most bytes of a text or a version, and of a name without its domain.
 const VALUE_LENGTH: usize = 64;
 const ID_LENGTH: usize = 32;
+
+/// Most bytes of the name of a pool, and most conditions of a device's binding.
+const MAX_POOL_NAME: usize = 253;
+const MAX_CONDITIONS: usize = 4;
 
 /// What may tell where the devices of a slice are, and where one of them is.
 const WAYS: [&str; 4] = ["nodeName", "nodeSelector", "allNodes", "perDeviceNodeSelection"];
@@ -21,10 +25,8 @@ pub(super) fn slice(new: &Value, old: Option<&Value>, errors: &mut Vec<FieldErro
     driver(spec, "spec", errors);
     pool(&spec["pool"], "spec.pool", errors);
     if let Some(old) = old {
-        let old = &old["spec"];
-        immutable(&spec["pool"]["name"], &old["pool"]["name"], "spec.pool.name", errors);
-        immutable(&spec["driver"], &old["driver"], "spec.driver", errors);
-        immutable(&spec["nodeName"], &old["nodeName"], "spec.nodeName", errors);
+        let places = ["spec.pool.name", "spec.driver", "spec.nodeName"].map(|p| (p, p));
+        unchanged("resource.ResourceSlice", &places, new, old, errors);
     }
     let detail = "must be either unset or set to a non-empty string";
     let given = place(spec, &WAYS, detail, "spec", errors);
@@ -64,6 +66,9 @@ pub(super) fn slice(new: &Value, old: Option<&Value>, errors: &mut Vec<FieldErro
 
 fn pool(pool: &Value, path: &str, errors: &mut Vec<FieldError>) {
     if needed(pool, "name", path, errors) {
+        if text(pool, "name").len() > MAX_POOL_NAME {
+            errors.push(FieldError::too_long(format!("{path}.name"), MAX_POOL_NAME as u64));
+        }
         for part in text(pool, "name").split('/') {
             by_rule(part, format!("{path}.name"), names::dns1123_subdomain, errors);
         }
@@ -137,8 +142,36 @@ fn device(device: &Value, each: bool, path: &str, errors: &mut Vec<FieldError>) 
         }
     }
     place_of_one(device, each, path, errors);
+    binding(device, path, errors);
+}
+
+/// `validateDeviceBindingParameters`.
+fn binding(device: &Value, path: &str, errors: &mut Vec<FieldError>) {
     let (wanted, failed) = ("bindingConditions", "bindingFailureConditions");
-    for (one, other) in [(wanted, failed), (failed, wanted)] {
+    for field in [wanted, failed] {
+        let (all, at) = (texts(device, field), format!("{path}.{field}"));
+        if all.len() > MAX_CONDITIONS {
+            errors.push(FieldError::too_many(at, all.len() as u64, MAX_CONDITIONS as u64));
+            continue;
+        }
+        for (i, name) in all.iter().enumerate() {
+            by_rule(name, format!("{at}[{i}]"), names::qualified_name, errors);
+        }
+    }
+    for field in [wanted, failed] {
+        let all = texts(device, field);
+        for (i, name) in all.iter().enumerate() {
+            let at = format!("{path}.{field}[{i}]");
+            if all[..i].contains(name) {
+                errors.push(FieldError::duplicate(at.as_str(), *name));
+            }
+            if field == failed && texts(device, wanted).contains(name) {
+                let detail = "bindingFailureConditions must not overlap with bindingConditions";
+                errors.push(FieldError::invalid(at, *name, detail));
+            }
+        }
+    }
+    for (one, other) in [(failed, wanted), (wanted, failed)] {
         if !list(device, one).is_empty() && list(device, other).is_empty() {
             let detail = format!("{other} are required to use {one}");
             errors.push(FieldError::invalid(format!("{path}.{other}"), Value::Null, detail));
@@ -224,7 +257,7 @@ fn counters(set: &Value, field: &str, path: &str, errors: &mut Vec<FieldError>) 
 }
 
 /// `validateQualifiedName`: an identifier of C, by itself or in a domain.
-fn qualified(name: &str, path: &str, errors: &mut Vec<FieldError>) {
+pub(super) fn qualified(name: &str, path: &str, errors: &mut Vec<FieldError>) {
     match *name.split('/').collect::<Vec<_>>() {
         [id] => identifier(id, path, errors),
         [domain, id] => {

@@ -31,7 +31,7 @@ pub fn validate_subresource(
     match (group, kind) {
         ("", "Service") => super::service::balancer_status(new, &mut errors),
         ("", "Pod") => pod(old, new, &mut errors),
-        ("", "Node") => super::node(new, Some(old), &mut errors),
+        ("", "Node") => super::node::changes(new, old, &mut errors),
         ("", "Namespace") => namespace(new, &mut errors),
         ("", "ReplicationController") | ("apps", "ReplicaSet") => replica_set(group, status, &mut errors),
         ("apps", "Deployment") => deployment(was, status, &mut errors),

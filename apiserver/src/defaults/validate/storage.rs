@@ -5,9 +5,14 @@ use crate::defaults::names;
 use crate::defaults::validate_parts::{by_rule, choice, label_selector, list, named, needed, text, texts};
 use crate::defaults::validate_place::node_selector;
 use crate::defaults::{validate_pod_update, validate_source};
-use crate::schema::FieldError;
+use crate::schema::{FieldError, Printed};
 use cfn_cel::quantity::Quantity;
-use serde_json::Value;
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Most parameters of a class, and most bytes they may have together.
+const MAX_PARAMETERS: usize = 512;
+const MAX_PARAMETER_SIZE: usize = 256 * 1024;
 
 /// A driver's or provisioner's name, which is told in small letters.
 fn qualified_lower(object: &Value, field: &str, errors: &mut Vec<FieldError>) {
@@ -20,24 +25,50 @@ fn qualified_lower(object: &Value, field: &str, errors: &mut Vec<FieldError>) {
 }
 
 pub(super) fn storage_class(new: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>) {
-    if old.is_none() {
-        qualified_lower(new, "provisioner", errors);
-        if new["parameters"].as_object().is_some_and(|p| p.contains_key("")) {
-            errors.push(FieldError::invalid("parameters", "", "field can not be empty."));
-        }
-        choice(new, "reclaimPolicy", &["Delete", "Retain"], "", errors);
-    }
+    qualified_lower(new, "provisioner", errors);
+    parameters(new, true, errors);
+    choice(new, "reclaimPolicy", &["Delete", "Retain"], "", errors);
     let modes = ["Immediate", "WaitForFirstConsumer"];
     choice(new, "volumeBindingMode", &modes, "", errors);
+    allowed_topologies(list(new, "allowedTopologies"), errors);
     if let Some(old) = old {
-        for field in ["parameters", "provisioner", "reclaimPolicy", "volumeBindingMode"] {
-            super::immutable(&new[field], &old[field], field, errors);
-        }
+        let places = ["parameters", "provisioner", "reclaimPolicy", "volumeBindingMode"].map(|p| (p, p));
+        super::unchanged("storage.StorageClass", &places, new, old, errors);
     }
-    for (i, term) in list(new, "allowedTopologies").iter().enumerate() {
+}
+
+/// `validateParameters`.
+fn parameters(new: &Value, may_lack: bool, errors: &mut Vec<FieldError>) {
+    let path = "parameters";
+    let all = new[path].as_object();
+    let count = all.map_or(0, serde_json::Map::len);
+    if count > MAX_PARAMETERS {
+        errors.push(FieldError::too_long(path, MAX_PARAMETERS as u64));
+        return;
+    }
+    if all.is_some_and(|p| p.contains_key("")) {
+        errors.push(FieldError::invalid(path, "", "field can not be empty."));
+    }
+    let size = |(k, v): (&String, &Value)| k.len() + v.as_str().unwrap_or_default().len();
+    if all.into_iter().flatten().map(size).sum::<usize>() > MAX_PARAMETER_SIZE {
+        errors.push(FieldError::too_long(path, MAX_PARAMETER_SIZE as u64));
+    }
+    if !may_lack && count == 0 {
+        let detail = "must contain at least one key/value pair";
+        errors.push(FieldError::required(path, detail));
+    }
+}
+
+/// `validateAllowedTopologies`: terms that ask for the same are not two terms.
+fn allowed_topologies(terms: &[Value], errors: &mut Vec<FieldError>) {
+    // Upstream's list of what was seen begins with as many that ask for nothing as there are terms.
+    let mut seen: Vec<BTreeMap<&str, BTreeSet<&str>>> = vec![BTreeMap::new(); terms.len()];
+    for (i, term) in terms.iter().enumerate() {
+        let at = format!("allowedTopologies[{i}].matchLabelExpressions");
+        let mut asked: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
         for (j, wanted) in list(term, "matchLabelExpressions").iter().enumerate() {
-            let path = format!("allowedTopologies[{i}].matchLabelExpressions[{j}]");
-            let values = texts(wanted, "values");
+            let path = format!("{at}[{j}]");
+            let (key, values) = (text(wanted, "key"), texts(wanted, "values"));
             if values.is_empty() {
                 errors.push(FieldError::required(format!("{path}.values"), ""));
             }
@@ -46,13 +77,15 @@ pub(super) fn storage_class(new: &Value, old: Option<&Value>, errors: &mut Vec<F
                     errors.push(FieldError::duplicate(format!("{path}.values[{k}]"), *value));
                 }
             }
-            by_rule(
-                text(wanted, "key"),
-                format!("{path}.key"),
-                names::qualified_name,
-                errors,
-            );
+            by_rule(key, format!("{path}.key"), names::qualified_name, errors);
+            if asked.insert(key, values.into_iter().collect()).is_some() {
+                errors.push(FieldError::duplicate(format!("{path}.key"), key));
+            }
         }
+        for _ in seen.iter().filter(|other| **other == asked) {
+            errors.push(FieldError::duplicate(at.as_str(), ""));
+        }
+        seen.push(asked);
     }
 }
 
@@ -77,6 +110,11 @@ pub(super) fn csi_driver(new: &Value, old: Option<&Value>, errors: &mut Vec<Fiel
                 detail,
             ));
         }
+        if let Some(seconds) = request["expirationSeconds"].as_i64().filter(|s| *s > 1 << 32) {
+            let detail = "may not specify a duration larger than 2^32 seconds";
+            let at = format!("{path}.expirationSeconds");
+            errors.push(FieldError::invalid(at, seconds, detail));
+        }
     }
     let valid = ["Persistent", "Ephemeral"];
     for mode in texts(spec, "volumeLifecycleModes")
@@ -85,17 +123,27 @@ pub(super) fn csi_driver(new: &Value, old: Option<&Value>, errors: &mut Vec<Fiel
     {
         errors.push(FieldError::not_supported("spec.volumeLifecycleModes", mode, &valid));
     }
+    let period = "nodeAllocatableUpdatePeriodSeconds";
+    if let Some(seconds) = spec[period].as_i64().filter(|s| *s < 10) {
+        let detail = "must be greater than or equal to 10 seconds";
+        errors.push(FieldError::invalid(format!("spec.{period}"), seconds, detail));
+    }
+    if spec["serviceAccountTokenInSecrets"].is_boolean() && list(spec, "tokenRequests").is_empty() {
+        let detail = "serviceAccountTokenInSecrets is set but no tokenRequests are specified";
+        let at = "spec.serviceAccountTokenInSecrets";
+        let value = spec["serviceAccountTokenInSecrets"].clone();
+        errors.push(FieldError::invalid(at, value, detail));
+    }
     if let Some(old) = old {
-        for (field, path) in [
-            ("attachRequired", "spec.attachedRequired"),
-            ("volumeLifecycleModes", "spec.volumeLifecycleModes"),
-        ] {
-            super::immutable(&spec[field], &old["spec"][field], path, errors);
-        }
+        let places = [
+            ("spec.attachRequired", "spec.attachedRequired"),
+            ("spec.volumeLifecycleModes", "spec.volumeLifecycleModes"),
+        ];
+        super::unchanged("storage.CSIDriver", &places, new, old, errors);
     }
 }
 
-pub(super) fn csi_node(new: &Value, errors: &mut Vec<FieldError>) {
+pub(super) fn csi_node(new: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>) {
     let mut seen: Vec<&str> = Vec::new();
     for (i, driver) in list(&new["spec"], "drivers").iter().enumerate() {
         let path = format!("spec.drivers[{i}]");
@@ -119,6 +167,24 @@ pub(super) fn csi_node(new: &Value, errors: &mut Vec<FieldError>) {
                 errors.push(FieldError::duplicate(path.as_str(), *key));
             }
             by_rule(key, path.clone(), names::qualified_name, errors);
+        }
+    }
+    let Some(old) = old else { return };
+    // A driver that stays is as it was, but for how many volumes it can attach.
+    let shown = |driver: &Value| {
+        let mut driver = driver.clone();
+        if let Some(fields) = driver.as_object_mut() {
+            fields.remove("allocatable");
+        }
+        Printed::internal("storage.CSINodeDriver", &driver)
+    };
+    for before in list(&old["spec"], "drivers") {
+        let same = |driver: &&Value| text(driver, "name") == text(before, "name");
+        for now in list(&new["spec"], "drivers").iter().filter(same).map(shown) {
+            if !now.same(&shown(before)) {
+                let detail = "field is immutable";
+                errors.push(FieldError::invalid_shown("spec.drivers", &now.compact(), detail));
+            }
         }
     }
 }
@@ -152,39 +218,31 @@ pub(super) fn attachment(new: &Value, old: Option<&Value>, errors: &mut Vec<Fiel
         by_rule(name, at.to_owned(), names::dns1123_subdomain, errors);
     }
     if let Some(old) = old {
-        super::immutable(spec, &old["spec"], "spec", errors);
+        super::unchanged("storage.VolumeAttachment", &[("spec", "spec")], new, old, errors);
     }
 }
 
 pub(super) fn capacity(new: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>) {
+    label_selector(&new["nodeTopology"], "nodeTopology", errors);
     by_rule(
         text(new, "storageClassName"),
         "storageClassName".to_owned(),
         names::dns1123_subdomain,
         errors,
     );
-    for field in ["capacity", "maximumVolumeSize"] {
-        if let Some(amount) = Quantity::from_value(&new[field]).ok().filter(|q| q.is_negative()) {
-            let detail = "must be greater than or equal to 0";
-            errors.push(FieldError::invalid(field, amount.to_string(), detail));
-        }
+    // The largest volume's size is not looked at.
+    let amount = Quantity::from_value(&new["capacity"]).ok();
+    if let Some(amount) = amount.filter(Quantity::is_negative) {
+        let detail = "must be greater than or equal to 0";
+        errors.push(FieldError::invalid("capacity", amount.to_string(), detail));
     }
-    label_selector(&new["nodeTopology"], "nodeTopology", errors);
     if let Some(old) = old {
-        for field in ["nodeTopology", "storageClassName"] {
-            super::immutable(&new[field], &old[field], field, errors);
-        }
+        let places = ["nodeTopology", "storageClassName"].map(|p| (p, p));
+        super::unchanged("storage.CSIStorageCapacity", &places, new, old, errors);
     }
 }
 
 pub(super) fn attributes_class(new: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>) {
-    if old.is_none() {
-        qualified_lower(new, "driverName", errors);
-        if new["parameters"].as_object().is_none_or(serde_json::Map::is_empty) {
-            let detail = "must contain at least one key/value pair";
-            errors.push(FieldError::required("parameters", detail));
-        }
-    }
     fixed(
         new,
         old,
@@ -194,6 +252,8 @@ pub(super) fn attributes_class(new: &Value, old: Option<&Value>, errors: &mut Ve
         ],
         errors,
     );
+    qualified_lower(new, "driverName", errors);
+    parameters(new, false, errors);
 }
 
 pub(super) fn volume(new: &Value, errors: &mut Vec<FieldError>) {
@@ -218,6 +278,10 @@ pub(super) fn volume(new: &Value, errors: &mut Vec<FieldError>) {
     if let Ok(size) = Quantity::from_value(&amounts["storage"])
         && (size.is_zero() || size.is_negative())
     {
+        if size.value() < 0 {
+            let detail = "must be a valid resource quantity";
+            errors.push(FieldError::invalid("spec.capacity[storage]", size.value(), detail));
+        }
         let detail = "must be greater than zero";
         errors.push(FieldError::invalid("spec.capacity[storage]", size.to_string(), detail));
     }
@@ -250,6 +314,56 @@ pub(super) fn volume(new: &Value, errors: &mut Vec<FieldError>) {
             let detail = "has to be specified when using volumeAttributesClassName";
             errors.push(FieldError::required("spec.csi", detail));
         }
+    }
+}
+
+/// Labels of nodes as they were called before they were stable, and as they are (`betaToGALabel` of
+/// `pkg/apis/core/validation`).
+const RENAMED: [(&str, &str); 5] = [
+    ("beta.kubernetes.io/arch", "kubernetes.io/arch"),
+    ("beta.kubernetes.io/os", "kubernetes.io/os"),
+    ("failure-domain.beta.kubernetes.io/zone", "topology.kubernetes.io/zone"),
+    (
+        "failure-domain.beta.kubernetes.io/region",
+        "topology.kubernetes.io/region",
+    ),
+    ("beta.kubernetes.io/instance-type", "node.kubernetes.io/instance-type"),
+];
+
+/// From where a volume can be reached stays once it is said, but labels may get their stable names
+/// (`validatePvNodeAffinity`).
+fn affinity_changes(new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
+    let field = "nodeAffinity";
+    let (now, mut was) = (&new["spec"][field], old["spec"][field].clone());
+    if was.is_null() {
+        return;
+    }
+    let mut all = was
+        .pointer_mut("/required/nodeSelectorTerms")
+        .and_then(Value::as_array_mut);
+    for (i, term) in all.iter_mut().flat_map(|all| all.iter_mut()).enumerate() {
+        for part in ["matchExpressions", "matchFields"] {
+            let before = term.get_mut(part).and_then(Value::as_array_mut);
+            for (j, wanted) in before.into_iter().flatten().enumerate() {
+                let key = &now["required"]["nodeSelectorTerms"][i][part][j]["key"];
+                let renamed = RENAMED.iter().find(|(beta, _)| wanted["key"] == *beta);
+                if renamed.is_some_and(|(_, stable)| *key == *stable) {
+                    wanted["key"] = key.clone();
+                }
+            }
+        }
+    }
+    let shown = |affinity: Value| {
+        Printed::at(
+            "core.PersistentVolume",
+            "spec.nodeAffinity",
+            &json!({"spec": {field: affinity}}),
+        )
+    };
+    let (now, was) = (shown(now.clone()), shown(was));
+    if !now.same(&was) {
+        let detail = "field is immutable, except for updating from beta label to GA";
+        errors.push(FieldError::invalid_shown(field, &now.compact(), detail));
     }
 }
 
@@ -292,8 +406,10 @@ pub(super) fn volume_changes(new: &Value, old: Option<&Value>, errors: &mut Vec<
         );
         errors.push(FieldError::forbidden("spec.persistentvolumesource", detail));
     }
-    let (mode, class) = ("volumeMode", "volumeAttributesClassName");
-    super::immutable(&new["spec"][mode], &old["spec"][mode], mode, errors);
+    let class = "volumeAttributesClassName";
+    let mode = [("spec.volumeMode", "volumeMode")];
+    super::unchanged("core.PersistentVolume", &mode, new, old, errors);
+    affinity_changes(new, old, errors);
     if new["spec"][class].is_null() && !old["spec"][class].is_null() {
         let detail = "update from non-nil value to nil is forbidden";
         errors.push(FieldError::forbidden(format!("spec.{class}"), detail));
