@@ -125,11 +125,16 @@ pub fn apply(
     reset_fields: &[&str],
 ) -> Result<Value, ApplyError> {
     let api_version = applied["apiVersion"].as_str().unwrap_or_default();
-    if !applied["metadata"]["managedFields"].is_null() {
+    // Who names no entries that could be read names none.
+    if let Some(entries) = applied["metadata"]["managedFields"].as_array()
+        && entries.iter().all(Value::is_object)
+    {
         return Err(ApplyError::BadRequest("metadata.managedFields must be nil".to_owned()));
     }
-    if let Err(error) = typed::check(schema, applied, &mut Vec::new()) {
-        return Err(ApplyError::NotTyped(error));
+    match typed::errors(schema, applied).as_slice() {
+        [] => {}
+        [only] => return Err(ApplyError::NotTyped(only.clone())),
+        all => return Err(ApplyError::NotTyped(format!("errors:\n  {}", all.join("\n  ")))),
     }
     let empty = json!({"apiVersion": applied["apiVersion"], "kind": applied["kind"]});
     let request = Request {

@@ -3,6 +3,7 @@
 
 mod admission;
 mod admit_pod;
+mod apply;
 mod bootstrap;
 mod call;
 mod catalog;

@@ -198,7 +198,7 @@ impl Server {
             let cause = Cause::invalid("metadata.deletionTimestamp", time, "field is immutable");
             return Err(Status::invalid(&r.group, &r.kind, t.name, vec![cause.clone(), cause]));
         }
-        keep_metadata(old, &mut new);
+        keep_metadata(old, &mut new, p.tracked);
         match t.subresource {
             // Controllers in process write a status and nothing else, from objects that may be behind.
             Some("status") => keep_all_but_status(r, call.validation.is_none(), old, &mut new),
@@ -272,7 +272,7 @@ impl Server {
         // Binding and scale are asked about as what they are, not as the object they change.
         let whole = !matches!(t.subresource, Some("binding" | "scale"));
         if whole && self.mutate_by_webhooks(call, &review, Some(&mut new))? {
-            keep_metadata(old, &mut new);
+            keep_metadata(old, &mut new, false);
             if r.custom.is_some() {
                 schema::prune(&r.schema(), &mut new);
                 schema::apply_defaults(&r.schema(), &mut new);
@@ -426,8 +426,9 @@ fn same_but_for_times(old: &Value, new: &Value) -> bool {
     a.len() == b.len() && a.iter().zip(&b).all(|(x, y)| same(x, y))
 }
 
-/// What nobody may change (rest.BeforeUpdate, ObjectMeta system fields).
-fn keep_metadata(old: &Value, new: &mut Value) {
+/// What nobody may change (rest.BeforeUpdate, ObjectMeta system fields). Where it is said who owns what (`tracked`),
+/// nobody else does.
+fn keep_metadata(old: &Value, new: &mut Value, tracked: bool) {
     let was = old["metadata"].as_object();
     let m = metadata(new);
     for k in [
@@ -448,6 +449,7 @@ fn keep_metadata(old: &Value, new: &mut Value) {
     // What is given is kept, for validation to refuse.
     for k in ["managedFields", "deletionGracePeriodSeconds"] {
         if !m.contains_key(k)
+            && !(tracked && k == "managedFields")
             && let Some(v) = was.and_then(|w| w.get(k))
         {
             m.insert(k.to_owned(), v.clone());

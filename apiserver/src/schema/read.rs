@@ -14,10 +14,24 @@ use super::zero::is_zero;
 /// # Errors
 /// What Go's decoder says of the first value that it cannot read.
 pub fn read(api_version: &str, kind: &str, object: &mut Value) -> Result<(), String> {
+    read_from(Source::Json, api_version, kind, object)
+}
+
+/// As [`read`], from decoded JSON that Go puts into the type without a decoder: what strategic merge patches and applies
+/// make (`runtime.DefaultUnstructuredConverter`).
+///
+/// # Errors
+/// What Go says of the first value that it cannot take.
+pub fn convert(api_version: &str, kind: &str, object: &mut Value) -> Result<(), String> {
+    read_from(Source::Unstructured, api_version, kind, object)
+}
+
+fn read_from(source: Source, api_version: &str, kind: &str, object: &mut Value) -> Result<(), String> {
     let (Some(of), Value::Object(fields)) = (KNOWN.of_kind(api_version, kind), object) else {
         return Ok(());
     };
     let mut reader = Reader {
+        source,
         path: Vec::new(),
         owner: "",
         saved: None,
@@ -29,9 +43,17 @@ pub fn read(api_version: &str, kind: &str, object: &mut Value) -> Result<(), Str
 /// Where a decoder is, and the first value of a wrong type: what cannot be parsed ends the reading, wrong types are
 /// told of at the end of it.
 struct Reader {
+    source: Source,
     path: Vec<&'static str>,
     owner: &'static str,
     saved: Option<String>,
+}
+
+/// What a type is read from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Source {
+    Json,
+    Unstructured,
 }
 
 /// What Go's decoder calls a value's type.
@@ -49,7 +71,7 @@ pub fn json_kind(value: &Value) -> &'static str {
 impl Reader {
     fn mismatch(&self, value: &Value, go: &str) -> String {
         let numeric = matches!(go, "int32" | "int64" | "int" | "uint32" | "uint64" | "float64");
-        let into = if self.path.is_empty() {
+        let into = if self.path.is_empty() || self.source == Source::Unstructured {
             "Go value".to_owned()
         } else {
             format!("Go struct field {}.{}", self.owner, self.path.join("."))
@@ -60,10 +82,15 @@ impl Reader {
         }
     }
 
-    fn save(&mut self, value: &Value, go: &str) {
+    /// A value of a wrong type: `go` is the type it should have, `kind` that type's letter or name.
+    fn wrong(&mut self, value: &mut Value, go: &str, kind: &str) -> Result<(), String> {
+        if self.source == Source::Unstructured {
+            return converted(value, go, kind);
+        }
         if self.saved.is_none() {
             self.saved = Some(self.mismatch(value, go));
         }
+        Ok(())
     }
 
     fn fields(&mut self, of: &'static Struct, object: &mut Map<String, Value>) -> Result<(), String> {
@@ -109,7 +136,10 @@ impl Reader {
                 self.one(member, member.go, one)?;
                 return Ok(!(member.scalar && is_zero(one)));
             }
-            (_, other) => self.save(other, member.go),
+            (shape, other) => {
+                let kind = if shape == Shape::Map { "{}" } else { "[]" };
+                self.wrong(other, member.go, kind)?;
+            }
         }
         Ok(true)
     }
@@ -137,10 +167,13 @@ impl Reader {
                     _ => n.is_i64() || n.is_u64() && go.starts_with('u'),
                 };
                 if !fits {
-                    self.save(value, go);
+                    self.wrong(value, go, member.kind)?;
                 }
             }
             ("y", Value::String(text)) => match go::base64_error(text) {
+                Some(why) if self.source == Source::Unstructured => {
+                    return Err(format!("error decoding from json: {why}"));
+                }
                 Some(why) => drop(self.saved.get_or_insert(why)),
                 None => text.retain(|c| !matches!(c, '\n' | '\r')),
             },
@@ -168,20 +201,60 @@ impl Reader {
                     match item {
                         Value::String(_) => {}
                         Value::Null => *item = "".into(),
-                        other => self.save(other, "string"),
+                        other => self.wrong(other, "string", "s")?,
                     }
                 }
             }
             ("S", Value::Null) => {}
-            ("s" | "b" | "f" | "i" | "y" | "S", other) => self.save(other, go),
+            ("s" | "b" | "f" | "i", other) => self.wrong(other, go, member.kind)?,
+            ("y" | "S", other) => self.wrong(other, go, "[]")?,
             _ => match (member.inner.and_then(|i| KNOWN.all.get(i)), &mut *value) {
                 (Some(of), Value::Object(fields)) => self.fields(of, fields)?,
-                (Some(_), other) => self.save(other, go),
+                (Some(_), other) => self.wrong(other, go, "struct")?,
                 (None, _) => {}
             },
         }
         Ok(())
     }
+}
+
+/// What Go makes of decoded JSON of another type than it needs: numbers are numbers whatever their width, where they are
+/// whole.
+fn converted(value: &mut Value, go: &str, kind: &str) -> Result<(), String> {
+    let of = match value {
+        Value::Null => return Ok(()),
+        Value::Bool(_) => "bool",
+        Value::Number(n) if n.is_i64() => "int64",
+        Value::Number(_) => "float64",
+        Value::String(_) => "string",
+        Value::Array(_) => "slice",
+        Value::Object(_) => "map",
+    };
+    match (kind, &*value) {
+        ("i", Value::Number(n)) => match n.as_i64().or_else(|| whole(n.as_f64()?)) {
+            Some(n) => {
+                // Go's conversion keeps the lower bits.
+                *value = if go == "int32" { (n as i32).into() } else { n.into() };
+                Ok(())
+            }
+            None => Err(format!("cannot convert float64 to {go}")),
+        },
+        // Go has a conversion of integers into text; it is not JSON's.
+        ("s", Value::Number(n)) if n.is_i64() => Err(format!("cannot convert int64 to {go}")),
+        ("s", _) => Err("unrecognized type: string".to_owned()),
+        ("b", _) => Err("unrecognized type: bool".to_owned()),
+        ("i" | "f", _) => {
+            let width = if matches!(go, "int64" | "uint64" | "uint32" | "float64" | "int") { go } else { "int32" };
+            Err(format!("unrecognized type: {width}"))
+        }
+        ("{}", _) => Err(format!("cannot restore map from {of}")),
+        ("struct", _) => Err(format!("cannot restore struct from: {of}")),
+        _ => Err(format!("cannot restore slice from {of}")),
+    }
+}
+
+fn whole(n: f64) -> Option<i64> {
+    (n.fract() == 0.0).then_some(n as i64)
 }
 
 /// A time as Go writes it.

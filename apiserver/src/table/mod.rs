@@ -5,6 +5,7 @@ mod duration;
 mod functions;
 mod jsonpath;
 mod pods;
+mod references;
 #[cfg(test)]
 mod tests;
 
@@ -134,7 +135,10 @@ pub fn table_for(
         .map(|object| row(group, kind, object, crd_columns, now, include))
         .collect();
     let metadata = list_metadata.cloned().unwrap_or_else(|| match objects {
-        [only] => json!({"resourceVersion": only["metadata"]["resourceVersion"]}),
+        // What was not written has none.
+        [only] if only["metadata"]["resourceVersion"].is_string() => {
+            json!({"resourceVersion": only["metadata"]["resourceVersion"]})
+        }
         _ => json!({}),
     });
     json!({
@@ -155,6 +159,7 @@ pub fn column_definitions(group: &str, kind: &str, crd_columns: Option<&[Column]
         }
         None => columns::of_kind(group, kind)
             .iter()
+            .filter(|column| !column.is_untold())
             .map(columns::BuiltinColumn::definition)
             .collect(),
     }
