@@ -51,6 +51,8 @@ class Applies:
         name = f"seq{n}" + (".example.com" if "." in self.o["metadata"]["name"] else "")
         base = self.mutator.path(self.o)
         path = f"{base}/{name}"
+        for port in self.o.get("spec", {}).get("ports", []) if self.o["kind"] == "Service" else []:
+            port.pop("nodePort", None)  # It is taken.
         full = {**copy.deepcopy(self.o), "metadata": {**copy.deepcopy(self.o["metadata"]), "name": name}}
         first = random.random()
         if first < 0.45:

@@ -72,7 +72,7 @@ class Patches:
         new = self.other(schema, value)
         kind = random.choice([JSON, MERGE, STRATEGIC, STRATEGIC])
         body = {JSON: self.json_patch, MERGE: self.merge_patch, STRATEGIC: self.strategic}[kind](path, value, new)
-        text = json.dumps(body)
+        text = json.dumps(body, ensure_ascii=False)
         if random.random() < 0.03 and isinstance(body, dict) and body:
             first = next(iter(body))
             text = text[:-1] + f", {json.dumps(first)}: {json.dumps(body[first])}}}"

@@ -29,8 +29,8 @@ pub(crate) use pod::SYSTEM_CLASSES;
 pub use pod::qos_class;
 pub(crate) use validate::service_addresses;
 pub use validate::{
-    NameRule, name_rule, validate_builtin, validate_metadata, validate_metadata_update, validate_subresource,
-    validate_updated,
+    NameRule, name_rule, told_unchangeable, validate_builtin, validate_metadata, validate_metadata_update,
+    validate_subresource, validate_updated,
 };
 pub(crate) use validate_pod_resize::RESIZABLE;
 
@@ -133,6 +133,17 @@ pub fn prepare(group: &str, kind: &str, old: Option<&Value>, object: &mut Value)
         ("storage.k8s.io", "CSIDriver") => {
             map_at(object, "spec").remove("preventPodSchedulingIfMissing");
         }
+        ("coordination.k8s.io", "Lease") => {
+            for name in ["strategy", "preferredHolder"] {
+                map_at(object, "spec").remove(name);
+            }
+        }
+        // Of its secrets an account says the names (`cleanSecretReferences`).
+        ("", "ServiceAccount") => {
+            for secret in list_mut(object, "secrets") {
+                secret.retain(|name, _| name == "name");
+            }
+        }
         ("apps", "StatefulSet") => {
             if let Some(Value::Object(rolling)) =
                 map_at(map_at(object, "spec"), "updateStrategy").get_mut("rollingUpdate")
@@ -167,12 +178,6 @@ pub fn prepare_for_create(group: &str, kind: &str, object: &mut Value, options: 
         }
         ("scheduling.k8s.io", "PriorityClass") => {
             object.entry("value").or_insert(0.into());
-        }
-        // A feature that is not on by default.
-        ("coordination.k8s.io", "Lease") => {
-            for name in ["strategy", "preferredHolder"] {
-                map_at(object, "spec").remove(name);
-            }
         }
         ("", "Event") => {
             for (name, zero) in [

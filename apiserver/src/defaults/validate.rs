@@ -21,7 +21,9 @@ mod status;
 mod storage;
 
 pub(super) use metadata::annotations;
-pub use metadata::{NameRule, name_rule, validate_metadata, validate_metadata_update, validate_updated};
+pub use metadata::{
+    NameRule, name_rule, told_unchangeable, validate_metadata, validate_metadata_update, validate_updated,
+};
 pub(crate) use service::addresses as service_addresses;
 pub use status::validate_subresource;
 
@@ -315,6 +317,12 @@ pub(super) fn immutable(new: &Value, old: &Value, path: &str, errors: &mut Vec<F
     if new != old {
         errors.push(FieldError::invalid(path, new.clone(), "field is immutable"));
     }
+}
+
+/// As [`immutable`], of a text that is empty where it is not there.
+pub(super) fn immutable_text(new: &Value, old: &Value, path: &str, errors: &mut Vec<FieldError>) {
+    let told = |v: &Value| Value::from(v.as_str().unwrap_or_default());
+    immutable(&told(new), &told(old), path, errors);
 }
 
 /// A number that may not be negative.

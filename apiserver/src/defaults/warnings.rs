@@ -129,9 +129,11 @@ pub fn warnings(group: &str, kind: &str, old: Option<&Value>, new: &Value) -> Ve
                 told.push("spec.externalID: this field is deprecated, and is unused by Kubernetes".to_owned());
             }
         }
-        ("storage.k8s.io", "CSIDriver") if old.is_none() => {
+        ("storage.k8s.io", "CSIDriver") => {
             let spec = &new["spec"];
-            if !list(spec, "tokenRequests").is_empty() && spec["serviceAccountTokenInSecrets"].is_null() {
+            let asked = list(spec, "tokenRequests");
+            let changed = old.is_none_or(|old| list(&old["spec"], "tokenRequests") != asked);
+            if changed && !asked.is_empty() && spec["serviceAccountTokenInSecrets"].is_null() {
                 let text = "spec.serviceAccountTokenInSecrets is unset; if supported by this CSI driver, set to true to \
                             prevent possible logging of tokens in volume attributes";
                 told.push(text.to_owned());

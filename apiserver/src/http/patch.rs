@@ -103,9 +103,7 @@ fn applied(bytes: &[u8]) -> Result<Value, Status> {
         Value::Null => value = json!({}),
         other => {
             let why = mismatch(&other, MAP);
-            return Err(refuse(format!(
-                "error unmarshaling JSON: while decoding JSON: {why}"
-            )));
+            return Err(refuse(format!("error unmarshaling JSON: while decoding JSON: {why}")));
         }
     }
     whole_numbers(&mut value);

@@ -259,7 +259,14 @@ impl Request<'_> {
         let comparison = comparison.without(&self.reset);
         let mut changed = comparison.modified;
         changed.absorb(comparison.added);
-        settle(&changed, &comparison.removed, &mut managed, &self.owner, force)?;
+        settle(
+            &changed,
+            &comparison.removed,
+            &mut managed,
+            &self.owner,
+            self.api_version,
+            force,
+        )?;
         if let Some(owned) = managed.get_mut(&self.owner) {
             owned.set.subtract(&NEVER_OWNED);
             if owned.set.is_empty() {
@@ -294,14 +301,27 @@ fn prune(schema: &SchemaRef, merged: &Value, managed: &Managed, last: &FieldSet)
     )
 }
 
-/// Takes changed fields from the other owners, or tells the conflicts unless `force` (Updater.update).
+/// Whether what somebody owns of one version can be told of an object of another: they are of one group. Events are in
+/// two.
+fn convertible(owned: &str, of: &str) -> bool {
+    let group = |version: &str| match version.rsplit_once('/') {
+        None | Some(("events.k8s.io", _)) => String::new(),
+        Some((group, _)) => group.to_owned(),
+    };
+    group(owned) == group(of)
+}
+
+/// Takes changed fields from the other owners, or tells the conflicts unless `force` (Updater.update). Who owns fields of
+/// versions that there are not owns nothing.
 fn settle(
     changed: &FieldSet,
     removed: &FieldSet,
     managed: &mut Managed,
     owner: &Owner,
+    api_version: &str,
     force: bool,
 ) -> Result<(), Conflicts> {
+    managed.retain(|other, owned| other == owner || convertible(&owned.api_version, api_version));
     let others = || managed.iter().filter(|(other, _)| *other != owner);
     if !force {
         let conflicts: Conflicts = others()
@@ -411,7 +431,7 @@ fn record_update(
     own.absorb(comparison.added);
     // Everybody loses what changed, this manager's own earlier set included: it gets the fields back just below.
     let nobody = Owner::new("current-operation", Operation::Apply, "", "");
-    let settled = settle(&own, &comparison.removed, managed, &nobody, true);
+    let settled = settle(&own, &comparison.removed, managed, &nobody, api_version, true);
     debug_assert!(settled.is_ok(), "forced updates have no conflicts");
     own.subtract(&NEVER_OWNED);
     if !own.is_empty() {

@@ -47,16 +47,18 @@ fn run(document: &mut Value, step: &Value) -> Result<(), String> {
         }
         "remove" => {
             let path = path()?;
-            let (at, key) = place(document, path)
-                .ok_or_else(|| format!("remove operation does not apply: doc is missing path: \"{path}\": {MISSING}"))?;
+            let (at, key) = place(document, path).ok_or_else(|| {
+                format!("remove operation does not apply: doc is missing path: \"{path}\": {MISSING}")
+            })?;
             remove(at, &key).map_err(|why| format!("error in remove for path: '{path}': {why}"))
         }
         "replace" => replace(document, path()?, value()),
         "test" => test(document, path()?, &value()),
         "move" | "copy" => {
             let from = named("from", "operation, missing from field")?;
-            let (at, key) = place(document, from)
-                .ok_or_else(|| format!("{kind} operation does not apply: doc is missing from path: {from}: {MISSING}"))?;
+            let (at, key) = place(document, from).ok_or_else(|| {
+                format!("{kind} operation does not apply: doc is missing from path: {from}: {MISSING}")
+            })?;
             let moved = match kind {
                 "move" => {
                     let wrong = |why: String| format!("error in move for path: '{key}': {why}");
@@ -135,7 +137,7 @@ fn place<'v>(document: &'v mut Value, path: &str) -> Option<(&'v mut Value, Stri
 }
 
 /// A step of a path without its escapes: each is read once, from the left.
-fn decoded(step: &str) -> String {
+pub(crate) fn decoded(step: &str) -> String {
     let mut out = String::with_capacity(step.len());
     let mut rest = step;
     while let Some(at) = rest.find('~') {
@@ -250,7 +252,10 @@ fn without_nulls(value: &Value) -> Value {
     match value {
         Value::Object(fields) => {
             let kept = fields.iter().filter(|(_, value)| !value.is_null());
-            Value::Object(kept.map(|(name, value)| (name.clone(), without_nulls(value))).collect::<Map<_, _>>())
+            Value::Object(
+                kept.map(|(name, value)| (name.clone(), without_nulls(value)))
+                    .collect::<Map<_, _>>(),
+            )
         }
         Value::Array(items) => items.iter().map(without_nulls).collect(),
         other => other.clone(),

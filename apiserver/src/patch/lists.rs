@@ -47,7 +47,9 @@ fn no_key(item: &Value, key: &str) -> PatchError {
 fn of_objects(lists: [&[Value]; 2]) -> Result<bool, PatchError> {
     let mut all = lists.iter().copied().flatten();
     let Some(first) = all.next() else {
-        return Err(PatchError::Unforeseen("no elements in any of the given slices".to_owned()));
+        return Err(PatchError::Unforeseen(
+            "no elements in any of the given slices".to_owned(),
+        ));
     };
     if first.is_array() {
         return Err(PatchError::DoesNotFit("lists of lists are not supported".to_owned()));
@@ -96,12 +98,7 @@ impl List {
     }
 
     /// Merges `patch` into `live`, or takes its elements out (`deletes`).
-    pub(super) fn merge(
-        &self,
-        live: Vec<Value>,
-        patch: &mut [Value],
-        deletes: bool,
-    ) -> Result<Vec<Value>, PatchError> {
+    pub(super) fn merge(&self, live: Vec<Value>, patch: &mut [Value], deletes: bool) -> Result<Vec<Value>, PatchError> {
         if live.is_empty() && patch.is_empty() {
             return Ok(live);
         }

@@ -17,6 +17,7 @@ use serde_json::Value;
 
 pub use apply::{ApplyError, Conflict, apply, track_update};
 pub use fieldset::FieldSet;
+pub(crate) use json::decoded;
 pub use json::{json_patch, merge_patch};
 pub use managed::{fold, set_aside, unfold, unfolded};
 pub use path::{PathElement, compare_values};

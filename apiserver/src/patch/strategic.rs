@@ -57,7 +57,10 @@ fn field(of: &SchemaRef, name: &str) -> Result<Field, PatchError> {
         return Err(PatchError::Unforeseen(why.to_owned()));
     }
     let Some(schema) = of.property(name) else {
-        let of = of.definition_name().and_then(|d| d.rsplit('.').next()).unwrap_or_default();
+        let of = of
+            .definition_name()
+            .and_then(|d| d.rsplit('.').next())
+            .unwrap_or_default();
         return Err(PatchError::Unforeseen(format!(
             "unable to find api field in struct {of} for the json field {}",
             quote(name)

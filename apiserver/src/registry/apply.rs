@@ -3,8 +3,8 @@
 use serde_json::Value;
 
 use super::create::reset_fields;
-use super::patch::{nameless, own_uid, same_name};
-use super::update::Proposal;
+use super::patch::{own_uid, same_name};
+use super::update::{Proposal, not_a_number};
 use super::{Call, FieldValidation, Resource, Server, Target, Written, group_version, text};
 use crate::patch::{self, ApplyError};
 use crate::schema;
@@ -14,8 +14,7 @@ impl Server {
     pub(super) fn apply(&self, call: &mut Call, t: &Target<'_>, force: bool, body: &Value) -> Result<Written, Status> {
         let r = t.resource;
         let (said, kind) = (text(body, "/apiVersion"), text(body, "/kind"));
-        let another = r.custom.is_none() && (said != r.api_version || kind != r.kind);
-        if said.is_empty() || kind.is_empty() || another {
+        if said != r.api_version || kind != r.kind {
             return Err(another_kind(said, kind));
         }
         let mut body = body.clone();
@@ -51,15 +50,15 @@ impl Server {
             let mut value = merge(None, call)?;
             let uid = text(&value, "/metadata/uid");
             if !uid.is_empty() {
-                let why = format!("uid mismatch: the provided object specified uid {uid}, and no existing object was found");
+                let why =
+                    format!("uid mismatch: the provided object specified uid {uid}, and no existing object was found");
                 return Err(Status::conflict(&r.group, &r.plural, t.name, &why));
             }
-            if sent.name.is_empty() {
-                return Err(nameless(t));
-            }
             same_name(t, &value)?;
-            if !text(&value, "/metadata/resourceVersion").is_empty() {
-                return Err(Status::stale(&r.group, &r.plural, t.name));
+            match text(&value, "/metadata/resourceVersion") {
+                "" => {}
+                version if version.parse::<u64>().is_err() => return Err(not_a_number(version)),
+                _ => return Err(Status::stale(&r.group, &r.plural, t.name)),
             }
             patch::unfold(&mut value);
             match self.create_new(call, r, (t.namespace, Some(t.name)), value, true) {
@@ -76,9 +75,6 @@ impl Server {
         self.modify(call, t, false, &mut |call, old| {
             let value = merge(Some(&old.value()), call)?;
             // Who applies no metadata any more, and was the only one to, takes all of it away.
-            if text(&value, "/metadata/name").is_empty() {
-                return Err(nameless(t));
-            }
             same_name(t, &value)?;
             own_uid(t, &old.value(), &value)?;
             Ok(Proposal { value, tracked: true })

@@ -443,10 +443,27 @@ pub(super) fn reset_fields(r: &Resource, sub: Option<&str>) -> &'static [&'stati
     match sub {
         None if r.is("certificates.k8s.io", "certificatesigningrequests") => &[".spec", ".status"],
         None if r.has_status() => &[".status"],
-        Some("status") if r.custom.is_some() => &[".spec", ".metadata"],
+        Some("status") if status_keeps_metadata(r) => &[".spec", ".metadata"],
         Some("status") => &[".spec"],
         _ => &[],
     }
+}
+
+/// Whether a write of a status changes nothing of the metadata (`metav1.ResetObjectMetaForStatus`).
+pub(super) fn status_keeps_metadata(r: &Resource) -> bool {
+    r.custom.is_some()
+        || matches!(
+            (&*r.group, &*r.plural),
+            ("admissionregistration.k8s.io", "validatingadmissionpolicies")
+                | ("apiextensions.k8s.io", "customresourcedefinitions")
+                | (
+                    "flowcontrol.apiserver.k8s.io",
+                    "flowschemas" | "prioritylevelconfigurations"
+                )
+                | ("networking.k8s.io", "servicecidrs")
+                | ("resource.k8s.io", "resourceclaims")
+                | ("storage.k8s.io", "volumeattachments")
+        )
 }
 
 /// Namespace and name as the path has them; the base of the name when one is to be generated.

@@ -4,6 +4,7 @@
 mod admission;
 mod admit_pod;
 mod apply;
+mod autoscaling;
 mod bootstrap;
 mod call;
 mod catalog;

@@ -63,11 +63,13 @@ impl Server {
                 PatchKind::Strategic => self.patched_strategically(call, r, &old, body, &twice)?,
                 _ => self.patched_as_json(call, r, kind, (&old, body), lenient, &twice)?,
             };
-            if text(&value, "/metadata/name").is_empty() {
-                return Err(nameless(t));
-            }
             same_name(t, &value)?;
             own_uid(t, &old, &value)?;
+            // Custom resources are never updated without saying from what.
+            if r.custom.is_some() && matches!(text(&value, "/metadata/resourceVersion"), "" | "0") {
+                let cause = Cause::invalid("metadata.resourceVersion", &json!(0), "must be specified for an update");
+                return Err(Status::invalid(&r.group, &r.plural, t.name, vec![cause]));
+            }
             // What is kept of them fits no schema, nor need it: it does not change.
             if !names_owners && let Some(m) = value["metadata"].as_object_mut() {
                 match old["metadata"].get("managedFields") {
@@ -101,11 +103,40 @@ impl Server {
         }
         // As clients see it.
         let whole = |v: &Value| patch::unfolded(v).into_owned();
-        let refuse = |why: &str| unfit_document(r, &whole(old), &whole(&patched().unwrap_or_default()), why);
+        let refuse = |why: &str| {
+            let new = whole(&patched().unwrap_or_default());
+            unfit_document(r, kind, &whole(old), body, &new, why)
+        };
         if !value.is_object() {
             let of = "struct { APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" }";
             let why = patch::mismatch(&value, of);
             return Err(refuse(&format!("couldn't get version/kind; json parse error: {why}")));
+        }
+        for field in ["apiVersion", "kind"] {
+            let said = &value[field];
+            if !said.is_null() && !said.is_string() {
+                let (of, why) = (schema::json_kind(said), "couldn't get version/kind; json parse error");
+                return Err(refuse(&format!(
+                    "{why}: json: cannot unmarshal {of} into Go struct field .{field} of type string"
+                )));
+            }
+        }
+        if r.custom.is_none() && text(&value, "/apiVersion").is_empty() {
+            // Then it is read as the internal type, which knows none of these names.
+            let fields = value.as_object().into_iter().flatten().map(|(name, _)| name.as_str());
+            let fields = fields.filter(|name| !matches!(*name, "apiVersion" | "kind"));
+            let unknown: Vec<String> = fields
+                .map(|name| format!("unknown field {}", schema::quote(name)))
+                .collect();
+            let minded = [twice, &unknown].concat();
+            return match call.validation {
+                Some(FieldValidation::Strict) => Err(refuse(&format!("strict decoding error: {}", minded.join(", ")))),
+                Some(FieldValidation::Warn) => {
+                    call.warnings.extend(minded);
+                    Ok(json!({}))
+                }
+                _ => Ok(json!({})),
+            };
         }
         if r.custom.is_none() {
             let said = |field: &str, own: &str| match text(&value, field) {
@@ -175,41 +206,47 @@ pub(super) fn own_uid(t: &Target<'_>, old: &Value, new: &Value) -> Result<(), St
     }
     let r = t.resource;
     let cause = Cause::invalid("metadata.uid", uid, "field is immutable");
-    // The common path and the kind's strategy both check it.
-    Err(Status::invalid(&r.group, &r.kind, t.name, vec![cause.clone(), cause]))
+    // The common path and most kinds' strategies check it.
+    let times = crate::defaults::told_unchangeable(&r.group, &r.kind, r.custom.is_some());
+    Err(Status::invalid(&r.group, &r.kind, t.name, vec![cause; times]))
 }
 
-/// What is wrong with the object that a patch makes, told of that object: what the patch changed is written by name.
-fn unfit_document(r: &Resource, old: &Value, new: &Value, why: &str) -> Status {
-    let shown = crate::schema::Printed::object(&r.api_version, &r.kind, old);
-    let shown = crate::schema::quote(&shown.patched(old, new).compact());
+/// What is wrong with the object that a patch makes, told of that object as Go's decoder gets it.
+fn unfit_document(r: &Resource, kind: PatchKind, old: &Value, patch: &Value, new: &Value, why: &str) -> Status {
+    let shown = schema::Printed::object(&r.api_version, &r.kind, old);
+    let shown = match kind {
+        PatchKind::Json => shown.patched(old, new, patch),
+        _ => shown.merged(patch, new),
+    };
+    let shown = schema::quote(&shown.compact());
     let cause = Cause::new("FieldValueInvalid", "patch", format!("Invalid value: {shown}: {why}"));
     Status::invalid("", "", "", vec![cause])
 }
 
 /// 400 for an object that does not say its name.
-pub(super) fn nameless(t: &Target<'_>) -> Status {
+fn nameless(t: &Target<'_>) -> Status {
     Status::bad_request(format!(
         "the name of the object ({} based on URL) was undeterminable: name must be provided",
         t.name
     ))
 }
 
+/// A patch may change neither the namespace nor the name of an object, nor leave the name out.
 pub(super) fn same_name(t: &Target<'_>, v: &Value) -> Result<(), Status> {
-    let name = text(v, "/metadata/name");
-    if !name.is_empty() && name != t.name {
-        return Err(Status::bad_request(format!(
-            "the name of the object ({name}) does not match the name on the URL ({})",
-            t.name
-        )));
-    }
     let ns = text(v, "/metadata/namespace");
     if t.resource.namespaced && !ns.is_empty() && ns != t.namespace {
         return Err(Status::bad_request(
             "the namespace of the provided object does not match the namespace sent on the request",
         ));
     }
-    Ok(())
+    match text(v, "/metadata/name") {
+        "" => Err(nameless(t)),
+        name if name == t.name => Ok(()),
+        name => Err(Status::bad_request(format!(
+            "the name of the object ({name}) does not match the name on the URL ({})",
+            t.name
+        ))),
+    }
 }
 
 pub(super) fn refused(e: PatchError) -> Status {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::create::{reset_fields, track};
+use super::create::{reset_fields, status_keeps_metadata, track};
 use super::meta::{finalizers, metadata, same_spec};
 use super::policy::Review;
 use super::server::{check_type, refuse};
@@ -196,9 +196,14 @@ impl Server {
         if call.validation.is_some() && going(&new) && !going(old) {
             let time = &new["metadata"]["deletionTimestamp"];
             let cause = Cause::invalid("metadata.deletionTimestamp", time, "field is immutable");
-            return Err(Status::invalid(&r.group, &r.kind, t.name, vec![cause.clone(), cause]));
+            let times = defaults::told_unchangeable(&r.group, &r.kind, r.custom.is_some());
+            return Err(Status::invalid(&r.group, &r.kind, t.name, vec![cause; times]));
         }
         keep_metadata(old, &mut new, p.tracked);
+        // The storage takes it out; a dry run does not get there.
+        if !call.dry_run {
+            metadata(&mut new).remove("selfLink");
+        }
         match t.subresource {
             // Controllers in process write a status and nothing else, from objects that may be behind.
             Some("status") => keep_all_but_status(r, call.validation.is_none(), old, &mut new),
@@ -244,7 +249,10 @@ impl Server {
         } else if p.tracked {
             schema::apply_defaults(&r.schema(), &mut new);
         }
-        if r.is("apps", "daemonsets") {
+        // Who sent the count of before has not changed it.
+        let counted = |v: &Value| v["metadata"]["annotations"][defaults::TEMPLATE_GENERATION].clone();
+        let counts_later = counted(&new) == counted(old);
+        if r.is("apps", "daemonsets") && !counts_later {
             template_generation(old, &mut new);
         }
         if !p.tracked {
@@ -255,6 +263,12 @@ impl Server {
                 patch::track_update(Some(old), seen, &call.manager, sub, &own, &now, reset);
             });
         }
+        if r.is("apps", "daemonsets") && counts_later {
+            template_generation(old, &mut new);
+        }
+        // Slices count what they are asked to have, also where that is dropped (pkg/registry/discovery/endpointslice).
+        let slices = r.is("discovery.k8s.io", "endpointslices") && call.validation.is_some();
+        let resliced = slices && old["endpoints"] != new["endpoints"];
         self.admit_update(call, r, t.subresource, old, &mut new)?;
         let who = call.circumstances();
         let review = Review {
@@ -293,23 +307,22 @@ impl Server {
                 && annotations(old) != annotations(&new);
             // Binding writes past the strategy that counts (pkg/registry/core/pod/storage), and classes of priority never count (pkg/registry/scheduling/priorityclass).
             let counts = t.subresource != Some("binding") && !r.is("scheduling.k8s.io", "priorityclasses");
-            let changed = counts && (relabelled || annotated || !same_spec(old, &new, ignore_status));
+            let changed = counts && (relabelled || resliced || annotated || !same_spec(old, &new, ignore_status));
             metadata(&mut new).insert("generation".into(), json!(g + i64::from(changed)));
         }
         if r.is("storage.k8s.io", "csidrivers") {
-            // What nodes must be told of (pkg/registry/storage/csidriver).
-            let told = [
-                "tokenRequests",
-                "requiresRepublish",
-                "seLinuxMount",
-                "nodeAllocatableUpdatePeriodSeconds",
-            ];
-            if told.iter().any(|f| old["spec"][*f] != new["spec"][*f]) {
+            // Counted from nothing (pkg/registry/storage/csidriver).
+            if old["spec"] != new["spec"] {
                 let g = old["metadata"]["generation"].as_i64().unwrap_or_default();
                 metadata(&mut new).insert("generation".into(), json!(g + 1));
             }
         }
+        let warns = call.validation.is_some() && r.custom.is_none() && t.subresource.is_none();
         if same_but_for_times(old, &new) {
+            if warns {
+                call.warnings
+                    .extend(defaults::warnings(&r.group, &r.kind, Some(old), &new));
+            }
             return Ok(old.clone());
         }
         // A custom resource's scale is checked with all of its object.
@@ -322,7 +335,7 @@ impl Server {
             }
         }
         if call.validation.is_some() && r.custom.is_none() {
-            if t.subresource.is_none() {
+            if warns {
                 call.warnings
                     .extend(defaults::warnings(&r.group, &r.kind, Some(old), &new));
             }
@@ -337,7 +350,13 @@ impl Server {
             .filter(|_| r.custom.is_none() && call.validation.is_some())
         {
             let of = (&*r.group, &*r.kind);
-            refuse(r, t.name, &defaults::validate_subresource(of, sub, old, &new))?;
+            let mut errors = Vec::new();
+            if sub == "status" {
+                let (meta, was) = (&new["metadata"], &old["metadata"]);
+                errors = defaults::validate_updated(of, r.namespaced, false, meta, was);
+            }
+            errors.extend(defaults::validate_subresource(of, sub, old, &new));
+            refuse(r, t.name, &errors)?;
         }
         if call.validation.is_some() {
             self.check_policies(&review, Some(&new), &mut call.warnings)?;
@@ -356,7 +375,7 @@ impl Server {
 }
 
 /// What Go says of a resourceVersion that is no number.
-fn not_a_number(version: &str) -> Status {
+pub(super) fn not_a_number(version: &str) -> Status {
     let why = match version.bytes().all(|b| b.is_ascii_digit()) {
         true => "value out of range",
         false => "invalid syntax",
@@ -439,7 +458,6 @@ fn keep_metadata(old: &Value, new: &mut Value, tracked: bool) {
         "name",
         "namespace",
         "resourceVersion",
-        "selfLink",
     ] {
         match was.and_then(|w| w.get(k)) {
             Some(v) => drop(m.insert(k.to_owned(), v.clone())),
@@ -459,8 +477,9 @@ fn keep_metadata(old: &Value, new: &mut Value, tracked: bool) {
 
 /// A write to `status` changes the status; of the metadata what the kind's status strategy lets through.
 fn keep_all_but_status(r: &Resource, only_status: bool, old: &Value, new: &mut Value) {
-    // Only custom resources keep all of their metadata; built-in kinds let labels, annotations and finalizers pass.
-    let passes = r.custom.is_none() && !only_status;
+    // Custom resources and some others keep all of their metadata; most built-in kinds let labels, annotations and
+    // finalizers pass.
+    let passes = !status_keeps_metadata(r) && !only_status;
     let (Some(fields), Some(kept)) = (new.as_object_mut(), old.as_object()) else {
         return;
     };

@@ -94,6 +94,28 @@ impl Reader {
     }
 
     fn fields(&mut self, of: &'static Struct, object: &mut Map<String, Value>) -> Result<(), String> {
+        if self.source == Source::Unstructured {
+            // Go looks for its members one by one, not for a decoder's values: the first that does not fit is told.
+            let mut names: Vec<(usize, &str)> = object
+                .keys()
+                .filter_map(|name| of.member(name).map(|m| (m.place, m.name)))
+                .collect();
+            names.sort_unstable();
+            let above = std::mem::replace(&mut self.owner, of.name);
+            for (_, name) in names {
+                if let (Some(member), Some(value)) = (of.member(name), object.get_mut(name))
+                    && !self.member(member, value)?
+                {
+                    object.remove(name);
+                }
+            }
+            self.owner = above;
+            let root = above.is_empty();
+            object.retain(|name, _| {
+                of.open || of.member(name).is_some() || root && matches!(name.as_str(), "apiVersion" | "kind")
+            });
+            return Ok(());
+        }
         let (owner, depth) = (self.owner, self.path.len());
         let mut done = Ok(());
         object.retain(|name, value| {
@@ -244,7 +266,11 @@ fn converted(value: &mut Value, go: &str, kind: &str) -> Result<(), String> {
         ("s", _) => Err("unrecognized type: string".to_owned()),
         ("b", _) => Err("unrecognized type: bool".to_owned()),
         ("i" | "f", _) => {
-            let width = if matches!(go, "int64" | "uint64" | "uint32" | "float64" | "int") { go } else { "int32" };
+            let width = if matches!(go, "int64" | "uint64" | "uint32" | "float64" | "int") {
+                go
+            } else {
+                "int32"
+            };
             Err(format!("unrecognized type: {width}"))
         }
         ("{}", _) => Err(format!("cannot restore map from {of}")),

@@ -23,8 +23,12 @@ pub(super) struct Member {
     pub(super) inner: Option<usize>,
     /// A scalar that is not written when it is zero.
     pub(super) scalar: bool,
+    /// Its place in the declaration.
+    pub(super) place: usize,
     /// Written whatever it is.
     pub(super) always: bool,
+    /// Where it is written always and points to nothing, it is null.
+    pub(super) pointer: bool,
     /// Names of the embedded structs that it is in.
     pub(super) embedded: Vec<&'static str>,
     /// What Go calls its type.
@@ -139,14 +143,24 @@ fn gather(
             name,
             shape,
             kind,
+            place: into.members.len(),
             inner: place.get(kind.as_str()).copied(),
             scalar: *keep == 0 && shape == Shape::One && matches!(kind.as_str(), "s" | "i" | "b" | "f" | "y"),
-            always: *written == 1,
+            always: *written == 1 || is_pointer(into.name, name),
+            pointer: is_pointer(into.name, name),
             embedded: embedded.clone(),
             go,
             element: element(under),
         });
     }
+}
+
+/// Pointers that have no `omitempty`.
+fn is_pointer(of: &str, name: &str) -> bool {
+    matches!(
+        (of, name),
+        ("TypedLocalObjectReference" | "TypedObjectReference", "apiGroup")
+    )
 }
 
 /// What Go calls a type, and what that is.

@@ -53,7 +53,7 @@ impl Member {
     /// The zero value of its type.
     pub(super) fn zero(&self) -> Value {
         match self.shape {
-            Shape::One => self.zero_of_one(),
+            Shape::One if !self.pointer => self.zero_of_one(),
             _ => Value::Null,
         }
     }
@@ -98,7 +98,7 @@ fn given(of: &'static Struct, object: &Map<String, Value>) -> bool {
     let stays = |name: &String, value: &Value| match of.member(name) {
         None => true,
         Some(m) if m.shape != Shape::One && (value.is_null() || is_zero(value)) => m.always,
-        Some(m) if m.always && value.is_null() => false,
+        Some(m) if m.always && value.is_null() => m.pointer,
         Some(m) => m.all_below(value, given),
     };
     object.iter().all(|(name, value)| stays(name, value))

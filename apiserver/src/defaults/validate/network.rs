@@ -161,7 +161,7 @@ pub(super) fn ingress_class(new: &Value, old: Option<&Value>, errors: &mut Vec<F
     let spec = &new["spec"];
     let controller = text(spec, "controller");
     if let Some(old) = old {
-        super::immutable(
+        super::immutable_text(
             &spec["controller"],
             &old["spec"]["controller"],
             "spec.controller",
@@ -475,7 +475,7 @@ pub(super) fn endpoint_slice(new: &Value, old: Option<&Value>, errors: &mut Vec<
         errors.append(&mut of_endpoints);
     }
     if let Some(old) = old {
-        super::immutable(&new["addressType"], &old["addressType"], "addressType", errors);
+        super::immutable_text(&new["addressType"], &old["addressType"], "addressType", errors);
     }
 }
 

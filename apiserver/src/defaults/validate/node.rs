@@ -155,6 +155,6 @@ pub(super) fn runtime_class(new: &Value, old: Option<&Value>, errors: &mut Vec<F
     labels(&scheduling["nodeSelector"], "scheduling.nodeSelector", errors);
     validate_pod::tolerations(scheduling, "scheduling", errors);
     if let Some(old) = old {
-        super::immutable(&new["handler"], &old["handler"], "handler", errors);
+        super::immutable_text(&new["handler"], &old["handler"], "handler", errors);
     }
 }

@@ -65,7 +65,7 @@ pub(super) fn role_binding(new: &Value, old: Option<&Value>, namespaced: bool, e
     }
     if old.is_some_and(|old| old["roleRef"] != *role) {
         let fields = [("APIGroup", "apiGroup"), ("Kind", "kind"), ("Name", "name")];
-        let fields = fields.map(|(go, field)| (go, role[field].clone()));
+        let fields = fields.map(|(go, field)| (go, role[field].as_str().unwrap_or_default().into()));
         errors.push(FieldError::invalid_struct("roleRef", &fields, "cannot change roleRef"));
     }
 }

@@ -1,7 +1,7 @@
 //! Validation of slices of devices (`ValidateResourceSlice` in Kubernetes).
 
 use super::devices::{driver, each_once};
-use super::{immutable, text};
+use super::{immutable, immutable_text, text};
 use crate::defaults::names;
 use crate::defaults::validate_parts::{by_rule, choice, list, needed, taint_names};
 use crate::defaults::validate_place;
@@ -22,8 +22,8 @@ pub(super) fn slice(new: &Value, old: Option<&Value>, errors: &mut Vec<FieldErro
     pool(&spec["pool"], "spec.pool", errors);
     if let Some(old) = old {
         let old = &old["spec"];
-        immutable(&spec["pool"]["name"], &old["pool"]["name"], "spec.pool.name", errors);
-        immutable(&spec["driver"], &old["driver"], "spec.driver", errors);
+        immutable_text(&spec["pool"]["name"], &old["pool"]["name"], "spec.pool.name", errors);
+        immutable_text(&spec["driver"], &old["driver"], "spec.driver", errors);
         immutable(&spec["nodeName"], &old["nodeName"], "spec.nodeName", errors);
     }
     let detail = "must be either unset or set to a non-empty string";
