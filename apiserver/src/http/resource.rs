@@ -475,7 +475,14 @@ impl Request<'_> {
             }
             _ => return Err(Status::new(415, "UnsupportedMediaType", "415: Unsupported Media Type").about("", "", "")),
         };
-        Ok((kind, super::patch::read(call, kind, &self.r.body)?))
+        let read = super::patch::read(call, kind, &self.r.body).or_else(|s| {
+            // What is to be patched is looked for first; an apply may make it.
+            if !matches!(kind, PatchKind::Apply { .. }) {
+                self.server.get(self.resource, self.ns, &self.info.name)?;
+            }
+            Err(s)
+        });
+        Ok((kind, read?))
     }
 
     /// Options in a body: of any version, or none.

@@ -1,6 +1,8 @@
 //! Conversion between versions of one resource. Most differ in name only; Events and horizontal pod autoscalers do
 //! not (`pkg/apis/core/v1/conversion.go`, `pkg/apis/events/v1/conversion.go`, `pkg/apis/autoscaling/v1/conversion.go`).
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Value, json};
 
 use super::autoscaling;
@@ -19,6 +21,21 @@ pub(super) fn convert(mut v: Value, api_version: &str, custom: bool) -> Value {
     }
     v["apiVersion"] = json!(api_version);
     v
+}
+
+/// An autoscaler of `autoscaling/v1` as it is kept; other objects are what they are.
+pub(crate) fn as_kept(v: &Value) -> Cow<'_, Value> {
+    if v["kind"] == "HorizontalPodAutoscaler" && v["apiVersion"] == "autoscaling/v1" {
+        return Cow::Owned(convert(v.clone(), "autoscaling/v2", false));
+    }
+    Cow::Borrowed(v)
+}
+
+/// Tells in its annotations what an autoscaler of `autoscaling/v1` has no field for, as reading it again would.
+pub(super) fn retell(v: &mut Value) {
+    if let Cow::Owned(kept) = as_kept(v) {
+        *v = convert(kept, "autoscaling/v1", false);
+    }
 }
 
 /// core/v1 name, events.k8s.io/v1 name.

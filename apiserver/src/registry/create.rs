@@ -132,6 +132,9 @@ impl Server {
         if r.custom.is_none() {
             defaults::default_builtin(&r.group, &r.version, &r.kind, &mut value);
         }
+        if r.custom.is_none() {
+            super::convert::retell(&mut value);
+        }
         // What admission adds is owned by nobody.
         if !applied {
             let (schema, now) = (r.schema(), self.now());

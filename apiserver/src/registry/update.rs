@@ -249,6 +249,9 @@ impl Server {
         } else if p.tracked {
             schema::apply_defaults(&r.schema(), &mut new);
         }
+        if r.custom.is_none() {
+            super::convert::retell(&mut new);
+        }
         // Who sent the count of before has not changed it.
         let counted = |v: &Value| v["metadata"]["annotations"][defaults::TEMPLATE_GENERATION].clone();
         let counts_later = counted(&new) == counted(old);
