@@ -172,14 +172,11 @@ fn check(schema: &SchemaRef, value: &Value, path: &mut Vec<PathElement>, found: 
         // Go prints its wrapper of the value, once with types and once without.
         (value, Type::Object) => wrong(format!("expected map, got &{{{}}}", crate::schema::go_value(value))),
         (value, Type::Array) => wrong(format!("expected list, got &{{{}}}", crate::schema::go_value(value))),
-        (value, Type::String) if schema.is_untyped_scalar() => {
-            if value.is_object() || value.is_array() {
-                wrong(format!(
-                    "expected any scalar, got &{{{}}}",
-                    crate::schema::go_value(value)
-                ));
-            }
+        (value @ (Value::Object(_) | Value::Array(_)), Type::String) if schema.is_untyped_scalar() => {
+            let of = crate::schema::go_value(value);
+            wrong(format!("expected any scalar, got &{{{of}}}"));
         }
+        (_, Type::String) if schema.is_untyped_scalar() => {}
         (value, Type::String) if !value.is_string() => {
             let of = go_syntax(value);
             wrong(format!("expected string, got &value.valueUnstructured{{Value:{of}}}"));

@@ -50,7 +50,7 @@ pub(super) fn to_v1(m: &mut Object) {
         let cpu = current.iter().filter(|m| is_cpu(m));
         if let Some(now) = cpu
             .filter_map(|m| m.pointer("/resource/current/averageUtilization"))
-            .last()
+            .next_back()
         {
             status.insert("currentCPUUtilizationPercentage".into(), now.clone());
         }
@@ -290,7 +290,7 @@ fn source_from_v1(field: &str, of: &Value, current: bool) -> Value {
         ("averageValue", average),
         ("averageUtilization", utilization),
     ] {
-        if !v.is_null() && !(name == "value" && zero) {
+        if !(v.is_null() || name == "value" && zero) {
             amounts.insert(name.into(), v.clone());
         }
     }

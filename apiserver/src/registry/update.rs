@@ -469,8 +469,7 @@ fn keep_metadata(old: &Value, new: &mut Value, tracked: bool) {
     }
     // What is given is kept, for validation to refuse.
     for k in ["managedFields", "deletionGracePeriodSeconds"] {
-        if !m.contains_key(k)
-            && !(tracked && k == "managedFields")
+        if !(m.contains_key(k) || tracked && k == "managedFields")
             && let Some(v) = was.and_then(|w| w.get(k))
         {
             m.insert(k.to_owned(), v.clone());
