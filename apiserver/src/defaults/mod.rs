@@ -28,8 +28,8 @@ mod workloads;
 pub(crate) use pod::SYSTEM_CLASSES;
 pub use pod::qos_class;
 pub use validate::{
-    NameRule, name_rule, validate_builtin, validate_metadata, validate_metadata_update, validate_subresource,
-    validate_updated,
+    NameRule, name_rule, told_unchangeable, validate_builtin, validate_metadata, validate_metadata_update,
+    validate_subresource, validate_updated,
 };
 pub(crate) use validate::{service_addresses, service_or_address};
 pub(crate) use validate_pod_resize::RESIZABLE;

@@ -33,7 +33,7 @@ fn groups(server: &Server) -> Groups {
 }
 
 pub(super) fn serve(server: &Server, r: &Incoming, segments: &[&str]) -> Result<Answer, Status> {
-    let form = accepted(&r.headers, false)?.form;
+    let form = accepted(&r.headers, false, false)?.form;
     let groups = groups(server);
     match segments {
         ["api"] | ["apis"] if form == Form::Discovery => {

@@ -8,6 +8,7 @@ mod info;
 mod negotiate;
 mod openapi;
 mod output;
+mod patch;
 mod pretty;
 mod protobuf;
 mod proxy;

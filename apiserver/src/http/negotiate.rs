@@ -35,8 +35,8 @@ pub(super) const SERVED: &str = "application/json, application/yaml, application
 pub(super) const STREAMS: &str = "application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch";
 
 /// The best of the client's choices that is served: by their weights, and in their order where those are the same
-/// (`NegotiateMediaTypeOptions`). `watched` tells whether a path may be watched, too.
-pub(super) fn accepted(headers: &HeaderMap, watched: bool) -> Result<Accepted, Status> {
+/// (`NegotiateMediaTypeOptions`). `watched` tells whether a path may be watched, too, `tables` whether it has tables.
+pub(super) fn accepted(headers: &HeaderMap, watched: bool, tables: bool) -> Result<Accepted, Status> {
     let plain = Accepted {
         form: Form::Plain,
         yaml: false,
@@ -68,7 +68,7 @@ pub(super) fn accepted(headers: &HeaderMap, watched: bool) -> Result<Accepted, S
         let beta = r.group == "meta.k8s.io" && r.version == "v1beta1";
         let form = match (r.form, r.group, r.version) {
             ("", _, _) => Form::Plain,
-            ("Table", "meta.k8s.io", "v1" | "v1beta1") => Form::Table,
+            ("Table", "meta.k8s.io", "v1" | "v1beta1") if tables => Form::Table,
             ("PartialObjectMetadata", "meta.k8s.io", "v1" | "v1beta1") => Form::Partial,
             ("PartialObjectMetadataList", "meta.k8s.io", "v1" | "v1beta1") => Form::PartialList,
             ("APIGroupDiscoveryList", "apidiscovery.k8s.io", "v2") => Form::Discovery,
@@ -123,7 +123,7 @@ mod tests {
         let of = |s: &str| {
             let mut h = HeaderMap::new();
             h.insert(header::ACCEPT, s.parse().unwrap());
-            accepted(&h, true).map(|a| a.form).map_err(|s| s.code)
+            accepted(&h, true, true).map(|a| a.form).map_err(|s| s.code)
         };
         assert_eq!(
             of("application/json;as=Table;v=v1;g=meta.k8s.io,application/json"),
@@ -147,7 +147,7 @@ mod tests {
         let of = |s: &str, watched: bool| {
             let mut h = HeaderMap::new();
             h.insert(header::ACCEPT, s.parse().unwrap());
-            accepted(&h, watched).map(|a| a.yaml).map_err(|s| s.message)
+            accepted(&h, watched, true).map(|a| a.yaml).map_err(|s| s.message)
         };
         assert_eq!(of("application/json;q=0.1,application/yaml", false), Ok(true));
         assert_eq!(of("application/json,application/yaml", false), Ok(false));

@@ -29,8 +29,9 @@ impl Output {
             (true, Some("meta.k8s.io/v1")) => {
                 old = v.clone();
                 // Rows have their objects as the table is.
-                let rows = old["rows"]
-                    .as_array_mut()
+                let rows = old
+                    .get_mut("rows")
+                    .and_then(Value::as_array_mut)
                     .into_iter()
                     .flatten()
                     .map(|row| &mut row["object"]);
@@ -60,9 +61,10 @@ impl Output {
             Form::Plain => self.value(code, &unfolded(&o.value())),
             Form::Table => self.value(code, &table_of(self, r, std::slice::from_ref(&o.value()), None)),
             Form::Partial => self.value(code, &partial(&o.value())),
-            Form::PartialList | Form::Discovery => {
-                return Err(Status::not_acceptable(super::negotiate::SERVED));
-            }
+            // Custom resources come in a type that may be a list.
+            Form::PartialList if r.custom.is_some() => return Err(Status::new(500, "", "content is not a list")),
+            Form::PartialList => return Err(not_of_form("PartialObjectMetadataList", "not a list", r, &r.kind)),
+            Form::Discovery => return Err(Status::not_acceptable(super::negotiate::SERVED)),
         })
     }
 
@@ -115,20 +117,7 @@ impl Output {
                     &json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": meta, "items": items}),
                 )
             }
-            Form::Partial => {
-                let package = match r.group.split('.').next() {
-                    None | Some("") => "core",
-                    Some(first) => first,
-                };
-                return Err(Status::new(
-                    406,
-                    "NotAcceptable",
-                    format!(
-                        "you requested PartialObjectMetadata, but the requested object is a list (*{package}.{})",
-                        r.list_kind()
-                    ),
-                ));
-            }
+            Form::Partial => return Err(not_of_form("PartialObjectMetadata", "a list", r, &r.list_kind())),
             Form::Discovery => {
                 return Err(Status::not_acceptable(super::negotiate::SERVED));
             }
@@ -143,6 +132,17 @@ impl Output {
             Form::Plain | Form::Discovery => o.bytes(),
         }
     }
+}
+
+/// 406 for a form that fits objects where a list is asked for, or lists where an object is.
+fn not_of_form(form: &str, what: &str, r: &Resource, kind: &str) -> Status {
+    // Go's name of the internal type.
+    let package = match r.group.split('.').next() {
+        None | Some("" | "events") => "core",
+        Some(first) => first,
+    };
+    let text = format!("you requested {form}, but the requested object is {what} (*{package}.{kind})");
+    Status::new(406, "NotAcceptable", text)
 }
 
 fn table_of(out: &Output, r: &Resource, objects: &[Arc<Value>], meta: Option<&Value>) -> Value {

@@ -92,26 +92,33 @@ pub(super) async fn serve(
     {
         return Err(Status::method_not_allowed());
     }
-    let accepted = accepted(&r.headers, matches!(info.verb, "list" | "watch"))?;
+    let mut warnings = Vec::new();
+    if resource.is("", "endpoints") {
+        let w = "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice";
+        warnings.push(w.to_owned());
+    }
+    warnings.extend(resource.custom.as_ref().and_then(|c| c.deprecation.clone()));
+    let watched = matches!(info.verb, "list" | "watch");
+    let understood = accepted(&r.headers, watched, has_tables(&resource, &info.subresource))
+        .and_then(|accepted| Ok((accepted, call_of(r)?)));
+    let (accepted, mut call) = match understood {
+        Ok(understood) => understood,
+        Err(s) => return Ok(warned(super::failure(&s), &warnings)),
+    };
+    call.warnings = warnings;
+    // What a table shows of the objects is read when it is made.
     let include = match r.query.get("includeObject") {
-        None => IncludeObject::Metadata,
-        Some(t) => IncludeObject::parse(t)
+        Some(t) if accepted.form == Form::Table => IncludeObject::parse(t)
             .ok_or_else(|| Status::bad_request(format!(
                 "Unable to convert to Table as requested: includeObject: Invalid value: {t:?}: must be 'Metadata', 'Object', 'None', or empty"
-            )))?,
+            ))),
+        _ => Ok(IncludeObject::Metadata),
     };
     let output = Output {
         accepted,
-        include,
+        include: include.as_ref().copied().unwrap_or_default(),
         now: server.clock.now(),
     };
-    let mut call = call_of(r)?;
-    if resource.is("", "endpoints") {
-        let w = "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice";
-        call.warnings.push(w.to_owned());
-    }
-    call.warnings
-        .extend(resource.custom.as_ref().and_then(|c| c.deprecation.clone()));
     let request = Request {
         server,
         r,
@@ -130,16 +137,33 @@ pub(super) async fn serve(
                 .await
         }
     };
-    let mut answer = answer.unwrap_or_else(|s| super::failure(&s));
+    let answer = answer
+        .and_then(|a| include.map(|_| a))
+        .unwrap_or_else(|s| super::failure(&s));
     annotations.append(&mut call.annotations);
-    for w in &call.warnings {
+    Ok(warned(answer, &call.warnings))
+}
+
+/// Whether what a subresource shows comes as a table, too: its storage is a `TableConvertor`.
+fn has_tables(r: &Resource, subresource: &str) -> bool {
+    let without = [
+        ("apiextensions.k8s.io", "customresourcedefinitions"),
+        ("apiregistration.k8s.io", "apiservices"),
+        ("resource.k8s.io", "resourceclaims"),
+    ];
+    !(subresource == "status" && without.iter().any(|(group, plural)| r.is(group, plural)))
+}
+
+/// An answer with warnings.
+fn warned(mut answer: Answer, warnings: &[String]) -> Answer {
+    for w in warnings {
         // RFC 7234: 299 - "text", with quotes and backslashes escaped.
         let text = w.replace('\\', "\\\\").replace('"', "\\\"");
         if let Ok(v) = HeaderValue::from_str(&format!("299 - \"{text}\"")) {
             answer.headers_mut().append(header::WARNING, v);
         }
     }
-    Ok(answer)
+    answer
 }
 
 struct Request<'a> {
@@ -254,14 +278,11 @@ impl Request<'_> {
                 self.written(&server.update(call, &target, body)?)
             }
             ("patch", "scale") => {
-                let (kind, body) = self.patch_body()?;
+                let (kind, body) = self.patch_body(call)?;
                 Ok(self.output.other(200, &server.patch_scale(call, &target, kind, &body)?))
             }
             ("patch", _) => {
-                let (kind, body) = self.patch_body()?;
-                if matches!(kind, PatchKind::Apply { .. }) {
-                    call.duplicates = strict::yaml_lines(&self.r.body);
-                }
+                let (kind, body) = self.patch_body(call)?;
                 self.written(&server.patch(call, &target, kind, &body)?)
             }
             ("delete", "") => {
@@ -436,30 +457,35 @@ impl Request<'_> {
         Ok(parsed.value)
     }
 
-    fn patch_body(&self) -> Result<(PatchKind, Value), Status> {
-        let body = &self.r.body;
-        if !self.media_type().starts_with("application/apply-patch") && self.r.query.get("force").is_some() {
+    fn patch_body(&self, call: &mut Call) -> Result<(PatchKind, Value), Status> {
+        let query = &self.r.query;
+        if !self.media_type().starts_with("application/apply-patch") && query.get("force").is_some() {
             let cause = Cause::forbidden("force", "may not be specified for non-apply patch");
             return Err(Status::invalid("meta.k8s.io", "PatchOptions", "", vec![cause]));
         }
-        match self.media_type() {
-            "application/json-patch+json" => Ok((PatchKind::Json, parse_patch(body, false)?)),
-            "application/merge-patch+json" => Ok((PatchKind::Merge, parse_patch(body, false)?)),
-            "application/strategic-merge-patch+json" => Ok((PatchKind::Strategic, parse_patch(body, true)?)),
+        let kind = match self.media_type() {
+            "application/json-patch+json" => PatchKind::Json,
+            "application/merge-patch+json" => PatchKind::Merge,
+            "application/strategic-merge-patch+json" => PatchKind::Strategic,
             "application/apply-patch+yaml" | "application/apply-patch+json" => {
-                if self.r.query.get("fieldManager").is_none() {
+                if query.get("fieldManager").is_none_or(str::is_empty) {
                     let cause = Cause::required("fieldManager", "is required for apply patch");
                     return Err(Status::invalid("meta.k8s.io", "PatchOptions", "", vec![cause]));
                 }
-                Ok((
-                    PatchKind::Apply {
-                        force: self.r.query.is("force"),
-                    },
-                    parse_yaml(body)?,
-                ))
+                PatchKind::Apply {
+                    force: query.is("force"),
+                }
             }
-            _ => Err(Status::new(415, "UnsupportedMediaType", "415: Unsupported Media Type").about("", "", "")),
-        }
+            _ => return Err(Status::new(415, "UnsupportedMediaType", "415: Unsupported Media Type").about("", "", "")),
+        };
+        let read = super::patch::read(call, kind, &self.r.body).or_else(|s| {
+            // What is to be patched is looked for first; an apply may make it.
+            if !matches!(kind, PatchKind::Apply { .. }) {
+                self.server.get(self.resource, self.ns, &self.info.name)?;
+            }
+            Err(s)
+        });
+        Ok((kind, read?))
     }
 
     /// Options in a body: of any version, or none.
@@ -521,24 +547,4 @@ fn success(details: Option<Value>) -> Value {
         None => v["code"] = json!(201),
     }
     v
-}
-
-fn parse_patch(b: &[u8], strategic: bool) -> Result<Value, Status> {
-    serde_json::from_slice(b).map_err(|e| {
-        let why = crate::schema::json_error(b).unwrap_or_else(|| e.to_string());
-        Status::bad_request(match strategic {
-            true => why,
-            false => format!("error decoding patch: {why}"),
-        })
-    })
-}
-
-fn parse_yaml(b: &[u8]) -> Result<Value, Status> {
-    // JSON is YAML; most of it comes as JSON.
-    if let Ok(v) = serde_json::from_slice(b) {
-        return Ok(v);
-    }
-    let parsed = strict::yaml(b)
-        .map_err(|e| Status::bad_request(format!("error decoding YAML: error converting YAML to JSON: yaml: {e}")))?;
-    Ok(parsed.value)
 }

@@ -125,11 +125,16 @@ pub fn apply(
     reset_fields: &[&str],
 ) -> Result<Value, ApplyError> {
     let api_version = applied["apiVersion"].as_str().unwrap_or_default();
-    if !applied["metadata"]["managedFields"].is_null() {
+    // Who names no entries that could be read names none.
+    if let Some(entries) = applied["metadata"]["managedFields"].as_array()
+        && entries.iter().all(Value::is_object)
+    {
         return Err(ApplyError::BadRequest("metadata.managedFields must be nil".to_owned()));
     }
-    if let Err(error) = typed::check(schema, applied, &mut Vec::new()) {
-        return Err(ApplyError::NotTyped(error));
+    match typed::errors(schema, applied).as_slice() {
+        [] => {}
+        [only] => return Err(ApplyError::NotTyped(only.clone())),
+        all => return Err(ApplyError::NotTyped(format!("errors:\n  {}", all.join("\n  ")))),
     }
     let empty = json!({"apiVersion": applied["apiVersion"], "kind": applied["kind"]});
     let request = Request {
@@ -254,7 +259,14 @@ impl Request<'_> {
         let comparison = comparison.without(&self.reset);
         let mut changed = comparison.modified;
         changed.absorb(comparison.added);
-        settle(&changed, &comparison.removed, &mut managed, &self.owner, force)?;
+        settle(
+            &changed,
+            &comparison.removed,
+            &mut managed,
+            &self.owner,
+            self.api_version,
+            force,
+        )?;
         if let Some(owned) = managed.get_mut(&self.owner) {
             owned.set.subtract(&NEVER_OWNED);
             if owned.set.is_empty() {
@@ -289,14 +301,27 @@ fn prune(schema: &SchemaRef, merged: &Value, managed: &Managed, last: &FieldSet)
     )
 }
 
-/// Takes changed fields from the other owners, or tells the conflicts unless `force` (Updater.update).
+/// Whether what somebody owns of one version can be told of an object of another: they are of one group. Events are in
+/// two.
+fn convertible(owned: &str, of: &str) -> bool {
+    let group = |version: &str| match version.rsplit_once('/') {
+        None | Some(("events.k8s.io", _)) => String::new(),
+        Some((group, _)) => group.to_owned(),
+    };
+    group(owned) == group(of)
+}
+
+/// Takes changed fields from the other owners, or tells the conflicts unless `force` (Updater.update). Who owns fields of
+/// versions that there are not owns nothing.
 fn settle(
     changed: &FieldSet,
     removed: &FieldSet,
     managed: &mut Managed,
     owner: &Owner,
+    api_version: &str,
     force: bool,
 ) -> Result<(), Conflicts> {
+    managed.retain(|other, owned| other == owner || convertible(&owned.api_version, api_version));
     let others = || managed.iter().filter(|(other, _)| *other != owner);
     if !force {
         let conflicts: Conflicts = others()
@@ -425,7 +450,7 @@ fn record_update(
     own.absorb(comparison.added);
     // Everybody loses what changed, this manager's own earlier set included: it gets the fields back just below.
     let nobody = Owner::new("current-operation", Operation::Apply, "", "");
-    let settled = settle(&own, &comparison.removed, managed, &nobody, true);
+    let settled = settle(&own, &comparison.removed, managed, &nobody, api_version, true);
     debug_assert!(settled.is_ok(), "forced updates have no conflicts");
     own.subtract(&NEVER_OWNED);
     if !own.is_empty() {

@@ -5,6 +5,7 @@ mod apply;
 mod compare;
 mod fieldset;
 mod json;
+mod lists;
 mod managed;
 mod path;
 mod strategic;
@@ -16,10 +17,11 @@ use serde_json::Value;
 
 pub use apply::{ApplyError, Conflict, apply, release, track_update};
 pub use fieldset::FieldSet;
+pub(crate) use json::decoded;
 pub use json::{json_patch, merge_patch};
 pub use managed::{fold, set_aside, unfold, unfolded};
 pub use path::{PathElement, compare_values};
-pub use strategic::strategic_merge_patch;
+pub use strategic::{spend, strategic_merge_patch};
 pub use typed::has_keyless;
 
 /// Why a patch could not be applied.
@@ -31,22 +33,21 @@ pub enum PatchError {
     /// The patch is well formed but does not fit the object (a JSON patch's path or test): HTTP 422.
     #[error("{0}")]
     DoesNotFit(String),
+    /// Upstream makes no status of what is wrong with it: HTTP 500.
+    #[error("{0}")]
+    Unforeseen(String),
 }
 
-/// A patch that is not what its kind must be, as Go's decoder says it.
+/// What Go's decoder says of a value that is not of a type.
+pub(crate) fn mismatch(value: &Value, go_type: &str) -> String {
+    let value = crate::schema::json_kind(value);
+    format!("json: cannot unmarshal {value} into Go value of type {go_type}")
+}
+
+/// A patch that is not what its kind must be.
 fn not_of_type(patch: &Value, go_type: &str) -> PatchError {
-    let value = match patch {
-        Value::Null => "null",
-        Value::Bool(_) => "bool",
-        Value::Number(_) => "number",
-        Value::String(_) => "string",
-        Value::Array(_) => "array",
-        Value::Object(_) => "object",
-    };
-    PatchError::Malformed(format!(
-        "error decoding patch: json: cannot unmarshal {value} into Go value of type {go_type}"
-    ))
+    PatchError::Malformed(format!("error decoding patch: {}", mismatch(patch, go_type)))
 }
 
 /// Go's type of merge patches.
-const MAP: &str = "map[string]interface {}";
+pub(crate) const MAP: &str = "map[string]interface {}";

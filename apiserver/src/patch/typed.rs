@@ -147,51 +147,62 @@ pub fn has_keyless(schema: &SchemaRef, value: &Value) -> bool {
     }
 }
 
-/// Refuses objects that do not fit: unknown fields, wrong types, elements that occur twice.
-pub(super) fn check(schema: &SchemaRef, value: &Value, path: &mut Vec<PathElement>) -> Result<(), String> {
-    let wrong = |expected: &str| Err(format!("{}: expected {expected}, got {value}", display(path)));
+/// What does not fit of an object: unknown fields, wrong types, elements that occur twice.
+pub(super) fn errors(schema: &SchemaRef, value: &Value) -> Vec<String> {
+    let mut found = Vec::new();
+    check(schema, value, &mut Vec::new(), &mut found);
+    found
+}
+
+fn check(schema: &SchemaRef, value: &Value, path: &mut Vec<PathElement>, found: &mut Vec<String>) {
+    let mut wrong = |what: String| found.push(format!("{}: {what}", display(path)));
     match (value, schema.kind()) {
-        (Value::Null, _) => Ok(()),
+        (Value::Null, _) => {}
         (Value::Object(fields), Type::Object | Type::Any) => {
             for (name, value) in fields {
                 path.push(PathElement::Field(name.clone()));
-                match field_schema(schema, name) {
-                    None => return Err(format!("{}: field not declared in schema", display(path))),
-                    Some(child) => check(&child, value, path)?,
+                let child = field_schema(schema, name);
+                match &child {
+                    None => found.push(format!("{}: field not declared in schema", display(path))),
+                    Some(child) => check(child, value, path, found),
                 }
                 path.pop();
             }
-            Ok(())
         }
         (Value::Array(items), Type::Array | Type::Any) => {
             let mut seen = BTreeSet::new();
             for (i, item) in items.iter().enumerate() {
                 let element = match schema.list_type() {
                     ListType::Atomic => PathElement::Index(i as i64),
-                    _ => list_element(schema, item).map_err(|e| format!("{}: element {i}: {e}", display(path)))?,
+                    _ => match list_element(schema, item) {
+                        Ok(element) => element,
+                        // What comes after it is not looked at.
+                        Err(why) => return found.push(format!("{}: element {i}: {why}", display(path))),
+                    },
                 };
                 if !seen.insert(element.clone()) {
-                    return Err(format!("{}: duplicate entries for key {element}", display(path)));
+                    found.push(format!("{}: duplicate entries for key {element}", display(path)));
                 }
                 path.push(element);
-                check(&element_schema(schema), item, path)?;
+                check(&element_schema(schema), item, path, found);
                 path.pop();
             }
-            Ok(())
         }
-        (_, Type::Object) => wrong("map"),
-        (_, Type::Array) => wrong("list"),
         // Go prints its wrapper of the value, once with types and once without.
+        (value, Type::Object) => wrong(format!("expected map, got &{{{}}}", crate::schema::go_value(value))),
+        (value, Type::Array) => wrong(format!("expected list, got &{{{}}}", crate::schema::go_value(value))),
+        (value @ (Value::Object(_) | Value::Array(_)), Type::String) if schema.is_untyped_scalar() => {
+            let of = crate::schema::go_value(value);
+            wrong(format!("expected any scalar, got &{{{of}}}"));
+        }
+        (_, Type::String) if schema.is_untyped_scalar() => {}
         (value, Type::String) if !value.is_string() => {
             let of = go_syntax(value);
-            Err(format!(
-                "{}: expected string, got &value.valueUnstructured{{Value:{of}}}",
-                display(path)
-            ))
+            wrong(format!("expected string, got &value.valueUnstructured{{Value:{of}}}"));
         }
         (value, Type::Boolean) if !value.is_boolean() => {
             let of = crate::schema::go_value(value);
-            Err(format!("{}: expected boolean, got &{{{of}}}", display(path)))
+            wrong(format!("expected boolean, got &{{{of}}}"));
         }
         (value, Type::Integer | Type::Number) if !value.is_number() => {
             // Here Go prints the type.
@@ -201,9 +212,9 @@ pub(super) fn check(schema: &SchemaRef, value: &Value, path: &mut Vec<PathElemen
                 Value::Object(_) => "map[string]interface {}",
                 _ => "string",
             };
-            Err(format!("{}: expected numeric (int or float), got {of}", display(path)))
+            wrong(format!("expected numeric (int or float), got {of}"));
         }
-        _ => Ok(()),
+        _ => {}
     }
 }
 

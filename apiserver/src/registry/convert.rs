@@ -1,12 +1,15 @@
 //! Conversion between versions of one resource. Most differ in name only; Events and horizontal pod autoscalers do
 //! not (`pkg/apis/core/v1/conversion.go`, `pkg/apis/events/v1/conversion.go`, `pkg/apis/autoscaling/v1/conversion.go`).
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Value, json};
 
 /// Whether versions of a kind differ in more than their name.
 pub(super) fn differs(kind: &str) -> bool {
     matches!(kind, "Event" | "HorizontalPodAutoscaler")
 }
+use super::autoscaling;
 
 /// The object in `api_version`.
 pub(super) fn convert(mut v: Value, api_version: &str, custom: bool) -> Value {
@@ -15,13 +18,28 @@ pub(super) fn convert(mut v: Value, api_version: &str, custom: bool) -> Value {
         match (kind.as_str(), api_version) {
             ("Event", "events.k8s.io/v1") => rename(m, EVENT_FIELDS, false),
             ("Event", _) => rename(m, EVENT_FIELDS, true),
-            ("HorizontalPodAutoscaler", "autoscaling/v1") => to_autoscaling_v1(m),
-            ("HorizontalPodAutoscaler", _) => to_autoscaling_v2(m),
+            ("HorizontalPodAutoscaler", "autoscaling/v1") => autoscaling::to_v1(m),
+            ("HorizontalPodAutoscaler", _) => autoscaling::to_v2(m),
             _ => {}
         }
     }
     v["apiVersion"] = json!(api_version);
     v
+}
+
+/// An autoscaler of `autoscaling/v1` as it is kept; other objects are what they are.
+pub(crate) fn as_kept(v: &Value) -> Cow<'_, Value> {
+    if v["kind"] == "HorizontalPodAutoscaler" && v["apiVersion"] == "autoscaling/v1" {
+        return Cow::Owned(convert(v.clone(), "autoscaling/v2", false));
+    }
+    Cow::Borrowed(v)
+}
+
+/// Tells in its annotations what an autoscaler of `autoscaling/v1` has no field for, as reading it again would.
+pub(super) fn retell(v: &mut Value) {
+    if let Cow::Owned(kept) = as_kept(v) {
+        *v = convert(kept, "autoscaling/v1", false);
+    }
 }
 
 /// core/v1 name, events.k8s.io/v1 name.
@@ -44,60 +62,6 @@ fn rename(m: &mut Map<String, Value>, fields: &[(&str, &str)], back: bool) {
     }
 }
 
-fn is_cpu_utilization(m: &Value) -> bool {
-    m["type"] == "Resource" && m["resource"]["name"] == "cpu" && m["resource"]["target"]["type"] == "Utilization"
-}
-
-fn to_autoscaling_v1(m: &mut Map<String, Value>) {
-    if let Some(spec) = m.get_mut("spec").and_then(Value::as_object_mut) {
-        let metrics = spec
-            .remove("metrics")
-            .and_then(|v| v.as_array().cloned())
-            .unwrap_or_default();
-        spec.remove("behavior");
-        if let Some(c) = metrics.iter().find(|m| is_cpu_utilization(m)) {
-            spec.insert(
-                "targetCPUUtilizationPercentage".into(),
-                c["resource"]["target"]["averageUtilization"].clone(),
-            );
-        }
-    }
-    if let Some(status) = m.get_mut("status").and_then(Value::as_object_mut) {
-        let current = status
-            .remove("currentMetrics")
-            .and_then(|v| v.as_array().cloned())
-            .unwrap_or_default();
-        status.remove("conditions");
-        if let Some(c) = current.iter().find(|m| m["resource"]["name"] == "cpu") {
-            status.insert(
-                "currentCPUUtilizationPercentage".into(),
-                c["resource"]["current"]["averageUtilization"].clone(),
-            );
-        }
-    }
-}
-
-fn to_autoscaling_v2(m: &mut Map<String, Value>) {
-    if let Some(spec) = m.get_mut("spec").and_then(Value::as_object_mut)
-        && let Some(p) = spec.remove("targetCPUUtilizationPercentage")
-    {
-        let target = json!({"type": "Utilization", "averageUtilization": p});
-        spec.insert(
-            "metrics".into(),
-            json!([{"type": "Resource", "resource": {"name": "cpu", "target": target}}]),
-        );
-    }
-    if let Some(status) = m.get_mut("status").and_then(Value::as_object_mut)
-        && let Some(p) = status.remove("currentCPUUtilizationPercentage")
-    {
-        let current = json!({"averageUtilization": p});
-        status.insert(
-            "currentMetrics".into(),
-            json!([{"type": "Resource", "resource": {"name": "cpu", "current": current}}]),
-        );
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -109,6 +73,32 @@ mod tests {
         let v2 = convert(v1.clone(), "autoscaling/v2", false);
         assert_eq!(v2["spec"]["metrics"][0]["resource"]["target"]["averageUtilization"], 70);
         assert_eq!(convert(v2, "autoscaling/v1", false), v1);
+        let v2 = json!({"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "metadata": {"annotations": {"a": "b"}},
+            "spec": {"maxReplicas": 3, "behavior": {"scaleUp": {"selectPolicy": "Max", "policies": [{"type": "Pods", "value": 3, "periodSeconds": 30}]}},
+                "metrics": [
+                    {"type": "Pods", "pods": {"metric": {"name": "m"}, "target": {"type": "AverageValue", "averageValue": "1k"}}},
+                    {"type": "Object", "object": {"describedObject": {"kind": "K", "name": "n", "apiVersion": "v1"},
+                        "metric": {"name": "m"}, "target": {"type": "Value", "value": "3"}}},
+                    {"type": "External", "external": {"metric": {"name": "m", "selector": {"matchLabels": {"a": "b"}}},
+                        "target": {"type": "AverageValue", "averageValue": "3"}}},
+                    {"type": "ContainerResource", "containerResource": {"name": "memory", "container": "c",
+                        "target": {"type": "Utilization", "averageUtilization": 5}}},
+                    {"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 50}}}]},
+            "status": {"desiredReplicas": 0, "currentMetrics": [{"type": "Resource", "resource": {"name": "cpu",
+                "current": {"averageUtilization": 7, "averageValue": "0"}}}]}});
+        let v1 = convert(v2.clone(), "autoscaling/v1", false);
+        let told = &v1["metadata"]["annotations"];
+        assert_eq!(
+            told["autoscaling.alpha.kubernetes.io/behavior"],
+            "{\"ScaleUp\":{\"StabilizationWindowSeconds\":null,\"SelectPolicy\":\"Max\",\"Policies\":[{\"Type\":\"Pods\",\"Value\":3,\
+             \"PeriodSeconds\":30}],\"Tolerance\":null},\"ScaleDown\":null}"
+        );
+        assert_eq!(
+            told["autoscaling.alpha.kubernetes.io/current-metrics"],
+            r#"[{"type":"Resource","resource":{"name":"cpu","currentAverageUtilization":7,"currentAverageValue":"0"}}]"#
+        );
+        assert_eq!(v1["status"]["currentReplicas"], 0);
+        assert_eq!(convert(v1, "autoscaling/v2", false), v2);
     }
 
     #[test]

@@ -33,7 +33,19 @@ impl Server {
         r: &Resource,
         ns: &str,
         name: Option<&str>,
+        value: Value,
+    ) -> Result<Arc<Object>, Status> {
+        self.create_new(call, r, (ns, name), value, false)
+    }
+
+    /// As [`Server::create`]; with `applied` it is in `value` already who owns what of it.
+    pub(super) fn create_new(
+        &self,
+        call: &mut Call,
+        r: &Resource,
+        (ns, name): (&str, Option<&str>),
         mut value: Value,
+        applied: bool,
     ) -> Result<Arc<Object>, Status> {
         check_type(r, &mut value)?;
         self.fit_schema(call, r, &mut value)?;
@@ -45,8 +57,6 @@ impl Server {
         if call.validation.is_some() {
             call.warnings.extend(single_owners(&mut value, false));
         }
-        let tracked = value["metadata"]["managedFields"].clone();
-        let made_by_apply = tracked.is_array() && name.is_some();
         {
             let m = metadata(&mut value);
             if !call.dry_run && m.get("resourceVersion").and_then(Value::as_str).is_some_and(is_version) {
@@ -89,7 +99,7 @@ impl Server {
             }
         }
         let Some(base) = generate else {
-            return self.create_named(call, r, ns, value, made_by_apply, false);
+            return self.create_named(call, r, ns, value, applied, false);
         };
         // As often as Kubernetes 1.32 and later where a generated name is taken.
         for attempt in 0.. {
@@ -99,7 +109,7 @@ impl Server {
                 None => name(),
             };
             metadata(&mut value).insert("name".into(), json!(name));
-            match self.create_named(call, r, ns, value.clone(), made_by_apply, true) {
+            match self.create_named(call, r, ns, value.clone(), applied, true) {
                 Err(s) if s.is_already_exists() && attempt < 8 => {}
                 other => return other,
             }
@@ -113,7 +123,7 @@ impl Server {
         r: &Resource,
         ns: &str,
         mut value: Value,
-        made_by_apply: bool,
+        applied: bool,
         generated: bool,
     ) -> Result<Arc<Object>, Status> {
         let name = text(&value, "/metadata/name").to_owned();
@@ -122,8 +132,11 @@ impl Server {
         if r.custom.is_none() {
             defaults::default_builtin(&r.group, &r.version, &r.kind, &mut value);
         }
+        if r.custom.is_none() {
+            super::convert::retell(&mut value);
+        }
         // What admission adds is owned by nobody.
-        if !made_by_apply {
+        if !applied {
             let (schema, now) = (r.schema(), self.now());
             track(call, r, &mut value, |seen| {
                 patch::track_update(None, seen, &call.manager, "", &schema, &now, reset_fields(r, None));
@@ -267,28 +280,41 @@ impl Server {
 
     /// As [`Server::fit_schema`], or why it cannot.
     pub(super) fn fit(&self, call: &mut Call, r: &Resource, value: &mut Value) -> Result<(), String> {
+        let twice = std::mem::take(&mut call.duplicates);
+        // Custom resources' decoder meets what is twice first.
+        match r.custom.is_some() {
+            true => self.fit_by(call, r, value, schema::read, |unknown| [twice, unknown].concat()),
+            false => self.fit_by(call, r, value, schema::read, |unknown| [unknown, twice].concat()),
+        }
+    }
+
+    /// As [`Server::fit`], with a reader of built-in types; `strictly` makes the list of all that a strict decoder minds
+    /// of the fields that are not known.
+    pub(super) fn fit_by(
+        &self,
+        call: &mut Call,
+        r: &Resource,
+        value: &mut Value,
+        read: fn(&str, &str, &mut Value) -> Result<(), String>,
+        strictly: impl FnOnce(Vec<String>) -> Vec<String>,
+    ) -> Result<(), String> {
         let schema = r.schema();
         if let Some(mode) = call.validation {
-            let mut unknown = schema::unknown_fields(&schema, value);
-            if r.custom.is_some() {
-                // Custom resources' decoder meets what is twice first.
-                unknown.splice(0..0, call.duplicates.drain(..));
-            }
-            unknown.append(&mut call.duplicates);
+            let unknown = schema::unknown_fields(&schema, value);
             if r.custom.is_none() {
-                schema::read(&r.api_version, &r.kind, value)?;
+                read(&r.api_version, &r.kind, value)?;
             }
-            if !unknown.is_empty() {
-                match mode {
-                    FieldValidation::Strict => {
-                        return Err(format!("strict decoding error: {}", unknown.join(", ")));
-                    }
-                    FieldValidation::Warn => call.warnings.extend(unknown),
-                    FieldValidation::Ignore => {}
+            let prunes = !unknown.is_empty() && r.custom.is_some();
+            let minded = strictly(unknown);
+            match mode {
+                FieldValidation::Strict if !minded.is_empty() => {
+                    return Err(format!("strict decoding error: {}", minded.join(", ")));
                 }
-                if r.custom.is_some() {
-                    schema::prune(&schema, value);
-                }
+                FieldValidation::Warn => call.warnings.extend(minded),
+                _ => {}
+            }
+            if prunes {
+                schema::prune(&schema, value);
             }
         } else if r.custom.is_some() {
             schema::prune(&schema, value);
@@ -430,10 +456,11 @@ pub(super) fn track(call: &Call, r: &Resource, value: &mut Value, with: impl FnO
         return with(value);
     }
     let mut seen = value.clone();
+    // Lists of owners that are empty say something.
+    let owners = patch::set_aside(&mut seen);
     schema::write_given(&r.api_version, &r.kind, &mut seen);
-    // An empty list says something here, too.
-    if let Some(managed) = value["metadata"].get("managedFields") {
-        metadata(&mut seen).insert("managedFields".into(), managed.clone());
+    if let Some(owners) = owners {
+        metadata(&mut seen).insert("managedFields".into(), owners);
     }
     with(&mut seen);
     match seen["metadata"].as_object_mut().and_then(|m| m.remove("managedFields")) {
@@ -447,10 +474,27 @@ pub(super) fn reset_fields(r: &Resource, sub: Option<&str>) -> &'static [&'stati
     match sub {
         None if r.is("certificates.k8s.io", "certificatesigningrequests") => &[".spec", ".status"],
         None if r.has_status() => &[".status"],
-        Some("status") if r.custom.is_some() => &[".spec", ".metadata"],
+        Some("status") if status_keeps_metadata(r) => &[".spec", ".metadata"],
         Some("status") => &[".spec"],
         _ => &[],
     }
+}
+
+/// Whether a write of a status changes nothing of the metadata (`metav1.ResetObjectMetaForStatus`).
+pub(super) fn status_keeps_metadata(r: &Resource) -> bool {
+    r.custom.is_some()
+        || matches!(
+            (&*r.group, &*r.plural),
+            ("admissionregistration.k8s.io", "validatingadmissionpolicies")
+                | ("apiextensions.k8s.io", "customresourcedefinitions")
+                | (
+                    "flowcontrol.apiserver.k8s.io",
+                    "flowschemas" | "prioritylevelconfigurations"
+                )
+                | ("networking.k8s.io", "servicecidrs")
+                | ("resource.k8s.io", "resourceclaims")
+                | ("storage.k8s.io", "volumeattachments")
+        )
 }
 
 /// Namespace and name as the path has them; the base of the name when one is to be generated.

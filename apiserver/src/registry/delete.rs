@@ -309,7 +309,13 @@ pub(crate) fn answers_with_object(r: &Resource) -> bool {
     if r.custom.is_none() && r.group == "storage.k8s.io" && storage.contains(&&*r.plural) {
         return true;
     }
-    if r.is("resource.k8s.io", "resourceclaims") {
+    let resource = [
+        "deviceclasses",
+        "resourceclaims",
+        "resourceclaimtemplates",
+        "resourceslices",
+    ];
+    if r.custom.is_none() && r.group == "resource.k8s.io" && resource.contains(&&*r.plural) {
         return true;
     }
     r.custom.is_none()

@@ -3,6 +3,8 @@
 
 mod admission;
 mod admit_pod;
+mod apply;
+mod autoscaling;
 mod bootstrap;
 mod call;
 mod catalog;
@@ -36,6 +38,7 @@ pub use server::{Server, Settings};
 pub use update::{Target, Written};
 
 pub(crate) use bootstrap::for_external_controllers;
+pub(crate) use convert::as_kept;
 pub(crate) use delete::answers_with_object;
 pub(crate) use meta::{at, rfc3339, text};
 pub(crate) use quota::{pod_amounts, pod_requests, to_value as quota_amounts, used as quota_used};

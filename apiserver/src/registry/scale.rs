@@ -80,7 +80,7 @@ impl Server {
         };
         let (said, named) = (text(body, "/apiVersion"), text(body, "/kind"));
         if forced.is_some() && (said, named) != ("autoscaling/v1", "Scale") {
-            return Err(super::patch::another_kind(said, named));
+            return Err(super::apply::another_kind(said, named));
         }
         self.change_scale(call, t, forced, &mut |live| {
             match kind {
@@ -88,7 +88,7 @@ impl Server {
                 PatchKind::Merge | PatchKind::Apply { .. } => patch::merge_patch(live, body),
                 PatchKind::Strategic => patch::strategic_merge_patch(live, body, &schema),
             }
-            .map_err(|e| Status::bad_request(e.to_string()))
+            .map_err(super::patch::refused)
         })
     }
 

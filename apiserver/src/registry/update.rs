@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::convert::{convert, differs};
-use super::create::{reset_fields, track};
+use super::create::{reset_fields, status_keeps_metadata, track};
 use super::meta::{finalizers, metadata, same_spec, single_owners};
 use super::policy::Review;
 use super::server::{check_type, refuse};
@@ -227,7 +227,7 @@ impl Server {
             let cause = Cause::invalid("metadata.deletionTimestamp", &time, "field is immutable");
             return Err(Status::invalid(&r.group, &r.kind, t.name, vec![cause.clone(), cause]));
         }
-        keep_metadata(old, &mut new);
+        keep_metadata(old, &mut new, p.tracked);
         if ends {
             // Validation refuses it.
             metadata(&mut new).insert("deletionTimestamp".into(), time);
@@ -281,7 +281,13 @@ impl Server {
         } else if p.tracked {
             schema::apply_defaults(&r.schema(), &mut new);
         }
-        if r.is("apps", "daemonsets") {
+        if r.custom.is_none() {
+            super::convert::retell(&mut new);
+        }
+        // Who sent the count of before has not changed it.
+        let counted = |v: &Value| v["metadata"]["annotations"][defaults::TEMPLATE_GENERATION].clone();
+        let counts_later = counted(&new) == counted(old);
+        if r.is("apps", "daemonsets") && !counts_later {
             template_generation(old, &mut new);
         }
         if !p.tracked {
@@ -292,6 +298,9 @@ impl Server {
                 patch::track_update(Some(old), seen, &call.manager, sub, &own, &now, reset);
                 self.release_elsewhere(t, seen);
             });
+        }
+        if r.is("apps", "daemonsets") && counts_later {
+            template_generation(old, &mut new);
         }
         // Slices count before what features that are off would bring is taken out (their strategies' `PrepareForUpdate`).
         let sent = r.is("discovery.k8s.io", "endpointslices") || r.is("resource.k8s.io", "resourceslices");
@@ -313,7 +322,7 @@ impl Server {
         // Binding and scale are asked about as what they are, not as the object they change.
         let whole = !matches!(t.subresource, Some("binding" | "scale"));
         if whole && self.mutate_by_webhooks(call, &review, Some(&mut new))? {
-            keep_metadata(old, &mut new);
+            keep_metadata(old, &mut new, false);
             if r.custom.is_some() {
                 schema::prune(&r.schema(), &mut new);
                 schema::apply_defaults(&r.schema(), &mut new);
@@ -350,7 +359,12 @@ impl Server {
                 metadata(&mut new).insert("generation".into(), json!(g + 1));
             }
         }
+        let warns = call.validation.is_some() && r.custom.is_none() && t.subresource.is_none();
         if same_but_for_times(old, &new) {
+            if warns {
+                call.warnings
+                    .extend(defaults::warnings(&r.group, &r.kind, Some(old), &new));
+            }
             return Ok(old.clone());
         }
         // A custom resource's scale is checked with all of its object.
@@ -363,7 +377,7 @@ impl Server {
             }
         }
         if call.validation.is_some() && r.custom.is_none() {
-            if t.subresource.is_none() {
+            if warns {
                 call.warnings
                     .extend(defaults::warnings(&r.group, &r.kind, Some(old), &new));
             }
@@ -378,7 +392,13 @@ impl Server {
             .filter(|_| r.custom.is_none() && call.validation.is_some())
         {
             let of = (&*r.group, &*r.kind);
-            refuse(r, t.name, &defaults::validate_subresource(of, sub, old, &new))?;
+            let mut errors = Vec::new();
+            if sub == "status" {
+                let (meta, was) = (&new["metadata"], &old["metadata"]);
+                errors = defaults::validate_updated(of, r.namespaced, false, meta, was);
+            }
+            errors.extend(defaults::validate_subresource(of, sub, old, &new));
+            refuse(r, t.name, &errors)?;
         }
         if call.validation.is_some() {
             self.check_policies(&review, Some(&new), &mut call.warnings)?;
@@ -397,7 +417,7 @@ impl Server {
 }
 
 /// What Go says of a resourceVersion that is no number.
-fn not_a_number(version: &str) -> Status {
+pub(super) fn not_a_number(version: &str) -> Status {
     let why = match version.bytes().all(|b| b.is_ascii_digit()) {
         true => "value out of range",
         false => "invalid syntax",
@@ -484,8 +504,9 @@ fn same_but_for_times(old: &Value, new: &Value) -> bool {
     a.len() == b.len() && a.iter().zip(&b).all(|(x, y)| same(x, y))
 }
 
-/// What nobody may change (rest.BeforeUpdate, ObjectMeta system fields).
-fn keep_metadata(old: &Value, new: &mut Value) {
+/// What nobody may change (rest.BeforeUpdate, ObjectMeta system fields). Where it is said who owns what (`tracked`),
+/// nobody else does.
+fn keep_metadata(old: &Value, new: &mut Value, tracked: bool) {
     let was = old["metadata"].as_object();
     let m = metadata(new);
     for k in [
@@ -504,7 +525,7 @@ fn keep_metadata(old: &Value, new: &mut Value) {
     }
     // What is given is kept, for validation to refuse.
     for k in ["managedFields", "deletionGracePeriodSeconds"] {
-        if !m.contains_key(k)
+        if !(m.contains_key(k) || tracked && k == "managedFields")
             && let Some(v) = was.and_then(|w| w.get(k))
         {
             m.insert(k.to_owned(), v.clone());
@@ -514,8 +535,9 @@ fn keep_metadata(old: &Value, new: &mut Value) {
 
 /// A write to `status` changes the status; of the metadata what the kind's status strategy lets through.
 fn keep_all_but_status(r: &Resource, only_status: bool, old: &Value, new: &mut Value) {
-    // Only custom resources keep all of their metadata; built-in kinds let labels, annotations and finalizers pass.
-    let passes = r.custom.is_none() && !only_status;
+    // Custom resources and some others keep all of their metadata; most built-in kinds let labels, annotations and
+    // finalizers pass.
+    let passes = !status_keeps_metadata(r) && !only_status;
     let (Some(fields), Some(kept)) = (new.as_object_mut(), old.as_object()) else {
         return;
     };

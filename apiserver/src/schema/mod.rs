@@ -35,7 +35,7 @@ pub use node::{ListType, Type};
 pub use openapi::{definitions_with, openapi_v2, openapi_v2_hash, openapi_v3, openapi_v3_index};
 pub use printed::{Printed, fields_of_struct};
 pub use prune::{prune, unknown_fields};
-pub use read::{json_kind, read};
+pub use read::{convert, json_kind, read};
 pub use reference::SchemaRef;
 pub use validate::{is_go_duration, validate};
 pub use zero::{is_given, write_always, write_given};

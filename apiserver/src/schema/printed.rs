@@ -188,10 +188,24 @@ impl Printed {
         out.push(close);
     }
 
-    /// A document that was printed so, after a patch made `new` of `old`: what was changed is written anew, its members by
-    /// name; all else stays as it was.
+    /// A document that was printed so, after a JSON patch made `new` of `old`: what was changed is written anew, its
+    /// members by name, and so are those of what the patch looked into; all else stays as it was.
     #[must_use]
-    pub fn patched(&self, old: &Value, new: &Value) -> Self {
+    pub fn patched(&self, old: &Value, new: &Value, patch: &Value) -> Self {
+        let mut shown = self.changed(old, new);
+        for step in patch.as_array().into_iter().flatten() {
+            for field in ["path", "from"] {
+                if let Some(path) = step[field].as_str() {
+                    let tested = field == "path" && step["op"] == "test";
+                    let names: Vec<String> = path.split('/').skip(1).map(crate::patch::decoded).collect();
+                    shown.sort_along(&names, tested);
+                }
+            }
+        }
+        shown
+    }
+
+    fn changed(&self, old: &Value, new: &Value) -> Self {
         if old == new {
             return self.clone();
         }
@@ -200,7 +214,7 @@ impl Printed {
                 let own = |name: &str| fields.iter().find(|(n, _)| n == name).map(|(_, p)| p);
                 let all = new.iter().map(|(name, value)| {
                     let printed = match (own(name), old.get(name)) {
-                        (Some(printed), Some(was)) => printed.patched(was, value),
+                        (Some(printed), Some(was)) => printed.changed(was, value),
                         _ => Self::plain(value),
                     };
                     (name.clone(), printed)
@@ -208,17 +222,66 @@ impl Printed {
                 Self::Fields(all.collect())
             }
             (Self::List(items), Value::Array(old), Value::Array(new)) => {
-                let all = new
-                    .iter()
-                    .enumerate()
-                    .map(|(i, value)| match (items.get(i), old.get(i)) {
-                        (Some(printed), Some(was)) => printed.patched(was, value),
+                let all = new.iter().enumerate().map(|(i, value)| {
+                    // Elements may have moved.
+                    let same = (old.get(i) == Some(value)).then_some(i);
+                    let same = same.or_else(|| old.iter().position(|was| was == value));
+                    match (items.get(same.unwrap_or(i)), old.get(same.unwrap_or(i))) {
+                        (Some(printed), Some(was)) => printed.changed(was, value),
                         _ => Self::plain(value),
-                    });
+                    }
+                });
                 Self::List(all.collect())
             }
             _ => Self::plain(new),
         }
+    }
+
+    /// Writes members by name on the way to a place; with `whole` also those in it.
+    fn sort_along(&mut self, names: &[String], whole: bool) {
+        if names.is_empty() && !whole {
+            return;
+        }
+        match self {
+            Self::Scalar(_) => {}
+            Self::Fields(fields) => {
+                fields.sort_by(|a, b| a.0.cmp(&b.0));
+                for (name, value) in fields {
+                    match names {
+                        [] => value.sort_along(names, whole),
+                        [first, rest @ ..] if first == name => value.sort_along(rest, whole),
+                        _ => {}
+                    }
+                }
+            }
+            Self::List(items) => match names {
+                [] => items.iter_mut().for_each(|item| item.sort_along(names, whole)),
+                [first, rest @ ..] => {
+                    if let Some(item) = first.parse::<usize>().ok().and_then(|i| items.get_mut(i)) {
+                        item.sort_along(rest, whole);
+                    }
+                }
+            },
+        }
+    }
+
+    /// A document that was printed so, after a merge patch made `new` of it: members of what the patch merges into are
+    /// written by name, and what it puts there anew.
+    #[must_use]
+    pub fn merged(&self, patch: &Value, new: &Value) -> Self {
+        let (Self::Fields(fields), Value::Object(patch), Value::Object(new)) = (self, patch, new) else {
+            return Self::plain(new);
+        };
+        let own = |name: &str| fields.iter().find(|(n, _)| n == name).map(|(_, p)| p);
+        let all = new.iter().map(|(name, value)| {
+            let printed = match (own(name), patch.get(name)) {
+                (Some(printed), Some(change)) => printed.merged(change, value),
+                (Some(printed), None) => printed.clone(),
+                (None, _) => Self::plain(value),
+            };
+            (name.clone(), printed)
+        });
+        Self::Fields(all.collect())
     }
 }
 
@@ -470,9 +533,12 @@ mod tests {
         let mut new = d.clone();
         new["spec"]["replicas"] = json!("x");
         assert_eq!(
-            shown.patched(&d, &new).compact(),
+            shown.merged(&json!({"spec": {"replicas": "x"}}), &new).compact(),
             r#"{"apiVersion":"apps/v1","kind":"Deployment","metadata":{"name":"\u003ca\u003e","uid":"u"},"spec":{"replicas":"x","template":{}},"status":{}}"#
         );
+        let patch = json!([{"op": "test", "path": "/metadata/uid", "value": "u"}, {"op": "replace", "path": "/spec/replicas", "value": "x"}]);
+        let read = r#"{"apiVersion":"apps/v1","kind":"Deployment","metadata":{"name":"\u003ca\u003e","uid":"u"},"spec":{"replicas":"x","template":{}},"status":{}}"#;
+        assert_eq!(shown.patched(&d, &new, &patch).compact(), read);
     }
 
     #[test]

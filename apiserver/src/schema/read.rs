@@ -14,10 +14,24 @@ use super::zero::is_zero;
 /// # Errors
 /// What Go's decoder says of the first value that it cannot read.
 pub fn read(api_version: &str, kind: &str, object: &mut Value) -> Result<(), String> {
+    read_from(Source::Json, api_version, kind, object)
+}
+
+/// As [`read`], from decoded JSON that Go puts into the type without a decoder: what strategic merge patches and applies
+/// make (`runtime.DefaultUnstructuredConverter`).
+///
+/// # Errors
+/// What Go says of the first value that it cannot take.
+pub fn convert(api_version: &str, kind: &str, object: &mut Value) -> Result<(), String> {
+    read_from(Source::Unstructured, api_version, kind, object)
+}
+
+fn read_from(source: Source, api_version: &str, kind: &str, object: &mut Value) -> Result<(), String> {
     let (Some(of), Value::Object(fields)) = (KNOWN.of_kind(api_version, kind), object) else {
         return Ok(());
     };
     let mut reader = Reader {
+        source,
         path: Vec::new(),
         owner: "",
         nested: 0,
@@ -30,11 +44,19 @@ pub fn read(api_version: &str, kind: &str, object: &mut Value) -> Result<(), Str
 /// Where a decoder is, and the first value of a wrong type: what cannot be parsed ends the reading, wrong types are
 /// told of at the end of it.
 struct Reader {
+    source: Source,
     path: Vec<&'static str>,
     owner: &'static str,
     /// Values being read that read themselves: whoever has the outermost is told as the owner.
     nested: usize,
     saved: Option<String>,
+}
+
+/// What a type is read from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Source {
+    Json,
+    Unstructured,
 }
 
 /// What Go's decoder calls a value's type.
@@ -52,7 +74,7 @@ pub fn json_kind(value: &Value) -> &'static str {
 impl Reader {
     fn mismatch(&self, value: &Value, go: &str) -> String {
         let numeric = matches!(go, "int32" | "int64" | "int" | "uint32" | "uint64" | "float64");
-        let into = if self.path.is_empty() {
+        let into = if self.path.is_empty() || self.source == Source::Unstructured {
             "Go value".to_owned()
         } else {
             format!("Go struct field {}.{}", self.owner, self.path.join("."))
@@ -63,13 +85,40 @@ impl Reader {
         }
     }
 
-    fn save(&mut self, value: &Value, go: &str) {
+    /// A value of a wrong type: `go` is the type it should have, `kind` that type's letter or name.
+    fn wrong(&mut self, value: &mut Value, go: &str, kind: &str) -> Result<(), String> {
+        if self.source == Source::Unstructured {
+            return converted(value, go, kind);
+        }
         if self.saved.is_none() {
             self.saved = Some(self.mismatch(value, go));
         }
+        Ok(())
     }
 
     fn fields(&mut self, of: &'static Struct, object: &mut Map<String, Value>) -> Result<(), String> {
+        if self.source == Source::Unstructured {
+            // Go looks for its members one by one, not for a decoder's values: the first that does not fit is told.
+            let mut names: Vec<(usize, &str)> = object
+                .keys()
+                .filter_map(|name| of.member(name).map(|m| (m.place, m.name)))
+                .collect();
+            names.sort_unstable();
+            let above = std::mem::replace(&mut self.owner, of.name);
+            for (_, name) in names {
+                if let (Some(member), Some(value)) = (of.member(name), object.get_mut(name))
+                    && !self.member(member, value)?
+                {
+                    object.remove(name);
+                }
+            }
+            self.owner = above;
+            let root = above.is_empty();
+            object.retain(|name, _| {
+                of.open || of.member(name).is_some() || root && matches!(name.as_str(), "apiVersion" | "kind")
+            });
+            return Ok(());
+        }
         let (owner, depth) = (self.owner, self.path.len());
         let mut done = Ok(());
         object.retain(|name, value| {
@@ -114,7 +163,10 @@ impl Reader {
                 self.one(member, member.go, one)?;
                 return Ok(!(member.scalar && is_zero(one)));
             }
-            (_, other) => self.save(other, member.go),
+            (shape, other) => {
+                let kind = if shape == Shape::Map { "{}" } else { "[]" };
+                self.wrong(other, member.go, kind)?;
+            }
         }
         Ok(true)
     }
@@ -153,10 +205,13 @@ impl Reader {
                     _ => n.is_i64() || n.is_u64() && go.starts_with('u'),
                 };
                 if !fits {
-                    self.save(value, go);
+                    self.wrong(value, go, member.kind)?;
                 }
             }
             ("y", Value::String(text)) => match go::base64_error(text) {
+                Some(why) if self.source == Source::Unstructured => {
+                    return Err(format!("error decoding from json: {why}"));
+                }
                 Some(why) => drop(self.saved.get_or_insert(why)),
                 None => text.retain(|c| !matches!(c, '\n' | '\r')),
             },
@@ -184,7 +239,7 @@ impl Reader {
                     match item {
                         Value::String(_) => {}
                         Value::Null => *item = "".into(),
-                        other => self.save(other, "string"),
+                        other => self.wrong(other, "string", "s")?,
                     }
                 }
             }
@@ -204,10 +259,7 @@ impl Reader {
                             *item = Value::Object(Map::new());
                             Ok(())
                         }
-                        (_, other) => {
-                            r.save(other, "v1.JSONSchemaProps");
-                            Ok(())
-                        }
+                        (_, other) => r.wrong(other, "v1.JSONSchemaProps", "struct"),
                     })
                 })?;
             }
@@ -218,21 +270,65 @@ impl Reader {
                     match item {
                         Value::String(_) => {}
                         Value::Null => *item = "".into(),
-                        other => r.save(other, "string"),
+                        other => r.wrong(other, "string", "s")?,
                     }
                 }
                 Ok(())
             })?,
             ("A" | "L", other) => *other = Value::Null,
-            ("s" | "b" | "f" | "i" | "y" | "S", other) => self.save(other, go),
+            ("s" | "b" | "f" | "i", other) => self.wrong(other, go, member.kind)?,
+            ("y" | "S", other) => self.wrong(other, go, "[]")?,
             _ => match (member.inner.and_then(|i| KNOWN.all.get(i)), &mut *value) {
                 (Some(of), Value::Object(fields)) => self.fields(of, fields)?,
-                (Some(_), other) => self.save(other, go),
+                (Some(_), other) => self.wrong(other, go, "struct")?,
                 (None, _) => {}
             },
         }
         Ok(())
     }
+}
+
+/// What Go makes of decoded JSON of another type than it needs: numbers are numbers whatever their width, where they are
+/// whole.
+fn converted(value: &mut Value, go: &str, kind: &str) -> Result<(), String> {
+    let of = match value {
+        Value::Null => return Ok(()),
+        Value::Bool(_) => "bool",
+        Value::Number(n) if n.is_i64() => "int64",
+        Value::Number(_) => "float64",
+        Value::String(_) => "string",
+        Value::Array(_) => "slice",
+        Value::Object(_) => "map",
+    };
+    match (kind, &*value) {
+        ("i", Value::Number(n)) => match n.as_i64().or_else(|| whole(n.as_f64()?)) {
+            Some(n) => {
+                // Go's conversion keeps the lower bits.
+                *value = if go == "int32" { (n as i32).into() } else { n.into() };
+                Ok(())
+            }
+            None => Err(format!("cannot convert float64 to {go}")),
+        },
+        // Go has a conversion of integers into text; it is not JSON's.
+        ("s", Value::Number(n)) if n.is_i64() => Err(format!("cannot convert int64 to {go}")),
+        ("s", _) => Err("unrecognized type: string".to_owned()),
+        ("b", _) => Err("unrecognized type: bool".to_owned()),
+        ("i" | "f", _) => {
+            let width = if matches!(go, "int64" | "uint64" | "uint32" | "float64" | "int") {
+                go
+            } else {
+                "int32"
+            };
+            Err(format!("unrecognized type: {width}"))
+        }
+        ("{}", _) => Err(format!("cannot restore map from {of}")),
+        ("struct", _) => Err(format!("cannot restore struct from: {of}")),
+        _ => Err(format!("cannot restore slice from {of}")),
+    }
+}
+
+fn whole(n: f64) -> Option<i64> {
+    (n.fract() == 0.0).then_some(n as i64)
 }
 
 /// A time as Go writes it.

@@ -196,6 +196,12 @@ impl SchemaRef {
         self.outer.atomic_map.or(self.target.atomic_map).unwrap_or_else(raw)
     }
 
+    /// Whether server-side apply takes any scalar here: what Go reads by itself (`k8s.io/kube-openapi/pkg/schemaconv`).
+    pub(crate) fn is_untyped_scalar(&self) -> bool {
+        let name = self.definition_name().and_then(|d| d.rsplit('.').next());
+        matches!(name, Some("Time" | "MicroTime" | "Quantity" | "IntOrString"))
+    }
+
     /// Whether strategic merge patches have this strategy here (`merge`, `replace`, `retainKeys`).
     pub fn has_patch_strategy(&self, strategy: &str) -> bool {
         self.outer.patch_strategy.iter().any(|s| s == strategy)

@@ -23,6 +23,8 @@ pub(super) struct Member {
     pub(super) inner: Option<usize>,
     /// A scalar that is not written when it is zero.
     pub(super) scalar: bool,
+    /// Its place in the declaration.
+    pub(super) place: usize,
     /// Written whatever it is.
     pub(super) always: bool,
     /// A pointer that is written whatever it is: null where there is nothing.
@@ -160,6 +162,7 @@ fn gather(
             name,
             shape,
             kind,
+            place: into.members.len(),
             inner: place.get(within(kind)).copied(),
             scalar: *keep == 0 && shape == Shape::One && matches!(kind.as_str(), "s" | "i" | "b" | "f" | "y"),
             always: *written == 1,

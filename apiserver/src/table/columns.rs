@@ -164,6 +164,11 @@ pub(super) fn at<'v>(object: &'v Value, path: &str) -> &'v Value {
 }
 
 impl BuiltinColumn {
+    /// Whether upstream's rows have its cell, and its tables no word of it.
+    pub(super) fn is_untold(&self) -> bool {
+        self.name.is_empty()
+    }
+
     /// Its `TableColumnDefinition`.
     pub(super) fn definition(&self) -> Value {
         json!({

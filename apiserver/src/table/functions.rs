@@ -3,6 +3,7 @@
 use super::columns::at;
 use super::duration::{human_duration, since};
 use super::pods;
+use super::references::{class_parameters, parent};
 use crate::select::LabelSelector;
 use jiff::Timestamp;
 use serde_json::Value;
@@ -12,7 +13,7 @@ fn list<'v>(object: &'v Value, path: &str) -> &'v [Value] {
     at(object, path).as_array().map_or(&[], Vec::as_slice)
 }
 
-fn text<'v>(object: &'v Value, path: &str) -> &'v str {
+pub(super) fn text<'v>(object: &'v Value, path: &str) -> &'v str {
     at(object, path).as_str().unwrap_or_default()
 }
 
@@ -125,6 +126,7 @@ pub(super) fn call(name: &str, argument: &str, object: &Value, now: Timestamp) -
             "80, 443"
         }
         .into(),
+        "parent" => parent(field()).into(),
         "class_parameters" => class_parameters(at(object, "spec.parameters")).into(),
         "endpoints" => endpoints(object),
         "slice_ports" => {
@@ -409,17 +411,6 @@ fn service_ports(service: &Value) -> String {
         }
     });
     ports.collect::<Vec<_>>().join(",")
-}
-
-fn class_parameters(parameters: &Value) -> String {
-    if parameters.is_null() {
-        return "<none>".to_owned();
-    }
-    let group = parameters["apiGroup"]
-        .as_str()
-        .map(|group| format!(".{group}"))
-        .unwrap_or_default();
-    format!("{}{group}/{}", text(parameters, "kind"), text(parameters, "name"))
 }
 
 fn endpoints(object: &Value) -> Value {

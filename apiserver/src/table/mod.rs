@@ -5,6 +5,7 @@ mod duration;
 mod functions;
 mod jsonpath;
 mod pods;
+mod references;
 #[cfg(test)]
 mod tests;
 
@@ -134,7 +135,10 @@ pub fn table_for(
         .map(|object| row(group, kind, object, crd_columns, now, include))
         .collect();
     let metadata = list_metadata.cloned().unwrap_or_else(|| match objects {
-        [only] => json!({"resourceVersion": only["metadata"]["resourceVersion"]}),
+        // What was not written has none.
+        [only] if only["metadata"]["resourceVersion"].is_string() => {
+            json!({"resourceVersion": only["metadata"]["resourceVersion"]})
+        }
         _ => json!({}),
     });
     json!({
@@ -155,6 +159,7 @@ pub fn column_definitions(group: &str, kind: &str, crd_columns: Option<&[Column]
         }
         None => columns::of_kind(group, kind)
             .iter()
+            .filter(|column| !column.is_untold())
             .map(columns::BuiltinColumn::definition)
             .collect(),
     }
@@ -168,13 +173,15 @@ fn row(
     now: Timestamp,
     include: IncludeObject,
 ) -> Value {
+    // As the real server keeps it: not all versions have all of it.
+    let kept = crate::registry::as_kept(object);
     let cells: Vec<Value> = match crd_columns {
         Some(columns) => std::iter::once(object["metadata"]["name"].clone())
             .chain(columns.iter().map(|column| column.cell(object, now)))
             .collect(),
         None => columns::of_kind(group, kind)
             .iter()
-            .map(|column| column.cell(object, now))
+            .map(|column| column.cell(&kept, now))
             .collect(),
     };
     let mut row = Map::new();
@@ -195,7 +202,8 @@ fn row(
 
 /// An object's metadata where nothing else of it is shown.
 pub(crate) fn metadata(object: &Value) -> Value {
-    let mut shown = json!({"metadata": object["metadata"]});
+    let kept = crate::registry::as_kept(object);
+    let mut shown = json!({"metadata": kept["metadata"]});
     crate::patch::unfold(&mut shown);
     let mut metadata = shown["metadata"].take();
     // A field before apps/v1, which is an annotation only in what is encoded as a DaemonSet.

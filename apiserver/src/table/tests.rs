@@ -6,7 +6,9 @@ fn cells(group: &str, kind: &str, object: Value) -> Vec<Value> {
     let now: Timestamp = "2026-01-01T01:00:00Z".parse().unwrap();
     let table = table_for(group, kind, &[Arc::new(object)], None, now, IncludeObject::None, None);
     let cells = table["rows"][0]["cells"].as_array().unwrap().clone();
-    assert_eq!(cells.len(), table["columnDefinitions"].as_array().unwrap().len());
+    let told = table["columnDefinitions"].as_array().unwrap().len();
+    // Upstream tells nothing of how old an address is.
+    assert_eq!(cells.len(), told + usize::from(kind == "IPAddress"), "{kind}");
     cells
 }
 

@@ -48,16 +48,20 @@ fn unchanged(of: &str, new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
     }
 }
 
-/// A value without its empty lists, which are as good as none.
+/// A value without its empty lists and what has nothing else in it, which are as good as none.
 fn full(value: &Value) -> Value {
+    let empty = |v: &Value| match v {
+        Value::Array(all) => all.is_empty(),
+        Value::Object(all) => all.is_empty(),
+        other => other.is_null(),
+    };
     match value {
         Value::Object(fields) => {
-            let kept = fields
-                .iter()
-                .filter(|(_, v)| !matches!(v, Value::Array(all) if all.is_empty()));
-            kept.map(|(name, v)| (name.clone(), full(v))).collect()
+            let kept = fields.iter().map(|(name, v)| (name.clone(), full(v)));
+            Value::Object(kept.filter(|(_, v)| !empty(v)).collect())
         }
         Value::Array(all) => all.iter().map(full).collect(),
+        Value::Null => Value::Object(serde_json::Map::new()),
         other => other.clone(),
     }
 }

@@ -169,6 +169,12 @@ fn again(group: &str, kind: &str) -> &'static [Again] {
     }
 }
 
+/// How often an update tells of metadata that may not change: once for any object, and again where its kind has the check.
+pub fn told_unchangeable(group: &str, kind: &str, custom: bool) -> usize {
+    let own = if custom { &[Again::Changed] } else { again(group, kind) };
+    1 + own.iter().filter(|check| **check == Again::Changed).count()
+}
+
 /// Whether a kind's checks mind that finalizers are qualified; others take what any object may have.
 pub(super) fn minds_finalizers(group: &str, kind: &str) -> bool {
     !matches!(
