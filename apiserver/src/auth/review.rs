@@ -44,14 +44,17 @@ pub(crate) fn review(
             let why = "token is required for TokenReview in authentication";
             return Some(Err(Status::bad_request(why)));
         }
-        ("authentication.k8s.io", "tokenreviews") => match server.by_token(text(body, "/spec/token")) {
-            Some(u) => {
-                let mut u = u;
-                u.groups.push("system:authenticated".to_owned());
-                json!({"authenticated": true, "user": info(&u), "audiences": body["spec"]["audiences"].clone()})
+        ("authentication.k8s.io", "tokenreviews") => {
+            let audiences = body["spec"]["audiences"].as_array().into_iter().flatten();
+            let audiences: Vec<String> = audiences.filter_map(Value::as_str).map(str::to_owned).collect();
+            match server.token_review(text(body, "/spec/token"), &audiences) {
+                Ok((mut u, audiences)) => {
+                    u.groups.push("system:authenticated".to_owned());
+                    json!({"authenticated": true, "user": info(&u), "audiences": audiences})
+                }
+                Err(why) => json!({"user": {}, "error": why}),
             }
-            None => json!({"user": {}, "error": "invalid bearer token"}),
-        },
+        }
         _ => return None,
     };
     let mut v = body.clone();
@@ -69,9 +72,6 @@ pub(crate) fn review(
         crate::patch::track_update(None, &mut v, manager, "", &r.schema(), &server.now(), &[]);
     }
     v["status"] = status;
-    if let Some(a) = v["status"].get_mut("audiences").filter(|a| a.is_null()) {
-        *a = json!([]);
-    }
     Some(Ok(v))
 }
 

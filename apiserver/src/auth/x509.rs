@@ -2,6 +2,7 @@
 //! (`apiserver/pkg/authentication/request/x509`).
 
 use jiff::Timestamp;
+use sha2::{Digest, Sha256};
 use rustls_pki_types::{CertificateDer, pem::PemObject};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
@@ -47,9 +48,15 @@ impl ClientCa {
             .iter_organization()
             .filter_map(|o| o.as_str().ok().map(str::to_owned))
             .collect();
+        let mut user = User::new(name, groups);
+        let digest: String = Sha256::digest(der).iter().map(|b| format!("{b:02x}")).collect();
+        user.extra.insert(
+            "authentication.kubernetes.io/credential-id".to_owned(),
+            vec![format!("X509SHA256={digest}")],
+        );
         let validity = cert.validity();
         Some(Subject {
-            user: User::new(name, groups),
+            user,
             not_before: validity.not_before.timestamp(),
             not_after: validity.not_after.timestamp(),
         })

@@ -9,13 +9,13 @@ use crate::schema;
 use crate::status::Status;
 
 /// Media types of objects.
-const ACCEPTED: &str = "application/json, application/yaml, application/vnd.kubernetes.protobuf";
+pub(super) const ACCEPTED: &str = "application/json, application/yaml, application/vnd.kubernetes.protobuf";
 /// Bytes of a body that a refusal shows.
 const SHOWN: usize = 30;
 
 /// A body and what it should be.
 pub(super) struct Body<'a> {
-    pub(super) media_type: &'a str,
+    pub(super) media_type: Option<String>,
     pub(super) bytes: &'a [u8],
     /// Kind of the object.
     pub(super) kind: &'a str,
@@ -24,53 +24,59 @@ pub(super) struct Body<'a> {
 impl Body<'_> {
     /// The object, whatever type it says it is of.
     pub(super) fn read(&self) -> Result<Parsed, Status> {
-        let mut parsed = self.parse().map_err(|why| match why {
+        self.understood().map_err(|why| match why {
             Some(why) => self.unrecognized(&why),
             None => Status::unsupported_media_type(ACCEPTED),
-        })?;
+        })
+    }
+
+    /// The same.
+    ///
+    /// # Errors
+    /// Why it is none, as the serializers say it; `None`: the media type is not served.
+    pub(super) fn understood(&self) -> Result<Parsed, Option<String>> {
+        let mut parsed = self.parse()?;
         match &parsed.value {
             Value::Object(_) => {}
             // As if nothing was said.
             Value::Null => parsed.value = json!({}),
             other => {
-                let why = format!(
+                return Err(Some(format!(
                     "couldn't get version/kind; json parse error: json: cannot unmarshal {} into Go value of type \
                      struct {{ APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \
                      \"json:\\\"kind,omitempty\\\"\" }}",
                     schema::json_kind(other)
-                );
-                return Err(self.unrecognized(&why));
+                )));
             }
         }
         for field in ["apiVersion", "kind"] {
             let said = &parsed.value[field];
             if !said.is_null() && !said.is_string() {
-                let why = format!(
+                return Err(Some(format!(
                     "couldn't get version/kind; json parse error: json: cannot unmarshal {} into Go struct field \
                      .{field} of type string",
                     schema::json_kind(said)
-                );
-                return Err(self.unrecognized(&why));
+                )));
             }
         }
         let version = parsed.value["apiVersion"].as_str().unwrap_or_default();
         if version.matches('/').count() > 1 {
-            return Err(self.unrecognized(&format!("unexpected GroupVersion string: {version}")));
+            return Err(Some(format!("unexpected GroupVersion string: {version}")));
         }
         Ok(parsed)
     }
 
     fn parse(&self) -> Result<Parsed, Option<String>> {
-        match self.media_type {
-            "application/json" | "" => {
+        match self.media_type.as_deref() {
+            Some("application/json") => {
                 // Only what cannot be read is read twice.
                 strict::json(self.bytes).map_err(|other| {
                     let why = schema::json_error(self.bytes).unwrap_or(other);
                     Some(format!("couldn't get version/kind; json parse error: {why}"))
                 })
             }
-            "application/yaml" => strict::yaml(self.bytes).map_err(|e| Some(format!("yaml: {e}"))),
-            "application/vnd.kubernetes.protobuf" => {
+            Some("application/yaml") => strict::yaml(self.bytes).map_err(|e| Some(format!("yaml: {e}"))),
+            Some("application/vnd.kubernetes.protobuf") => {
                 let value = super::protobuf::decode(self.bytes).map_err(Some)?;
                 Ok(Parsed {
                     value,
@@ -95,6 +101,34 @@ impl Body<'_> {
             "the object provided is unrecognized (must be of type {}): {why} ({summary})",
             self.kind
         ))
+    }
+}
+
+/// The type that a header says, without its parameters, in lower case; `None`: it says none (Go's
+/// `mime.ParseMediaType`).
+pub(super) fn media_type(said: &str) -> Option<String> {
+    let token = |t: &str| !t.is_empty() && t.bytes().all(|b| b.is_ascii_graphic() && !b"()<>@,;:\\\"/[]?=".contains(&b));
+    let mut parts = said.split(';');
+    let kind = parts.next().unwrap_or_default().trim().to_ascii_lowercase();
+    let mut names = kind.split('/');
+    if !names.all(token) || kind.matches('/').count() > 1 {
+        return None;
+    }
+    let parts: Vec<&str> = parts.map(str::trim).collect();
+    let good = |(i, p): (usize, &&str)| match p.split_once('=') {
+        Some((k, v)) => token(k.trim()) && (token(v) || v.len() > 1 && v.starts_with('"') && v.ends_with('"')),
+        // A semicolon may stand at the end.
+        None => p.is_empty() && i + 1 == parts.len(),
+    };
+    parts.iter().enumerate().all(good).then_some(kind)
+}
+
+/// # Errors
+/// 415 for a type that no object can be read from.
+pub(super) fn check_media_type(kind: Option<String>) -> Result<(), Status> {
+    match kind.is_some_and(|k| ACCEPTED.split(", ").any(|a| a == k)) {
+        true => Ok(()),
+        false => Err(Status::unsupported_media_type(ACCEPTED)),
     }
 }
 

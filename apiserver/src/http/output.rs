@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::negotiate::{Accepted, Form};
-use super::{Answer, with_type};
+use super::{Answer, with_type, yaml};
 use crate::patch::unfolded;
 use crate::registry::{List, Resource};
 use crate::status::Status;
@@ -43,8 +43,7 @@ impl Output {
             _ => v,
         };
         if self.accepted.yaml {
-            let text = serde_yaml::to_string(v).unwrap_or_default();
-            return with_type(code, "application/yaml", Bytes::from(text));
+            return with_type(code, "application/yaml", Bytes::from(yaml::text(v)));
         }
         with_type(code, "application/json", Bytes::from(v.to_string()))
     }
@@ -60,9 +59,18 @@ impl Output {
             Form::Plain => self.value(code, &unfolded(&o.value())),
             Form::Table => self.value(code, &table_of(self, r, std::slice::from_ref(&o.value()), None)),
             Form::Partial => self.value(code, &partial(&o.value())),
-            Form::PartialList | Form::Discovery => {
-                return Err(Status::not_acceptable(super::negotiate::SERVED));
+            Form::PartialList => {
+                return Err(Status::new(
+                    406,
+                    "NotAcceptable",
+                    format!(
+                        "you requested PartialObjectMetadataList, but the requested object is not a list (*{}.{})",
+                        package(r),
+                        r.kind
+                    ),
+                ));
             }
+            Form::Discovery => return Err(Status::not_acceptable(super::negotiate::SERVED)),
         })
     }
 
@@ -116,15 +124,12 @@ impl Output {
                 )
             }
             Form::Partial => {
-                let package = match r.group.split('.').next() {
-                    None | Some("") => "core",
-                    Some(first) => first,
-                };
                 return Err(Status::new(
                     406,
                     "NotAcceptable",
                     format!(
-                        "you requested PartialObjectMetadata, but the requested object is a list (*{package}.{})",
+                        "you requested PartialObjectMetadata, but the requested object is a list (*{}.{})",
+                        package(r),
                         r.list_kind()
                     ),
                 ));
@@ -142,6 +147,14 @@ impl Output {
             Form::Partial | Form::PartialList => Bytes::from(partial(&o.value()).to_string()),
             Form::Plain | Form::Discovery => o.bytes(),
         }
+    }
+}
+
+/// Package of a resource's types in Go; custom ones have one type for all.
+fn package(r: &Resource) -> &str {
+    match r.group.split('.').next() {
+        None | Some("") => "core",
+        Some(first) => first,
     }
 }
 

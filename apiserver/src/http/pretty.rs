@@ -18,7 +18,7 @@ pub(super) fn wanted(r: &Incoming) -> bool {
     if accept.split([';', ',']).any(|p| p.trim() == "pretty=1") {
         return true;
     }
-    match r.query.get("pretty").filter(|p| !p.is_empty()) {
+    match r.query.first("pretty").filter(|p| !p.is_empty()) {
         // As Go's strconv.ParseBool.
         Some(p) => matches!(p, "1" | "t" | "T" | "true" | "TRUE" | "True"),
         None => text(header::USER_AGENT).is_some_and(|a| READ_BY_PEOPLE.iter().any(|p| a.starts_with(p))),
@@ -41,7 +41,7 @@ pub(super) fn set(r: &Incoming, answer: &mut Answer) {
 }
 
 /// Valid JSON without spaces, set as Go's `json.MarshalIndent` does: two spaces a level, nothing in what is empty.
-fn indented(json: &[u8]) -> Vec<u8> {
+pub(super) fn indented(json: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(json.len() * 2);
     let (mut depth, mut text, mut escaped) = (0_usize, false, false);
     let line = |out: &mut Vec<u8>, depth: usize| {

@@ -23,6 +23,16 @@ impl Query {
             .map(|(_, v)| v.as_str())
     }
 
+    /// The first value of `key`, which may be empty.
+    pub(super) fn first(&self, key: &str) -> Option<&str> {
+        self.0.iter().find(|(k, _)| k == key).map(|(_, v)| v.as_str())
+    }
+
+    /// Whether `key` is given at all.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.0.iter().any(|(k, _)| k == key)
+    }
+
     /// All values of a key, in order.
     pub(super) fn all(&self, key: &str) -> Vec<String> {
         let found = self.0.iter().filter(|(k, _)| k == key);

@@ -7,24 +7,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, StatusCode, header};
+use http::{HeaderValue, StatusCode, header};
 use serde_json::{Value, json};
 
-use self::options::{Said, check_dry_run, check_manager, not_a_version, number};
+use self::options::{Said, WriteOptions, dry_run_causes, number_of, revision};
 use super::decode;
-use super::info::RequestInfo;
-use super::negotiate::{Form, accepted};
+use super::info::{RequestInfo, path_segment_error};
+use super::negotiate::{Form, accepted, routed};
 use super::output::Output;
+use super::route::route;
 use super::strict;
 use super::watch::{Watch, WatchOptions};
 use super::{Annotations, Answer, Incoming, ResponseBody, with_type};
 use crate::auth::{Attributes, review};
 use crate::registry::{
-    Call, Catalog, DeleteOptions, Deleted, FieldValidation, ListOptions, PatchKind, Resource, Server, Target, Written,
+    Call, DeleteOptions, Deleted, FieldValidation, ListOptions, PatchKind, Resource, Server, Target, Written,
     answers_with_object, text,
 };
 use crate::select::{FieldSelector, LabelSelector};
-use crate::status::{Cause, Status};
+use crate::status::Status;
 use crate::table::IncludeObject;
 use crate::webhook::Hooks;
 
@@ -37,60 +38,32 @@ pub(super) async fn serve(
     let attributes = Attributes::resource(info.verb, &info.group, &info.resource, &info.subresource)
         .named(&info.namespace, &info.name);
     super::authorize(server, &r.user, &attributes, annotations)?;
-    let resource = server
-        .catalog
-        .find(&info.group, &info.version, &info.resource)
-        .ok_or_else(|| match info.group.as_str() {
-            "" => Status::no_such_path(),
-            // No route leads to the groups of definitions: who serves their versions finds others nowhere.
-            g if Catalog::is_builtin_group(g) => Status::no_such_path(),
-            _ => Status::page_not_found(),
-        })?;
-    let misplaced = match info.verb {
-        "" => true,
-        "create" => info.subresource.is_empty() && !info.name.is_empty(),
-        "update" | "patch" => info.name.is_empty(),
-        _ => false,
+    let route = route(&server.catalog, r, info)?;
+    let resource = route.resource;
+    // What is asked for, as its route has it.
+    let info = &RequestInfo {
+        verb: route.verb,
+        subresource: route.subresource,
+        ..info.clone()
     };
-    if misplaced {
-        return Err(Status::method_not_allowed());
-    }
     // The namespace itself stands where other paths have the namespace.
     let ns = if resource.namespaced {
         info.namespace.as_str()
     } else {
         ""
     };
-    let allowed = if info.subresource.is_empty() {
-        resource.verbs.iter().any(|v| v == info.verb)
-    } else {
-        let sub = resource
-            .subresource(&info.subresource)
-            .ok_or_else(|| match resource.custom {
-                Some(_) => Status::not_found(&resource.group, &resource.plural, &info.name),
-                None => Status::no_such_path(),
-            })?;
-        sub.verbs.iter().any(|v| v == info.verb)
-    };
-    // Where no route is, nothing is found; where one is, it may not be meant so.
-    let named = ["get", "update", "patch", "delete"];
-    let routed = !info.name.is_empty() && resource.verbs.iter().any(|v| named.contains(&v.as_str()));
-    let nowhere = if resource.namespaced && ns.is_empty() {
-        !info.name.is_empty() && info.verb != "list" && info.verb != "watch"
-    } else {
-        info.verb != "create" && !info.name.is_empty() && !routed && info.subresource.is_empty()
-    };
-    if nowhere {
-        return Err(Status::no_such_path());
+    if resource.custom.is_none() {
+        routed(&r.headers, matches!(info.verb, "list" | "watch"))?;
     }
-    if !allowed
-        || r.method == Method::HEAD
-        || (resource.namespaced && ns.is_empty() && !matches!(info.verb, "list" | "watch"))
-    {
-        return Err(Status::method_not_allowed());
+    if info.subresource == "proxy" && r.query.has("dryRun") {
+        return Err(Status::bad_request("dryRun is not supported"));
     }
-    let accepted = accepted(&r.headers, matches!(info.verb, "list" | "watch"))?;
-    let include = match r.query.get("includeObject") {
+    if info.name.is_empty() && matches!(info.verb, "get" | "update" | "patch") {
+        return Err(Status::bad_request("name must be provided"));
+    }
+    let accepted = accepted(&r.headers)?;
+    // Options of tables are looked at when the answer is made.
+    let include = match r.query.first("includeObject").filter(|t| !t.is_empty() && accepted.form == Form::Table) {
         None => IncludeObject::Metadata,
         Some(t) => IncludeObject::parse(t)
             .ok_or_else(|| Status::bad_request(format!(
@@ -102,7 +75,11 @@ pub(super) async fn serve(
         include,
         now: server.clock.now(),
     };
-    let mut call = call_of(r)?;
+    // Creating looks at the body's type first.
+    if info.verb == "create" && !matches!(info.subresource.as_str(), "exec" | "attach" | "portforward" | "proxy") {
+        decode::check_media_type(media_type(&r.headers))?;
+    }
+    let mut call = call_of(r, info.verb)?;
     if resource.is("", "endpoints") {
         let w = "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice";
         call.warnings.push(w.to_owned());
@@ -127,7 +104,7 @@ pub(super) async fn serve(
                 .await
         }
     };
-    let mut answer = answer.unwrap_or_else(|s| super::failure(&s));
+    let mut answer = answer.unwrap_or_else(|s| super::refusal(r, &s));
     annotations.append(&mut call.annotations);
     for w in &call.warnings {
         // RFC 7234: 299 - "text", with quotes and backslashes escaped.
@@ -148,32 +125,27 @@ struct Request<'a> {
     output: Output,
 }
 
-fn call_of(r: &Incoming) -> Result<Call, Status> {
-    let options = match r.method {
-        Method::PUT => "UpdateOptions",
-        Method::PATCH => "PatchOptions",
-        Method::DELETE => "DeleteOptions",
-        _ => "CreateOptions",
-    };
-    let validation = match r.query.get("fieldValidation") {
-        None | Some("Warn") => FieldValidation::Warn,
-        Some("Strict") => FieldValidation::Strict,
-        Some("Ignore") => FieldValidation::Ignore,
-        Some(other) => {
-            let text =
-                format!("Unsupported value: {other:?}: supported values: \"\", \"Ignore\", \"Strict\", \"Warn\"");
-            let cause = Cause::new("FieldValueNotSupported", "fieldValidation", text);
-            return Err(Status::invalid("meta.k8s.io", options, "", vec![cause]));
-        }
-    };
-    let asked: Vec<Value> = r.query.all("dryRun").into_iter().map(Value::from).collect();
-    let dry_run = !asked.is_empty();
-    if dry_run {
-        check_dry_run(&asked, options)?;
+/// Type of a body, without its parameters; `None`: what is said is none.
+fn media_type(headers: &http::HeaderMap) -> Option<String> {
+    let said = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok());
+    match said.unwrap_or_default() {
+        "" => Some("application/json".to_owned()),
+        said => decode::media_type(said),
     }
-    if let Some(manager) = r.query.get("fieldManager") {
-        check_manager(manager, options)?;
-    }
+}
+
+fn call_of(r: &Incoming, verb: &str) -> Result<Call, Status> {
+    let patch = (verb == "patch").then(|| {
+        let said = media_type(&r.headers).unwrap_or_default();
+        said.starts_with("application/apply-patch")
+    });
+    let options = match verb {
+        "create" | "update" | "patch" => WriteOptions::read(&r.query, verb, patch)?,
+        _ => WriteOptions {
+            dry_run: false,
+            validation: FieldValidation::Warn,
+        },
+    };
     let agent = r
         .headers
         .get(header::USER_AGENT)
@@ -183,8 +155,8 @@ fn call_of(r: &Incoming) -> Result<Call, Status> {
     Ok(Call {
         user: r.user.clone(),
         manager: r.query.get("fieldManager").unwrap_or(agent).to_owned(),
-        dry_run,
-        validation: Some(validation),
+        dry_run: options.dry_run,
+        validation: Some(options.validation),
         duplicates: Vec::new(),
         warnings: Vec::new(),
         annotations: Annotations::new(),
@@ -202,22 +174,22 @@ impl Request<'_> {
             name,
             subresource: Some(sub).filter(|s| !s.is_empty()),
         };
+        if let Some(why) = path_segment_error(name)
+            && !matches!(self.info.verb, "create" | "list")
+        {
+            return Err(Status::bad_request(format!("Name parameter invalid: {name:?}: {why}")));
+        }
         match (self.info.verb, sub) {
             ("get", "") => {
-                if let Some(t) = self
-                    .r
-                    .query
-                    .get("resourceVersion")
-                    .filter(|t| t.parse::<u64>().is_err())
-                {
-                    return Err(Status::new(500, "", not_a_version(t)));
+                if let Some(t) = self.r.query.first("resourceVersion").filter(|t| !t.is_empty()) {
+                    revision(t).map_err(|why| Status::new(500, "", why))?;
                 }
                 self.output.object(200, r, &server.get(r, ns, name)?)
             }
             ("get", "scale") => Ok(self.output.other(200, &server.get_scale(r, ns, name)?)),
             ("get", "log") => self.log(),
             ("get" | "create", "exec") => self.exec(),
-            ("get" | "create", "attach" | "portforward" | "proxy") => {
+            (_, "attach" | "portforward" | "proxy") => {
                 server.get(r, ns, name)?;
                 let why = format!("{sub} of {} is not served here", r.plural);
                 Err(Status::new(501, "NotImplemented", why))
@@ -264,7 +236,7 @@ impl Request<'_> {
             ("delete", "") => {
                 let options = self.delete_options(call)?;
                 let done = server.delete(call, r, ns, name, &options)?;
-                self.deleted(&done)
+                self.deleted(&done, if !done.now && options.lets_go { 202 } else { 200 })
             }
             _ => Err(Status::method_not_allowed()),
         }
@@ -274,8 +246,8 @@ impl Request<'_> {
     async fn delete_collection(&self, call: &mut Call) -> Result<Answer, Status> {
         let (server, r) = (self.server, &**self.resource);
         let namespace = Some(self.info.namespace.as_str()).filter(|n| !n.is_empty());
-        let options = self.delete_options(call)?;
         let which = self.which()?;
+        let options = self.delete_options(call)?;
         let list = server
             .with_hooks(call, r, |_| server.list(r, namespace, &which))
             .await?;
@@ -312,10 +284,10 @@ impl Request<'_> {
             .object(if w.created { 201 } else { 200 }, self.resource, &w.object)
     }
 
-    fn deleted(&self, d: &Deleted) -> Result<Answer, Status> {
+    fn deleted(&self, d: &Deleted, code: u16) -> Result<Answer, Status> {
         let r = &**self.resource;
         if !d.now || answers_with_object(r) {
-            return self.output.object(200, r, &d.object);
+            return self.output.object(code, r, &d.object);
         }
         let details = json!({"name": d.object.name(), "group": r.group, "kind": r.plural, "uid": text(&d.object.value(), "/metadata/uid")});
         let mut s = success(Some(details));
@@ -327,54 +299,54 @@ impl Request<'_> {
         Ok(self.output.other(200, &s))
     }
 
+    /// What a list, a watch or a deletion of many asks for: read, then checked, in upstream's order.
     fn which(&self) -> Result<ListOptions, Status> {
         let q = &self.r.query;
-        let labels = q.get("labelSelector").map(LabelSelector::parse).transpose();
+        let said = |key: &str| q.first(key).filter(|t| !t.is_empty());
+        number_of(q, "timeoutSeconds")?;
+        let limit = number_of(q, "limit")?.unwrap_or_default();
+        let labels = said("labelSelector").map(LabelSelector::parse).transpose();
         let labels = labels.map_err(|e| Status::bad_request(e.to_string()))?;
-        let fields = q.get("fieldSelector").map(FieldSelector::parse).transpose();
-        let fields = fields.map_err(|e| Status::bad_request(e.to_string()))?;
+        let fields = said("fieldSelector").map(FieldSelector::parse).transpose();
+        let mut fields = fields.map_err(|e| Status::bad_request(e.to_string()))?;
+        let version = said("resourceVersion");
+        let after = said("continue").map(str::to_owned);
+        let matching = said("resourceVersionMatch");
+        let wanted = Said {
+            matching,
+            version,
+            initial: q.has("sendInitialEvents"),
+            continues: after.is_some(),
+        };
+        // The old paths to watch do not say so in their query.
+        wanted.check(q.is("watch"))?;
         if let Some(f) = &fields {
             let selectable = self.resource.custom.as_ref().map(|c| c.selectable.as_slice());
             f.check(&self.resource.group, &self.resource.kind, selectable)
                 .map_err(|e| Status::bad_request(e.to_string()))?;
         }
-        let version = q.get("resourceVersion").filter(|t| !t.is_empty());
-        let rv = match version {
-            None => 0,
-            Some(t) => t.parse().map_err(|_| {
-                let why = not_a_version(t);
-                if self.info.verb == "watch" {
-                    return Status::new(500, "", why);
+        let name = self.info.name.as_str();
+        if !name.is_empty() {
+            match fields.as_ref().filter(|f| !f.is_everything()) {
+                Some(f) if f.exact("metadata.name") != Some(name) => {
+                    let why = "fieldSelector metadata.name doesn't match requested name";
+                    return Err(Status::bad_request(why));
                 }
-                Status::bad_request(format!("invalid resource version: {why}"))
-            })?,
-        };
-        let after = q.get("continue").filter(|t| !t.is_empty()).map(str::to_owned);
-        let matching = q.get("resourceVersionMatch").filter(|t| !t.is_empty());
-        let initial = q.get("sendInitialEvents").is_some();
-        let said = Said {
-            matching,
-            version,
-            initial,
-            continues: after.is_some(),
-        };
-        said.check(self.info.verb == "watch")?;
-        if let Some(t) = q.get("timeoutSeconds") {
-            number(t)?;
+                Some(_) => {}
+                None => fields = Some(FieldSelector::name(name)),
+            }
         }
+        let rv = version.map_or(Ok(0), |t| {
+            revision(t).map_err(|why| match self.info.verb {
+                "watch" => Status::new(500, "", why),
+                _ => Status::bad_request(format!("invalid resource version: {why}")),
+            })
+        })?;
         Ok(ListOptions {
             labels,
             fields,
-            limit: match q.get("limit") {
-                None => 0,
-                // What is cached is given whole.
-                Some(t) if version == Some("0") => {
-                    number(t)?;
-                    0
-                }
-                // A negative one is none.
-                Some(t) => usize::try_from(number(t)?).unwrap_or(0),
-            },
+            // What is cached is given whole; a negative limit is none.
+            limit: usize::try_from(limit).ok().filter(|_| version != Some("0")).unwrap_or(0),
             not_older_than: if after.is_some() { 0 } else { rv },
             exact: matching == Some("Exact"),
             after,
@@ -384,7 +356,7 @@ impl Request<'_> {
     fn watch(&self) -> Result<Answer, Status> {
         let q = &self.r.query;
         let which = self.which()?;
-        let initial = q.get("sendInitialEvents").map(|v| v == "true" || v == "1");
+        let initial = q.has("sendInitialEvents").then(|| q.is("sendInitialEvents"));
         let options = WatchOptions {
             namespace: Some(self.info.namespace.clone()).filter(|n| !n.is_empty()),
             since: Some(which.not_older_than).filter(|r| *r > 0),
@@ -407,21 +379,11 @@ impl Request<'_> {
         Ok(a)
     }
 
-    fn media_type(&self) -> &str {
-        let t = self
-            .r
-            .headers
-            .get(header::CONTENT_TYPE)
-            .and_then(|v| v.to_str().ok())
-            .unwrap_or("application/json");
-        t.split(';').next().unwrap_or_default().trim()
-    }
-
     /// The object in the body; fields it has twice are noted in `call`.
     fn object_body(&self, call: &mut Call) -> Result<Value, Status> {
         let (api_version, kind) = decode::type_of(self.resource, &self.info.subresource);
         let body = decode::Body {
-            media_type: self.media_type(),
+            media_type: media_type(&self.r.headers),
             bytes: &self.r.body,
             kind: &kind,
         };
@@ -435,19 +397,11 @@ impl Request<'_> {
 
     fn patch_body(&self) -> Result<(PatchKind, Value), Status> {
         let body = &self.r.body;
-        if !self.media_type().starts_with("application/apply-patch") && self.r.query.get("force").is_some() {
-            let cause = Cause::forbidden("force", "may not be specified for non-apply patch");
-            return Err(Status::invalid("meta.k8s.io", "PatchOptions", "", vec![cause]));
-        }
-        match self.media_type() {
+        match media_type(&self.r.headers).unwrap_or_default().as_str() {
             "application/json-patch+json" => Ok((PatchKind::Json, parse_patch(body, false)?)),
             "application/merge-patch+json" => Ok((PatchKind::Merge, parse_patch(body, false)?)),
             "application/strategic-merge-patch+json" => Ok((PatchKind::Strategic, parse_patch(body, true)?)),
             "application/apply-patch+yaml" | "application/apply-patch+json" => {
-                if self.r.query.get("fieldManager").is_none() {
-                    let cause = Cause::required("fieldManager", "is required for apply patch");
-                    return Err(Status::invalid("meta.k8s.io", "PatchOptions", "", vec![cause]));
-                }
                 Ok((
                     PatchKind::Apply {
                         force: self.r.query.is("force"),
@@ -461,53 +415,50 @@ impl Request<'_> {
 
     /// Options in a body: of any version, or none.
     fn options_body(&self) -> Result<Value, Status> {
-        let bytes = &*self.r.body;
-        let value = match self.media_type() {
-            "application/json" | "" => strict::json(bytes).map(|p| p.value).map_err(|other| {
-                let why = crate::schema::json_error(bytes).unwrap_or(other);
-                Status::bad_request(format!("couldn't get version/kind; json parse error: {why}"))
-            })?,
-            _ => {
-                let kind = "DeleteOptions";
-                let media_type = self.media_type();
-                decode::Body {
-                    media_type,
-                    bytes,
-                    kind,
-                }
-                .read()?
-                .value
-            }
+        let body = decode::Body {
+            media_type: media_type(&self.r.headers),
+            bytes: &self.r.body,
+            kind: "DeleteOptions",
         };
-        let (version, kind) = (text(&value, "/apiVersion"), text(&value, "/kind"));
+        let mut value = body.understood().map_err(|why| match why {
+            Some(why) => Status::bad_request(why),
+            None => Status::unsupported_media_type(decode::ACCEPTED),
+        })?;
+        let (version, kind) = (text(&value.value, "/apiVersion"), text(&value.value, "/kind"));
         if !kind.is_empty() && kind != "DeleteOptions" {
+            let version = if version.is_empty() { "meta.k8s.io/v1" } else { version };
             return Err(Status::bad_request(decode::not_registered(version, kind)));
         }
-        let mut value = value;
-        match crate::schema::read("meta", "DeleteOptions", &mut value) {
+        match crate::schema::read("meta", "DeleteOptions", &mut value.value) {
             Err(why) => Err(Status::bad_request(&why)),
-            Ok(()) => Ok(value),
+            Ok(()) => Ok(value.value),
         }
     }
 
+    /// Options of the body or, where there is none, of the query.
     fn delete_options(&self, call: &mut Call) -> Result<DeleteOptions, Status> {
         let q = &self.r.query;
-        let mut v = if self.r.body.is_empty() {
-            json!({})
+        let v = if self.r.body.is_empty() {
+            let mut v = json!({});
+            if let Some(n) = number_of(q, "gracePeriodSeconds")? {
+                v["gracePeriodSeconds"] = json!(n);
+            }
+            if q.has("orphanDependents") {
+                v["orphanDependents"] = json!(q.is("orphanDependents"));
+            }
+            if let Some(p) = q.first("propagationPolicy") {
+                v["propagationPolicy"] = json!(p);
+            }
+            if q.has("dryRun") {
+                v["dryRun"] = json!(q.all("dryRun"));
+            }
+            v
         } else {
             self.options_body()?
         };
-        if let Some(all) = v["dryRun"].as_array().filter(|l| !l.is_empty()) {
-            check_dry_run(all, "DeleteOptions")?;
-            call.dry_run = true;
-        }
-        if let Some(t) = q.get("gracePeriodSeconds") {
-            v["gracePeriodSeconds"] = json!(number(t)?);
-        }
-        if let Some(p) = q.get("propagationPolicy") {
-            v["propagationPolicy"] = json!(p);
-        }
-        DeleteOptions::from_body(&v)
+        let dry_run = v["dryRun"].as_array().map(Vec::as_slice).unwrap_or_default();
+        call.dry_run = !dry_run.is_empty();
+        DeleteOptions::from_body(&v, dry_run_causes(dry_run))
     }
 }
 

@@ -114,7 +114,7 @@ impl Server {
         }
         let pod = self.get(pods, ns, name)?;
         self.review_about(call, pods, ns, "eviction", eviction)?;
-        let options = DeleteOptions::from_body(&eviction["deleteOptions"])?;
+        let options = DeleteOptions::from_body(&eviction["deleteOptions"], None)?;
         let value = pod.value();
         let phase = text(&value, "/status/phase");
         let free = matches!(phase, "Succeeded" | "Failed" | "Pending")

@@ -26,7 +26,7 @@ pub use crd::{SchemaError, schema_errors};
 pub use defaulting::apply_defaults;
 pub use difference::unified;
 pub use discovery::{ResourceDef, SubresourceDef, discovery};
-pub use error::{FieldError, FieldErrorKind, go_struct, go_value, join, quote};
+pub use error::{FieldError, FieldErrorKind, go_struct, go_value, join, quote, is_print};
 pub use go::json_error;
 pub(crate) use messages::{Field, MESSAGES};
 pub use node::{ListType, Type};
