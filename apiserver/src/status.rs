@@ -6,6 +6,8 @@ use std::fmt;
 
 use serde_json::{Map, Value, json};
 
+use crate::schema::quote;
+
 /// One cause of a refusal (`metav1.StatusCause`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cause {
@@ -129,7 +131,7 @@ impl Status {
     /// 404 for an object: `pods "x" not found`.
     #[must_use]
     pub fn not_found(group: &str, resource: &str, name: &str) -> Self {
-        let m = format!("{} {:?} not found", qualified(group, resource), name);
+        let m = format!("{} {} not found", qualified(group, resource), quote(name));
         Self::new(404, "NotFound", m).about(group, resource, name)
     }
 
@@ -243,7 +245,7 @@ impl Status {
         } else {
             format!("[{}]", list.join(", "))
         };
-        let m = format!("{} {:?} is invalid: {text}", qualified(group, kind), name);
+        let m = format!("{} {} is invalid: {text}", qualified(group, kind), quote(name));
         let mut s = Self::new(422, "Invalid", m).about(group, kind, name);
         s.details.get_or_insert_default().causes = causes;
         s

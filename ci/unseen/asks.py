@@ -287,9 +287,8 @@ def paths(rng, world):
     path += "?dryRun=All" if changes else ""
     body = rng.choice(["{}", "{}", None, json.dumps(small("q"))]) if changes else None
     headers = [("Accept", JSON)] + ([("Content-Type", "application/merge-patch+json" if method == "PATCH" else JSON)] if body else [])
-    loud = re.search(r"proxy|exec|attach|portforward|/log|/metrics", path)
-    shape = ".*" if loud and method in ("GET", "HEAD") and "metrics" in path else ""
-    wide = method == "GET" and re.search(rf"/({'|'.join(r['name'] for r in world.resources)})/?$", path) is not None
+    shape = r"(?s).*" if path.startswith(("/version", "/?", "/metrics")) or path == "/" else ""
+    wide = path in ("/api", "/api/", "/apis", "/apis/") or method == "GET" and re.search(rf"/({'|'.join(r['name'] for r in world.resources)})/?$", path) is not None
     return Ask("paths", method, path, headers, body, wait=2 if "/watch/" in path else 0, shape=shape, names_only=wide)
 
 
@@ -477,7 +476,7 @@ def discovery(rng, world):
     # conformance read those).
     own = r"^/(metrics|version|logs|\.well-known/open|openid|debug/|statusz|flagz|configz|openapi/v[23](/(api/|apis/a|apis/b)|$|\?)|$)"
     shape = r"(?s).*" if re.match(own, path) else ""
-    groups = path in ("/api", "/apis", "/apis/")
+    groups = path in ("/api", "/apis", "/apis/", "/api?x")
     return Ask("discovery", method, path, headers, "{}" if method in ("POST", "PUT", "PATCH") else None, user=rng.choice(["admin"] * 6 + ["anonymous", "Bearer {sa-token}"]), shape=shape, names_only=groups)
 
 

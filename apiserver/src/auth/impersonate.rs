@@ -8,6 +8,7 @@ use http::HeaderMap;
 use super::Attributes;
 use crate::http::decode;
 use crate::registry::{Server, User};
+use crate::schema::quote;
 use crate::status::Status;
 
 const GROUP: &str = "authentication.k8s.io";
@@ -29,7 +30,7 @@ impl Wish {
     fn of(headers: &HeaderMap) -> Self {
         let all = |name: &str| -> Vec<String> {
             let list = headers.get_all(name).iter();
-            list.filter_map(|v| v.to_str().ok()).map(str::to_owned).collect()
+            list.map(|v| String::from_utf8_lossy(v.as_bytes()).into_owned()).collect()
         };
         let first = |name: &str| all(name).into_iter().next().unwrap_or_default();
         let names = headers.keys().filter_map(|k| k.as_str().strip_prefix(EXTRA));
@@ -44,17 +45,26 @@ impl Wish {
         }
     }
 
-    /// The parts as `core/v1` references, which is how upstream prints them (Go's `%v`).
-    fn references(&self) -> String {
-        let of = |kind: &str, name: &str, version: &str, path: &str| format!("{{{kind}  {name}  {version}  {path}}}");
-        let groups = self.groups.iter().map(|g| of("Group", g, "", ""));
-        let extra = self.extra.iter().flat_map(|(k, list)| {
-            let version = format!("{GROUP}/v1");
-            list.iter().map(move |v| of("UserExtra", v, &version, k))
-        });
-        let uid = Some(of("UID", &self.uid, &format!("{GROUP}/v1"), "")).filter(|_| !self.uid.is_empty());
-        let all: Vec<String> = groups.chain(extra).chain(uid).collect();
-        format!("[{}]", all.join(" "))
+    /// The parts as Go prints a `user.DefaultInfo` (`%#v`).
+    fn printed(&self) -> String {
+        let list = |of: &[String]| match of {
+            [] => "[]string(nil)".to_owned(),
+            all => {
+                let all: Vec<String> = all.iter().map(|t| quote(t)).collect();
+                format!("[]string{{{}}}", all.join(", "))
+            }
+        };
+        let extra: Vec<String> = self.extra.iter().map(|(k, v)| format!("{}:{}", quote(k), list(v))).collect();
+        let extra = match extra.as_slice() {
+            [] => "map[string][]string(nil)".to_owned(),
+            all => format!("map[string][]string{{{}}}", all.join(", ")),
+        };
+        format!(
+            "&user.DefaultInfo{{Name:{}, UID:{}, Groups:{}, Extra:{extra}}}",
+            quote(&self.user),
+            quote(&self.uid),
+            list(&self.groups)
+        )
     }
 }
 
@@ -73,8 +83,8 @@ impl Server {
     /// Whom a request of `user` with these headers is to be answered as; `None`: as `user`.
     ///
     /// # Errors
-    /// 403 when one of the parts may not be impersonated, 500 when others are asked for without a user.
-    pub fn impersonate(&self, headers: &HeaderMap, user: &User, uri: &str) -> Result<Option<User>, Status> {
+    /// 403 when one of the parts may not be impersonated, 400 when others are asked for without a user.
+    pub fn impersonate(&self, headers: &HeaderMap, user: &User) -> Result<Option<User>, Status> {
         if !headers.keys().any(|k| k.as_str().starts_with("impersonate-")) {
             return Ok(None);
         }
@@ -83,11 +93,8 @@ impl Server {
             if wish == Wish::default() {
                 return Ok(None);
             }
-            let why = format!(
-                "Internal Server Error: {uri:?}: requested {} without impersonating a user",
-                wish.references()
-            );
-            return Err(Status::page(500, why));
+            let why = format!("requested {} without impersonating a user name", wish.printed());
+            return Err(Status::bad_request(why));
         }
         let check = |group: &str, resource: &str, sub: &str, ns: &str, name: &str| {
             let a = Attributes::resource("impersonate", group, resource, sub).named(ns, name);

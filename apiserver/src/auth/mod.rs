@@ -18,7 +18,7 @@ use crate::registry::{Server, Settings, User};
 use crate::status::Status;
 
 pub use rbac::Attributes;
-pub(crate) use review::review;
+pub(crate) use review::{is_review, review};
 
 /// The state of authentication and authorisation.
 pub struct Auth {

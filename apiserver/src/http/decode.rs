@@ -143,8 +143,17 @@ pub(super) fn check_type(catalog: &Catalog, value: &Value, api_version: &str, ki
         return Ok(());
     }
     let version = group_version(&of).1;
+    if group_version(&of).0 == group_version(api_version).0 && own == kind && is_unserved(&of, &own) {
+        return Err(Status::bad_request(format!(
+            "the API version in the data ({of}) does not match the expected API version ({api_version})"
+        )));
+    }
     let element = own.strip_suffix("List").unwrap_or(&own);
-    let known = |kind: &str| catalog.of_kind(&of, kind).is_some_and(|r| r.custom.is_none());
+    // Definitions and services of others have schemes of their own.
+    let apart = |group: &str| matches!(group, "apiextensions.k8s.io" | "apiregistration.k8s.io");
+    let (group, expected) = (group_version(&of).0, group_version(api_version).0);
+    let shared = group == expected || !apart(group) && !apart(expected);
+    let known = |kind: &str| shared && catalog.of_kind(&of, kind).is_some_and(|r| r.custom.is_none());
     let why = if known(&own) || known(element) {
         format!(
             "converting ({version}.{own}) to ({}.{kind}): unknown conversion",
@@ -156,6 +165,121 @@ pub(super) fn check_type(catalog: &Catalog, value: &Value, api_version: &str, ki
     Err(Status::bad_request(format!(
         "{own} in version {version:?} cannot be handled as a {kind}: {why}"
     )))
+}
+
+/// Versions that upstream's scheme knows and no server serves any more, or not unless it is told to, and their kinds.
+const UNSERVED: [(&str, &str, &[&str]); 24] = [
+    (
+        "admissionregistration.k8s.io",
+        "v1alpha1",
+        &[
+            "ValidatingAdmissionPolicy",
+            "ValidatingAdmissionPolicyBinding",
+            "MutatingAdmissionPolicy",
+            "MutatingAdmissionPolicyBinding",
+        ],
+    ),
+    (
+        "admissionregistration.k8s.io",
+        "v1beta1",
+        &[
+            "ValidatingWebhookConfiguration",
+            "MutatingWebhookConfiguration",
+            "ValidatingAdmissionPolicy",
+            "ValidatingAdmissionPolicyBinding",
+            "MutatingAdmissionPolicy",
+            "MutatingAdmissionPolicyBinding",
+        ],
+    ),
+    ("apps", "v1beta1", &["Deployment", "StatefulSet", "ControllerRevision"]),
+    (
+        "apps",
+        "v1beta2",
+        &["Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "ControllerRevision"],
+    ),
+    ("authentication.k8s.io", "v1alpha1", &["SelfSubjectReview"]),
+    ("authentication.k8s.io", "v1beta1", &["SelfSubjectReview", "TokenReview"]),
+    (
+        "authorization.k8s.io",
+        "v1beta1",
+        &[
+            "SelfSubjectRulesReview",
+            "SelfSubjectAccessReview",
+            "SubjectAccessReview",
+            "LocalSubjectAccessReview",
+        ],
+    ),
+    ("batch", "v1beta1", &["CronJob"]),
+    ("certificates.k8s.io", "v1beta1", &["CertificateSigningRequest"]),
+    ("coordination.k8s.io", "v1beta1", &["Lease"]),
+    ("discovery.k8s.io", "v1beta1", &["EndpointSlice"]),
+    ("events.k8s.io", "v1beta1", &["Event"]),
+    ("flowcontrol.apiserver.k8s.io", "v1beta1", FLOWS),
+    ("flowcontrol.apiserver.k8s.io", "v1beta2", FLOWS),
+    ("flowcontrol.apiserver.k8s.io", "v1beta3", FLOWS),
+    (
+        "networking.k8s.io",
+        "v1beta1",
+        &["Ingress", "IngressClass", "IPAddress", "ServiceCIDR"],
+    ),
+    ("node.k8s.io", "v1alpha1", &["RuntimeClass"]),
+    ("node.k8s.io", "v1beta1", &["RuntimeClass"]),
+    ("policy", "v1beta1", &["PodDisruptionBudget", "Eviction"]),
+    ("rbac.authorization.k8s.io", "v1alpha1", ROLES),
+    ("rbac.authorization.k8s.io", "v1beta1", ROLES),
+    ("resource.k8s.io", "v1beta1", CLAIMS),
+    ("resource.k8s.io", "v1beta2", CLAIMS),
+    ("scheduling.k8s.io", "v1beta1", &["PriorityClass"]),
+];
+const FLOWS: &[&str] = &["FlowSchema", "PriorityLevelConfiguration"];
+const ROLES: &[&str] = &["Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding"];
+const CLAIMS: &[&str] = &["DeviceClass", "ResourceClaim", "ResourceClaimTemplate", "ResourceSlice"];
+
+/// Whether upstream can read `kind` in `api_version` as what its group's served version has under that name.
+fn is_unserved(api_version: &str, kind: &str) -> bool {
+    let (group, version) = group_version(api_version);
+    let mut all = UNSERVED.iter();
+    all.any(|(g, v, kinds)| (*g, *v) == (group, version) && kinds.contains(&kind))
+}
+
+/// What Go's decoder says of the metadata of a custom object, where it cannot read it.
+pub(super) fn read_metadata(value: &Value) -> Result<(), String> {
+    let mut metadata = value["metadata"].clone();
+    if let Some(m) = metadata.as_object_mut() {
+        m.remove("managedFields");
+    }
+    // Every kind has the same.
+    let mut bare = json!({"metadata": metadata});
+    schema::read("v1", "ConfigMap", &mut bare).map_err(|why| why.replace("ObjectMeta.metadata.", "ObjectMeta."))
+}
+
+/// Metadata as the handler that creates leaves it: without what the system sets, and in the namespace of the path
+/// (`EnsureObjectNamespaceMatchesRequestNamespace`).
+pub(super) fn own_metadata(value: &mut Value, ns: &str) -> Result<(), Status> {
+    if !value["metadata"].is_object() {
+        value["metadata"] = json!({});
+    }
+    let Some(m) = value["metadata"].as_object_mut() else {
+        return Ok(());
+    };
+    for k in [
+        "uid",
+        "selfLink",
+        "creationTimestamp",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+    ] {
+        m.remove(k);
+    }
+    match m.get("namespace").and_then(Value::as_str).unwrap_or_default() {
+        said if !said.is_empty() && !ns.is_empty() && said != ns => {
+            let why = "the namespace of the provided object does not match the namespace sent on the request";
+            return Err(Status::bad_request(why));
+        }
+        _ if ns.is_empty() => drop(m.remove("namespace")),
+        _ => drop(m.insert("namespace".into(), json!(ns))),
+    }
+    Ok(())
 }
 
 /// What a scheme says of a type that it does not know.

@@ -35,7 +35,8 @@ pub(super) fn paths() -> Vec<String> {
 pub(super) fn serve(r: &Incoming) -> Option<Answer> {
     let path = r.path.strip_prefix('/')?;
     if let Some((kind, check)) = path.split_once('/') {
-        return checks(kind)?.contains(&check).then(|| answer("ok"));
+        let there = checks(kind)?.contains(&check);
+        return there.then(|| with_type(200, TEXT, Bytes::from_static(b"ok")));
     }
     let text = match r.query.has("verbose") {
         true => report(path, checks(path)?, &r.query.all("exclude")),

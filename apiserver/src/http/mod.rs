@@ -117,9 +117,9 @@ where
         deadline::check(&incoming, info)?;
         let asker = asker?;
         if let Some(user) = server
-            .impersonate(&incoming.headers, &asker, &uri)
+            .impersonate(&incoming.headers, &asker)
             .inspect_err(|_| forbid(&mut annotations))
-            .map_err(Status::unsniffed)?
+            .map_err(|s| if s.code == 403 { s.unsniffed() } else { s })?
         {
             if let Some(r) = &mut record {
                 r.impersonated = Some(user.clone());

@@ -26,6 +26,8 @@ pub(super) struct Accepted {
     pub(super) yaml: bool,
     /// Tables and metadata in `meta.k8s.io/v1beta1`.
     pub(super) beta: bool,
+    /// Set for people.
+    pub(super) pretty: bool,
 }
 
 /// What is served upstream of the built-in kinds, protobuf among it.
@@ -76,6 +78,12 @@ pub(super) fn aggregated(headers: &HeaderMap) -> Option<Accepted> {
     best(headers, form).filter(|_| !header_of(headers).is_empty())
 }
 
+/// Whether the best of the client's choices is to be set for people.
+pub(super) fn pretty(headers: &HeaderMap) -> bool {
+    let form = |r: &Range<'_>| (!r.converts || !r.form.is_empty()).then_some(Form::Plain);
+    best(headers, form).is_some_and(|a| a.pretty)
+}
+
 fn header_of(headers: &HeaderMap) -> &str {
     headers
         .get(header::ACCEPT)
@@ -90,6 +98,7 @@ fn best(headers: &HeaderMap, form: impl Fn(&Range<'_>) -> Option<Form>) -> Optio
             form: Form::Plain,
             yaml: false,
             beta: false,
+            pretty: false,
         });
     }
     let mut ranges: Vec<Range<'_>> = accept.split(',').filter_map(Range::read).collect();
@@ -111,6 +120,7 @@ fn best(headers: &HeaderMap, form: impl Fn(&Range<'_>) -> Option<Form>) -> Optio
             form: form(r)?,
             yaml: !json,
             beta: r.group == "meta.k8s.io" && r.version == "v1beta1",
+            pretty: r.pretty,
         })
     })
 }
@@ -123,6 +133,7 @@ struct Range<'a> {
     version: &'a str,
     group: &'a str,
     stream: &'a str,
+    pretty: bool,
     /// Whether anything is said of what it is to become.
     converts: bool,
 }
@@ -144,6 +155,7 @@ impl<'a> Range<'a> {
             version: "",
             group: "",
             stream: "",
+            pretty: false,
             converts: false,
         };
         for (k, v) in parts.filter_map(|p| p.split_once('=')) {
@@ -157,6 +169,7 @@ impl<'a> Range<'a> {
                 "v" => range.version = v,
                 "g" => range.group = v,
                 "stream" => range.stream = v,
+                "pretty" => range.pretty = v == "1",
                 "q" => range.weight = v.parse().unwrap_or(0.0),
                 _ => {}
             }

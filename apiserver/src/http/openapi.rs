@@ -29,7 +29,16 @@ fn custom(server: &Server) -> BTreeMap<(String, String), Vec<Arc<Resource>>> {
 pub(super) fn serve(server: &Server, r: &Incoming, path: &str) -> Result<Answer, Status> {
     match path {
         "v2" => Ok(v2(server, r)),
-        "v3" => Ok(content(server, r, index(server).to_string().into(), None)),
+        "v3" => {
+            let mut a = content(server, r, index(server).to_string().into(), None);
+            // The aggregator's handler lets Go guess the type, and has no tag.
+            a.headers_mut().remove(header::ETAG);
+            if a.headers().contains_key(header::CONTENT_TYPE) {
+                let text = HeaderValue::from_static("text/plain; charset=utf-8");
+                a.headers_mut().insert(header::CONTENT_TYPE, text);
+            }
+            Ok(a)
+        }
         _ => {
             let path = path.strip_prefix("v3/").ok_or_else(Status::page_not_found)?;
             Ok(document(server, r, path))

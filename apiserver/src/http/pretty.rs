@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http::{HeaderValue, header};
 
-use super::{Answer, Incoming, ResponseBody};
+use super::{Answer, Incoming, ResponseBody, negotiate};
 
 /// Programs whose users read what comes.
 const READ_BY_PEOPLE: [&str; 3] = ["curl", "Wget", "Mozilla/5.0"];
@@ -14,8 +14,7 @@ const STEP: &[u8] = b"  ";
 /// whose users read what comes, unless it says `?pretty=false`.
 pub(super) fn wanted(r: &Incoming) -> bool {
     let text = |h| r.headers.get(h).and_then(|v: &HeaderValue| v.to_str().ok());
-    let accept = text(header::ACCEPT).unwrap_or_default();
-    if accept.split([';', ',']).any(|p| p.trim() == "pretty=1") {
+    if negotiate::pretty(&r.headers) {
         return true;
     }
     match r.query.first("pretty").filter(|p| !p.is_empty()) {

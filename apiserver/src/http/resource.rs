@@ -19,10 +19,10 @@ use super::route::route;
 use super::strict;
 use super::watch::{Watch, WatchOptions};
 use super::{Annotations, Answer, Incoming, ResponseBody, with_type};
-use crate::auth::{Attributes, review};
+use crate::auth::{Attributes, is_review, review};
 use crate::registry::{
     Call, DeleteOptions, Deleted, FieldValidation, ListOptions, PatchKind, Resource, Server, Target, Written,
-    answers_with_object, text,
+    answers_with_object, group_version, text,
 };
 use crate::select::{FieldSelector, LabelSelector};
 use crate::status::Status;
@@ -83,6 +83,9 @@ pub(super) async fn serve(
     if resource.is("", "endpoints") {
         let w = "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice";
         call.warnings.push(w.to_owned());
+    }
+    if resource.is("", "componentstatuses") {
+        call.warnings.push("v1 ComponentStatus is deprecated in v1.19+".to_owned());
     }
     call.warnings
         .extend(resource.custom.as_ref().and_then(|c| c.deprecation.clone()));
@@ -179,18 +182,23 @@ impl Request<'_> {
         {
             return Err(Status::bad_request(format!("Name parameter invalid: {name:?}: {why}")));
         }
-        match (self.info.verb, sub) {
-            ("get", "") => {
-                if let Some(t) = self.r.query.first("resourceVersion").filter(|t| !t.is_empty()) {
-                    revision(t).map_err(|why| Status::new(500, "", why))?;
-                }
-                self.output.object(200, r, &server.get(r, ns, name)?)
+        if self.info.verb == "get" && (sub.is_empty() || sub == "status") {
+            if let Some(t) = self.r.query.first("resourceVersion").filter(|t| !t.is_empty()) {
+                revision(t).map_err(|why| Status::new(500, "", why))?;
             }
+        }
+        match (self.info.verb, sub) {
             ("get", "scale") => Ok(self.output.other(200, &server.get_scale(r, ns, name)?)),
             ("get", "log") => self.log(),
             ("get" | "create", "exec") => self.exec(),
             (_, "attach" | "portforward" | "proxy") => {
-                server.get(r, ns, name)?;
+                let found = server.get(r, ns, name)?;
+                if sub == "attach" {
+                    self.container()?;
+                }
+                if sub == "portforward" && text(&found.value(), "/spec/nodeName").is_empty() {
+                    return Err(Status::bad_request(format!("pod {name} does not have a host assigned")));
+                }
                 let why = format!("{sub} of {} is not served here", r.plural);
                 Err(Status::new(501, "NotImplemented", why))
             }
@@ -263,7 +271,11 @@ impl Request<'_> {
 
     fn create(&self, call: &mut Call) -> Result<Answer, Status> {
         let (server, r) = (self.server, &**self.resource);
-        let body = self.object_body(call)?;
+        let mut body = self.object_body(call)?;
+        if is_review(r) {
+            server.fit_schema(call, r, &mut body)?;
+            decode::own_metadata(&mut body, self.ns)?;
+        }
         if let Some(v) = review(server, &call.user, &call.manager, r, self.ns, &body) {
             if self.output.accepted.form != Form::Plain {
                 return Err(Status::not_acceptable(super::negotiate::SERVED));
@@ -391,6 +403,17 @@ impl Request<'_> {
         if self.resource.custom.is_none() || !self.info.subresource.is_empty() {
             decode::check_type(&self.server.catalog, &parsed.value, &api_version, &kind)?;
         }
+        let read = match (self.resource.custom.is_some(), self.info.subresource.as_str()) {
+            (_, "scale" | "binding" | "eviction" | "token") => {
+                crate::schema::read(&api_version, &kind, &mut parsed.value.clone())
+            }
+            (true, _) => decode::read_metadata(&parsed.value),
+            _ => Ok(()),
+        };
+        read.map_err(|why| {
+            let version = group_version(&api_version).1;
+            Status::bad_request(format!("{kind} in version {version:?} cannot be handled as a {kind}: {why}"))
+        })?;
         call.duplicates = parsed.duplicates;
         Ok(parsed.value)
     }
@@ -472,7 +495,16 @@ fn success(details: Option<Value>) -> Value {
 }
 
 fn parse_patch(b: &[u8], strategic: bool) -> Result<Value, Status> {
-    serde_json::from_slice(b).map_err(|e| {
+    let parsed: Result<Value, _> = serde_json::from_slice(b);
+    if let (true, Ok(other)) = (strategic, &parsed)
+        && !other.is_object()
+        && !other.is_null()
+    {
+        let kind = crate::schema::json_kind(other);
+        let why = format!("json: cannot unmarshal {kind} into Go value of type map[string]interface {{}}");
+        return Err(Status::bad_request(why));
+    }
+    parsed.map_err(|e| {
         let why = crate::schema::json_error(b).unwrap_or_else(|| e.to_string());
         Status::bad_request(match strategic {
             true => why,

@@ -72,7 +72,8 @@ impl DeleteOptions {
         if !causes.is_empty() {
             return Err(Status::invalid("meta.k8s.io", "DeleteOptions", "", causes));
         }
-        let said = |p: &str| Some(text(v, p).to_owned()).filter(|s| !s.is_empty());
+        // Empty ones are asked for, too.
+        let said = |p: &str| v.pointer(p).and_then(Value::as_str).map(str::to_owned);
         Ok(Self {
             grace_period_seconds: v["gracePeriodSeconds"].as_i64(),
             propagation,

@@ -67,7 +67,11 @@ impl FieldSelector {
     /// For the first such field.
     pub fn check(&self, group: &str, kind: &str, crd_fields: Option<&[String]>) -> Result<(), SelectError> {
         for Term { field, .. } in &self.terms {
-            let common = field == "metadata.name" || field == "metadata.namespace";
+            let spaced = !matches!(
+                (group, kind),
+                ("", "Node" | "Namespace") | ("certificates.k8s.io", "CertificateSigningRequest")
+            );
+            let common = field == "metadata.name" || spaced && field == "metadata.namespace";
             let own = match crd_fields {
                 Some(fields) => fields.iter().any(|f| f == field),
                 None => selectable(group, kind).contains(&field.as_str()),
