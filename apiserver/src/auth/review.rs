@@ -131,8 +131,13 @@ fn access_errors(r: &Resource, ns: &str, body: &Value, manager: &str, now: &str)
         if !m.is_empty() {
             let mut told = body.clone();
             track(r, &mut told, manager, now);
+            let told = crate::patch::unfolded(&told);
             let shown = crate::schema::Printed::internal("meta.ObjectMeta", &told["metadata"]).compact();
-            let detail = if local { "must be empty except for namespace" } else { "must be empty" };
+            let detail = if local {
+                "must be empty except for namespace"
+            } else {
+                "must be empty"
+            };
             let text = format!("Invalid value: {shown}: {detail}");
             causes.push(Cause::new("FieldValueInvalid", "metadata", text));
         }
@@ -165,7 +170,12 @@ fn track(r: &Resource, v: &mut Value, manager: &str, now: &str) {
 /// `ValidateLabelSelectorRequirement`, `ValidateFieldSelectorRequirement`: operators that nobody knows are let through.
 fn requirement_errors(v: &Value, of_labels: bool, at: &str, causes: &mut Vec<Cause>) {
     let key = text(v, "/key");
-    let values: Vec<&str> = v["values"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let values: Vec<&str> = v["values"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect();
     if !of_labels && key.is_empty() {
         causes.push(Cause::required(format!("{at}.key"), "must be specified"));
     }

@@ -2,8 +2,8 @@
 //! (`apiserver/pkg/authentication/request/x509`).
 
 use jiff::Timestamp;
-use sha2::{Digest, Sha256};
 use rustls_pki_types::{CertificateDer, pem::PemObject};
+use sha2::{Digest, Sha256};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::registry::User;

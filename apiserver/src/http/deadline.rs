@@ -36,13 +36,17 @@ fn duration_error(text: &str) -> Option<String> {
         return invalid();
     }
     while !rest.is_empty() {
-        let number = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
+        let number = rest
+            .find(|c: char| !c.is_ascii_digit() && c != '.')
+            .unwrap_or(rest.len());
         let digits = &rest[..number];
         if digits.matches('.').count() > 1 || !digits.contains(|c: char| c.is_ascii_digit()) {
             return invalid();
         }
         rest = &rest[number..];
-        let unit = rest.find(|c: char| c == '.' || c.is_ascii_digit()).unwrap_or(rest.len());
+        let unit = rest
+            .find(|c: char| c == '.' || c.is_ascii_digit())
+            .unwrap_or(rest.len());
         match &rest[..unit] {
             "" => return Some(format!("missing unit in duration {}", quote(text))),
             u if UNITS.contains(&u) => {}

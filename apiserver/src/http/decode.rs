@@ -70,9 +70,16 @@ impl Body<'_> {
         match self.media_type.as_deref() {
             Some("application/json") => {
                 // Only what cannot be read is read twice.
-                strict::json(self.bytes).map_err(|other| {
-                    let why = schema::json_error(self.bytes).unwrap_or(other);
-                    Some(format!("couldn't get version/kind; json parse error: {why}"))
+                strict::json(self.bytes).or_else(|other| {
+                    let why = match schema::json_error(self.bytes) {
+                        Some(why) => why,
+                        // Go reads some texts that are none.
+                        None => match strict::json(&schema::repaired(self.bytes)) {
+                            Ok(parsed) => return Ok(parsed),
+                            Err(_) => other,
+                        },
+                    };
+                    Err(Some(format!("couldn't get version/kind; json parse error: {why}")))
                 })
             }
             Some("application/yaml") => strict::yaml(self.bytes).map_err(|e| Some(format!("yaml: {e}"))),
@@ -85,6 +92,22 @@ impl Body<'_> {
             }
             _ => Err(None),
         }
+    }
+
+    /// As [`Body::read`], of a kind that nobody has a default for: it has to say what it is.
+    pub(super) fn read_typed(&self, api_version: &str) -> Result<Parsed, Status> {
+        let parsed = self.read()?;
+        let said = |field: &str| parsed.value[field].as_str().unwrap_or_default();
+        if said("kind").is_empty() {
+            let text = String::from_utf8_lossy(self.bytes);
+            return Err(self.unrecognized(&format!("Object 'Kind' is missing in '{text}'")));
+        }
+        if said("apiVersion").is_empty() {
+            return Err(Status::bad_request(format!(
+                "the API version in the data () does not match the expected API version ({api_version})"
+            )));
+        }
+        Ok(parsed)
     }
 
     fn unrecognized(&self, why: &str) -> Status {
@@ -107,7 +130,11 @@ impl Body<'_> {
 /// The type that a header says, without its parameters, in lower case; `None`: it says none (Go's
 /// `mime.ParseMediaType`).
 pub(super) fn media_type(said: &str) -> Option<String> {
-    let token = |t: &str| !t.is_empty() && t.bytes().all(|b| b.is_ascii_graphic() && !b"()<>@,;:\\\"/[]?=".contains(&b));
+    let token = |t: &str| {
+        !t.is_empty()
+            && t.bytes()
+                .all(|b| b.is_ascii_graphic() && !b"()<>@,;:\\\"/[]?=".contains(&b))
+    };
     let mut parts = said.split(';');
     let kind = parts.next().unwrap_or_default().trim().to_ascii_lowercase();
     let mut names = kind.split('/');
@@ -195,10 +222,20 @@ const UNSERVED: [(&str, &str, &[&str]); 24] = [
     (
         "apps",
         "v1beta2",
-        &["Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "ControllerRevision"],
+        &[
+            "Deployment",
+            "StatefulSet",
+            "DaemonSet",
+            "ReplicaSet",
+            "ControllerRevision",
+        ],
     ),
     ("authentication.k8s.io", "v1alpha1", &["SelfSubjectReview"]),
-    ("authentication.k8s.io", "v1beta1", &["SelfSubjectReview", "TokenReview"]),
+    (
+        "authentication.k8s.io",
+        "v1beta1",
+        &["SelfSubjectReview", "TokenReview"],
+    ),
     (
         "authorization.k8s.io",
         "v1beta1",
@@ -245,8 +282,15 @@ fn is_unserved(api_version: &str, kind: &str) -> bool {
 /// What Go's decoder says of the metadata of a custom object, where it cannot read it.
 pub(super) fn read_metadata(value: &Value) -> Result<(), String> {
     let mut metadata = value["metadata"].clone();
-    if let Some(m) = metadata.as_object_mut() {
-        m.remove("managedFields");
+    match &mut metadata {
+        Value::Object(m) => drop(m.remove("managedFields")),
+        Value::Null => {}
+        other => {
+            let kind = schema::json_kind(other);
+            return Err(format!(
+                "json: cannot unmarshal {kind} into Go value of type v1.ObjectMeta"
+            ));
+        }
     }
     // Every kind has the same.
     let mut bare = json!({"metadata": metadata});
@@ -259,6 +303,7 @@ pub(super) fn own_metadata(value: &mut Value, ns: &str) -> Result<(), Status> {
     if !value["metadata"].is_object() {
         value["metadata"] = json!({});
     }
+    check_namespace(value, ns)?;
     let Some(m) = value["metadata"].as_object_mut() else {
         return Ok(());
     };
@@ -271,15 +316,22 @@ pub(super) fn own_metadata(value: &mut Value, ns: &str) -> Result<(), Status> {
     ] {
         m.remove(k);
     }
-    match m.get("namespace").and_then(Value::as_str).unwrap_or_default() {
-        said if !said.is_empty() && !ns.is_empty() && said != ns => {
-            let why = "the namespace of the provided object does not match the namespace sent on the request";
-            return Err(Status::bad_request(why));
-        }
-        _ if ns.is_empty() => drop(m.remove("namespace")),
-        _ => drop(m.insert("namespace".into(), json!(ns))),
+    match ns.is_empty() {
+        true => drop(m.remove("namespace")),
+        false => drop(m.insert("namespace".into(), json!(ns))),
     }
     Ok(())
+}
+
+/// # Errors
+/// 400 where an object says that it is in another namespace than the path does.
+pub(super) fn check_namespace(value: &Value, ns: &str) -> Result<(), Status> {
+    match value["metadata"]["namespace"].as_str().unwrap_or_default() {
+        said if !said.is_empty() && !ns.is_empty() && said != ns => Err(Status::bad_request(
+            "the namespace of the provided object does not match the namespace sent on the request",
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// What a scheme says of a type that it does not know.

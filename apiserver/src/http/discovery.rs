@@ -102,7 +102,10 @@ fn whole(r: &Incoming, form: Accepted, groups: &Groups, core: bool) -> Answer {
     let json = v.to_string();
     let digest: String = Sha512::digest(&json).iter().map(|b| format!("{b:02X}")).collect();
     let tag = format!("\"{digest}\"");
-    let had = r.headers.get(header::IF_NONE_MATCH).is_some_and(|t| t.as_bytes() == tag.as_bytes());
+    let had = r
+        .headers
+        .get(header::IF_NONE_MATCH)
+        .is_some_and(|t| t.as_bytes() == tag.as_bytes());
     let mut a = match (had, form.yaml) {
         (true, _) => with_type(304, "", bytes::Bytes::new()),
         (false, true) => with_type(

@@ -4,6 +4,7 @@ use http::Method;
 use serde_json::{Value, json};
 
 use super::Incoming;
+use crate::auth::Attributes;
 use crate::select::FieldSelector;
 use crate::status::Status;
 
@@ -36,6 +37,12 @@ impl RequestInfo {
             }
         }
         v
+    }
+
+    /// What has to be allowed for it.
+    pub(super) fn attributes(&self) -> Attributes<'_> {
+        Attributes::resource(self.verb, &self.group, &self.resource, &self.subresource)
+            .named(&self.namespace, &self.name)
     }
 
     /// `None`: the path names no resource.

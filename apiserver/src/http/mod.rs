@@ -1,8 +1,8 @@
 //! The HTTP face: one function from request to response, used over TLS, over memory and by the client in process.
 
 mod body;
-mod decode;
 mod deadline;
+mod decode;
 mod discovery;
 mod headers;
 mod health;
@@ -86,6 +86,14 @@ where
     B::Error: Into<tower::BoxError>,
 {
     let (mut parts, body) = request.into_parts();
+    // Go's server reads no further.
+    if !query::is_escaped(parts.uri.path()) {
+        let mut a = with_type(400, "text/plain; charset=utf-8", Bytes::from_static(b"400 Bad Request"));
+        a.headers_mut().remove(header::CACHE_CONTROL);
+        a.headers_mut()
+            .insert(header::CONNECTION, HeaderValue::from_static("close"));
+        return a;
+    }
     let upgrade = Mutex::new(parts.extensions.remove::<OnUpgrade>());
     let certificate = parts.extensions.remove::<PeerCert>();
     let asker = match parts.extensions.remove::<User>() {
@@ -116,10 +124,15 @@ where
         }
         deadline::check(&incoming, info)?;
         let asker = asker?;
+        let verb = incoming.method.as_str().to_ascii_lowercase();
+        let wanted = match info {
+            Some(i) => i.attributes(),
+            None => Attributes::path(&verb, &incoming.path),
+        };
         if let Some(user) = server
-            .impersonate(&incoming.headers, &asker)
+            .impersonate(&incoming.headers, &asker, &wanted)
             .inspect_err(|_| forbid(&mut annotations))
-            .map_err(|s| if s.code == 403 { s.unsniffed() } else { s })?
+            .map_err(Status::unsniffed)?
         {
             if let Some(r) = &mut record {
                 r.impersonated = Some(user.clone());
@@ -147,7 +160,8 @@ where
     pretty::set(&incoming, &mut answer);
     headers::set_audit_id(&id, &mut answer);
     if crate::auth::bearer(&incoming.headers) == Some(crate::auth::Bearer::Misplaced) {
-        let text = "299 - \"the provided Authorization header contains extra space before the bearer token, and is ignored\"";
+        let text =
+            "299 - \"the provided Authorization header contains extra space before the bearer token, and is ignored\"";
         answer
             .headers_mut()
             .append(header::WARNING, HeaderValue::from_static(text));

@@ -40,7 +40,9 @@ pub(super) const STREAMS: &str = "application/json;stream=watch, application/vnd
 /// wildcard but the one for all. `watched` tells whether a path may be watched, too.
 pub(super) fn routed(headers: &HeaderMap, watched: bool) -> Result<(), Status> {
     let accept = header_of(headers);
-    let kinds = accept.split(',').map(|r| r.split(';').next().unwrap_or_default().trim());
+    let kinds = accept
+        .split(',')
+        .map(|r| r.split(';').next().unwrap_or_default().trim());
     let known = |k: &str| k == "*/*" || SERVED.split(", ").any(|s| s == k);
     if accept.is_empty() || kinds.into_iter().any(known) {
         return Ok(());
@@ -102,10 +104,15 @@ fn best(headers: &HeaderMap, form: impl Fn(&Range<'_>) -> Option<Form>) -> Optio
         });
     }
     let mut ranges: Vec<Range<'_>> = accept.split(',').filter_map(Range::read).collect();
-    ranges.sort_by(|a, b| {
-        let wild = |r: &Range<'_>| (r.kind.0 == "*", r.kind.1 == "*");
-        b.weight.total_cmp(&a.weight).then(wild(a).cmp(&wild(b)))
-    });
+    // As Go's sort.Sort of so few, whose Less is no order: what is more exact goes before what weighs more.
+    for i in 1..ranges.len() {
+        for j in (1..=i).rev() {
+            if !ranges[j].before(&ranges[j - 1]) {
+                break;
+            }
+            ranges.swap(j, j - 1);
+        }
+    }
     ranges.iter().find_map(|r| {
         let of = |sub: &str| r.kind.1 == sub || r.kind.1 == "*";
         if !matches!(r.kind.0, "application" | "*") {
@@ -139,6 +146,12 @@ struct Range<'a> {
 }
 
 impl<'a> Range<'a> {
+    /// `acceptSlice.Less`.
+    fn before(&self, other: &Self) -> bool {
+        let ((main, sub), (others_main, others_sub)) = (self.kind, other.kind);
+        self.weight > other.weight || main != "*" && others_main == "*" || sub != "*" && others_sub == "*"
+    }
+
     /// As `goautoneg.ParseAccept`; `None`: it is no choice.
     fn read(text: &'a str) -> Option<Self> {
         let mut parts = text.trim().split(';');
@@ -209,7 +222,10 @@ mod tests {
         let of = |s: &str, watched: bool| {
             let mut h = HeaderMap::new();
             h.insert(header::ACCEPT, s.parse().unwrap());
-            routed(&h, watched).and_then(|()| accepted(&h)).map(|a| a.yaml).map_err(|s| s.message)
+            routed(&h, watched)
+                .and_then(|()| accepted(&h))
+                .map(|a| a.yaml)
+                .map_err(|s| s.message)
         };
         assert_eq!(of("application/json;q=0.1,application/yaml", false), Ok(true));
         assert_eq!(of("application/json,application/yaml", false), Ok(false));
@@ -218,7 +234,8 @@ mod tests {
         assert_eq!(of("application/*", false), Err(text.to_owned()));
         let streams = "application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch";
         assert_eq!(of("text/html", true), Err(format!("{text}, {streams}")));
-        assert_eq!(of("application/*, application/yaml", false), Ok(false));
+        assert_eq!(of("application/*, application/yaml", false), Ok(true));
+        assert_eq!(of("*/*;q=0.5, application/yaml;q=0.1", false), Ok(true));
     }
 
     #[test]
@@ -231,6 +248,8 @@ mod tests {
         let form = "g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
         assert!(of(&format!("application/json,application/json;{form}")));
         assert!(!of("application/json"));
-        assert!(!of("application/json;g=apidiscovery.k8s.io;v=v3;as=APIGroupDiscoveryList"));
+        assert!(!of(
+            "application/json;g=apidiscovery.k8s.io;v=v3;as=APIGroupDiscoveryList"
+        ));
     }
 }

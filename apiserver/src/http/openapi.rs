@@ -63,7 +63,10 @@ fn content(server: &Server, r: &Incoming, body: Bytes, hash: Option<(&str, &'sta
         }
         (None, Some(date)) if reads => {
             let date = jiff::fmt::rfc2822::parse(date).ok();
-            (date.is_some_and(|d| d.timestamp().as_second() >= since.as_second()), false)
+            (
+                date.is_some_and(|d| d.timestamp().as_second() >= since.as_second()),
+                false,
+            )
         }
         _ => (false, false),
     };
@@ -76,7 +79,10 @@ fn content(server: &Server, r: &Incoming, body: Bytes, hash: Option<(&str, &'sta
     if had {
         h.remove(header::CONTENT_TYPE);
     }
-    if let (Ok(tag), Ok(date)) = (tag.parse(), jiff::fmt::rfc2822::to_string(&since.to_zoned(jiff::tz::TimeZone::UTC))) {
+    if let (Ok(tag), Ok(date)) = (
+        tag.parse(),
+        jiff::fmt::rfc2822::to_string(&since.to_zoned(jiff::tz::TimeZone::UTC)),
+    ) {
         h.insert(header::ETAG, tag);
         let date = date.replace("+0000", "GMT");
         if let (false, Ok(date)) = (had, date.parse()) {

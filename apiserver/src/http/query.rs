@@ -52,6 +52,15 @@ impl Query {
     }
 }
 
+/// Whether every percent sign is followed by two digits, as in URLs it has to be.
+pub(super) fn is_escaped(path: &str) -> bool {
+    let digits = |at: usize| {
+        let two = path.as_bytes().get(at + 1..at + 3);
+        two.is_some_and(|d| d.iter().all(u8::is_ascii_hexdigit))
+    };
+    path.match_indices('%').all(|(at, _)| digits(at))
+}
+
 /// Percent-decoding; `plus`: a plus is a space, as in forms.
 pub(crate) fn decode(s: &str, plus: bool) -> Cow<'_, str> {
     let b = s.as_bytes();
@@ -81,6 +90,11 @@ pub(crate) fn decode(s: &str, plus: bool) -> Cow<'_, str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn percent_signs_need_digits() {
+        assert!(is_escaped("/a%2Fb%00") && !is_escaped("/%zz") && !is_escaped("/%2"));
+    }
 
     #[test]
     fn queries_decode() {

@@ -19,7 +19,7 @@ use super::route::route;
 use super::strict;
 use super::watch::{Watch, WatchOptions};
 use super::{Annotations, Answer, Incoming, ResponseBody, with_type};
-use crate::auth::{Attributes, is_review, review};
+use crate::auth::{is_review, review};
 use crate::registry::{
     Call, DeleteOptions, Deleted, FieldValidation, ListOptions, PatchKind, Resource, Server, Target, Written,
     answers_with_object, group_version, text,
@@ -35,9 +35,7 @@ pub(super) async fn serve(
     info: &RequestInfo,
     annotations: &mut Annotations,
 ) -> Result<Answer, Status> {
-    let attributes = Attributes::resource(info.verb, &info.group, &info.resource, &info.subresource)
-        .named(&info.namespace, &info.name);
-    super::authorize(server, &r.user, &attributes, annotations)?;
+    super::authorize(server, &r.user, &info.attributes(), annotations)?;
     let route = route(&server.catalog, r, info)?;
     let resource = route.resource;
     // What is asked for, as its route has it.
@@ -85,7 +83,8 @@ pub(super) async fn serve(
         call.warnings.push(w.to_owned());
     }
     if resource.is("", "componentstatuses") {
-        call.warnings.push("v1 ComponentStatus is deprecated in v1.19+".to_owned());
+        call.warnings
+            .push("v1 ComponentStatus is deprecated in v1.19+".to_owned());
     }
     call.warnings
         .extend(resource.custom.as_ref().and_then(|c| c.deprecation.clone()));
@@ -193,6 +192,14 @@ impl Request<'_> {
             ("get" | "create", "exec") => self.exec(),
             (_, "attach" | "portforward" | "proxy") => {
                 let found = server.get(r, ns, name)?;
+                let ports = self.r.query.all("ports");
+                if let Some(why) = ports
+                    .iter()
+                    .filter(|_| sub == "portforward")
+                    .find_map(|p| options::port_error(p))
+                {
+                    return Err(Status::bad_request(why));
+                }
                 if sub == "attach" {
                     self.container()?;
                 }
@@ -210,16 +217,19 @@ impl Request<'_> {
             ("create", "") => self.create(call),
             ("create", "binding") => {
                 let body = self.object_body(call)?;
+                decode::check_namespace(&body, ns)?;
                 server.bind(call, r, ns, name, &body)?;
                 Ok(self.output.other(201, &success(None)))
             }
             ("create", "eviction") => {
                 let body = self.object_body(call)?;
+                decode::check_namespace(&body, ns)?;
                 server.evict(call, r, ns, name, &body)?;
                 Ok(self.output.other(201, &success(None)))
             }
             ("create", "token") => {
-                let body = self.object_body(call)?;
+                let mut body = self.object_body(call)?;
+                decode::own_metadata(&mut body, ns)?;
                 Ok(self.output.other(201, &server.token_request(call, ns, name, &body)?))
             }
             ("update", "scale") => {
@@ -237,6 +247,10 @@ impl Request<'_> {
             ("patch", _) => {
                 let (kind, body) = self.patch_body()?;
                 if matches!(kind, PatchKind::Apply { .. }) {
+                    // Through a subresource nothing comes to be.
+                    if !sub.is_empty() {
+                        server.get(r, ns, name)?;
+                    }
                     call.duplicates = strict::yaml_lines(&self.r.body);
                 }
                 self.written(&server.patch(call, &target, kind, &body)?)
@@ -348,7 +362,8 @@ impl Request<'_> {
                 None => fields = Some(FieldSelector::name(name)),
             }
         }
-        let rv = version.map_or(Ok(0), |t| {
+        // Of a page only its token counts.
+        let rv = version.filter(|_| after.is_none()).map_or(Ok(0), |t| {
             revision(t).map_err(|why| match self.info.verb {
                 "watch" => Status::new(500, "", why),
                 _ => Status::bad_request(format!("invalid resource version: {why}")),
@@ -358,9 +373,13 @@ impl Request<'_> {
             labels,
             fields,
             // What is cached is given whole; a negative limit is none.
-            limit: usize::try_from(limit).ok().filter(|_| version != Some("0")).unwrap_or(0),
-            not_older_than: if after.is_some() { 0 } else { rv },
+            limit: usize::try_from(limit)
+                .ok()
+                .filter(|_| version != Some("0"))
+                .unwrap_or(0),
+            not_older_than: rv,
             exact: matching == Some("Exact"),
+            versioned: version.is_some_and(|v| v != "0"),
             after,
         })
     }
@@ -399,7 +418,10 @@ impl Request<'_> {
             bytes: &self.r.body,
             kind: &kind,
         };
-        let parsed = body.read()?;
+        let parsed = match self.resource.custom.is_some() && self.info.subresource != "scale" {
+            true => body.read_typed(&api_version)?,
+            false => body.read()?,
+        };
         if self.resource.custom.is_none() || !self.info.subresource.is_empty() {
             decode::check_type(&self.server.catalog, &parsed.value, &api_version, &kind)?;
         }
@@ -412,7 +434,9 @@ impl Request<'_> {
         };
         read.map_err(|why| {
             let version = group_version(&api_version).1;
-            Status::bad_request(format!("{kind} in version {version:?} cannot be handled as a {kind}: {why}"))
+            Status::bad_request(format!(
+                "{kind} in version {version:?} cannot be handled as a {kind}: {why}"
+            ))
         })?;
         call.duplicates = parsed.duplicates;
         Ok(parsed.value)
@@ -424,14 +448,12 @@ impl Request<'_> {
             "application/json-patch+json" => Ok((PatchKind::Json, parse_patch(body, false)?)),
             "application/merge-patch+json" => Ok((PatchKind::Merge, parse_patch(body, false)?)),
             "application/strategic-merge-patch+json" => Ok((PatchKind::Strategic, parse_patch(body, true)?)),
-            "application/apply-patch+yaml" | "application/apply-patch+json" => {
-                Ok((
-                    PatchKind::Apply {
-                        force: self.r.query.is("force"),
-                    },
-                    parse_yaml(body)?,
-                ))
-            }
+            "application/apply-patch+yaml" | "application/apply-patch+json" => Ok((
+                PatchKind::Apply {
+                    force: self.r.query.is("force"),
+                },
+                parse_yaml(body)?,
+            )),
             _ => Err(Status::new(415, "UnsupportedMediaType", "415: Unsupported Media Type").about("", "", "")),
         }
     }
@@ -504,6 +526,9 @@ fn parse_patch(b: &[u8], strategic: bool) -> Result<Value, Status> {
         let why = format!("json: cannot unmarshal {kind} into Go value of type map[string]interface {{}}");
         return Err(Status::bad_request(why));
     }
+    if let (true, Ok(Value::Null)) = (strategic, &parsed) {
+        return Ok(json!({}));
+    }
     parsed.map_err(|e| {
         let why = crate::schema::json_error(b).unwrap_or_else(|| e.to_string());
         Status::bad_request(match strategic {
@@ -515,10 +540,25 @@ fn parse_patch(b: &[u8], strategic: bool) -> Result<Value, Status> {
 
 fn parse_yaml(b: &[u8]) -> Result<Value, Status> {
     // JSON is YAML; most of it comes as JSON.
-    if let Ok(v) = serde_json::from_slice(b) {
-        return Ok(v);
+    if let Ok(v) = serde_json::from_slice::<Value>(b) {
+        return match v {
+            v @ (Value::Object(_) | Value::Null) => Ok(v),
+            other => Err(not_a_map(&other)),
+        };
     }
     let parsed = strict::yaml(b)
         .map_err(|e| Status::bad_request(format!("error decoding YAML: error converting YAML to JSON: yaml: {e}")))?;
-    Ok(parsed.value)
+    match parsed.value {
+        other @ (Value::Object(_) | Value::Null) => Ok(other),
+        other => Err(not_a_map(&other)),
+    }
+}
+
+/// What is said of an apply that is no object.
+fn not_a_map(v: &Value) -> Status {
+    let kind = crate::schema::json_kind(v);
+    Status::bad_request(format!(
+        "error decoding YAML: error unmarshaling JSON: while decoding JSON: json: cannot unmarshal {kind} into Go value \
+         of type map[string]interface {{}}"
+    ))
 }

@@ -96,7 +96,10 @@ fn methods(r: &Resource, rest: &[&str], everywhere: bool, watched: bool) -> Vec<
             let all = [(Method::GET, "watch")];
             let shown = if rest.is_empty() { "list" } else { "get" };
             let found = of(&r.verbs, &all).into_iter();
-            found.filter(|_| !everywhere || rest.is_empty()).map(|(m, _)| (m, shown)).collect()
+            found
+                .filter(|_| !everywhere || rest.is_empty())
+                .map(|(m, _)| (m, shown))
+                .collect()
         }
         _ if watched => Vec::new(),
         [] if everywhere => of(&r.verbs, &[(Method::GET, "list")]),
@@ -142,7 +145,16 @@ fn custom(catalog: &Catalog, r: &Incoming, info: &RequestInfo) -> Result<Route, 
         return Err(Status::page_not_found());
     }
     let served: &[&str] = match info.subresource.as_str() {
-        "" => &["get", "list", "watch", "create", "update", "patch", "delete", "deletecollection"],
+        "" => &[
+            "get",
+            "list",
+            "watch",
+            "create",
+            "update",
+            "patch",
+            "delete",
+            "deletecollection",
+        ],
         sub if resource.subresource(sub).is_some() => &["get", "update", "patch"],
         _ => return Err(Status::not_found(&resource.group, &resource.plural, &info.name)),
     };

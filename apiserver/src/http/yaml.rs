@@ -106,7 +106,9 @@ fn natural(key: &str) -> Vec<(u8, u64, char)> {
 }
 
 fn string(out: &mut String, s: &str, depth: usize, column: usize, key: bool) {
-    let special = s.chars().any(|c| c.is_control() && c != '\n' || matches!(c, '\u{feff}' | '\u{2028}' | '\u{2029}'));
+    let special = s
+        .chars()
+        .any(|c| c.is_control() && c != '\n' || matches!(c, '\u{feff}' | '\u{2028}' | '\u{2029}'));
     if special {
         return double(out, s);
     }
@@ -144,11 +146,7 @@ impl Folded<'_> {
     fn put(&mut self, s: &str) {
         let chars: Vec<char> = s.chars().collect();
         for (i, &c) in chars.iter().enumerate() {
-            let single = c == ' '
-                && i > 0
-                && i + 1 < chars.len()
-                && chars[i - 1] != ' '
-                && chars[i + 1] != ' ';
+            let single = c == ' ' && i > 0 && i + 1 < chars.len() && chars[i - 1] != ' ' && chars[i + 1] != ' ';
             if self.fold && single && self.column > WIDTH {
                 self.out.push('\n');
                 indent(self.out, self.depth);
@@ -215,7 +213,12 @@ fn resolves(s: &str) -> bool {
         "", "~", "null", "Null", "NULL", "true", "True", "TRUE", "false", "False", "FALSE", "y", "Y", "yes", "Yes",
         "YES", "n", "N", "no", "No", "NO", "on", "On", "ON", "off", "Off", "OFF", ".nan", "<<", ".inf",
     ];
-    if WORDS.contains(&s) || matches!(s, ".NaN" | ".NAN" | ".Inf" | ".INF" | "+.inf" | "-.inf" | "+.Inf" | "-.Inf") {
+    if WORDS.contains(&s)
+        || matches!(
+            s,
+            ".NaN" | ".NAN" | ".Inf" | ".INF" | "+.inf" | "-.inf" | "+.Inf" | "-.Inf"
+        )
+    {
         return true;
     }
     let digits = s.strip_prefix(['-', '+']).unwrap_or(s);
@@ -223,8 +226,13 @@ fn resolves(s: &str) -> bool {
         return false;
     }
     let bare = digits.replace('_', "");
-    let radix = |p: &str, n: u32| bare.strip_prefix(p).is_some_and(|t| !t.is_empty() && t.chars().all(|c| c.is_digit(n)));
-    let decimal = bare.chars().all(|c| c.is_ascii_digit() || matches!(c, '.' | 'e' | 'E' | '+' | '-'))
+    let radix = |p: &str, n: u32| {
+        bare.strip_prefix(p)
+            .is_some_and(|t| !t.is_empty() && t.chars().all(|c| c.is_digit(n)))
+    };
+    let decimal = bare
+        .chars()
+        .all(|c| c.is_ascii_digit() || matches!(c, '.' | 'e' | 'E' | '+' | '-'))
         && bare.parse::<f64>().is_ok();
     decimal || radix("0x", 16) || radix("0b", 2) || radix("0o", 8) || sexagesimal(&bare) || time(s)
 }
@@ -232,11 +240,15 @@ fn resolves(s: &str) -> bool {
 /// `1:30`: old YAML's numbers to the base of sixty, which go-yaml quotes.
 fn sexagesimal(s: &str) -> bool {
     let mut parts = s.split(':');
-    let first = parts.next().is_some_and(|p| !p.is_empty() && p.bytes().all(|b| b.is_ascii_digit()));
+    let first = parts
+        .next()
+        .is_some_and(|p| !p.is_empty() && p.bytes().all(|b| b.is_ascii_digit()));
     let rest: Vec<&str> = parts.collect();
     let fits = |p: &&str| {
         let whole = p.split('.').next().unwrap_or_default();
-        (1..=2).contains(&whole.len()) && whole.bytes().all(|b| b.is_ascii_digit()) && whole.parse::<u8>().is_ok_and(|n| n < 60)
+        (1..=2).contains(&whole.len())
+            && whole.bytes().all(|b| b.is_ascii_digit())
+            && whole.parse::<u8>().is_ok_and(|n| n < 60)
     };
     first && !rest.is_empty() && rest.iter().all(fits)
 }
@@ -286,7 +298,7 @@ mod tests {
         let v = json!({"kind": "ConfigMap", "apiVersion": "v1", "metadata": {"resourceVersion": "12", "name": "a", "labels": {}},
             "items": [{"a": 1, "b": [1, "x"]}, []], "data": {"a10": "yes", "a9": "x: y", "t": "a\nb\n", "u": "it's"}, "n": null});
         let expected = "apiVersion: v1\ndata:\n  a9: 'x: y'\n  a10: \"yes\"\n  t: |\n    a\n    b\n  u: it's\nitems:\n- a: 1\n  b:\n  \
-            - 1\n  - x\n- []\nkind: ConfigMap\nmetadata:\n  labels: {}\n  name: a\n  resourceVersion: \"12\"\nn: null\n";
+            - 1\n  - x\n- []\nkind: ConfigMap\nmetadata:\n  labels: {}\n  name: a\n  resourceVersion: \"12\"\n\"n\": null\n";
         assert_eq!(text(&v), expected);
     }
 
@@ -300,7 +312,20 @@ mod tests {
 
     #[test]
     fn text_that_reads_as_something_else_is_quoted() {
-        for s in ["1", "1.5", "1e3", "0x1F", "true", "no", "~", "", "2024-01-01", "2024-01-01T00:00:00Z", "1:30", ".5"] {
+        for s in [
+            "1",
+            "1.5",
+            "1e3",
+            "0x1F",
+            "true",
+            "no",
+            "~",
+            "",
+            "2024-01-01",
+            "2024-01-01T00:00:00Z",
+            "1:30",
+            ".5",
+        ] {
             assert!(resolves(s), "{s}");
         }
         for s in ["1a", "1.2.3.4", "a", "v1", "10m", "x:1", "-", "100%"] {

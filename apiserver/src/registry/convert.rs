@@ -8,8 +8,21 @@ pub(super) fn convert(mut v: Value, api_version: &str, custom: bool) -> Value {
     if !custom && let Some(m) = v.as_object_mut() {
         let kind = m.get("kind").and_then(Value::as_str).unwrap_or_default().to_owned();
         match (kind.as_str(), api_version) {
-            ("Event", "events.k8s.io/v1") => rename(m, EVENT_FIELDS, false),
-            ("Event", _) => rename(m, EVENT_FIELDS, true),
+            ("Event", "events.k8s.io/v1") => {
+                rename(m, EVENT_FIELDS, false);
+                // These two core/v1 writes always.
+                for k in ["reportingController", "reportingInstance"] {
+                    if m.get(k).is_some_and(|v| v == "") {
+                        m.remove(k);
+                    }
+                }
+            }
+            ("Event", _) => {
+                rename(m, EVENT_FIELDS, true);
+                for k in ["reportingComponent", "reportingInstance"] {
+                    m.entry(k).or_insert_with(|| json!(""));
+                }
+            }
             ("HorizontalPodAutoscaler", "autoscaling/v1") => to_autoscaling_v1(m),
             ("HorizontalPodAutoscaler", _) => to_autoscaling_v2(m),
             _ => {}

@@ -265,13 +265,18 @@ fn mark(r: &Resource, old: &Value, o: &DeleteOptions, now: jiff::Timestamp) -> (
         let m = metadata(&mut v);
         let start = if marked {
             let at: Option<jiff::Timestamp> = text(old, "/metadata/deletionTimestamp").parse().ok();
-            at.map_or(now, |t| t - jiff::SignedDuration::from_secs(already.unwrap_or(0)))
+            let back = jiff::SignedDuration::from_secs(already.unwrap_or(0));
+            at.and_then(|t| t.checked_sub(back).ok()).unwrap_or(now)
         } else {
             now
         };
         m.insert(
             "deletionTimestamp".into(),
-            json!(rfc3339(start + jiff::SignedDuration::from_secs(g))),
+            json!(rfc3339(
+                start
+                    .checked_add(jiff::SignedDuration::from_secs(g))
+                    .unwrap_or(jiff::Timestamp::MAX)
+            )),
         );
         if !plain {
             m.insert("deletionGracePeriodSeconds".into(), json!(g));

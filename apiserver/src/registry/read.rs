@@ -26,6 +26,8 @@ pub struct ListOptions {
     pub not_older_than: u64,
     /// The list as it was at `not_older_than` exactly (`resourceVersionMatch=Exact`).
     pub exact: bool,
+    /// Whether a `resourceVersion` was given that is not 0: a page knows its own.
+    pub versioned: bool,
 }
 
 /// A list's answer.
@@ -96,6 +98,10 @@ impl Server {
                 Status::bad_request(format!("invalid continue token: continue key is not valid: {why}"))
             })?),
         };
+        if token.is_some() && o.versioned {
+            let why = "specifying resource version is not allowed when using continue";
+            return Err(Status::bad_request(why));
+        }
         let after = token.as_ref().map(|t| Key::new(t.ns.clone(), t.name.clone()));
         let ns = ns.filter(|_| r.namespaced);
         // A list of one name is a look-up.

@@ -52,6 +52,41 @@ const RETRIES: u32 = 5;
 /// Proposes a new state of an object.
 type Change<'a> = dyn FnMut(&mut Call, &Arc<Object>) -> Result<Proposal, Status> + 'a;
 
+/// Built-in resources that are, as custom ones, never updated without saying from what (strategies whose
+/// `AllowUnconditionalUpdate` is false).
+const FROM_WHAT: [(&str, &[&str]); 8] = [
+    ("node.k8s.io", &["runtimeclasses"]),
+    ("policy", &["poddisruptionbudgets"]),
+    (
+        "storage.k8s.io",
+        &["csidrivers", "csistoragecapacities", "volumeattachments", "csinodes"],
+    ),
+    ("coordination.k8s.io", &["leases"]),
+    (
+        "admissionregistration.k8s.io",
+        &[
+            "validatingadmissionpolicies",
+            "validatingadmissionpolicybindings",
+            "mutatingadmissionpolicies",
+            "mutatingadmissionpolicybindings",
+            "validatingwebhookconfigurations",
+            "mutatingwebhookconfigurations",
+        ],
+    ),
+    ("apiextensions.k8s.io", &["customresourcedefinitions"]),
+    ("apiregistration.k8s.io", &["apiservices"]),
+    (
+        "certificates.k8s.io",
+        &["clustertrustbundles", "podcertificaterequests"],
+    ),
+];
+
+fn says_from_what(r: &Resource) -> bool {
+    FROM_WHAT
+        .iter()
+        .any(|(g, all)| *g == r.group && all.contains(&&*r.plural))
+}
+
 impl Server {
     /// Replaces an object (or what a subresource shows of it).
     ///
@@ -97,9 +132,9 @@ impl Server {
             let object = self.create(call, r, t.namespace, Some(t.name), value)?;
             return Ok(Written { object, created: true });
         }
-        // Custom resources are never updated without saying from what.
         let named = !matches!(asked.as_str(), "" | "0");
-        if r.custom.is_some() && !named && self.stored(r, t.namespace, t.name).is_ok() {
+        let must = r.custom.is_some() || call.validation.is_some() && says_from_what(r);
+        if must && !named && self.stored(r, t.namespace, t.name).is_ok() {
             let cause = Cause::invalid("metadata.resourceVersion", &json!(0), "must be specified for an update");
             return Err(Status::invalid(&r.group, &r.plural, t.name, vec![cause]));
         }

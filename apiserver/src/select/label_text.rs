@@ -227,7 +227,11 @@ mod tests {
 
     #[test]
     fn values_may_be_missing() {
-        for (text, values) in [("a in (,b)", vec!["", "b"]), ("a in (b,,c)", vec!["", "b", "c"]), ("a in (b,)", vec!["", "b"])] {
+        for (text, values) in [
+            ("a in (,b)", vec!["", "b"]),
+            ("a in (b,,c)", vec!["", "b", "c"]),
+            ("a in (b,)", vec!["", "b"]),
+        ] {
             assert_eq!(parse(text).unwrap()[0].values, values, "{text}");
         }
     }

@@ -89,7 +89,10 @@ pub(super) fn number(text: &str) -> Result<i64, Status> {
     text.parse().map_err(|_| {
         let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
         let why = parse_problem(digits);
-        Status::bad_request(format!("strconv.ParseInt: parsing {}: {why}", crate::schema::quote(text)))
+        Status::bad_request(format!(
+            "strconv.ParseInt: parsing {}: {why}",
+            crate::schema::quote(text)
+        ))
     })
 }
 
@@ -104,6 +107,17 @@ fn parse_problem(digits: &str) -> &'static str {
         true => "value out of range",
         false => "invalid syntax",
     }
+}
+
+/// What is wrong with a port of `?ports=` (Go's `strconv.ParseUint` for 16 bits).
+pub(super) fn port_error(text: &str) -> Option<String> {
+    text.split(',').find(|p| p.parse::<u16>().is_err()).map(|p| {
+        let why = parse_problem(p);
+        format!(
+            "cannot convert to []int32: strconv.ParseUint: parsing {}: {why}",
+            crate::schema::quote(p)
+        )
+    })
 }
 
 /// A revision, as Go's `strconv.ParseUint` reads it.
