@@ -49,7 +49,7 @@ impl RequestInfo {
     ///
     /// # Errors
     /// 500 for a path that ends where it should say what is to be watched.
-    pub(super) fn parse(r: &Incoming) -> Result<Option<Self>, Status> {
+    pub(super) fn parse(r: &Incoming, uri: &str) -> Result<Option<Self>, Status> {
         // Of what is between two slashes nothing is left out.
         let segments: Vec<&str> = r.path.trim_matches('/').split('/').collect();
         let (group, version, rest) = match segments.as_slice() {
@@ -60,12 +60,11 @@ impl RequestInfo {
         // The old ways to watch, and to be led on.
         let (special, rest) = match rest {
             ["watch" | "proxy"] => {
-                let path = &r.path;
                 return Err(Status::page(
                     500,
                     format!(
-                        "Internal Server Error: {path:?}: failed to create RequestInfo: unable to determine kind and \
-                         namespace from url, {path}"
+                        "Internal Server Error: {uri:?}: failed to create RequestInfo: unable to determine kind and \
+                         namespace from url, {uri}"
                     ),
                 ));
             }

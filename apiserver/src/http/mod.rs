@@ -110,7 +110,7 @@ where
         user: asker.as_ref().cloned().unwrap_or_default(),
         upgrade,
     };
-    let parsed = info::RequestInfo::parse(&incoming);
+    let parsed = info::RequestInfo::parse(&incoming, &uri);
     let info = parsed.as_ref().ok().and_then(Option::as_ref);
     let id = headers::audit_id(&incoming.headers);
     let mut record = server
@@ -156,6 +156,10 @@ where
     // Nobody is told of what a crash could take back: not who wrote it, and not who reads it.
     if let Err(e) = server.store.durable().await {
         answer = failure(&Status::internal(e));
+    }
+    if parsed.is_err() {
+        // It is answered before anything is said of caches.
+        answer.headers_mut().remove(header::CACHE_CONTROL);
     }
     pretty::set(&incoming, &mut answer);
     headers::set_audit_id(&id, &mut answer);
@@ -258,7 +262,10 @@ async fn route(
     }
     match r.path.as_str() {
         // go-restful's routes know methods, those of the mux do not.
-        "/version" | "/version/" if r.method == Method::GET => Ok(json(&version())),
+        "/version" | "/version/" if r.method == Method::GET => {
+            negotiate::produced(&r.headers, "application/json")?;
+            Ok(json(&version()))
+        }
         "/version" | "/version/" => Err(Status::method_not_allowed()),
         p if p.starts_with("/version/") => Err(Status::no_such_path()),
         "/metrics" => Ok(with_type(

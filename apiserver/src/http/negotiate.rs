@@ -39,16 +39,23 @@ pub(super) const STREAMS: &str = "application/json;stream=watch, application/vnd
 /// What go-restful says where none of a client's choices is among those of the routes of built-in kinds, which know no
 /// wildcard but the one for all. `watched` tells whether a path may be watched, too.
 pub(super) fn routed(headers: &HeaderMap, watched: bool) -> Result<(), Status> {
+    match watched {
+        true => produced(headers, &format!("{SERVED}, {STREAMS}")),
+        false => produced(headers, SERVED),
+    }
+}
+
+/// The same of any route, which makes these.
+pub(super) fn produced(headers: &HeaderMap, made: &str) -> Result<(), Status> {
     let accept = header_of(headers);
     let kinds = accept
         .split(',')
         .map(|r| r.split(';').next().unwrap_or_default().trim());
-    let known = |k: &str| k == "*/*" || SERVED.split(", ").any(|s| s == k);
+    let known = |k: &str| k == "*/*" || made.split(", ").any(|s| s == k);
     if accept.is_empty() || kinds.into_iter().any(known) {
         return Ok(());
     }
-    let streams = if watched { format!(", {STREAMS}") } else { String::new() };
-    let text = format!("406: Not Acceptable\n\nAvailable representations: {SERVED}{streams}");
+    let text = format!("406: Not Acceptable\n\nAvailable representations: {made}");
     Err(Status::new(406, "NotAcceptable", text).about("", "", ""))
 }
 

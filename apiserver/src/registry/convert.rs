@@ -124,6 +124,12 @@ mod tests {
         let core = json!({"apiVersion": "v1", "kind": "Event", "involvedObject": {"name": "x"}, "message": "m", "reason": "r"});
         let new = convert(core.clone(), "events.k8s.io/v1", false);
         assert_eq!(new["regarding"]["name"], "x");
-        assert_eq!(convert(new, "v1", false), core);
+        // Who reported it is always written.
+        let mut whole = core;
+        whole["reportingComponent"] = json!("");
+        whole["reportingInstance"] = json!("");
+        assert_eq!(convert(new, "v1", false), whole);
+        let there = convert(whole, "events.k8s.io/v1", false);
+        assert_eq!(there.get("reportingController"), None);
     }
 }
