@@ -181,10 +181,11 @@ impl Request<'_> {
         {
             return Err(Status::bad_request(format!("Name parameter invalid: {name:?}: {why}")));
         }
-        if self.info.verb == "get" && (sub.is_empty() || sub == "status") {
-            if let Some(t) = self.r.query.first("resourceVersion").filter(|t| !t.is_empty()) {
-                revision(t).map_err(|why| Status::new(500, "", why))?;
-            }
+        if self.info.verb == "get"
+            && (sub.is_empty() || sub == "status")
+            && let Some(t) = self.r.query.first("resourceVersion").filter(|t| !t.is_empty())
+        {
+            revision(t).map_err(|why| Status::new(500, "", why))?;
         }
         match (self.info.verb, sub) {
             ("get", "scale") => Ok(self.output.other(200, &server.get_scale(r, ns, name)?)),

@@ -26,7 +26,7 @@ fn indent(out: &mut String, depth: usize) {
 
 fn object(out: &mut String, m: &serde_json::Map<String, Value>, depth: usize) {
     let mut keys: Vec<&String> = m.keys().collect();
-    keys.sort_by(|a, b| natural(a).cmp(&natural(b)));
+    keys.sort_by_key(|k| natural(k));
     for (i, k) in keys.into_iter().enumerate() {
         if i > 0 {
             indent(out, depth);

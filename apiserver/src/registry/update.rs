@@ -136,7 +136,7 @@ impl Server {
         let must = r.custom.is_some() || call.validation.is_some() && says_from_what(r);
         // Another object of that name is told of first.
         let uid = text(&value, "/metadata/uid").to_owned();
-        let same = |o: &Object| uid.is_empty() || text(&o.value(), "/metadata/uid") == uid;
+        let same = |o: &Arc<Object>| uid.is_empty() || text(&o.value(), "/metadata/uid") == uid;
         if must && !named && self.stored(r, t.namespace, t.name).is_ok_and(|o| same(&o)) {
             let cause = Cause::invalid("metadata.resourceVersion", &json!(0), "must be specified for an update");
             return Err(Status::invalid(&r.group, &r.plural, t.name, vec![cause]));
