@@ -6,6 +6,8 @@ use std::fmt;
 
 use serde_json::{Map, Value, json};
 
+use crate::schema::quote;
+
 /// One cause of a refusal (`metav1.StatusCause`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cause {
@@ -78,6 +80,8 @@ pub struct Status {
     pub details: Option<Box<Details>>,
     /// `metadata.continue`: where a list that is forgotten may go on; empty: nowhere.
     pub more: String,
+    /// Whether the answer says `X-Content-Type-Options: nosniff`, as what is refused before any handler does.
+    pub(crate) unsniffed: bool,
 }
 
 /// Marks what Go's mux answers rather than an API handler.
@@ -110,6 +114,7 @@ impl Status {
             message: message.into(),
             details: None,
             more: String::new(),
+            unsniffed: false,
         }
     }
 
@@ -126,7 +131,7 @@ impl Status {
     /// 404 for an object: `pods "x" not found`.
     #[must_use]
     pub fn not_found(group: &str, resource: &str, name: &str) -> Self {
-        let m = format!("{} {:?} not found", qualified(group, resource), name);
+        let m = format!("{} {} not found", qualified(group, resource), quote(name));
         Self::new(404, "NotFound", m).about(group, resource, name)
     }
 
@@ -146,6 +151,18 @@ impl Status {
     #[must_use]
     pub fn page(code: u16, text: impl Into<String>) -> Self {
         Self::new(code, PAGE, text)
+    }
+
+    /// The same, refused before a handler of resources was asked (`responsewriters.RespondWithError`).
+    #[must_use]
+    pub(crate) fn unsniffed(mut self) -> Self {
+        self.unsniffed = true;
+        self
+    }
+
+    /// Whether it was refused so.
+    pub(crate) fn is_unsniffed(&self) -> bool {
+        self.unsniffed
     }
 
     /// Whether this is answered as plain text.
@@ -228,7 +245,7 @@ impl Status {
         } else {
             format!("[{}]", list.join(", "))
         };
-        let m = format!("{} {:?} is invalid: {text}", qualified(group, kind), name);
+        let m = format!("{} {} is invalid: {text}", qualified(group, kind), quote(name));
         let mut s = Self::new(422, "Invalid", m).about(group, kind, name);
         s.details.get_or_insert_default().causes = causes;
         s
@@ -321,7 +338,30 @@ impl Status {
         self.reason == "AlreadyExists"
     }
 
-    /// The `metav1.Status` object, with the fields in the order Kubernetes writes them.
+    /// The `metav1.Status` object as JSON, its fields in the order that Kubernetes writes them.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        let v = self.to_value();
+        let mut details = String::new();
+        if let Some(d) = v.get("details") {
+            let causes = d["causes"].as_array().into_iter().flatten();
+            let causes: Vec<String> = causes.map(|c| ordered(c, &["reason", "message", "field"])).collect();
+            let mut parts = fields(d, &["name", "group", "kind", "uid"]);
+            if !causes.is_empty() {
+                parts.push(format!("\"causes\":[{}]", causes.join(",")));
+            }
+            parts.extend(fields(d, &["retryAfterSeconds"]));
+            details = format!("{{{}}}", parts.join(","));
+        }
+        let mut parts = fields(&v, &["kind", "apiVersion", "metadata", "status", "message", "reason"]);
+        if !details.is_empty() {
+            parts.push(format!("\"details\":{details}"));
+        }
+        parts.extend(fields(&v, &["code"]));
+        format!("{{{}}}", parts.join(","))
+    }
+
+    /// The `metav1.Status` object.
     #[must_use]
     pub fn to_value(&self) -> Value {
         let mut m = Map::new();
@@ -380,6 +420,27 @@ impl Details {
         }
         Value::Object(m)
     }
+}
+
+/// Fields of an object as JSON writes them, those that are there.
+fn fields(v: &Value, names: &[&str]) -> Vec<String> {
+    let there = names.iter().filter_map(|n| v.get(*n).map(|x| (n, x)));
+    there.map(|(n, x)| format!("{}:{}", json!(n), escaped(x))).collect()
+}
+
+fn ordered(v: &Value, names: &[&str]) -> String {
+    format!("{{{}}}", fields(v, names).join(","))
+}
+
+/// JSON as Go writes it, which keeps texts from being read as HTML.
+fn escaped(v: &Value) -> String {
+    let mut text = v.to_string();
+    for (c, to) in [('<', "\\u003c"), ('>', "\\u003e"), ('&', "\\u0026")] {
+        if text.contains(c) {
+            text = text.replace(c, to);
+        }
+    }
+    text
 }
 
 #[cfg(test)]

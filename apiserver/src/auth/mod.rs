@@ -18,7 +18,7 @@ use crate::registry::{Server, Settings, User};
 use crate::status::Status;
 
 pub use rbac::Attributes;
-pub(crate) use review::review;
+pub(crate) use review::{is_review, review};
 
 /// The state of authentication and authorisation.
 pub struct Auth {
@@ -72,6 +72,27 @@ fn authenticated(mut user: User) -> User {
     user
 }
 
+/// What a request says of a bearer token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Bearer<'a> {
+    /// One.
+    Token(&'a str),
+    /// One behind more than one space, which counts for nothing.
+    Misplaced,
+}
+
+/// The token of a request's headers (`authentication/request/bearertoken`); other ways to say who asks are not known.
+pub(crate) fn bearer(headers: &HeaderMap) -> Option<Bearer<'_>> {
+    let said = headers.get(http::header::AUTHORIZATION)?.to_str().ok()?.trim();
+    let parts: Vec<&str> = said.splitn(3, ' ').collect();
+    match parts.as_slice() {
+        [kind, ..] if !kind.eq_ignore_ascii_case("bearer") => None,
+        [_, ""] | [_] | [] => None,
+        [_, "", _] => Some(Bearer::Misplaced),
+        [_, token, ..] => Some(Bearer::Token(token)),
+    }
+}
+
 impl Server {
     /// Who sends a request with these headers, over a connection with this client certificate (DER).
     ///
@@ -81,13 +102,7 @@ impl Server {
         if let Some(user) = certificate.and_then(|der| self.auth.by_certificate(der, self.clock.now())) {
             return Ok(authenticated(user));
         }
-        if let Some(a) = headers.get(http::header::AUTHORIZATION) {
-            let token = a
-                .to_str()
-                .ok()
-                .and_then(|s| s.strip_prefix("Bearer "))
-                .map(str::trim)
-                .unwrap_or_default();
+        if let Some(Bearer::Token(token)) = bearer(headers) {
             return self.by_token(token).map(authenticated).ok_or_else(Status::unauthorized);
         }
         if certificate.is_some() {
@@ -96,15 +111,58 @@ impl Server {
         Ok(User::new("system:anonymous", ["system:unauthenticated"]))
     }
 
+    /// Whom a bearer token names, and which of `audiences` it is for.
+    ///
+    /// # Errors
+    /// Why it does not count.
+    pub(crate) fn token_review(&self, token: &str, audiences: &[String]) -> Result<(User, Vec<String>), String> {
+        match self.bootstrapper(token) {
+            // Such a token says nothing of whom it is for.
+            Some(user) => Ok((user, audiences.to_vec())),
+            None => self.service_account(token, audiences),
+        }
+    }
+
+    /// The user of the bootstrap token.
+    fn bootstrapper(&self, token: &str) -> Option<User> {
+        let id = token.split('.').next().unwrap_or_default();
+        let good = !token.is_empty() && token == self.auth.bootstrap_token;
+        good.then(|| User::new(format!("system:bootstrap:{id}"), ["system:bootstrappers"]))
+    }
+
     /// The user a bearer token names.
     pub(crate) fn by_token(&self, token: &str) -> Option<User> {
-        if token.is_empty() {
-            return None;
+        if let Some(user) = self.bootstrapper(token) {
+            return Some(user);
         }
-        if token == self.auth.bootstrap_token {
-            let id = token.split('.').next().unwrap_or_default();
-            return Some(User::new(format!("system:bootstrap:{id}"), ["system:bootstrappers"]));
+        self.service_account(token, &[]).ok().map(|(user, _)| user)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_bearer_tokens_say_who_asks() {
+        let of = |s: &str| {
+            let mut h = HeaderMap::new();
+            h.insert(http::header::AUTHORIZATION, s.parse().unwrap());
+            bearer(&h).map(|b| match b {
+                Bearer::Token(t) => t.to_owned(),
+                Bearer::Misplaced => "misplaced".to_owned(),
+            })
+        };
+        for (said, token) in [
+            ("Bearer x", Some("x")),
+            ("bearer x", Some("x")),
+            (" Bearer x y ", Some("x")),
+            ("Bearer  x", Some("misplaced")),
+            ("Bearer ", None),
+            ("Basic eDp5", None),
+            ("x", None),
+        ] {
+            assert_eq!(of(said).as_deref(), token, "{said}");
         }
-        self.service_account(token)
     }
 }

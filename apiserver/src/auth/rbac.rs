@@ -8,8 +8,9 @@ use serde_json::{Value, json};
 
 use crate::local::Gvr;
 use crate::registry::{Server, User, text};
+use crate::schema::quote;
 use crate::select::LabelSelector;
-use crate::status::{Status, qualified};
+use crate::status::Status;
 use crate::store::{Object, Revision};
 
 const GROUP: &str = "rbac.authorization.k8s.io";
@@ -234,6 +235,37 @@ impl Rules {
     }
 }
 
+/// 403 of what `user` may not do, and why, where there is more to say (`responsewriters.ForbiddenStatusError`).
+pub(super) fn refused(user: &User, a: &Attributes<'_>, reason: &str) -> Status {
+    // Nothing that reads as HTML.
+    let safe = |t: String| t.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+    let told = |t: String| match reason {
+        "" => safe(t),
+        reason => format!("{}: {reason}", safe(t)),
+    };
+    let name = quote(&user.name);
+    if a.resource.is_empty() && !a.path.is_empty() {
+        let why = told(format!("User {name} cannot {} path {}", a.verb, quote(a.path)));
+        return Status::forbidden("", "", "", &why).about("", "", "");
+    }
+    let resource = if a.subresource.is_empty() {
+        a.resource.to_owned()
+    } else {
+        format!("{}/{}", a.resource, a.subresource)
+    };
+    let place = match a.namespace {
+        "" => "at the cluster scope".to_owned(),
+        ns => format!("in the namespace {}", quote(ns)),
+    };
+    let why = told(format!(
+        "User {name} cannot {} resource {} in API group {} {place}",
+        a.verb,
+        quote(&resource),
+        quote(a.group)
+    ));
+    Status::forbidden(a.group, a.resource, a.name, &why)
+}
+
 impl Server {
     fn rules(&self) -> Arc<Rules> {
         let version = [&ROLES, &CLUSTER_ROLES, &BINDINGS, &CLUSTER_BINDINGS].map(|g| self.store.changed(g));
@@ -322,28 +354,10 @@ impl Server {
     /// # Errors
     /// 403 in Kubernetes' words when not.
     pub fn authorize(&self, user: &User, a: &Attributes<'_>) -> Result<(), Status> {
-        if self.allowed(user, a) {
-            return Ok(());
+        match self.allowed(user, a) {
+            true => Ok(()),
+            false => Err(refused(user, a, "")),
         }
-        if a.resource.is_empty() {
-            let why = format!("User {:?} cannot {} path {:?}", user.name, a.verb, a.path);
-            return Err(Status::forbidden("", "", "", &why).about("", "", ""));
-        }
-        let resource = if a.subresource.is_empty() {
-            a.resource.to_owned()
-        } else {
-            format!("{}/{}", a.resource, a.subresource)
-        };
-        let place = match a.namespace {
-            "" => "at the cluster scope".to_owned(),
-            ns => format!("in the namespace {ns:?}"),
-        };
-        let why = format!(
-            "User {:?} cannot {} resource {resource:?} in API group {:?} {place}",
-            user.name, a.verb, a.group
-        );
-        debug_assert!(!qualified(a.group, a.resource).is_empty());
-        Err(Status::forbidden(a.group, a.resource, a.name, &why))
     }
 
     /// The rules that count for `user` in `namespace`: of resources, of paths (for SelfSubjectRulesReview).

@@ -5,8 +5,14 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::Attributes;
+use crate::defaults::names;
 use crate::registry::{Resource, Server, User, text};
 use crate::status::{Cause, Status};
+
+/// Whether objects of `r` are questions.
+pub(crate) fn is_review(r: &Resource) -> bool {
+    r.custom.is_none() && matches!(&*r.group, "authorization.k8s.io" | "authentication.k8s.io")
+}
 
 /// Whether `r` is a review; its answer, as `manager` asked.
 pub(crate) fn review(
@@ -21,7 +27,7 @@ pub(crate) fn review(
         return None;
     }
     if r.plural.ends_with("accessreviews") {
-        let causes = access_errors(r, ns, &body["spec"]);
+        let causes = access_errors(r, ns, body, manager, &server.now());
         if !causes.is_empty() {
             return Some(Err(Status::invalid("authorization.k8s.io", "", "", causes)));
         }
@@ -44,39 +50,40 @@ pub(crate) fn review(
             let why = "token is required for TokenReview in authentication";
             return Some(Err(Status::bad_request(why)));
         }
-        ("authentication.k8s.io", "tokenreviews") => match server.by_token(text(body, "/spec/token")) {
-            Some(u) => {
-                let mut u = u;
-                u.groups.push("system:authenticated".to_owned());
-                json!({"authenticated": true, "user": info(&u), "audiences": body["spec"]["audiences"].clone()})
+        ("authentication.k8s.io", "tokenreviews") => {
+            let audiences = body["spec"]["audiences"].as_array().into_iter().flatten();
+            let audiences: Vec<String> = audiences.filter_map(Value::as_str).map(str::to_owned).collect();
+            match server.token_review(text(body, "/spec/token"), &audiences) {
+                Ok((mut u, audiences)) => {
+                    u.groups.push("system:authenticated".to_owned());
+                    json!({"authenticated": true, "user": info(&u), "audiences": audiences})
+                }
+                Err(why) => json!({"user": {}, "error": why}),
             }
-            None => json!({"user": {}, "error": "invalid bearer token"}),
-        },
+        }
         _ => return None,
     };
     let mut v = body.clone();
-    v["apiVersion"] = json!(r.api_version);
-    v["kind"] = json!(r.kind);
     if !v["metadata"].is_object() {
         v["metadata"] = json!({});
     }
+    // These two are answered with an object of their own.
     if r.kind == "SelfSubjectReview" {
-        v["metadata"]["creationTimestamp"] = json!(server.now());
-        // It has none.
-        v.as_object_mut().map(|m| m.remove("spec"));
+        v = json!({"metadata": {"creationTimestamp": server.now()}});
+    } else if r.kind == "SelfSubjectRulesReview" {
+        v = json!({"metadata": {}, "spec": {}});
+    } else {
+        track(r, &mut v, manager, &server.now());
     }
-    if r.group == "authorization.k8s.io" || r.kind == "TokenReview" {
-        crate::patch::track_update(None, &mut v, manager, "", &r.schema(), &server.now(), &[]);
-    }
+    v["apiVersion"] = json!(r.api_version);
+    v["kind"] = json!(r.kind);
     v["status"] = status;
-    if let Some(a) = v["status"].get_mut("audiences").filter(|a| a.is_null()) {
-        *a = json!([]);
-    }
     Some(Ok(v))
 }
 
 /// What is wrong with a question about access (`pkg/apis/authorization/validation`).
-fn access_errors(r: &Resource, ns: &str, spec: &Value) -> Vec<Cause> {
+fn access_errors(r: &Resource, ns: &str, body: &Value, manager: &str, now: &str) -> Vec<Cause> {
+    let spec = &body["spec"];
     let mut causes = Vec::new();
     let (of, other) = (&spec["resourceAttributes"], &spec["nonResourceAttributes"]);
     // As Go's internal type has it.
@@ -108,6 +115,32 @@ fn access_errors(r: &Resource, ns: &str, spec: &Value) -> Vec<Cause> {
             let detail = format!("when {path} is specified, requirements or rawSelector is required");
             causes.push(Cause::required(format!("{path}.requirements"), &detail));
         }
+        let all = selector["requirements"].as_array().into_iter().flatten();
+        for (i, requirement) in all.enumerate() {
+            let at = format!("{path}.requirements[{i}]");
+            requirement_errors(requirement, field == "labelSelector", &at, &mut causes);
+        }
+    }
+    let local = r.plural == "localsubjectaccessreviews";
+    let mut metadata = body["metadata"].clone();
+    if let Some(m) = metadata.as_object_mut() {
+        m.remove("managedFields");
+        if local {
+            m.remove("namespace");
+        }
+        if !m.is_empty() {
+            let mut told = body.clone();
+            track(r, &mut told, manager, now);
+            let told = crate::patch::unfolded(&told);
+            let shown = crate::schema::Printed::internal("meta.ObjectMeta", &told["metadata"]).compact();
+            let detail = if local {
+                "must be empty except for namespace"
+            } else {
+                "must be empty"
+            };
+            let text = format!("Invalid value: {shown}: {detail}");
+            causes.push(Cause::new("FieldValueInvalid", "metadata", text));
+        }
     }
     if r.plural == "localsubjectaccessreviews" {
         let said = text(of, "/namespace");
@@ -125,6 +158,49 @@ fn access_errors(r: &Resource, ns: &str, spec: &Value) -> Vec<Cause> {
         }
     }
     causes
+}
+
+/// Notes who asked.
+fn track(r: &Resource, v: &mut Value, manager: &str, now: &str) {
+    v["apiVersion"] = json!(r.api_version);
+    v["kind"] = json!(r.kind);
+    crate::patch::track_update(None, v, manager, "", &r.schema(), now, &[]);
+}
+
+/// `ValidateLabelSelectorRequirement`, `ValidateFieldSelectorRequirement`: operators that nobody knows are let through.
+fn requirement_errors(v: &Value, of_labels: bool, at: &str, causes: &mut Vec<Cause>) {
+    let key = text(v, "/key");
+    let values: Vec<&str> = v["values"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect();
+    if !of_labels && key.is_empty() {
+        causes.push(Cause::required(format!("{at}.key"), "must be specified"));
+    }
+    match text(v, "/operator") {
+        "In" | "NotIn" if values.is_empty() => {
+            let detail = "must be specified when `operator` is 'In' or 'NotIn'";
+            causes.push(Cause::required(format!("{at}.values"), detail));
+        }
+        "Exists" | "DoesNotExist" if !values.is_empty() => {
+            let detail = "may not be specified when `operator` is 'Exists' or 'DoesNotExist'";
+            causes.push(Cause::forbidden(format!("{at}.values"), detail));
+        }
+        _ => {}
+    }
+    if !of_labels {
+        return;
+    }
+    for why in names::qualified_name(key) {
+        causes.push(Cause::invalid(format!("{at}.key"), &json!(key), &why));
+    }
+    for (i, value) in values.iter().enumerate() {
+        for why in names::label_value(value) {
+            causes.push(Cause::invalid(format!("{at}.values[{i}]"), &json!(value), &why));
+        }
+    }
 }
 
 fn user_of(spec: &Value) -> User {

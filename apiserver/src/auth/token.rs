@@ -20,6 +20,9 @@ const ACCOUNTS: Gvr = Gvr::new("", "v1", "serviceaccounts");
 /// `iss` and the audience when none is asked for.
 const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
 
+/// What is said of a token that is none.
+const INVALID: &str = "invalid bearer token";
+
 /// RFC 2104.
 fn hmac(key: &[u8; 32], message: &[u8]) -> [u8; 32] {
     let pad = |x: u8| {
@@ -161,8 +164,28 @@ impl Server {
         Ok(Some((field, object)))
     }
 
-    /// The service account a token names, if this server signed it, it is in time and the account is still that one.
-    pub(super) fn service_account(&self, token: &str) -> Option<User> {
+    /// The service account a token names, if this server signed it, it is in time and the account is still that one;
+    /// and those of `audiences` (none: this server) that it is for.
+    ///
+    /// # Errors
+    /// Why it does not count.
+    pub(super) fn service_account(&self, token: &str, audiences: &[String]) -> Result<(User, Vec<String>), String> {
+        let (user, own) = self.signed_for(token).ok_or_else(|| INVALID.to_owned())?;
+        let api = [ISSUER.to_owned()];
+        let wanted = if audiences.is_empty() { &api } else { audiences };
+        let good: Vec<String> = wanted.iter().filter(|a| own.contains(a)).cloned().collect();
+        match good.is_empty() {
+            false => Ok((user, good)),
+            true => Err(format!(
+                "[{INVALID}, token audiences {} is invalid for the target audiences {}]",
+                quoted(&own),
+                quoted(wanted)
+            )),
+        }
+    }
+
+    /// Whom a token names, and whom it is for.
+    fn signed_for(&self, token: &str) -> Option<(User, Vec<String>)> {
         let (signed, signature) = token.rsplit_once('.')?;
         let signature = URL_SAFE_NO_PAD.decode(signature).ok()?;
         let expected = hmac(&self.auth.key, signed.as_bytes());
@@ -198,8 +221,15 @@ impl Server {
             let key = "authentication.kubernetes.io/credential-id".to_owned();
             user.extra.insert(key, vec![format!("JTI={id}")]);
         }
-        Some(user)
+        let audiences = claims["aud"].as_array().into_iter().flatten();
+        Some((user, audiences.filter_map(Value::as_str).map(str::to_owned).collect()))
     }
+}
+
+/// A list of texts as Go's `%q` prints it.
+fn quoted(list: &[String]) -> String {
+    let all: Vec<String> = list.iter().map(|t| crate::schema::quote(t)).collect();
+    format!("[{}]", all.join(" "))
 }
 
 #[cfg(test)]

@@ -48,11 +48,13 @@ impl ClientCa {
             .iter_organization()
             .filter_map(|o| o.as_str().ok().map(str::to_owned))
             .collect();
-        let validity = cert.validity();
         let mut user = User::new(name, groups);
         let digest: String = Sha256::digest(der).iter().map(|b| format!("{b:02x}")).collect();
-        let key = "authentication.kubernetes.io/credential-id".to_owned();
-        user.extra.insert(key, vec![format!("X509SHA256={digest}")]);
+        user.extra.insert(
+            "authentication.kubernetes.io/credential-id".to_owned(),
+            vec![format!("X509SHA256={digest}")],
+        );
+        let validity = cert.validity();
         Some(Subject {
             user,
             not_before: validity.not_before.timestamp(),

@@ -22,7 +22,9 @@ mod storage;
 
 pub(crate) use admission::service_or_address;
 pub(super) use metadata::annotations;
-pub use metadata::{NameRule, name_rule, told_unchangeable, validate_metadata, validate_metadata_update, validate_updated};
+pub use metadata::{
+    NameRule, name_rule, told_unchangeable, validate_metadata, validate_metadata_update, validate_updated,
+};
 pub(super) use network::prefixed_path;
 pub(crate) use service::addresses as service_addresses;
 pub use status::validate_subresource;

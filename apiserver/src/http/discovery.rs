@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use http::{HeaderValue, Method, header};
 use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha512};
 
-use super::negotiate::{Form, accepted};
-use super::{Answer, Incoming, json as answer, with_type};
+use super::negotiate::{Accepted, aggregated as aggregated_form, plain, routed};
+use super::{Answer, Incoming, with_type, yaml};
 use crate::registry::{Catalog, Resource, Server};
 use crate::status::Status;
 
@@ -32,49 +34,101 @@ fn groups(server: &Server) -> Groups {
     groups
 }
 
-pub(super) fn serve(server: &Server, r: &Incoming, segments: &[&str]) -> Result<Answer, Status> {
-    let form = accepted(&r.headers, false, false)?.form;
+/// What a path below `/api` or `/apis` that names no resource tells. Those of built-in groups are go-restful's routes,
+/// which know methods; those of the aggregator and of definitions do not.
+pub(super) fn serve(server: &Server, r: &Incoming) -> Result<Answer, Status> {
+    let segments: Vec<&str> = r.path.trim_matches('/').split('/').collect();
     let groups = groups(server);
-    match segments {
-        ["api"] | ["apis"] if form == Form::Discovery => {
-            let core = segments[0] == "api";
-            let items: Vec<Value> = groups
-                .iter()
-                .filter(|(g, _)| g.is_empty() == core)
-                .map(|(g, v)| aggregated(g, v))
-                .collect();
-            let v = json!({"kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "metadata": {}, "items": items});
-            Ok(with_type(
-                200,
-                "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList",
-                v.to_string().into(),
-            ))
+    let read_only = || match r.method {
+        Method::GET => routed(&r.headers, false),
+        _ => Err(Status::method_not_allowed()),
+    };
+    match segments.as_slice() {
+        ["api"] => {
+            read_only()?;
+            match aggregated_form(&r.headers) {
+                Some(form) => Ok(whole(r, form, &groups, true)),
+                None => answer(
+                    r,
+                    json!({"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": []}),
+                ),
+            }
         }
-        ["api"] => Ok(answer(&json!({"kind": "APIVersions", "versions": ["v1"],
-            "serverAddressByClientCIDRs": []}))),
-        ["apis"] => {
-            let list: Vec<Value> = groups
-                .iter()
-                .filter(|(g, _)| !g.is_empty())
-                .map(|(g, v)| group(g, v))
-                .collect();
-            Ok(answer(
-                &json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": list}),
-            ))
-        }
+        ["apis"] if matches!(r.path.as_str(), "/apis" | "/apis/") => match aggregated_form(&r.headers) {
+            Some(form) if r.path == "/apis" => Ok(whole(r, form, &groups, false)),
+            _ => {
+                let list = groups.iter().filter(|(g, _)| !g.is_empty());
+                let list: Vec<Value> = list.map(|(g, v)| group(g, v)).collect();
+                answer(r, json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": list}))
+            }
+        },
         ["apis", g] => {
-            let (name, versions) = groups.iter().find(|(n, _)| n == g).ok_or_else(Status::page_not_found)?;
+            let found = groups.iter().find(|(n, _)| n == g && !g.is_empty());
+            let (name, versions) = found.ok_or_else(Status::page_not_found)?;
             let mut v = group(name, versions);
             v["kind"] = json!("APIGroup");
             v["apiVersion"] = json!("v1");
-            Ok(answer(&v))
+            answer(r, v)
         }
-        ["api", v] => resources(&groups, "", v),
+        ["api", v] => {
+            let list = resources(&groups, "", v)?;
+            read_only()?;
+            answer(r, list)
+        }
+        ["apis", g, v] if Catalog::is_builtin_group(g) && !g.is_empty() => {
+            let list = resources(&groups, g, v)?;
+            read_only()?;
+            answer(r, list)
+        }
         // No route leads to the groups of definitions but those of their versions.
-        ["apis", g, v] if !Catalog::is_builtin_group(g) && !served(&groups, g, v) => Err(Status::page_not_found()),
-        ["apis", g, v] => resources(&groups, g, v),
-        _ => Err(Status::no_such_path()),
+        ["apis", g, v] if !g.is_empty() && served(&groups, g, v) => answer(r, resources(&groups, g, v)?),
+        _ => Err(Status::page_not_found()),
     }
+}
+
+/// A document, in JSON or YAML.
+fn answer(r: &Incoming, v: Value) -> Result<Answer, Status> {
+    Ok(match plain(&r.headers)?.yaml {
+        true => with_type(200, "application/yaml", yaml::text(&v).into()),
+        false => with_type(200, "application/json", v.to_string().into()),
+    })
+}
+
+/// Everything in one document, which a client may have already (`ServeHTTPWithETag`).
+fn whole(r: &Incoming, form: Accepted, groups: &Groups, core: bool) -> Answer {
+    let items = groups.iter().filter(|(g, _)| g.is_empty() == core);
+    let items: Vec<Value> = items.map(|(g, v)| aggregated(g, v)).collect();
+    let v = json!({"kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "metadata": {}, "items": items});
+    let json = v.to_string();
+    let digest: String = Sha512::digest(&json).iter().map(|b| format!("{b:02X}")).collect();
+    let tag = format!("\"{digest}\"");
+    let had = r
+        .headers
+        .get(header::IF_NONE_MATCH)
+        .is_some_and(|t| t.as_bytes() == tag.as_bytes());
+    let mut a = match (had, form.yaml) {
+        (true, _) => with_type(304, "", bytes::Bytes::new()),
+        (false, true) => with_type(
+            200,
+            "application/yaml;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList",
+            yaml::text(&v).into(),
+        ),
+        (false, false) => with_type(
+            200,
+            "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList",
+            json.into(),
+        ),
+    };
+    if had {
+        a.headers_mut().remove(header::CONTENT_TYPE);
+    }
+    let h = a.headers_mut();
+    h.insert(header::CACHE_CONTROL, HeaderValue::from_static("public"));
+    h.insert(header::VARY, HeaderValue::from_static("Accept"));
+    if let Ok(v) = HeaderValue::from_str(&tag) {
+        h.insert(header::ETAG, v);
+    }
+    a
 }
 
 fn group(name: &str, versions: &[(String, Vec<Arc<Resource>>)]) -> Value {
@@ -90,7 +144,7 @@ fn served(groups: &Groups, group: &str, version: &str) -> bool {
     of.is_some_and(|(_, versions)| versions.iter().any(|(v, _)| v == version))
 }
 
-fn resources(groups: &Groups, group: &str, version: &str) -> Result<Answer, Status> {
+fn resources(groups: &Groups, group: &str, version: &str) -> Result<Value, Status> {
     let list = groups
         .iter()
         .find(|(g, _)| g == group)
@@ -131,7 +185,7 @@ fn resources(groups: &Groups, group: &str, version: &str) -> Result<Answer, Stat
     if !group.is_empty() {
         list["apiVersion"] = json!("v1");
     }
-    Ok(answer(&list))
+    Ok(list)
 }
 
 fn aggregated(name: &str, versions: &[(String, Vec<Arc<Resource>>)]) -> Value {
@@ -142,7 +196,7 @@ fn aggregated(name: &str, versions: &[(String, Vec<Arc<Resource>>)]) -> Value {
             json!({"version": v, "freshness": "Current", "resources": resources})
         })
         .collect();
-    let mut metadata = json!({"creationTimestamp": null});
+    let mut metadata = json!({});
     if !name.is_empty() {
         metadata["name"] = json!(name);
     }
@@ -150,7 +204,11 @@ fn aggregated(name: &str, versions: &[(String, Vec<Arc<Resource>>)]) -> Value {
 }
 
 fn aggregated_resource(r: &Resource) -> Value {
-    let kind = |g: &str, v: &str, k: &str| json!({"group": g, "version": v, "kind": k});
+    // Of built-in kinds only another group and version are told.
+    let kind = |g: &str, v: &str, k: &str| match r.custom.is_none() && g == r.group && v == r.version {
+        true => json!({"group": "", "version": "", "kind": k}),
+        false => json!({"group": g, "version": v, "kind": k}),
+    };
     let mut v = json!({"resource": r.plural, "responseKind": kind(&r.group, &r.version, &r.kind),
         "scope": if r.namespaced { "Namespaced" } else { "Cluster" }, "singularResource": r.singular, "verbs": r.verbs});
     if !r.short_names.is_empty() {

@@ -1,13 +1,12 @@
 //! What a request's path means (`apiserver/pkg/endpoints/request/requestinfo.go`).
 
-use std::borrow::Cow;
-
 use http::Method;
 use serde_json::{Value, json};
 
 use super::Incoming;
-use super::query::decode;
+use crate::auth::Attributes;
 use crate::select::FieldSelector;
+use crate::status::Status;
 
 /// A request for a resource.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,71 +39,92 @@ impl RequestInfo {
         v
     }
 
+    /// What has to be allowed for it.
+    pub(super) fn attributes(&self) -> Attributes<'_> {
+        Attributes::resource(self.verb, &self.group, &self.resource, &self.subresource)
+            .named(&self.namespace, &self.name)
+    }
+
     /// `None`: the path names no resource.
-    pub(super) fn parse(r: &Incoming) -> Option<Self> {
-        let mut segments: Vec<Cow<'_, str>> = Vec::with_capacity(8);
-        segments.extend(r.path.split('/').filter(|s| !s.is_empty()).map(|s| decode(s, false)));
+    ///
+    /// # Errors
+    /// 500 for a path that ends where it should say what is to be watched.
+    pub(super) fn parse(r: &Incoming, uri: &str) -> Result<Option<Self>, Status> {
+        // Of what is between two slashes nothing is left out.
+        let segments: Vec<&str> = r.path.trim_matches('/').split('/').collect();
         let (group, version, rest) = match segments.as_slice() {
-            [api, v, rest @ ..] if api == "api" && !rest.is_empty() => ("", v, rest),
-            [apis, g, v, rest @ ..] if apis == "apis" && !rest.is_empty() => (&**g, v, rest),
-            _ => return None,
+            ["api", v, rest @ ..] if !rest.is_empty() => ("", *v, rest),
+            ["apis", g, v, rest @ ..] if !rest.is_empty() => (*g, *v, rest),
+            _ => return Ok(None),
         };
-        // The old way to watch.
-        let (watched, rest) = match rest {
-            [w, rest @ ..] if w == "watch" && !rest.is_empty() => (true, rest),
-            rest => (false, rest),
-        };
-        let mut namespace = "";
-        let rest = match rest {
-            // A namespace itself, or one of its own subresources.
-            [n, name] if n == "namespaces" => {
-                namespace = name;
-                rest
+        // The old ways to watch, and to be led on.
+        let (special, rest) = match rest {
+            ["watch" | "proxy"] => {
+                return Err(Status::page(
+                    500,
+                    format!(
+                        "Internal Server Error: {uri:?}: failed to create RequestInfo: unable to determine kind and \
+                         namespace from url, {uri}"
+                    ),
+                ));
             }
-            [n, name, sub] if n == "namespaces" && (sub == "status" || sub == "finalize") => {
-                namespace = name;
-                rest
-            }
-            [n, ns, more @ ..] if n == "namespaces" && !more.is_empty() => {
-                namespace = ns;
-                more
-            }
-            _ => rest,
+            ["watch", rest @ ..] => (Some("watch"), rest),
+            ["proxy", rest @ ..] => (Some("proxy"), rest),
+            rest => (None, rest),
         };
-        let resource = rest.first()?.clone().into_owned();
-        let mut name = rest.get(1).map_or_else(String::new, |n| n.clone().into_owned());
-        let subresource = match rest.get(2) {
-            // What follows is a path of another server.
-            Some(p) if p == "proxy" => p.clone().into_owned(),
-            _ => rest.get(2..).map(|s| s.join("/")).unwrap_or_default(),
+        let (namespace, parts) = match rest {
+            ["namespaces", ns, sub, ..] if !matches!(*sub, "status" | "finalize") => (*ns, &rest[2..]),
+            ["namespaces", ns, ..] => (*ns, rest),
+            _ => ("", rest),
         };
-        let verb = match r.method {
-            Method::GET if watched => "watch",
-            _ if watched => "",
-            Method::GET | Method::HEAD if name.is_empty() && r.query.is("watch") => "watch",
-            Method::GET | Method::HEAD if name.is_empty() => "list",
+        let resource = parts.first().copied().unwrap_or_default();
+        let mut name = parts.get(1).copied().unwrap_or_default().to_owned();
+        let subresource = match special {
+            Some("proxy") => "",
+            _ => parts.get(2).copied().unwrap_or_default(),
+        };
+        let mut verb = match r.method {
+            _ if special.is_some() => special.unwrap_or_default(),
             Method::GET | Method::HEAD => "get",
             Method::POST => "create",
             Method::PUT => "update",
             Method::PATCH => "patch",
-            Method::DELETE if name.is_empty() => "deletecollection",
             Method::DELETE => "delete",
             _ => "",
         };
-        if matches!(verb, "list" | "watch" | "deletecollection")
-            && let Some(Ok(f)) = r.query.get("fieldSelector").map(FieldSelector::parse)
-            && let Some(n) = f.exact("metadata.name")
-        {
-            n.clone_into(&mut name);
+        if name.is_empty() && verb == "get" {
+            verb = if r.query.is("watch") { "watch" } else { "list" };
+            if let Some(Ok(f)) = r.query.first("fieldSelector").map(FieldSelector::parse)
+                && let Some(n) = f.exact("metadata.name")
+                && path_segment_error(n).is_none()
+            {
+                n.clone_into(&mut name);
+            }
         }
-        Some(Self {
+        if name.is_empty() && verb == "delete" {
+            verb = "deletecollection";
+        }
+        Ok(Some(Self {
             verb,
             group: group.to_owned(),
-            version: version.clone().into_owned(),
+            version: version.to_owned(),
             namespace: namespace.to_owned(),
-            resource,
+            resource: resource.to_owned(),
             name,
-            subresource,
-        })
+            subresource: subresource.to_owned(),
+        }))
     }
+}
+
+/// What is wrong with a name that is to be a part of a path (`content.IsPathSegmentName`).
+pub(super) fn path_segment_error(name: &str) -> Option<String> {
+    if matches!(name, "." | "..") {
+        return Some(format!("may not be '{name}'"));
+    }
+    let wrong: Vec<String> = ["/", "%"]
+        .iter()
+        .filter(|c| name.contains(**c))
+        .map(|c| format!("may not contain '{c}'"))
+        .collect();
+    (!wrong.is_empty()).then(|| format!("[{}]", wrong.join(" ")))
 }

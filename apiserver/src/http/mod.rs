@@ -1,8 +1,11 @@
 //! The HTTP face: one function from request to response, used over TLS, over memory and by the client in process.
 
 mod body;
+mod deadline;
 mod decode;
 mod discovery;
+mod headers;
+mod health;
 mod in_process;
 mod info;
 mod negotiate;
@@ -14,9 +17,11 @@ mod protobuf;
 mod proxy;
 mod query;
 mod resource;
+mod route;
 mod streams;
 mod strict;
 mod watch;
+mod yaml;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -85,6 +90,14 @@ where
     B::Error: Into<tower::BoxError>,
 {
     let (mut parts, body) = request.into_parts();
+    // Go's server reads no further.
+    if !query::is_escaped(parts.uri.path()) {
+        let mut a = with_type(400, "text/plain; charset=utf-8", Bytes::from_static(b"400 Bad Request"));
+        a.headers_mut().remove(header::CACHE_CONTROL);
+        a.headers_mut()
+            .insert(header::CONNECTION, HeaderValue::from_static("close"));
+        return a;
+    }
     let upgrade = Mutex::new(parts.extensions.remove::<OnUpgrade>());
     let certificate = parts.extensions.remove::<PeerCert>();
     let asker = match parts.extensions.remove::<User>() {
@@ -94,7 +107,7 @@ where
     let uri = parts.uri.path_and_query().map_or("/", |p| p.as_str()).to_owned();
     let mut incoming = Incoming {
         method: parts.method,
-        path: parts.uri.path().to_owned(),
+        path: decode(parts.uri.path(), false).into_owned(),
         query: query::Query::parse(parts.uri.query().unwrap_or_default()),
         raw_query: parts.uri.query().unwrap_or_default().to_owned(),
         headers: parts.headers,
@@ -102,17 +115,29 @@ where
         user: asker.as_ref().cloned().unwrap_or_default(),
         upgrade,
     };
-    let info = info::RequestInfo::parse(&incoming);
+    let parsed = info::RequestInfo::parse(&incoming, &uri);
+    let info = parsed.as_ref().ok().and_then(Option::as_ref);
+    let id = headers::audit_id(&incoming.headers);
     let mut record = server
         .audit
         .get()
-        .map(|_| record(&server, &incoming, info.as_ref(), uri.clone()));
+        .map(|_| record(id.clone(), &server, &incoming, info, uri.clone()));
     let mut annotations = Annotations::new();
     let answer = async {
+        if let Err(s) = &parsed {
+            return Err(s.clone());
+        }
+        deadline::check(&incoming, info)?;
         let asker = asker?;
+        let verb = incoming.method.as_str().to_ascii_lowercase();
+        let wanted = match info {
+            Some(i) => i.attributes(),
+            None => Attributes::path(&verb, &incoming.path),
+        };
         if let Some(user) = server
-            .impersonate(&incoming.headers, &asker, &uri)
-            .inspect_err(|_| forbid(&mut annotations))?
+            .impersonate(&incoming.headers, &asker, &wanted)
+            .inspect_err(|_| forbid(&mut annotations))
+            .map_err(Status::unsniffed)?
         {
             if let Some(r) = &mut record {
                 r.impersonated = Some(user.clone());
@@ -129,15 +154,27 @@ where
                 ));
             }
         };
-        route(&server, &incoming, info.as_ref(), &mut annotations).await
+        route(&server, &incoming, info, &mut annotations).await
     }
     .await;
-    let mut answer = answer.unwrap_or_else(|s| failure(&s));
+    let mut answer = answer.unwrap_or_else(|s| refusal(&incoming, &s));
     // Nobody is told of what a crash could take back: not who wrote it, and not who reads it.
     if let Err(e) = server.store.durable().await {
         answer = failure(&Status::internal(e));
     }
+    if parsed.is_err() {
+        // It is answered before anything is said of caches.
+        answer.headers_mut().remove(header::CACHE_CONTROL);
+    }
     pretty::set(&incoming, &mut answer);
+    headers::set_audit_id(&id, &mut answer);
+    if crate::auth::bearer(&incoming.headers) == Some(crate::auth::Bearer::Misplaced) {
+        let text =
+            "299 - \"the provided Authorization header contains extra space before the bearer token, and is ignored\"";
+        answer
+            .headers_mut()
+            .append(header::WARNING, HeaderValue::from_static(text));
+    }
     if let Some(r) = record {
         write_down(&server, r, annotations, &mut answer);
     }
@@ -148,9 +185,9 @@ where
 }
 
 /// What the audit log says of a request.
-fn record(server: &Server, r: &Incoming, info: Option<&info::RequestInfo>, uri: String) -> audit::Request {
+fn record(id: String, server: &Server, r: &Incoming, info: Option<&info::RequestInfo>, uri: String) -> audit::Request {
     audit::Request {
-        id: server.uid(),
+        id,
         uri,
         verb: match info {
             Some(i) => i.verb.to_owned(),
@@ -190,7 +227,7 @@ fn forbid(annotations: &mut Annotations) {
 
 /// As [`Server::authorize`], noted.
 fn authorize(server: &Server, user: &User, a: &Attributes<'_>, annotations: &mut Annotations) -> Result<(), Status> {
-    let done = server.authorize(user, a);
+    let done = server.authorize(user, a).map_err(Status::unsniffed);
     if done.is_err() {
         forbid(annotations);
     } else if server.audit.get().is_some() {
@@ -206,7 +243,7 @@ async fn route(
     info: Option<&info::RequestInfo>,
     annotations: &mut Annotations,
 ) -> Result<Answer, Status> {
-    if let Some(info) = info.filter(|_| !r.path.contains("//")) {
+    if let Some(info) = info {
         let answer = resource::serve(server, r, info, annotations).await;
         let code = answer.as_ref().map_or_else(|s| s.code, |a| a.status().as_u16());
         let what = Answered {
@@ -223,31 +260,52 @@ async fn route(
         *answered.entry(what).or_default() += 1;
         return answer;
     }
-    let path = if r.path.len() > 1 {
-        r.path.trim_end_matches('/')
-    } else {
-        &r.path
-    };
     let verb = r.method.as_str().to_ascii_lowercase();
-    authorize(server, &r.user, &Attributes::path(&verb, path), annotations)?;
-    if r.method != Method::GET && r.method != Method::HEAD {
-        return Err(Status::method_not_allowed());
+    authorize(server, &r.user, &Attributes::path(&verb, &r.path), annotations)?;
+    if let Some(answer) = health::serve(r) {
+        return Ok(answer);
     }
-    if let Some(rest) = path.strip_prefix("/openapi/") {
-        return openapi::serve(server, r, rest);
-    }
-    let segments: Vec<&str> = path.split('/').skip(1).collect();
-    match segments.as_slice() {
-        ["healthz" | "livez" | "readyz"] | ["healthz" | "livez" | "readyz", "ping" | "log" | "etcd"] => Ok(plain("ok")),
-        ["version"] => Ok(json(&version())),
-        ["metrics"] => Ok(plain(&metrics(server))),
-        [""] => Ok(json(
-            &serde_json::json!({"paths": ["/api", "/api/v1", "/apis", "/healthz", "/livez", "/metrics",
-            "/openapi/v2", "/openapi/v3", "/readyz", "/version"]}),
+    match r.path.as_str() {
+        // go-restful's routes know methods, those of the mux do not.
+        "/version" | "/version/" if r.method == Method::GET => {
+            negotiate::produced(&r.headers, "application/json")?;
+            Ok(json(&version()))
+        }
+        "/version" | "/version/" => Err(Status::method_not_allowed()),
+        p if p.starts_with("/version/") => Err(Status::no_such_path()),
+        "/metrics" => Ok(with_type(
+            200,
+            "text/plain; version=0.0.4; charset=utf-8; escaping=underscores",
+            Bytes::from(metrics(server)),
         )),
-        ["api" | "apis", ..] => discovery::serve(server, r, &segments),
-        _ => Err(Status::page_not_found()),
+        "/" | "/index.html" => Ok(json(&serde_json::json!({"paths": paths(server)}))),
+        p if p == "/api" || p == "/apis" || p.starts_with("/api/") || p.starts_with("/apis/") => {
+            discovery::serve(server, r)
+        }
+        p => match p.strip_prefix("/openapi/") {
+            Some(rest) => openapi::serve(server, r, rest),
+            None => Err(Status::page_not_found()),
+        },
     }
+}
+
+/// What may be asked for besides resources, sorted.
+fn paths(server: &Server) -> Vec<String> {
+    let mut all: std::collections::BTreeSet<String> = ["/api", "/apis", "/apis/", "/metrics", "/openapi/v2"]
+        .into_iter()
+        .chain(["/openapi/v3", "/openapi/v3/", "/version"])
+        .map(str::to_owned)
+        .chain(health::paths())
+        .collect();
+    for r in server.catalog.all() {
+        if r.group.is_empty() {
+            all.insert(format!("/api/{}", r.version));
+        } else {
+            all.insert(format!("/apis/{}", r.group));
+            all.insert(format!("/apis/{}/{}", r.group, r.version));
+        }
+    }
+    all.into_iter().collect()
 }
 
 /// What `/version` says: never that this is Kubernetes itself.
@@ -300,23 +358,41 @@ fn with_type(code: u16, kind: &'static str, body: Bytes) -> Answer {
     a
 }
 
-fn plain(text: &str) -> Answer {
-    with_type(200, "text/plain; charset=utf-8", Bytes::from(text.to_owned()))
-}
-
 fn json(v: &Value) -> Answer {
     with_type(200, "application/json", Bytes::from(v.to_string()))
 }
 
+/// A refusal in the form that its request accepts; set for people where it accepts none
+/// (`responsewriters.WriteObjectNegotiated`).
+fn refusal(r: &Incoming, s: &Status) -> Answer {
+    let mut a = failure(s);
+    if s.is_page() {
+        return a;
+    }
+    match negotiate::plain(&r.headers) {
+        Ok(accepted) if accepted.yaml => {
+            *a.body_mut() = ResponseBody::full(Bytes::from(yaml::text(&s.to_value())));
+            a.headers_mut()
+                .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/yaml"));
+        }
+        Ok(_) => {}
+        Err(_) => *a.body_mut() = ResponseBody::full(Bytes::from(pretty::indented(s.to_json().as_bytes()))),
+    }
+    a
+}
+
 fn failure(s: &Status) -> Answer {
     if s.is_page() {
-        return with_type(
-            s.code,
-            "text/plain; charset=utf-8",
-            Bytes::from(format!("{}\n", s.message)),
-        );
+        let text = Bytes::from(format!("{}\n", s.message));
+        let mut a = with_type(s.code, "text/plain; charset=utf-8", text);
+        headers::no_sniff(&mut a);
+        return a;
     }
-    let mut a = with_type(s.code, "application/json", Bytes::from(s.to_value().to_string()));
+    let mut a = with_type(s.code, "application/json", Bytes::from(s.to_json()));
+    // What the handlers around those of resources refuse (`responsewriters.Forbidden`).
+    if s.is_unsniffed() {
+        headers::no_sniff(&mut a);
+    }
     a.extensions_mut().insert(Refused {
         reason: s.reason.to_string(),
         message: s.message.clone(),

@@ -26,6 +26,8 @@ pub(super) struct Accepted {
     pub(super) yaml: bool,
     /// Tables and metadata in `meta.k8s.io/v1beta1`.
     pub(super) beta: bool,
+    /// Set for people.
+    pub(super) pretty: bool,
 }
 
 /// What is served upstream of the built-in kinds, protobuf among it.
@@ -34,83 +36,165 @@ pub(super) const SERVED: &str = "application/json, application/yaml, application
 /// What those serve besides whose paths may be watched.
 pub(super) const STREAMS: &str = "application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch";
 
-/// The best of the client's choices that is served: by their weights, and in their order where those are the same
-/// (`NegotiateMediaTypeOptions`). `watched` tells whether a path may be watched, too, `tables` whether it has tables.
-pub(super) fn accepted(headers: &HeaderMap, watched: bool, tables: bool) -> Result<Accepted, Status> {
-    let plain = Accepted {
-        form: Form::Plain,
-        yaml: false,
-        beta: false,
+/// What go-restful says where none of a client's choices is among those of the routes of built-in kinds, which know no
+/// wildcard but the one for all. `watched` tells whether a path may be watched, too.
+pub(super) fn routed(headers: &HeaderMap, watched: bool) -> Result<(), Status> {
+    match watched {
+        true => produced(headers, &format!("{SERVED}, {STREAMS}")),
+        false => produced(headers, SERVED),
+    }
+}
+
+/// The same of any route, which makes these.
+pub(super) fn produced(headers: &HeaderMap, made: &str) -> Result<(), Status> {
+    let accept = header_of(headers);
+    let kinds = accept
+        .split(',')
+        .map(|r| r.split(';').next().unwrap_or_default().trim());
+    let known = |k: &str| k == "*/*" || made.split(", ").any(|s| s == k);
+    if accept.is_empty() || kinds.into_iter().any(known) {
+        return Ok(());
+    }
+    let text = format!("406: Not Acceptable\n\nAvailable representations: {made}");
+    Err(Status::new(406, "NotAcceptable", text).about("", "", ""))
+}
+
+/// The best of the client's choices that is served of a resource: by their weights, and in their order where those are
+/// the same (`NegotiateMediaTypeOptions`). `tables` tells whether it has tables.
+pub(super) fn accepted(headers: &HeaderMap, tables: bool) -> Result<Accepted, Status> {
+    let form = |r: &Range<'_>| match (r.form, r.group, r.version) {
+        _ if !r.converts => Some(Form::Plain),
+        ("Table", "meta.k8s.io", "v1" | "v1beta1") if tables => Some(Form::Table),
+        ("PartialObjectMetadata", "meta.k8s.io", "v1" | "v1beta1") => Some(Form::Partial),
+        ("PartialObjectMetadataList", "meta.k8s.io", "v1" | "v1beta1") => Some(Form::PartialList),
+        _ => None,
     };
-    let Some(accept) = headers
+    best(headers, form).ok_or_else(|| Status::not_acceptable(SERVED))
+}
+
+/// The same of what is served as it is only.
+pub(super) fn plain(headers: &HeaderMap) -> Result<Accepted, Status> {
+    let form = |r: &Range<'_>| (!r.converts).then_some(Form::Plain);
+    best(headers, form).ok_or_else(|| Status::not_acceptable(SERVED))
+}
+
+/// Whether a client takes aggregated discovery, in which form is all the same.
+pub(super) fn aggregated(headers: &HeaderMap) -> Option<Accepted> {
+    let form = |r: &Range<'_>| {
+        let wanted = ("APIGroupDiscoveryList", "apidiscovery.k8s.io", "v2");
+        ((r.form, r.group, r.version) == wanted).then_some(Form::Discovery)
+    };
+    best(headers, form).filter(|_| !header_of(headers).is_empty())
+}
+
+/// Whether the best of the client's choices is to be set for people.
+pub(super) fn pretty(headers: &HeaderMap) -> bool {
+    let form = |r: &Range<'_>| (!r.converts || !r.form.is_empty()).then_some(Form::Plain);
+    best(headers, form).is_some_and(|a| a.pretty)
+}
+
+fn header_of(headers: &HeaderMap) -> &str {
+    headers
         .get(header::ACCEPT)
         .and_then(|v| v.to_str().ok())
-        .filter(|s| !s.trim().is_empty())
-    else {
-        return Ok(plain);
-    };
-    let mut ranges: Vec<Range<'_>> = accept.split(',').map(Range::read).collect();
-    // The routes know no wildcards but the one for all.
-    if !ranges
-        .iter()
-        .any(|r| r.kind == "*/*" || SERVED.split(", ").any(|s| s == r.kind))
-    {
-        let streams = if watched { format!(", {STREAMS}") } else { String::new() };
-        let text = format!("406: Not Acceptable\n\nAvailable representations: {SERVED}{streams}");
-        return Err(Status::new(406, "NotAcceptable", text).about("", "", ""));
+        .unwrap_or_default()
+}
+
+fn best(headers: &HeaderMap, form: impl Fn(&Range<'_>) -> Option<Form>) -> Option<Accepted> {
+    let accept = header_of(headers);
+    if accept.is_empty() {
+        return Some(Accepted {
+            form: Form::Plain,
+            yaml: false,
+            beta: false,
+            pretty: false,
+        });
     }
-    ranges.sort_by(|a, b| b.weight.total_cmp(&a.weight));
-    let served = |r: &Range<'_>| {
-        let yaml = r.kind == "application/yaml";
-        if !yaml && !matches!(r.kind.as_str(), "application/json" | "*/*" | "application/*") {
+    let mut ranges: Vec<Range<'_>> = accept.split(',').filter_map(Range::read).collect();
+    // As Go's sort.Sort of so few, whose Less is no order: what is more exact goes before what weighs more.
+    for i in 1..ranges.len() {
+        for j in (1..=i).rev() {
+            if !ranges[j].before(&ranges[j - 1]) {
+                break;
+            }
+            ranges.swap(j, j - 1);
+        }
+    }
+    ranges.iter().find_map(|r| {
+        let of = |sub: &str| r.kind.1 == sub || r.kind.1 == "*";
+        if !matches!(r.kind.0, "application" | "*") {
             return None;
         }
-        let beta = r.group == "meta.k8s.io" && r.version == "v1beta1";
-        let form = match (r.form, r.group, r.version) {
-            ("", _, _) => Form::Plain,
-            ("Table", "meta.k8s.io", "v1" | "v1beta1") if tables => Form::Table,
-            ("PartialObjectMetadata", "meta.k8s.io", "v1" | "v1beta1") => Form::Partial,
-            ("PartialObjectMetadataList", "meta.k8s.io", "v1" | "v1beta1") => Form::PartialList,
-            ("APIGroupDiscoveryList", "apidiscovery.k8s.io", "v2") => Form::Discovery,
-            _ => return None,
-        };
-        Some(Accepted { form, yaml, beta })
-    };
-    ranges
-        .iter()
-        .find_map(served)
-        .ok_or_else(|| Status::not_acceptable(SERVED))
+        let json = of("json") && (r.stream.is_empty() || r.stream == "watch");
+        let yaml = of("yaml") && r.stream.is_empty();
+        if !json && !yaml {
+            return None;
+        }
+        Some(Accepted {
+            form: form(r)?,
+            yaml: !json,
+            beta: r.group == "meta.k8s.io" && r.version == "v1beta1",
+            pretty: r.pretty,
+        })
+    })
 }
 
 /// One of a client's choices.
 struct Range<'a> {
-    kind: String,
+    kind: (&'a str, &'a str),
     weight: f64,
     form: &'a str,
     version: &'a str,
     group: &'a str,
+    stream: &'a str,
+    pretty: bool,
+    /// Whether anything is said of what it is to become.
+    converts: bool,
 }
 
 impl<'a> Range<'a> {
-    fn read(text: &'a str) -> Self {
-        let mut parts = text.split(';').map(str::trim);
+    /// `acceptSlice.Less`.
+    fn before(&self, other: &Self) -> bool {
+        let ((main, sub), (others_main, others_sub)) = (self.kind, other.kind);
+        self.weight > other.weight || main != "*" && others_main == "*" || sub != "*" && others_sub == "*"
+    }
+
+    /// As `goautoneg.ParseAccept`; `None`: it is no choice.
+    fn read(text: &'a str) -> Option<Self> {
+        let mut parts = text.trim().split(';');
+        let kind = parts.next().unwrap_or_default();
+        let kind = match kind.split('/').map(str::trim).collect::<Vec<_>>().as_slice() {
+            ["*"] => ("*", "*"),
+            [main, sub] => (*main, *sub),
+            _ => return None,
+        };
         let mut range = Self {
-            kind: parts.next().unwrap_or_default().to_ascii_lowercase(),
+            kind,
             weight: 1.0,
             form: "",
             version: "",
             group: "",
+            stream: "",
+            pretty: false,
+            converts: false,
         };
-        for p in parts {
-            match p.split_once('=') {
-                Some(("as", v)) => range.form = v,
-                Some(("v", v)) => range.version = v,
-                Some(("g", v)) => range.group = v,
-                Some(("q", v)) => range.weight = v.parse().unwrap_or(1.0),
+        for (k, v) in parts.filter_map(|p| p.split_once('=')) {
+            if v.is_empty() || v.contains('=') {
+                continue;
+            }
+            let (k, v) = (k.trim(), v.trim());
+            range.converts |= matches!(k, "as" | "v" | "g");
+            match k {
+                "as" => range.form = v,
+                "v" => range.version = v,
+                "g" => range.group = v,
+                "stream" => range.stream = v,
+                "pretty" => range.pretty = v == "1",
+                "q" => range.weight = v.parse().unwrap_or(0.0),
                 _ => {}
             }
         }
-        range
+        Some(range)
     }
 }
 
@@ -123,7 +207,7 @@ mod tests {
         let of = |s: &str| {
             let mut h = HeaderMap::new();
             h.insert(header::ACCEPT, s.parse().unwrap());
-            accepted(&h, true, true).map(|a| a.form).map_err(|s| s.code)
+            accepted(&h, true).map(|a| a.form).map_err(|s| s.code)
         };
         assert_eq!(
             of("application/json;as=Table;v=v1;g=meta.k8s.io,application/json"),
@@ -134,10 +218,8 @@ mod tests {
             Ok(Form::Plain)
         );
         assert_eq!(of("application/vnd.kubernetes.protobuf"), Err(406));
-        assert_eq!(
-            of("application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json"),
-            Ok(Form::Discovery)
-        );
+        assert_eq!(of("application/json;v=v1;g=meta.k8s.io"), Err(406));
+        assert_eq!(of("application/json;stream=watch"), Ok(Form::Plain));
         assert_eq!(of("application/json;as=Table;v=v1beta1;g=meta.k8s.io"), Ok(Form::Table));
         assert_eq!(of("application/json;as=Nope;v=v1;g=meta.k8s.io"), Err(406));
     }
@@ -147,7 +229,10 @@ mod tests {
         let of = |s: &str, watched: bool| {
             let mut h = HeaderMap::new();
             h.insert(header::ACCEPT, s.parse().unwrap());
-            accepted(&h, watched, true).map(|a| a.yaml).map_err(|s| s.message)
+            routed(&h, watched)
+                .and_then(|()| accepted(&h, true))
+                .map(|a| a.yaml)
+                .map_err(|s| s.message)
         };
         assert_eq!(of("application/json;q=0.1,application/yaml", false), Ok(true));
         assert_eq!(of("application/json,application/yaml", false), Ok(false));
@@ -156,6 +241,22 @@ mod tests {
         assert_eq!(of("application/*", false), Err(text.to_owned()));
         let streams = "application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch";
         assert_eq!(of("text/html", true), Err(format!("{text}, {streams}")));
-        assert_eq!(of("application/*, application/yaml", false), Ok(false));
+        assert_eq!(of("application/*, application/yaml", false), Ok(true));
+        assert_eq!(of("*/*;q=0.5, application/yaml;q=0.1", false), Ok(true));
+    }
+
+    #[test]
+    fn aggregated_discovery_is_taken_wherever_it_stands() {
+        let of = |s: &str| {
+            let mut h = HeaderMap::new();
+            h.insert(header::ACCEPT, s.parse().unwrap());
+            aggregated(&h).is_some()
+        };
+        let form = "g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+        assert!(of(&format!("application/json,application/json;{form}")));
+        assert!(!of("application/json"));
+        assert!(!of(
+            "application/json;g=apidiscovery.k8s.io;v=v3;as=APIGroupDiscoveryList"
+        ));
     }
 }

@@ -1,12 +1,15 @@
 //! OpenAPI documents: the recorded ones of the built-in groups, built ones of custom groups.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use http::header;
+use bytes::Bytes;
+use http::{HeaderValue, Method, header};
+use jiff::Timestamp;
 use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha512};
 
-use super::{Answer, Incoming, json as answer, with_type};
+use super::{Answer, Incoming, with_type};
 use crate::crd::{openapi_document, openapi_hash, v2_additions};
 use crate::registry::{Resource, Server};
 use crate::schema;
@@ -25,14 +28,93 @@ fn custom(server: &Server) -> BTreeMap<(String, String), Vec<Arc<Resource>>> {
 
 pub(super) fn serve(server: &Server, r: &Incoming, path: &str) -> Result<Answer, Status> {
     match path {
-        "v2" => v2(server, r),
-        "v3" => Ok(index(server)),
-        other if other.starts_with("v2/") => Err(Status::page_not_found()),
-        _ => document(server, path.strip_prefix("v3/").ok_or_else(Status::no_such_path)?),
+        "v2" => Ok(v2(server, r)),
+        "v3" => {
+            let mut a = content(server, r, index(server).to_string().into(), None);
+            // The aggregator's handler lets Go guess the type, and has no tag.
+            a.headers_mut().remove(header::ETAG);
+            if a.headers().contains_key(header::CONTENT_TYPE) {
+                let text = HeaderValue::from_static("text/plain; charset=utf-8");
+                a.headers_mut().insert(header::CONTENT_TYPE, text);
+            }
+            Ok(a)
+        }
+        _ => {
+            let path = path.strip_prefix("v3/").ok_or_else(Status::page_not_found)?;
+            Ok(document(server, r, path))
+        }
     }
 }
 
-fn index(server: &Server) -> Answer {
+/// A document of JSON, which a client may have already (Go's `http.ServeContent`); `vary`: what it depends on.
+fn content(server: &Server, r: &Incoming, body: Bytes, hash: Option<(&str, &'static str)>) -> Answer {
+    let of = |name| r.headers.get(name).and_then(|v| v.to_str().ok());
+    let own = || Sha512::digest(&body).iter().map(|b| format!("{b:02X}")).collect();
+    let tag = format!("\"{}\"", hash.map_or_else(own, |(h, _)| h.to_owned()));
+    // What is served is what this server was built with, or was told since.
+    static SINCE: OnceLock<Timestamp> = OnceLock::new();
+    let since = *SINCE.get_or_init(|| server.clock.now());
+    let reads = matches!(r.method, Method::GET | Method::HEAD);
+    let matches = |t: &str| t == "*" || t.strip_prefix("W/").unwrap_or(t) == tag;
+    let (had, refused) = match (of(header::IF_NONE_MATCH), of(header::IF_MODIFIED_SINCE)) {
+        (Some(tags), _) => {
+            let had = tags.split(',').any(|t| matches(t.trim()));
+            (had && reads, had && !reads)
+        }
+        (None, Some(date)) if reads => {
+            let date = jiff::fmt::rfc2822::parse(date).ok();
+            (
+                date.is_some_and(|d| d.timestamp().as_second() >= since.as_second()),
+                false,
+            )
+        }
+        _ => (false, false),
+    };
+    let mut a = match (had, refused) {
+        (true, _) => with_type(304, "application/json", Bytes::new()),
+        (_, true) => with_type(412, "application/json", Bytes::new()),
+        _ => with_type(200, "application/json", body),
+    };
+    let h = a.headers_mut();
+    if had {
+        h.remove(header::CONTENT_TYPE);
+    }
+    if let (Ok(tag), Ok(date)) = (
+        tag.parse(),
+        jiff::fmt::rfc2822::to_string(&since.to_zoned(jiff::tz::TimeZone::UTC)),
+    ) {
+        h.insert(header::ETAG, tag);
+        let date = date.replace("+0000", "GMT");
+        if let (false, Ok(date)) = (had, date.parse()) {
+            h.insert(header::LAST_MODIFIED, date);
+        }
+    }
+    for v in hash.map(|(_, vary)| vary.split(", ")).into_iter().flatten() {
+        h.append(header::VARY, HeaderValue::from_static(v));
+    }
+    a
+}
+
+/// Only what is JSON is served: clients that want nothing but protobuf are told so.
+fn json_is_accepted(r: &Incoming) -> bool {
+    let accept = r.headers.get(header::ACCEPT).and_then(|v| v.to_str().ok());
+    accept.unwrap_or_default().split(',').any(|a| {
+        let kind = a.split(';').next().unwrap_or_default().trim();
+        matches!(kind, "application/json" | "*/*" | "*" | "application/*" | "*/json" | "")
+    })
+}
+
+/// An answer of a code alone.
+fn code_alone(code: http::StatusCode, vary: Option<&'static str>) -> Answer {
+    let mut a = with_type(code.as_u16(), "", Bytes::new());
+    a.headers_mut().remove(header::CONTENT_TYPE);
+    for v in vary.map(|v| v.split(", ")).into_iter().flatten() {
+        a.headers_mut().append(header::VARY, HeaderValue::from_static(v));
+    }
+    a
+}
+
+fn index(server: &Server) -> Value {
     let mut paths = Map::new();
     let mut add = |path: String, hash: &str| {
         let url = format!("/openapi/v3/{path}?hash={hash}");
@@ -44,51 +126,45 @@ fn index(server: &Server) -> Answer {
     for ((g, v), list) in custom(server) {
         add(format!("apis/{g}/{v}"), &openapi_hash(&openapi_document(&g, &v, &list)));
     }
-    answer(&json!({"paths": paths}))
+    json!({"paths": paths})
 }
 
-fn document(server: &Server, path: &str) -> Result<Answer, Status> {
-    if let Some(b) = schema::openapi_v3(path) {
-        return Ok(with_type(200, "application/json", b));
-    }
+fn document(server: &Server, r: &Incoming, path: &str) -> Answer {
+    let vary = "Accept";
+    let recorded = schema::openapi_v3(path);
     let all = custom(server);
     let named = path.strip_prefix("apis/").and_then(|p| p.split_once('/'));
-    let Some((g, v, list)) = named.and_then(|(g, v)| Some((g, v, all.get(&(g.to_owned(), v.to_owned()))?))) else {
+    let built = named.and_then(|(g, v)| Some((g, v, all.get(&(g.to_owned(), v.to_owned()))?)));
+    let (body, hash): (Bytes, String) = match (recorded, built) {
+        (Some(b), _) => {
+            let index = schema::openapi_v3_index();
+            let hash = index.into_iter().find(|(p, _)| *p == path).map(|(_, h)| h.to_string());
+            (b, hash.unwrap_or_default())
+        }
+        (None, Some((g, v, list))) => {
+            let v = openapi_document(g, v, list);
+            let hash = openapi_hash(&v).to_string();
+            (v.to_string().into(), hash)
+        }
         // kube-openapi's handler writes the code alone.
-        let mut a = http::Response::new(super::ResponseBody::full(bytes::Bytes::new()));
-        *a.status_mut() = http::StatusCode::NOT_FOUND;
-        return Ok(a);
+        (None, None) => return code_alone(http::StatusCode::NOT_FOUND, None),
     };
-    let v: Value = openapi_document(g, v, list);
-    Ok(answer(&v))
+    match json_is_accepted(r) {
+        true => content(server, r, body, Some((&hash, vary))),
+        false => code_alone(http::StatusCode::NOT_ACCEPTABLE, Some(vary)),
+    }
 }
 
-/// JSON only: clients that want nothing but protobuf are told so. A client that has it already (its ETag) is told that.
-fn v2(server: &Server, r: &Incoming) -> Result<Answer, Status> {
-    let of = |name| r.headers.get(name).and_then(|v| v.to_str().ok());
-    let json = of(header::ACCEPT)
-        .unwrap_or("*/*")
-        .split(',')
-        .map(|a| a.split(';').next().unwrap_or_default().trim());
-    if !json
-        .into_iter()
-        .any(|a| matches!(a, "application/json" | "*/*" | "application/*" | ""))
-    {
-        return Err(Status::not_acceptable("application/json"));
+/// JSON only; a client that has it already (its ETag) is told that.
+fn v2(server: &Server, r: &Incoming) -> Answer {
+    let vary = "Accept, Accept-Encoding";
+    if !json_is_accepted(r) {
+        return code_alone(http::StatusCode::NOT_ACCEPTABLE, Some(vary));
     }
     let (definitions, paths) = v2_additions(&server.catalog.all_custom());
     let mut hash = schema::openapi_v2_hash();
     if !definitions.is_empty() {
         hash = openapi_hash(&json!([hash, definitions]));
     }
-    let tag = format!("\"{hash}\"");
-    let mut a = if of(header::IF_NONE_MATCH) == Some(&tag) {
-        with_type(304, "application/json", bytes::Bytes::new())
-    } else {
-        with_type(200, "application/json", schema::openapi_v2(&definitions, &paths))
-    };
-    if let Ok(v) = tag.parse() {
-        a.headers_mut().insert(header::ETAG, v);
-    }
-    Ok(a)
+    content(server, r, schema::openapi_v2(&definitions, &paths), Some((&hash, vary)))
 }

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::negotiate::{Accepted, Form};
-use super::{Answer, with_type};
+use super::{Answer, with_type, yaml};
 use crate::patch::unfolded;
 use crate::registry::{List, Resource};
 use crate::status::Status;
@@ -44,8 +44,7 @@ impl Output {
             _ => v,
         };
         if self.accepted.yaml {
-            let text = serde_yaml::to_string(v).unwrap_or_default();
-            return with_type(code, "application/yaml", Bytes::from(text));
+            return with_type(code, "application/yaml", Bytes::from(yaml::text(v)));
         }
         with_type(code, "application/json", Bytes::from(v.to_string()))
     }

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http::{HeaderValue, header};
 
-use super::{Answer, Incoming, ResponseBody};
+use super::{Answer, Incoming, ResponseBody, negotiate};
 
 /// Programs whose users read what comes.
 const READ_BY_PEOPLE: [&str; 3] = ["curl", "Wget", "Mozilla/5.0"];
@@ -14,11 +14,10 @@ const STEP: &[u8] = b"  ";
 /// whose users read what comes, unless it says `?pretty=false`.
 pub(super) fn wanted(r: &Incoming) -> bool {
     let text = |h| r.headers.get(h).and_then(|v: &HeaderValue| v.to_str().ok());
-    let accept = text(header::ACCEPT).unwrap_or_default();
-    if accept.split([';', ',']).any(|p| p.trim() == "pretty=1") {
+    if negotiate::pretty(&r.headers) {
         return true;
     }
-    match r.query.get("pretty").filter(|p| !p.is_empty()) {
+    match r.query.first("pretty").filter(|p| !p.is_empty()) {
         // As Go's strconv.ParseBool.
         Some(p) => matches!(p, "1" | "t" | "T" | "true" | "TRUE" | "True"),
         None => text(header::USER_AGENT).is_some_and(|a| READ_BY_PEOPLE.iter().any(|p| a.starts_with(p))),
@@ -41,7 +40,7 @@ pub(super) fn set(r: &Incoming, answer: &mut Answer) {
 }
 
 /// Valid JSON without spaces, set as Go's `json.MarshalIndent` does: two spaces a level, nothing in what is empty.
-fn indented(json: &[u8]) -> Vec<u8> {
+pub(super) fn indented(json: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(json.len() * 2);
     let (mut depth, mut text, mut escaped) = (0_usize, false, false);
     let line = |out: &mut Vec<u8>, depth: usize| {

@@ -23,6 +23,16 @@ impl Query {
             .map(|(_, v)| v.as_str())
     }
 
+    /// The first value of `key`, which may be empty.
+    pub(super) fn first(&self, key: &str) -> Option<&str> {
+        self.0.iter().find(|(k, _)| k == key).map(|(_, v)| v.as_str())
+    }
+
+    /// Whether `key` is given at all.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.0.iter().any(|(k, _)| k == key)
+    }
+
     /// All values of a key, in order.
     pub(super) fn all(&self, key: &str) -> Vec<String> {
         let found = self.0.iter().filter(|(k, _)| k == key);
@@ -40,6 +50,15 @@ impl Query {
     pub(super) fn number<T: std::str::FromStr>(&self, key: &str) -> Option<T> {
         self.get(key)?.parse().ok()
     }
+}
+
+/// Whether every percent sign is followed by two digits, as in URLs it has to be.
+pub(super) fn is_escaped(path: &str) -> bool {
+    let digits = |at: usize| {
+        let two = path.as_bytes().get(at + 1..at + 3);
+        two.is_some_and(|d| d.iter().all(u8::is_ascii_hexdigit))
+    };
+    path.match_indices('%').all(|(at, _)| digits(at))
 }
 
 /// Percent-decoding; `plus`: a plus is a space, as in forms.
@@ -71,6 +90,11 @@ pub(crate) fn decode(s: &str, plus: bool) -> Cow<'_, str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn percent_signs_need_digits() {
+        assert!(is_escaped("/a%2Fb%00") && !is_escaped("/%zz") && !is_escaped("/%2"));
+    }
 
     #[test]
     fn queries_decode() {

@@ -7,24 +7,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, StatusCode, header};
+use http::{HeaderValue, StatusCode, header};
 use serde_json::{Value, json};
 
-use self::options::{Said, check_dry_run, check_manager, not_a_version, number};
+use self::options::{Said, WriteOptions, dry_run_causes, number_of, revision};
 use super::decode;
-use super::info::RequestInfo;
-use super::negotiate::{Form, accepted};
+use super::info::{RequestInfo, path_segment_error};
+use super::negotiate::{Form, accepted, routed};
 use super::output::Output;
-use super::strict;
+use super::route::route;
 use super::watch::{Watch, WatchOptions};
 use super::{Annotations, Answer, Incoming, ResponseBody, with_type};
-use crate::auth::{Attributes, review};
+use crate::auth::{is_review, review};
 use crate::registry::{
-    Call, Catalog, DeleteOptions, Deleted, FieldValidation, ListOptions, PatchKind, Resource, Server, Target, Written,
-    answers_with_object, text,
+    Call, DeleteOptions, Deleted, FieldValidation, ListOptions, PatchKind, Resource, Server, Target, Written,
+    answers_with_object, group_version, text,
 };
 use crate::select::{FieldSelector, LabelSelector};
-use crate::status::{Cause, Status};
+use crate::status::Status;
 use crate::table::IncludeObject;
 use crate::webhook::Hooks;
 
@@ -34,80 +34,57 @@ pub(super) async fn serve(
     info: &RequestInfo,
     annotations: &mut Annotations,
 ) -> Result<Answer, Status> {
-    let attributes = Attributes::resource(info.verb, &info.group, &info.resource, &info.subresource)
-        .named(&info.namespace, &info.name);
-    super::authorize(server, &r.user, &attributes, annotations)?;
-    let resource = server
-        .catalog
-        .find(&info.group, &info.version, &info.resource)
-        .ok_or_else(|| match info.group.as_str() {
-            "" => Status::no_such_path(),
-            // No route leads to the groups of definitions: who serves their versions finds others nowhere.
-            g if Catalog::is_builtin_group(g) => Status::no_such_path(),
-            _ => Status::page_not_found(),
-        })?;
-    if info.subresource == "proxy" && (resource.is("", "pods") || resource.is("", "services")) {
-        return super::proxy::serve(server, r, info, &resource).await;
-    }
-    let misplaced = match info.verb {
-        "" => true,
-        "create" => info.subresource.is_empty() && !info.name.is_empty(),
-        "update" | "patch" => info.name.is_empty(),
-        _ => false,
+    super::authorize(server, &r.user, &info.attributes(), annotations)?;
+    let route = route(&server.catalog, r, info)?;
+    let resource = route.resource;
+    // What is asked for, as its route has it.
+    let info = &RequestInfo {
+        verb: route.verb,
+        subresource: route.subresource,
+        ..info.clone()
     };
-    if misplaced {
-        return Err(Status::method_not_allowed());
-    }
     // The namespace itself stands where other paths have the namespace.
     let ns = if resource.namespaced {
         info.namespace.as_str()
     } else {
         ""
     };
-    let allowed = if info.subresource.is_empty() {
-        resource.verbs.iter().any(|v| v == info.verb)
-    } else {
-        let sub = resource
-            .subresource(&info.subresource)
-            .ok_or_else(|| match resource.custom {
-                Some(_) => Status::not_found(&resource.group, &resource.plural, &info.name),
-                None => Status::no_such_path(),
-            })?;
-        sub.verbs.iter().any(|v| v == info.verb)
-    };
-    // Where no route is, nothing is found; where one is, it may not be meant so.
-    let named = ["get", "update", "patch", "delete"];
-    let routed = !info.name.is_empty() && resource.verbs.iter().any(|v| named.contains(&v.as_str()));
-    let nowhere = if resource.namespaced && ns.is_empty() {
-        !info.name.is_empty() && info.verb != "list" && info.verb != "watch"
-    } else {
-        info.verb != "create" && !info.name.is_empty() && !routed && info.subresource.is_empty()
-    };
-    if nowhere {
-        return Err(Status::no_such_path());
+    if resource.custom.is_none() {
+        routed(&r.headers, matches!(info.verb, "list" | "watch"))?;
     }
-    if !allowed
-        || r.method == Method::HEAD
-        || (resource.namespaced && ns.is_empty() && !matches!(info.verb, "list" | "watch"))
-    {
-        return Err(Status::method_not_allowed());
+    if info.subresource == "proxy" && r.query.has("dryRun") {
+        return Err(Status::bad_request("dryRun is not supported"));
+    }
+    if info.subresource == "proxy" && (resource.is("", "pods") || resource.is("", "services")) {
+        return super::proxy::serve(server, r, info, &resource).await;
     }
     let mut warnings = Vec::new();
     if resource.is("", "endpoints") {
         let w = "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice";
         warnings.push(w.to_owned());
     }
+    if resource.is("", "componentstatuses") {
+        warnings.push("v1 ComponentStatus is deprecated in v1.19+".to_owned());
+    }
     warnings.extend(resource.custom.as_ref().and_then(|c| c.deprecation.clone()));
-    let watched = matches!(info.verb, "list" | "watch");
-    let understood = accepted(&r.headers, watched, has_tables(&resource, &info.subresource))
-        .and_then(|accepted| Ok((accepted, call_of(r)?)));
+    if info.name.is_empty() && matches!(info.verb, "get" | "update" | "patch") {
+        return Err(Status::bad_request("name must be provided"));
+    }
+    let connects = matches!(info.subresource.as_str(), "exec" | "attach" | "portforward" | "proxy");
+    let understood = accepted(&r.headers, has_tables(&resource, &info.subresource)).and_then(|accepted| {
+        // Creating looks at the body's type first.
+        if info.verb == "create" && !connects {
+            decode::check_media_type(media_type(&r.headers))?;
+        }
+        Ok((accepted, call_of(r, info.verb)?))
+    });
     let (accepted, mut call) = match understood {
         Ok(understood) => understood,
-        Err(s) => return Ok(warned(super::failure(&s), &warnings)),
+        Err(s) => return Ok(warned(super::refusal(r, &s), &warnings)),
     };
     call.warnings = warnings;
     // What a table shows of the objects is read when it is made.
-    let include = match r.query.get("includeObject") {
+    let include = match r.query.first("includeObject").filter(|t| !t.is_empty()) {
         Some(t) if accepted.form == Form::Table => IncludeObject::parse(t)
             .ok_or_else(|| Status::bad_request(format!(
                 "Unable to convert to Table as requested: includeObject: Invalid value: {t:?}: must be 'Metadata', 'Object', 'None', or empty"
@@ -139,7 +116,7 @@ pub(super) async fn serve(
     };
     let answer = answer
         .and_then(|a| include.map(|_| a))
-        .unwrap_or_else(|s| super::failure(&s));
+        .unwrap_or_else(|s| super::refusal(r, &s));
     annotations.append(&mut call.annotations);
     Ok(warned(answer, &call.warnings))
 }
@@ -175,32 +152,27 @@ struct Request<'a> {
     output: Output,
 }
 
-fn call_of(r: &Incoming) -> Result<Call, Status> {
-    let options = match r.method {
-        Method::PUT => "UpdateOptions",
-        Method::PATCH => "PatchOptions",
-        Method::DELETE => "DeleteOptions",
-        _ => "CreateOptions",
-    };
-    let validation = match r.query.get("fieldValidation") {
-        None | Some("Warn") => FieldValidation::Warn,
-        Some("Strict") => FieldValidation::Strict,
-        Some("Ignore") => FieldValidation::Ignore,
-        Some(other) => {
-            let text =
-                format!("Unsupported value: {other:?}: supported values: \"\", \"Ignore\", \"Strict\", \"Warn\"");
-            let cause = Cause::new("FieldValueNotSupported", "fieldValidation", text);
-            return Err(Status::invalid("meta.k8s.io", options, "", vec![cause]));
-        }
-    };
-    let asked: Vec<Value> = r.query.all("dryRun").into_iter().map(Value::from).collect();
-    let dry_run = !asked.is_empty();
-    if dry_run {
-        check_dry_run(&asked, options)?;
+/// Type of a body, without its parameters; `None`: what is said is none.
+fn media_type(headers: &http::HeaderMap) -> Option<String> {
+    let said = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok());
+    match said.unwrap_or_default() {
+        "" => Some("application/json".to_owned()),
+        said => decode::media_type(said),
     }
-    if let Some(manager) = r.query.get("fieldManager") {
-        check_manager(manager, options)?;
-    }
+}
+
+fn call_of(r: &Incoming, verb: &str) -> Result<Call, Status> {
+    let patch = (verb == "patch").then(|| {
+        let said = media_type(&r.headers).unwrap_or_default();
+        said.starts_with("application/apply-patch")
+    });
+    let options = match verb {
+        "create" | "update" | "patch" => WriteOptions::read(&r.query, verb, patch)?,
+        _ => WriteOptions {
+            dry_run: false,
+            validation: FieldValidation::Warn,
+        },
+    };
     let agent = r
         .headers
         .get(header::USER_AGENT)
@@ -210,8 +182,8 @@ fn call_of(r: &Incoming) -> Result<Call, Status> {
     Ok(Call {
         user: r.user.clone(),
         manager: r.query.get("fieldManager").unwrap_or(agent).to_owned(),
-        dry_run,
-        validation: Some(validation),
+        dry_run: options.dry_run,
+        validation: Some(options.validation),
         duplicates: Vec::new(),
         warnings: Vec::new(),
         annotations: Annotations::new(),
@@ -229,23 +201,37 @@ impl Request<'_> {
             name,
             subresource: Some(sub).filter(|s| !s.is_empty()),
         };
+        if let Some(why) = path_segment_error(name)
+            && !matches!(self.info.verb, "create" | "list")
+        {
+            return Err(Status::bad_request(format!("Name parameter invalid: {name:?}: {why}")));
+        }
+        if self.info.verb == "get"
+            && (sub.is_empty() || sub == "status")
+            && let Some(t) = self.r.query.first("resourceVersion").filter(|t| !t.is_empty())
+        {
+            revision(t).map_err(|why| Status::new(500, "", why))?;
+        }
         match (self.info.verb, sub) {
-            ("get", "") => {
-                if let Some(t) = self
-                    .r
-                    .query
-                    .get("resourceVersion")
-                    .filter(|t| t.parse::<u64>().is_err())
-                {
-                    return Err(Status::new(500, "", not_a_version(t)));
-                }
-                self.output.object(200, r, &server.get(r, ns, name)?)
-            }
             ("get", "scale") => Ok(self.output.other(200, &server.get_scale(r, ns, name)?)),
             ("get", "log") => self.log(),
             ("get" | "create", "exec") => self.exec(),
-            ("get" | "create", "attach" | "portforward" | "proxy") => {
-                server.get(r, ns, name)?;
+            (_, "attach" | "portforward" | "proxy") => {
+                let found = server.get(r, ns, name)?;
+                let ports = self.r.query.all("ports");
+                if let Some(why) = ports
+                    .iter()
+                    .filter(|_| sub == "portforward")
+                    .find_map(|p| options::port_error(p))
+                {
+                    return Err(Status::bad_request(why));
+                }
+                if sub == "attach" {
+                    self.container()?;
+                }
+                if sub == "portforward" && text(&found.value(), "/spec/nodeName").is_empty() {
+                    return Err(Status::bad_request(format!("pod {name} does not have a host assigned")));
+                }
                 let why = format!("{sub} of {} is not served here", r.plural);
                 Err(Status::new(501, "NotImplemented", why))
             }
@@ -257,16 +243,19 @@ impl Request<'_> {
             ("create", "") => self.create(call),
             ("create", "binding") => {
                 let body = self.object_body(call)?;
+                decode::check_namespace(&body, ns)?;
                 server.bind(call, r, ns, name, &body)?;
                 Ok(self.output.other(201, &success(None)))
             }
             ("create", "eviction") => {
                 let body = self.object_body(call)?;
+                decode::check_namespace(&body, ns)?;
                 server.evict(call, r, ns, name, &body)?;
                 Ok(self.output.other(201, &success(None)))
             }
             ("create", "token") => {
-                let body = self.object_body(call)?;
+                let mut body = self.object_body(call)?;
+                decode::own_metadata(&mut body, ns)?;
                 Ok(self.output.other(201, &server.token_request(call, ns, name, &body)?))
             }
             ("update", "scale") => {
@@ -283,12 +272,16 @@ impl Request<'_> {
             }
             ("patch", _) => {
                 let (kind, body) = self.patch_body(call)?;
+                // Through a subresource nothing comes to be.
+                if matches!(kind, PatchKind::Apply { .. }) && !sub.is_empty() {
+                    server.get(r, ns, name)?;
+                }
                 self.written(&server.patch(call, &target, kind, &body)?)
             }
             ("delete", "") => {
                 let options = self.delete_options(call)?;
                 let done = server.delete(call, r, ns, name, &options)?;
-                self.deleted(&done)
+                self.deleted(&done, if !done.now && options.lets_go { 202 } else { 200 })
             }
             _ => Err(Status::method_not_allowed()),
         }
@@ -298,8 +291,8 @@ impl Request<'_> {
     async fn delete_collection(&self, call: &mut Call) -> Result<Answer, Status> {
         let (server, r) = (self.server, &**self.resource);
         let namespace = Some(self.info.namespace.as_str()).filter(|n| !n.is_empty());
-        let options = self.delete_options(call)?;
         let which = self.which()?;
+        let options = self.delete_options(call)?;
         let list = server
             .with_hooks(call, r, |_| server.list(r, namespace, &which))
             .await?;
@@ -315,7 +308,11 @@ impl Request<'_> {
 
     fn create(&self, call: &mut Call) -> Result<Answer, Status> {
         let (server, r) = (self.server, &**self.resource);
-        let body = self.object_body(call)?;
+        let mut body = self.object_body(call)?;
+        if is_review(r) {
+            server.fit_schema(call, r, &mut body)?;
+            decode::own_metadata(&mut body, self.ns)?;
+        }
         if let Some(v) = review(server, &call.user, &call.manager, r, self.ns, &body) {
             if self.output.accepted.form != Form::Plain {
                 return Err(Status::not_acceptable(super::negotiate::SERVED));
@@ -336,10 +333,10 @@ impl Request<'_> {
             .object(if w.created { 201 } else { 200 }, self.resource, &w.object)
     }
 
-    fn deleted(&self, d: &Deleted) -> Result<Answer, Status> {
+    fn deleted(&self, d: &Deleted, code: u16) -> Result<Answer, Status> {
         let r = &**self.resource;
         if !d.now || answers_with_object(r) {
-            return self.output.object(200, r, &d.object);
+            return self.output.object(code, r, &d.object);
         }
         let details = json!({"name": d.object.name(), "group": r.group, "kind": r.plural, "uid": text(&d.object.value(), "/metadata/uid")});
         let mut s = success(Some(details));
@@ -351,56 +348,61 @@ impl Request<'_> {
         Ok(self.output.other(200, &s))
     }
 
+    /// What a list, a watch or a deletion of many asks for: read, then checked, in upstream's order.
     fn which(&self) -> Result<ListOptions, Status> {
         let q = &self.r.query;
-        let labels = q.get("labelSelector").map(LabelSelector::parse).transpose();
+        let said = |key: &str| q.first(key).filter(|t| !t.is_empty());
+        number_of(q, "timeoutSeconds")?;
+        let limit = number_of(q, "limit")?.unwrap_or_default();
+        let labels = said("labelSelector").map(LabelSelector::parse).transpose();
         let labels = labels.map_err(|e| Status::bad_request(e.to_string()))?;
-        let fields = q.get("fieldSelector").map(FieldSelector::parse).transpose();
-        let fields = fields.map_err(|e| Status::bad_request(e.to_string()))?;
+        let fields = said("fieldSelector").map(FieldSelector::parse).transpose();
+        let mut fields = fields.map_err(|e| Status::bad_request(e.to_string()))?;
+        let version = said("resourceVersion");
+        let after = said("continue").map(str::to_owned);
+        let matching = said("resourceVersionMatch");
+        let wanted = Said {
+            matching,
+            version,
+            initial: q.has("sendInitialEvents"),
+            continues: after.is_some(),
+        };
+        // The old paths to watch do not say so in their query.
+        wanted.check(q.is("watch"))?;
         if let Some(f) = &fields {
             let selectable = self.resource.custom.as_ref().map(|c| c.selectable.as_slice());
             f.check(&self.resource.group, &self.resource.kind, selectable)
                 .map_err(|e| Status::bad_request(e.to_string()))?;
         }
-        let version = q.get("resourceVersion").filter(|t| !t.is_empty());
-        let rv = match version {
-            None => 0,
-            Some(t) => t.parse().map_err(|_| {
-                let why = not_a_version(t);
-                if self.info.verb == "watch" {
-                    return Status::new(500, "", why);
+        let name = self.info.name.as_str();
+        if !name.is_empty() {
+            match fields.as_ref().filter(|f| !f.is_everything()) {
+                Some(f) if f.exact("metadata.name") != Some(name) => {
+                    let why = "fieldSelector metadata.name doesn't match requested name";
+                    return Err(Status::bad_request(why));
                 }
-                Status::bad_request(format!("invalid resource version: {why}"))
-            })?,
-        };
-        let after = q.get("continue").filter(|t| !t.is_empty()).map(str::to_owned);
-        let matching = q.get("resourceVersionMatch").filter(|t| !t.is_empty());
-        let initial = q.get("sendInitialEvents").is_some();
-        let said = Said {
-            matching,
-            version,
-            initial,
-            continues: after.is_some(),
-        };
-        said.check(self.info.verb == "watch")?;
-        if let Some(t) = q.get("timeoutSeconds") {
-            number(t)?;
+                Some(_) => {}
+                None => fields = Some(FieldSelector::name(name)),
+            }
         }
+        // Of a page only its token counts.
+        let rv = version.filter(|_| after.is_none()).map_or(Ok(0), |t| {
+            revision(t).map_err(|why| match self.info.verb {
+                "watch" => Status::new(500, "", why),
+                _ => Status::bad_request(format!("invalid resource version: {why}")),
+            })
+        })?;
         Ok(ListOptions {
             labels,
             fields,
-            limit: match q.get("limit") {
-                None => 0,
-                // What is cached is given whole.
-                Some(t) if version == Some("0") => {
-                    number(t)?;
-                    0
-                }
-                // A negative one is none.
-                Some(t) => usize::try_from(number(t)?).unwrap_or(0),
-            },
-            not_older_than: if after.is_some() { 0 } else { rv },
+            // What is cached is given whole; a negative limit is none.
+            limit: usize::try_from(limit)
+                .ok()
+                .filter(|_| version != Some("0"))
+                .unwrap_or(0),
+            not_older_than: rv,
             exact: matching == Some("Exact"),
+            versioned: version.is_some_and(|v| v != "0"),
             after,
         })
     }
@@ -408,7 +410,7 @@ impl Request<'_> {
     fn watch(&self) -> Result<Answer, Status> {
         let q = &self.r.query;
         let which = self.which()?;
-        let initial = q.get("sendInitialEvents").map(|v| v == "true" || v == "1");
+        let initial = q.has("sendInitialEvents").then(|| q.is("sendInitialEvents"));
         let options = WatchOptions {
             namespace: Some(self.info.namespace.clone()).filter(|n| !n.is_empty()),
             since: Some(which.not_older_than).filter(|r| *r > 0),
@@ -431,51 +433,46 @@ impl Request<'_> {
         Ok(a)
     }
 
-    fn media_type(&self) -> &str {
-        let t = self
-            .r
-            .headers
-            .get(header::CONTENT_TYPE)
-            .and_then(|v| v.to_str().ok())
-            .unwrap_or("application/json");
-        t.split(';').next().unwrap_or_default().trim()
-    }
-
     /// The object in the body; fields it has twice are noted in `call`.
     fn object_body(&self, call: &mut Call) -> Result<Value, Status> {
         let (api_version, kind) = decode::type_of(self.resource, &self.info.subresource);
         let body = decode::Body {
-            media_type: self.media_type(),
+            media_type: media_type(&self.r.headers),
             bytes: &self.r.body,
             kind: &kind,
         };
-        let parsed = body.read()?;
+        let parsed = match self.resource.custom.is_some() && self.info.subresource != "scale" {
+            true => body.read_typed(&api_version)?,
+            false => body.read()?,
+        };
         if self.resource.custom.is_none() || !self.info.subresource.is_empty() {
             decode::check_type(&self.server.catalog, &parsed.value, &api_version, &kind)?;
         }
+        let read = match (self.resource.custom.is_some(), self.info.subresource.as_str()) {
+            (_, "scale" | "binding" | "eviction" | "token") => {
+                crate::schema::read(&api_version, &kind, &mut parsed.value.clone())
+            }
+            (true, _) => decode::read_metadata(&parsed.value),
+            _ => Ok(()),
+        };
+        read.map_err(|why| {
+            let version = group_version(&api_version).1;
+            Status::bad_request(format!(
+                "{kind} in version {version:?} cannot be handled as a {kind}: {why}"
+            ))
+        })?;
         call.duplicates = parsed.duplicates;
         Ok(parsed.value)
     }
 
     fn patch_body(&self, call: &mut Call) -> Result<(PatchKind, Value), Status> {
-        let query = &self.r.query;
-        if !self.media_type().starts_with("application/apply-patch") && query.get("force").is_some() {
-            let cause = Cause::forbidden("force", "may not be specified for non-apply patch");
-            return Err(Status::invalid("meta.k8s.io", "PatchOptions", "", vec![cause]));
-        }
-        let kind = match self.media_type() {
+        let kind = match media_type(&self.r.headers).unwrap_or_default().as_str() {
             "application/json-patch+json" => PatchKind::Json,
             "application/merge-patch+json" => PatchKind::Merge,
             "application/strategic-merge-patch+json" => PatchKind::Strategic,
-            "application/apply-patch+yaml" | "application/apply-patch+json" => {
-                if query.get("fieldManager").is_none_or(str::is_empty) {
-                    let cause = Cause::required("fieldManager", "is required for apply patch");
-                    return Err(Status::invalid("meta.k8s.io", "PatchOptions", "", vec![cause]));
-                }
-                PatchKind::Apply {
-                    force: query.is("force"),
-                }
-            }
+            "application/apply-patch+yaml" | "application/apply-patch+json" => PatchKind::Apply {
+                force: self.r.query.is("force"),
+            },
             _ => return Err(Status::new(415, "UnsupportedMediaType", "415: Unsupported Media Type").about("", "", "")),
         };
         let read = super::patch::read(call, kind, &self.r.body).or_else(|s| {
@@ -490,53 +487,50 @@ impl Request<'_> {
 
     /// Options in a body: of any version, or none.
     fn options_body(&self) -> Result<Value, Status> {
-        let bytes = &*self.r.body;
-        let value = match self.media_type() {
-            "application/json" | "" => strict::json(bytes).map(|p| p.value).map_err(|other| {
-                let why = crate::schema::json_error(bytes).unwrap_or(other);
-                Status::bad_request(format!("couldn't get version/kind; json parse error: {why}"))
-            })?,
-            _ => {
-                let kind = "DeleteOptions";
-                let media_type = self.media_type();
-                decode::Body {
-                    media_type,
-                    bytes,
-                    kind,
-                }
-                .read()?
-                .value
-            }
+        let body = decode::Body {
+            media_type: media_type(&self.r.headers),
+            bytes: &self.r.body,
+            kind: "DeleteOptions",
         };
-        let (version, kind) = (text(&value, "/apiVersion"), text(&value, "/kind"));
+        let mut value = body.understood().map_err(|why| match why {
+            Some(why) => Status::bad_request(why),
+            None => Status::unsupported_media_type(decode::ACCEPTED),
+        })?;
+        let (version, kind) = (text(&value.value, "/apiVersion"), text(&value.value, "/kind"));
         if !kind.is_empty() && kind != "DeleteOptions" {
+            let version = if version.is_empty() { "meta.k8s.io/v1" } else { version };
             return Err(Status::bad_request(decode::not_registered(version, kind)));
         }
-        let mut value = value;
-        match crate::schema::read("meta", "DeleteOptions", &mut value) {
+        match crate::schema::read("meta", "DeleteOptions", &mut value.value) {
             Err(why) => Err(Status::bad_request(&why)),
-            Ok(()) => Ok(value),
+            Ok(()) => Ok(value.value),
         }
     }
 
+    /// Options of the body or, where there is none, of the query.
     fn delete_options(&self, call: &mut Call) -> Result<DeleteOptions, Status> {
         let q = &self.r.query;
-        let mut v = if self.r.body.is_empty() {
-            json!({})
+        let v = if self.r.body.is_empty() {
+            let mut v = json!({});
+            if let Some(n) = number_of(q, "gracePeriodSeconds")? {
+                v["gracePeriodSeconds"] = json!(n);
+            }
+            if q.has("orphanDependents") {
+                v["orphanDependents"] = json!(q.is("orphanDependents"));
+            }
+            if let Some(p) = q.first("propagationPolicy") {
+                v["propagationPolicy"] = json!(p);
+            }
+            if q.has("dryRun") {
+                v["dryRun"] = json!(q.all("dryRun"));
+            }
+            v
         } else {
             self.options_body()?
         };
-        if let Some(all) = v["dryRun"].as_array().filter(|l| !l.is_empty()) {
-            check_dry_run(all, "DeleteOptions")?;
-            call.dry_run = true;
-        }
-        if let Some(t) = q.get("gracePeriodSeconds") {
-            v["gracePeriodSeconds"] = json!(number(t)?);
-        }
-        if let Some(p) = q.get("propagationPolicy") {
-            v["propagationPolicy"] = json!(p);
-        }
-        DeleteOptions::from_body(&v)
+        let dry_run = v["dryRun"].as_array().map(Vec::as_slice).unwrap_or_default();
+        call.dry_run = !dry_run.is_empty();
+        DeleteOptions::from_body(&v, dry_run_causes(dry_run))
     }
 }
 

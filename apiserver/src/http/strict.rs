@@ -39,7 +39,7 @@ pub(super) fn yaml(b: &[u8]) -> Result<Parsed, String> {
     let seen = RefCell::default();
     // The first document counts.
     let value = match serde_yaml::Deserializer::from_slice(b).next() {
-        Some(first) => Seed::new(&seen).deserialize(first).map_err(|e| yaml_error(&e))?,
+        Some(first) => Seed::new(&seen).deserialize(first).map_err(|e| yaml_error(&e, b))?,
         None => Value::Null,
     };
     Ok(Parsed {
@@ -50,9 +50,20 @@ pub(super) fn yaml(b: &[u8]) -> Result<Parsed, String> {
 
 /// An error as Go's YAML reader tells it: nothing of the first line's number, and of what the parser misses (not of
 /// what the scanner cannot read) a line less.
-fn yaml_error(e: &serde_yaml::Error) -> String {
+fn yaml_error(e: &serde_yaml::Error, b: &[u8]) -> String {
     let text = e.to_string();
     let problem = text.split(" at line ").next().unwrap_or(&text);
+    // Of bytes Go does not say where they are.
+    let problem = problem.split(" at position ").next().unwrap_or(problem);
+    if problem == "unknown anchor" {
+        let rest = e.location().and_then(|l| b.get(l.index()..)).unwrap_or_default();
+        let name = rest.strip_prefix(b"*").unwrap_or(rest);
+        let end = name
+            .iter()
+            .position(|c| !(c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_')));
+        let name = String::from_utf8_lossy(&name[..end.unwrap_or(name.len())]);
+        return format!("unknown anchor '{name}' referenced");
+    }
     let above = e.location().map_or(0, |l| l.line().saturating_sub(1));
     if above == 0 {
         return problem.to_owned();

@@ -16,8 +16,21 @@ pub(super) fn convert(mut v: Value, api_version: &str, custom: bool) -> Value {
     if !custom && let Some(m) = v.as_object_mut() {
         let kind = m.get("kind").and_then(Value::as_str).unwrap_or_default().to_owned();
         match (kind.as_str(), api_version) {
-            ("Event", "events.k8s.io/v1") => rename(m, EVENT_FIELDS, false),
-            ("Event", _) => rename(m, EVENT_FIELDS, true),
+            ("Event", "events.k8s.io/v1") => {
+                rename(m, EVENT_FIELDS, false);
+                // These two core/v1 writes always.
+                for k in ["reportingController", "reportingInstance"] {
+                    if m.get(k).is_some_and(|v| v == "") {
+                        m.remove(k);
+                    }
+                }
+            }
+            ("Event", _) => {
+                rename(m, EVENT_FIELDS, true);
+                for k in ["reportingComponent", "reportingInstance"] {
+                    m.entry(k).or_insert_with(|| json!(""));
+                }
+            }
             ("HorizontalPodAutoscaler", "autoscaling/v1") => autoscaling::to_v1(m),
             ("HorizontalPodAutoscaler", _) => autoscaling::to_v2(m),
             _ => {}
@@ -106,6 +119,12 @@ mod tests {
         let core = json!({"apiVersion": "v1", "kind": "Event", "involvedObject": {"name": "x"}, "message": "m", "reason": "r"});
         let new = convert(core.clone(), "events.k8s.io/v1", false);
         assert_eq!(new["regarding"]["name"], "x");
-        assert_eq!(convert(new, "v1", false), core);
+        // Who reported it is always written.
+        let mut whole = core;
+        whole["reportingComponent"] = json!("");
+        whole["reportingInstance"] = json!("");
+        assert_eq!(convert(new, "v1", false), whole);
+        let there = convert(whole, "events.k8s.io/v1", false);
+        assert_eq!(there.get("reportingController"), None);
     }
 }

@@ -274,7 +274,7 @@ impl Server {
     }
 
     /// Unknown fields out (with a warning or a refusal), types checked, a custom resource's defaults in.
-    pub(super) fn fit_schema(&self, call: &mut Call, r: &Resource, value: &mut Value) -> Result<(), Status> {
+    pub(crate) fn fit_schema(&self, call: &mut Call, r: &Resource, value: &mut Value) -> Result<(), Status> {
         self.fit(call, r, value).map_err(|why| not_handled(r, &why))
     }
 

@@ -34,47 +34,52 @@ pub struct DeleteOptions {
     pub uid: Option<String>,
     /// The resourceVersion it must have.
     pub resource_version: Option<String>,
+    /// Whether it says the old way that dependents go, too: what is not gone at once is accepted only.
+    pub lets_go: bool,
 }
 
 impl DeleteOptions {
-    /// From a request's body.
+    /// From what a request says, and what else is wrong with it (`ValidateDeleteOptions`).
     ///
     /// # Errors
     /// 422 for a policy that does not exist.
-    pub fn from_body(v: &Value) -> Result<Self, Status> {
-        if let (Some(policy), false) = (v["propagationPolicy"].as_str(), v["orphanDependents"].is_null()) {
+    pub fn from_body(v: &Value, wrong: Option<crate::status::Cause>) -> Result<Self, Status> {
+        use crate::status::Cause;
+        let mut causes = Vec::new();
+        let orphans = v["orphanDependents"].as_bool();
+        let policy = v["propagationPolicy"].as_str();
+        if let (Some(policy), true) = (policy, orphans.is_some()) {
             let detail = "orphanDependents and deletionPropagation cannot be both set";
-            let cause = crate::status::Cause::invalid("propagationPolicy", &policy.into(), detail);
-            return Err(Status::invalid("meta.k8s.io", "DeleteOptions", "", vec![cause]));
+            causes.push(Cause::invalid("propagationPolicy", &policy.into(), detail));
         }
-        let propagation = match v["propagationPolicy"].as_str() {
-            None | Some("") => v["orphanDependents"].as_bool().map(|o| {
-                if o {
-                    Propagation::Orphan
-                } else {
-                    Propagation::Background
-                }
+        let propagation = match policy {
+            None => orphans.map(|o| match o {
+                true => Propagation::Orphan,
+                false => Propagation::Background,
             }),
             Some("Orphan") => Some(Propagation::Orphan),
             Some("Background") => Some(Propagation::Background),
             Some("Foreground") => Some(Propagation::Foreground),
             Some(other) => {
-                let cause = crate::status::Cause::new(
-                    "FieldValueNotSupported",
-                    "propagationPolicy",
-                    format!(
-                        "Unsupported value: {other:?}: supported values: \"Foreground\", \"Background\", \"Orphan\", \"nil\""
-                    ),
+                let text = format!(
+                    "Unsupported value: {other:?}: supported values: \"Foreground\", \"Background\", \"Orphan\", \"nil\""
                 );
-                return Err(Status::invalid("meta.k8s.io", "DeleteOptions", "", vec![cause]));
+                causes.push(Cause::new("FieldValueNotSupported", "propagationPolicy", text));
+                None
             }
         };
-        let said = |p: &str| Some(text(v, p).to_owned()).filter(|s| !s.is_empty());
+        causes.extend(wrong);
+        if !causes.is_empty() {
+            return Err(Status::invalid("meta.k8s.io", "DeleteOptions", "", causes));
+        }
+        // Empty ones are asked for, too.
+        let said = |p: &str| v.pointer(p).and_then(Value::as_str).map(str::to_owned);
         Ok(Self {
             grace_period_seconds: v["gracePeriodSeconds"].as_i64(),
             propagation,
             uid: said("/preconditions/uid"),
             resource_version: said("/preconditions/resourceVersion"),
+            lets_go: orphans == Some(false),
         })
     }
 }
@@ -110,10 +115,11 @@ impl Server {
             self.review_delete(call, r, ns, &shown)?;
             let (new, goes) = mark(r, &stored.value(), o, self.clock.now());
             if call.dry_run {
-                return Ok(Deleted {
-                    object: shown,
-                    now: goes,
-                });
+                let object = match new == *stored.value() {
+                    true => shown,
+                    false => r.present(&Arc::new(Object::new(new, stored.revision)))?,
+                };
+                return Ok(Deleted { object, now: goes });
             }
             let key = Key::new(if r.namespaced { ns } else { "" }, name);
             let done = if goes {
@@ -259,13 +265,18 @@ fn mark(r: &Resource, old: &Value, o: &DeleteOptions, now: jiff::Timestamp) -> (
         let m = metadata(&mut v);
         let start = if marked {
             let at: Option<jiff::Timestamp> = text(old, "/metadata/deletionTimestamp").parse().ok();
-            at.map_or(now, |t| t - jiff::SignedDuration::from_secs(already.unwrap_or(0)))
+            let back = jiff::SignedDuration::from_secs(already.unwrap_or(0));
+            at.and_then(|t| t.checked_sub(back).ok()).unwrap_or(now)
         } else {
             now
         };
         m.insert(
             "deletionTimestamp".into(),
-            json!(rfc3339(start + jiff::SignedDuration::from_secs(g))),
+            json!(rfc3339(
+                start
+                    .checked_add(jiff::SignedDuration::from_secs(g))
+                    .unwrap_or(jiff::Timestamp::MAX)
+            )),
         );
         if !plain {
             m.insert("deletionGracePeriodSeconds".into(), json!(g));

@@ -19,6 +19,11 @@ impl Server {
     /// # Errors
     /// 404, 409 when it is bound or being deleted, 422 for a target that is no node.
     pub fn bind(&self, call: &mut Call, pods: &Resource, ns: &str, name: &str, binding: &Value) -> Result<(), Status> {
+        // Bindings of the old path have the name nowhere else.
+        if text(binding, "/metadata/name") != name {
+            let why = "name in URL does not match name in Binding object";
+            return Err(Status::bad_request(why));
+        }
         let node = text(binding, "/target/name").to_owned();
         // Go's handler tells what `ValidatePodBinding` found without making a status of it.
         let mut wrong = Vec::new();
@@ -114,7 +119,7 @@ impl Server {
         }
         let pod = self.get(pods, ns, name)?;
         self.review_about(call, pods, ns, "eviction", eviction)?;
-        let options = DeleteOptions::from_body(&eviction["deleteOptions"])?;
+        let options = DeleteOptions::from_body(&eviction["deleteOptions"], None)?;
         let value = pod.value();
         let phase = text(&value, "/status/phase");
         let free = matches!(phase, "Succeeded" | "Failed" | "Pending")

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::alphabet::URL_SAFE;
+use base64::engine::GeneralPurpose;
+use base64::engine::general_purpose::{NO_PAD, URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
 
 use super::{Resource, Server};
@@ -26,6 +28,8 @@ pub struct ListOptions {
     pub not_older_than: u64,
     /// The list as it was at `not_older_than` exactly (`resourceVersionMatch=Exact`).
     pub exact: bool,
+    /// Whether a `resourceVersion` was given that is not 0: a page knows its own.
+    pub versioned: bool,
 }
 
 /// A list's answer.
@@ -96,6 +100,10 @@ impl Server {
                 Status::bad_request(format!("invalid continue token: continue key is not valid: {why}"))
             })?),
         };
+        if token.is_some() && o.versioned {
+            let why = "specifying resource version is not allowed when using continue";
+            return Err(Status::bad_request(why));
+        }
         let after = token.as_ref().map(|t| Key::new(t.ns.clone(), t.name.clone()));
         let ns = ns.filter(|_| r.namespaced);
         // A list of one name is a look-up.
@@ -195,7 +203,9 @@ fn continue_expired(t: Token) -> Status {
 }
 
 fn decode(token: &str) -> Result<Token, String> {
-    let bytes = URL_SAFE_NO_PAD.decode(token).map_err(|_| {
+    // Go lets the bits be that are left over.
+    let lax = GeneralPurpose::new(&URL_SAFE, NO_PAD.with_decode_allow_trailing_bits(true));
+    let bytes = lax.decode(token).map_err(|_| {
         let good = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
         let bad = token.bytes().position(|b| !good(b));
         // Of what is too short, the start of the last group of four.

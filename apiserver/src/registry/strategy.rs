@@ -27,6 +27,7 @@ pub(super) fn may_be_unconditional(r: &Resource) -> bool {
             &*r.plural,
             "csidrivers" | "csinodes" | "csistoragecapacities" | "volumeattachments"
         ),
+        "certificates.k8s.io" => matches!(&*r.plural, "clustertrustbundles" | "podcertificaterequests"),
         _ => false,
     };
     r.custom.is_none() && !not

@@ -8,6 +8,36 @@ pub fn json_error(bytes: &[u8]) -> Option<String> {
     scanner.document().err()
 }
 
+/// How much may be open at once (`maxNestingDepth`).
+const MAX_DEPTH: usize = 10_000;
+
+/// JSON with what Go reads as U+FFFD in its place: bytes that are no text, and halves of surrogates.
+pub fn repaired(bytes: &[u8]) -> Vec<u8> {
+    let text = String::from_utf8_lossy(bytes);
+    let mut out = String::with_capacity(text.len());
+    let mut rest = &*text;
+    let unit = |s: &str| u16::from_str_radix(s.strip_prefix("\\u")?.get(..4)?, 16).ok();
+    while let Some(at) = rest.find('\\') {
+        out.push_str(&rest[..at]);
+        rest = &rest[at..];
+        let next = rest.get(6..).and_then(unit);
+        let length = match unit(rest) {
+            Some(0xd800..=0xdbff) if matches!(next, Some(0xdc00..=0xdfff)) => 12,
+            Some(0xd800..=0xdfff) => {
+                out.push_str("\\ufffd");
+                rest = &rest[6..];
+                continue;
+            }
+            // The character that is escaped goes with it.
+            _ => 1 + rest[1..].chars().next().map_or(0, char::len_utf8),
+        };
+        out.push_str(&rest[..length]);
+        rest = &rest[length..];
+    }
+    out.push_str(rest);
+    out.into_bytes()
+}
+
 /// Where a reader of JSON is.
 struct Scanner<'b> {
     bytes: &'b [u8],
@@ -52,7 +82,7 @@ impl Scanner<'_> {
         loop {
             match self.next() {
                 Some(b'{') => {
-                    self.at += 1;
+                    self.enter(open.len())?;
                     if self.next() == Some(b'}') {
                         self.at += 1;
                     } else {
@@ -62,7 +92,7 @@ impl Scanner<'_> {
                     }
                 }
                 Some(b'[') => {
-                    self.at += 1;
+                    self.enter(open.len())?;
                     if self.next() == Some(b']') {
                         self.at += 1;
                     } else {
@@ -94,6 +124,15 @@ impl Scanner<'_> {
                 }
             }
         }
+    }
+
+    /// Steps into what is opened here, unless too much is open.
+    fn enter(&mut self, open: usize) -> Result<(), String> {
+        if open >= MAX_DEPTH {
+            return self.wrong("exceeded max depth");
+        }
+        self.at += 1;
+        Ok(())
     }
 
     /// A key and the colon after it.
@@ -372,5 +411,31 @@ mod tests {
         for fine in ["", "eA==", "eHg=", "eHh4", "eH\nh4"] {
             assert_eq!(base64_error(fine), None);
         }
+    }
+}
+
+#[cfg(test)]
+mod repair_tests {
+    use super::*;
+
+    #[test]
+    fn halves_and_bytes_are_replaced() {
+        for (given, read) in [
+            (&br#""\ud800""#[..], r#""\ufffd""#),
+            (br#""\ud83d\ude00""#, r#""\ud83d\ude00""#),
+            (br#""\\ud800""#, r#""\\ud800""#),
+            (b"\"\xff\"", "\"\u{fffd}\""),
+        ] {
+            assert_eq!(String::from_utf8(repaired(given)).unwrap(), read);
+        }
+    }
+
+    #[test]
+    fn too_much_open_is_told() {
+        let deep = "[".repeat(MAX_DEPTH + 1);
+        assert_eq!(
+            json_error(deep.as_bytes()).as_deref(),
+            Some("invalid character '[' exceeded max depth")
+        );
     }
 }

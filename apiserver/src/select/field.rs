@@ -25,13 +25,20 @@ impl FieldSelector {
     /// If the text is malformed, with Kubernetes' words.
     pub fn parse(text: &str) -> Result<Self, SelectError> {
         let mut terms = Vec::new();
-        for term in split(text) {
+        let mut parts = split(text);
+        // As upstream: the first one that is wrong is told.
+        parts.sort();
+        for term in parts {
             if term.is_empty() {
                 continue;
             }
             let invalid = || SelectError::Malformed(format!("invalid selector: '{text}'; can't understand '{term}'"));
             let (field, operator, value) = split_term(&term).ok_or_else(invalid)?;
             let value = unescape(value)?;
+            // Nothing that is nothing is no condition (`hasTerm.Transform`).
+            if field.is_empty() && value.is_empty() {
+                continue;
+            }
             terms.push(Term {
                 field: field.to_owned(),
                 equals: operator != "!=",
@@ -41,6 +48,18 @@ impl FieldSelector {
         Ok(Self { terms })
     }
 
+    /// Selects by name.
+    #[must_use]
+    pub fn name(name: &str) -> Self {
+        Self {
+            terms: vec![Term {
+                field: "metadata.name".to_owned(),
+                equals: true,
+                value: name.to_owned(),
+            }],
+        }
+    }
+
     /// Refuses fields that objects of this kind cannot be selected by. `crd_fields` are a CRD's `selectableFields`
     /// without their leading dot; give `None` for built-in kinds.
     ///
@@ -48,7 +67,11 @@ impl FieldSelector {
     /// For the first such field.
     pub fn check(&self, group: &str, kind: &str, crd_fields: Option<&[String]>) -> Result<(), SelectError> {
         for Term { field, .. } in &self.terms {
-            let common = field == "metadata.name" || field == "metadata.namespace";
+            let spaced = !matches!(
+                (group, kind),
+                ("", "Node" | "Namespace") | ("certificates.k8s.io", "CertificateSigningRequest")
+            );
+            let common = field == "metadata.name" || spaced && field == "metadata.namespace";
             let own = match crd_fields {
                 Some(fields) => fields.iter().any(|f| f == field),
                 None => selectable(group, kind).contains(&field.as_str()),

@@ -1,6 +1,6 @@
 //! Label selectors, in text form (`k8s.io/apimachinery/pkg/labels`) and as objects (`metav1.LabelSelector`).
 
-use super::SelectError;
+use super::{SelectError, label_text};
 use crate::schema::quote;
 use serde_json::Value;
 use std::fmt;
@@ -38,26 +38,32 @@ pub struct Requirement {
 }
 
 impl Requirement {
-    fn new(key: &str, operator: Operator, mut values: Vec<String>) -> Result<Self, SelectError> {
-        check_key(key).map_err(|detail| malformed(format!("<nil>: Invalid value: {}: {detail}", quote(key))))?;
-        for (i, value) in values.iter().enumerate() {
-            check_value(value).map_err(|detail| {
-                malformed(format!("values[{i}][{key}]: Invalid value: {}: {detail}", quote(value)))
-            })?;
-        }
-        if matches!(operator, Operator::GreaterThan | Operator::LessThan) && values[0].parse::<i64>().is_err() {
-            let detail = "for 'Gt', 'Lt' operators, the value must be an integer";
-            return Err(malformed(format!(
-                "values[0]: Invalid value: {}: {detail}",
-                quote(&values[0])
-            )));
+    /// `labels.NewRequirement`, where the number of values is right.
+    pub(super) fn new(key: &str, operator: Operator, mut values: Vec<String>) -> Result<Self, SelectError> {
+        let mut wrong = Vec::new();
+        if let Err(detail) = check_key(key) {
+            wrong.push(format!("key: Invalid value: {}: {detail}", quote(key)));
         }
         values.sort();
-        Ok(Self {
-            key: key.to_owned(),
-            operator,
-            values,
-        })
+        if matches!(operator, Operator::GreaterThan | Operator::LessThan) {
+            let detail = "for 'Gt', 'Lt' operators, the value must be an integer";
+            let none = values.iter().enumerate().filter(|(_, v)| v.parse::<i64>().is_err());
+            wrong.extend(none.map(|(i, v)| format!("values[{i}]: Invalid value: {}: {detail}", quote(v))));
+        }
+        for (i, value) in values.iter().enumerate() {
+            if let Err(detail) = check_value(value) {
+                wrong.push(format!("values[{i}][{key}]: Invalid value: {}: {detail}", quote(value)));
+            }
+        }
+        match wrong.as_slice() {
+            [] => Ok(Self {
+                key: key.to_owned(),
+                operator,
+                values,
+            }),
+            [one] => Err(malformed(one.clone())),
+            all => Err(malformed(format!("[{}]", all.join(", ")))),
+        }
     }
 
     /// Whether labels fulfil it.
@@ -124,12 +130,7 @@ impl LabelSelector {
     /// # Errors
     /// If the text is malformed, with Kubernetes' words.
     pub fn parse(text: &str) -> Result<Self, SelectError> {
-        Parser {
-            tokens: tokens(text),
-            position: 0,
-        }
-        .parse()
-        .map(Self::of)
+        label_text::parse(text).map(Self::of)
     }
 
     /// From a `metav1.LabelSelector`; null selects nothing, the empty one everything.
@@ -229,171 +230,24 @@ impl fmt::Display for LabelSelector {
     }
 }
 
-fn malformed(text: String) -> SelectError {
+pub(super) fn malformed(text: String) -> SelectError {
     SelectError::Malformed(text)
 }
 
-fn check_key(key: &str) -> Result<(), String> {
-    crate::defaults::names::qualified_name(key)
-        .into_iter()
-        .next()
-        .map_or(Ok(()), Err)
+/// What is wrong with a label's name, all of it.
+pub(super) fn check_key(key: &str) -> Result<(), String> {
+    all_of(&crate::defaults::names::qualified_name(key))
 }
 
 fn check_value(value: &str) -> Result<(), String> {
-    crate::defaults::names::label_value(value)
-        .into_iter()
-        .next()
-        .map_or(Ok(()), Err)
+    all_of(&crate::defaults::names::label_value(value))
 }
 
-/// The symbols of the text form; everything else is a word.
-const SYMBOLS: [&str; 10] = ["!=", "==", "=", "!", ",", "(", ")", ">", "<", ""];
-
-/// Splits a selector into words and symbols.
-fn tokens(text: &str) -> Vec<&str> {
-    let mut tokens = Vec::new();
-    let mut rest = text.trim_start();
-    while !rest.is_empty() {
-        let symbol = SYMBOLS
-            .iter()
-            .find(|symbol| rest.starts_with(**symbol))
-            .copied()
-            .unwrap_or_default();
-        let length = if symbol.is_empty() {
-            rest.find(|c: char| c.is_whitespace() || "=!,()><".contains(c))
-                .unwrap_or(rest.len())
-        } else {
-            symbol.len()
-        };
-        tokens.push(&rest[..length]);
-        rest = rest[length..].trim_start();
+fn all_of(wrong: &[String]) -> Result<(), String> {
+    match wrong.is_empty() {
+        true => Ok(()),
+        false => Err(wrong.join("; ")),
     }
-    tokens
-}
-
-struct Parser<'t> {
-    tokens: Vec<&'t str>,
-    position: usize,
-}
-
-impl<'t> Parser<'t> {
-    fn peek(&self) -> &'t str {
-        self.tokens.get(self.position).copied().unwrap_or_default()
-    }
-
-    fn next(&mut self) -> &'t str {
-        let token = self.peek();
-        self.position += 1;
-        token
-    }
-
-    fn is_word(token: &str) -> bool {
-        !token.is_empty() && !SYMBOLS.contains(&token)
-    }
-
-    fn parse(mut self) -> Result<Vec<Requirement>, SelectError> {
-        let mut requirements = Vec::new();
-        if self.tokens.is_empty() {
-            return Ok(requirements);
-        }
-        loop {
-            let token = self.peek();
-            if !(Self::is_word(token) || token == "!") {
-                return Err(malformed(format!(
-                    "found '{token}', expected: !, identifier, or 'end of string'"
-                )));
-            }
-            requirements.push(self.requirement().map_err(|e| parse_error(&e))?);
-            match self.next() {
-                "" => return Ok(requirements),
-                "," => {
-                    let token = self.peek();
-                    if !(Self::is_word(token) || token == "!") {
-                        return Err(malformed(format!("found '{token}', expected: identifier after ','")));
-                    }
-                }
-                other => {
-                    return Err(malformed(format!("found '{other}', expected: ',' or 'end of string'")));
-                }
-            }
-        }
-    }
-
-    fn requirement(&mut self) -> Result<Requirement, SelectError> {
-        let negated = self.peek() == "!";
-        if negated {
-            self.next();
-        }
-        let key = self.next();
-        if !Self::is_word(key) {
-            return Err(malformed(format!("found '{key}', expected: identifier")));
-        }
-        if negated {
-            return Requirement::new(key, Operator::DoesNotExist, Vec::new());
-        }
-        match self.peek() {
-            "" | "," => Requirement::new(key, Operator::Exists, Vec::new()),
-            token => {
-                let operator = match token {
-                    "=" | "==" => Operator::Equals,
-                    "!=" => Operator::NotEquals,
-                    "in" => Operator::In,
-                    "notin" => Operator::NotIn,
-                    ">" => Operator::GreaterThan,
-                    "<" => Operator::LessThan,
-                    other => {
-                        let expected = "in, notin, =, ==, !=, gt, lt";
-                        return Err(malformed(format!("found '{other}', expected: {expected}")));
-                    }
-                };
-                self.next();
-                let values = match operator {
-                    Operator::In | Operator::NotIn => self.values()?,
-                    _ => vec![self.exact_value()],
-                };
-                Requirement::new(key, operator, values)
-            }
-        }
-    }
-
-    /// The value after `=`; nothing there is the empty value.
-    fn exact_value(&mut self) -> String {
-        if matches!(self.peek(), "" | ",") {
-            String::new()
-        } else {
-            self.next().to_owned()
-        }
-    }
-
-    /// `(a, b)`; missing words are empty values.
-    fn values(&mut self) -> Result<Vec<String>, SelectError> {
-        match self.next() {
-            "(" => {}
-            other => return Err(malformed(format!("found '{other}' expected: '('"))),
-        }
-        let mut values = Vec::new();
-        let mut word = None;
-        loop {
-            match self.next() {
-                ")" => {
-                    values.push(word.unwrap_or_default());
-                    values.sort();
-                    values.dedup();
-                    return Ok(values);
-                }
-                "," => values.push(word.take().unwrap_or_default()),
-                token if Self::is_word(token) && word.is_none() => word = Some(token.to_owned()),
-                other => {
-                    return Err(malformed(format!("found '{other}', expected: ',', ')' or identifier")));
-                }
-            }
-        }
-    }
-}
-
-fn parse_error(detail: &SelectError) -> SelectError {
-    malformed(format!("unable to parse requirement: {detail}"))
 }
 
 #[cfg(test)]

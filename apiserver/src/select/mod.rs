@@ -2,6 +2,7 @@
 
 mod field;
 mod label;
+mod label_text;
 
 pub use field::FieldSelector;
 pub use label::{LabelSelector, Operator, Requirement};

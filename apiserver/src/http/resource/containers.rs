@@ -13,7 +13,7 @@ use crate::store::Key;
 impl Request<'_> {
     /// The container that is asked about (the only one, or the one that is the default, where none is named) and
     /// whoever runs its pod's node.
-    fn container(&self) -> Result<(String, Arc<dyn NodeHook>), Status> {
+    pub(super) fn container(&self) -> Result<(String, Arc<dyn NodeHook>), Status> {
         let name = &self.info.name;
         let pod = self.server.get(self.resource, self.ns, name)?.value();
         let of = |keys: &[&str]| -> Vec<String> {

@@ -2,50 +2,134 @@
 
 use serde_json::{Value, json};
 
+use crate::http::query::Query;
+use crate::registry::FieldValidation;
 use crate::status::{Cause, Status};
 
 /// `validation.ValidateDryRun`.
-pub(super) fn check_dry_run(all: &[Value], options: &str) -> Result<(), Status> {
-    if all == [json!("All")] {
-        return Ok(());
-    }
-    let text = format!("Unsupported value: {}: supported values: \"All\"", json!(all));
-    let cause = Cause::new("FieldValueNotSupported", "dryRun", text);
-    Err(Status::invalid("meta.k8s.io", options, "", vec![cause]))
+pub(super) fn dry_run_causes(all: &[Value]) -> Option<Cause> {
+    let text = || format!("Unsupported value: {}: supported values: \"All\"", json!(all));
+    let good = all.iter().all(|v| v == "All");
+    (!good).then(|| Cause::new("FieldValueNotSupported", "dryRun", text()))
 }
 
 /// `validation.ValidateFieldManager`.
-pub(super) fn check_manager(manager: &str, options: &str) -> Result<(), Status> {
+fn manager_causes(manager: &str) -> Vec<Cause> {
     let mut causes = Vec::new();
     if manager.len() > 128 {
         let text = "Too long: may not be more than 128 bytes";
         causes.push(Cause::new("FieldValueTooLong", "fieldManager", text.to_owned()));
     }
-    // Go's unicode.IsPrint: spaces but the plain one are none.
-    let wrong = |c: &char| c.is_control() || c.is_whitespace() && *c != ' ';
-    if let Some((at, c)) = manager.char_indices().find(|(_, c)| wrong(c)) {
+    let wrong = manager.char_indices().filter(|(_, c)| !crate::schema::is_print(*c));
+    causes.extend(wrong.map(|(at, c)| {
         let text = format!(
             "Invalid value: {}: invalid character U+{:04X} (at position {at})",
             crate::schema::quote(manager),
             u32::from(c)
         );
-        causes.push(Cause::new("FieldValueInvalid", "fieldManager", text));
-    }
-    if causes.is_empty() {
-        return Ok(());
-    }
-    Err(Status::invalid("meta.k8s.io", options, "", causes))
+        Cause::new("FieldValueInvalid", "fieldManager", text)
+    }));
+    causes
 }
 
-/// A number in a query.
+/// What a write says of itself in its query.
+pub(super) struct WriteOptions {
+    pub(super) dry_run: bool,
+    pub(super) validation: FieldValidation,
+}
+
+impl WriteOptions {
+    /// Create, update and patch options; `patch`: whether it is an apply.
+    ///
+    /// # Errors
+    /// 422 for what they may not say.
+    pub(super) fn read(q: &Query, verb: &str, patch: Option<bool>) -> Result<Self, Status> {
+        let manager = q.first("fieldManager").unwrap_or_default();
+        let mut causes = Vec::new();
+        match patch {
+            Some(true) if manager.is_empty() => {
+                causes.push(Cause::required("fieldManager", "is required for apply patch"));
+            }
+            Some(false) if q.has("force") => {
+                causes.push(Cause::forbidden("force", "may not be specified for non-apply patch"));
+            }
+            _ => {}
+        }
+        causes.extend(manager_causes(manager));
+        let asked: Vec<Value> = q.all("dryRun").into_iter().map(Value::from).collect();
+        causes.extend(dry_run_causes(&asked));
+        let validation = match q.first("fieldValidation").unwrap_or_default() {
+            "Strict" => FieldValidation::Strict,
+            "Ignore" => FieldValidation::Ignore,
+            "" | "Warn" => FieldValidation::Warn,
+            other => {
+                let text =
+                    format!("Unsupported value: {other:?}: supported values: \"\", \"Ignore\", \"Strict\", \"Warn\"");
+                causes.push(Cause::new("FieldValueNotSupported", "fieldValidation", text));
+                FieldValidation::Warn
+            }
+        };
+        let options = match verb {
+            "update" => "UpdateOptions",
+            "patch" => "PatchOptions",
+            _ => "CreateOptions",
+        };
+        match causes.is_empty() {
+            true => Ok(Self {
+                dry_run: !asked.is_empty(),
+                validation,
+            }),
+            false => Err(Status::invalid("meta.k8s.io", options, "", causes)),
+        }
+    }
+}
+
+/// A whole number of a query, as Go's `strconv.ParseInt` reads it.
 pub(super) fn number(text: &str) -> Result<i64, Status> {
-    let wrong = |_| Status::bad_request(format!("strconv.ParseInt: parsing {text:?}: invalid syntax"));
-    text.parse().map_err(wrong)
+    text.parse().map_err(|_| {
+        let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
+        let why = parse_problem(digits);
+        Status::bad_request(format!(
+            "strconv.ParseInt: parsing {}: {why}",
+            crate::schema::quote(text)
+        ))
+    })
 }
 
-/// What is said of a revision that is none.
-pub(super) fn not_a_version(text: &str) -> String {
-    format!("resourceVersion: Invalid value: {text:?}: strconv.ParseUint: parsing {text:?}: invalid syntax")
+/// The number of a query under a key, where it is given.
+pub(super) fn number_of(q: &Query, key: &str) -> Result<Option<i64>, Status> {
+    q.first(key).map(number).transpose()
+}
+
+/// What is wrong with digits that are no number of 64 bits.
+fn parse_problem(digits: &str) -> &'static str {
+    match !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()) {
+        true => "value out of range",
+        false => "invalid syntax",
+    }
+}
+
+/// What is wrong with a port of `?ports=` (Go's `strconv.ParseUint` for 16 bits).
+pub(super) fn port_error(text: &str) -> Option<String> {
+    text.split(',').find(|p| p.parse::<u16>().is_err()).map(|p| {
+        let why = parse_problem(p);
+        format!(
+            "cannot convert to []int32: strconv.ParseUint: parsing {}: {why}",
+            crate::schema::quote(p)
+        )
+    })
+}
+
+/// A revision, as Go's `strconv.ParseUint` reads it.
+///
+/// # Errors
+/// What is said of one that is none.
+pub(super) fn revision(text: &str) -> Result<u64, String> {
+    let digits = text.bytes().all(|b| b.is_ascii_digit());
+    text.parse().ok().filter(|_| digits).ok_or_else(|| {
+        let (shown, why) = (crate::schema::quote(text), parse_problem(text));
+        format!("resourceVersion: Invalid value: {shown}: strconv.ParseUint: parsing {shown}: {why}")
+    })
 }
 
 /// What a client says of the state that it wants to see.

@@ -1,0 +1,180 @@
+//! Which handler a path leads to: the routes of the built-in groups, as `endpoints/installer.go` of `k8s.io/apiserver`
+//! registers them with go-restful, and what `apiextensions-apiserver` serves of definitions. What a request may do is
+//! decided before, by [`super::info`]; the two read some paths differently.
+
+use std::sync::Arc;
+
+use http::{Method, header};
+
+use super::Incoming;
+use super::info::RequestInfo;
+use crate::registry::{Catalog, Resource};
+use crate::status::Status;
+
+/// Types of patches that built-in kinds take.
+const PATCHES: [&str; 4] = [
+    "application/json-patch+json",
+    "application/merge-patch+json",
+    "application/strategic-merge-patch+json",
+    "application/apply-patch+yaml",
+];
+
+/// Where a request for a resource leads to.
+pub(super) struct Route {
+    pub(super) resource: Arc<Resource>,
+    pub(super) subresource: String,
+    pub(super) verb: &'static str,
+}
+
+/// The route of a request.
+///
+/// # Errors
+/// 404 where no route is, 405 where it is not for this method, 415 where a built-in kind takes no such patch.
+pub(super) fn route(catalog: &Catalog, r: &Incoming, info: &RequestInfo) -> Result<Route, Status> {
+    if info.group.is_empty() || Catalog::is_builtin_group(&info.group) {
+        let root = match info.group.as_str() {
+            "" => "/api/".to_owned(),
+            g => format!("/apis/{g}/"),
+        };
+        // The roots of services are compared with the path as it is.
+        let rest = r.path.strip_prefix(&root).ok_or_else(Status::page_not_found)?;
+        return builtin(catalog, r, info, rest);
+    }
+    custom(catalog, r, info)
+}
+
+fn builtin(catalog: &Catalog, r: &Incoming, info: &RequestInfo, rest: &str) -> Result<Route, Status> {
+    let mut tokens: Vec<&str> = rest.trim_end_matches('/').split('/').skip(1).collect();
+    let watched = tokens.first() == Some(&"watch");
+    if watched {
+        tokens.remove(0);
+    }
+    let find = |plural: &str| catalog.find(&info.group, &info.version, plural);
+    let (resource, at) = match tokens.as_slice() {
+        ["namespaces", _, plural, ..] if find(plural).is_some_and(|r| r.namespaced) => (find(plural), 3),
+        [plural, ..] => (find(plural), 1),
+        [] => (None, 0),
+    };
+    let resource = resource.ok_or_else(Status::no_such_path)?;
+    let rest = &tokens[at..];
+    let everywhere = resource.namespaced && at == 1;
+    let methods = methods(&resource, rest, everywhere, watched);
+    if methods.is_empty() {
+        return Err(Status::no_such_path());
+    }
+    let Some((_, verb)) = methods.iter().find(|(m, _)| *m == r.method) else {
+        return Err(Status::method_not_allowed());
+    };
+    if *verb == "patch" && !is_patch(r) {
+        return Err(Status::new(415, "UnsupportedMediaType", "415: Unsupported Media Type").about("", "", ""));
+    }
+    Ok(Route {
+        verb: match *verb {
+            "list" | "get" if watched => "watch",
+            "list" if r.query.is("watch") => "watch",
+            verb => verb,
+        },
+        subresource: rest.get(1).copied().unwrap_or_default().to_owned(),
+        resource,
+    })
+}
+
+/// The methods that a path of a resource is served with, and the verb of each; none: there is no such path.
+fn methods(r: &Resource, rest: &[&str], everywhere: bool, watched: bool) -> Vec<(Method, &'static str)> {
+    let of = |verbs: &[String], all: &[(Method, &'static str)]| -> Vec<(Method, &'static str)> {
+        let has = |v: &str| verbs.iter().any(|have| have == v);
+        all.iter().filter(|(_, v)| has(v)).cloned().collect()
+    };
+    let one = [
+        (Method::GET, "get"),
+        (Method::PUT, "update"),
+        (Method::PATCH, "patch"),
+        (Method::DELETE, "delete"),
+    ];
+    match rest {
+        [] | [_] if watched => {
+            let all = [(Method::GET, "watch")];
+            let shown = if rest.is_empty() { "list" } else { "get" };
+            let found = of(&r.verbs, &all).into_iter();
+            found
+                .filter(|_| !everywhere || rest.is_empty())
+                .map(|(m, _)| (m, shown))
+                .collect()
+        }
+        _ if watched => Vec::new(),
+        [] if everywhere => of(&r.verbs, &[(Method::GET, "list")]),
+        _ if everywhere => Vec::new(),
+        [] => of(
+            &r.verbs,
+            &[
+                (Method::GET, "list"),
+                (Method::POST, "create"),
+                (Method::DELETE, "deletecollection"),
+            ],
+        ),
+        [_] => of(&r.verbs, &one),
+        [_, sub, more @ ..] if more.is_empty() || *sub == "proxy" => r.subresource(sub).map_or_else(Vec::new, |s| {
+            let mut all = of(&s.verbs, &one);
+            all.extend(of(&s.verbs, &[(Method::POST, "create")]));
+            if *sub == "proxy" {
+                all.extend([(Method::HEAD, "get"), (Method::OPTIONS, "get")]);
+            }
+            all
+        }),
+        _ => Vec::new(),
+    }
+}
+
+/// Whether go-restful finds the type of a body among those of patches.
+fn is_patch(r: &Incoming) -> bool {
+    let said = r.headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok());
+    said.unwrap_or_default().split(',').any(|t| {
+        let t = t.split(';').next().unwrap_or_default().trim();
+        t == "*/*" || PATCHES.contains(&t)
+    })
+}
+
+/// `crdHandler.ServeHTTP`.
+fn custom(catalog: &Catalog, r: &Incoming, info: &RequestInfo) -> Result<Route, Status> {
+    let resource = catalog
+        .find(&info.group, &info.version, &info.resource)
+        .ok_or_else(Status::page_not_found)?;
+    let spaced = !info.namespace.is_empty();
+    let everywhere = matches!(info.verb, "list" | "watch");
+    if spaced && !resource.namespaced || resource.namespaced && !spaced && !everywhere {
+        return Err(Status::page_not_found());
+    }
+    let served: &[&str] = match info.subresource.as_str() {
+        "" => &[
+            "get",
+            "list",
+            "watch",
+            "create",
+            "update",
+            "patch",
+            "delete",
+            "deletecollection",
+        ],
+        sub if resource.subresource(sub).is_some() => &["get", "update", "patch"],
+        _ => return Err(Status::not_found(&resource.group, &resource.plural, &info.name)),
+    };
+    if !served.contains(&info.verb) {
+        let of = crate::status::qualified(&resource.group, &resource.plural);
+        let why = format!("{} is not supported on resources of kind {of:?}", info.verb);
+        let refused = Status::new(405, "MethodNotAllowed", why);
+        return Err(refused.about(&resource.group, &resource.plural, ""));
+    }
+    if info.verb == "patch" {
+        let said = r.headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok());
+        let said = said.unwrap_or_default().split(';').next().unwrap_or_default();
+        let taken = [PATCHES[0], PATCHES[1], PATCHES[3]];
+        if !taken.contains(&said) {
+            return Err(Status::unsupported_media_type(&taken.join(", ")));
+        }
+    }
+    Ok(Route {
+        subresource: info.subresource.clone(),
+        verb: info.verb,
+        resource,
+    })
+}
