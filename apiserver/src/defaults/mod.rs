@@ -11,6 +11,7 @@ mod tests;
 mod validate;
 mod validate_container;
 mod validate_cron;
+mod validate_ephemeral;
 mod validate_job;
 mod validate_parts;
 mod validate_place;
@@ -23,6 +24,7 @@ mod validate_source;
 mod validate_volume;
 mod validate_workload;
 mod warnings;
+mod warnings_paths;
 mod workloads;
 
 pub(crate) use pod::SYSTEM_CLASSES;

@@ -110,15 +110,28 @@ fn job_spec(spec: &mut Object) {
     set(spec, "parallelism", 1);
     let per_index = !super::is_unset(spec.get("backoffLimitPerIndex"));
     set(spec, "backoffLimit", if per_index { i32::MAX } else { 6 });
-    set_empty(spec, "completionMode", "NonIndexed");
+    set(spec, "completionMode", "NonIndexed");
     set(spec, "suspend", false);
+    failure_conditions(spec);
     let by_policy = !super::is_unset(spec.get("podFailurePolicy"));
-    set_empty(
+    set(
         spec,
         "podReplacementPolicy",
         if by_policy { "Failed" } else { "TerminatingOrFailed" },
     );
     set(spec, "manualSelector", false);
+}
+
+/// `SetDefaults_PodFailurePolicyOnPodConditionsPattern`: conditions are asked to hold where that is not said.
+fn failure_conditions(spec: &mut Object) {
+    let Some(policy) = spec.get_mut("podFailurePolicy").and_then(Value::as_object_mut) else {
+        return;
+    };
+    for rule in super::list_mut(policy, "rules") {
+        for condition in super::list_mut(rule, "onPodConditions") {
+            set_empty(condition, "status", "True");
+        }
+    }
 }
 
 /// Name and uid of a job get into its selector and its pods' labels when it is created
@@ -158,7 +171,9 @@ pub(super) fn cron_job(object: &mut Object) {
     // Of the job's template only the pod's is defaulted: JobSpec's defaults belong to Job.
     let job = map_at(spec, "jobTemplate");
     map_at(job, "metadata");
-    template(map_at(job, "spec"));
+    let job = map_at(job, "spec");
+    template(job);
+    failure_conditions(job);
 }
 
 fn default_labels(object: &mut Object, labels: Value) {

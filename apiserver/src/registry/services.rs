@@ -109,7 +109,9 @@ impl Server {
         if let Some(old) = old {
             drop_unneeded(&old["spec"], v);
         }
-        if !has_address(&v["spec"]) {
+        // Other values are left for validation to refuse.
+        if !has_address(&v["spec"]) && matches!(v["spec"]["internalTrafficPolicy"].as_str(), Some("Cluster" | "Local"))
+        {
             child(v, "spec").remove("internalTrafficPolicy");
         }
         Ok(())
@@ -139,6 +141,8 @@ impl Server {
             // Its own, or none: nothing to give out.
             "None" => asked.to_owned(),
             own if had["clusterIP"] == own => asked.to_owned(),
+            // Another one is for validation to refuse.
+            _ if !had.is_null() && has_address(had) => asked.to_owned(),
             _ => {
                 let within = asked
                     .parse::<Ipv4Addr>()
@@ -177,7 +181,15 @@ impl Server {
         }
         let count = NODE_PORTS.1 - NODE_PORTS.0;
         let mut start = call.once("node port", || self.random_below(count));
-        let mut next = |taken: &mut Taken| {
+        // Of a service that only is tried, the port after those that it has, whether there is one or not.
+        let mut tried: BTreeSet<u64> = BTreeSet::new();
+        let mut next = |taken: &mut Taken, mine: &BTreeSet<u64>| {
+            if call.dry_run {
+                tried.extend(mine);
+                let port = tried.last().map_or(u64::from(NODE_PORTS.1), |last| *last) + 1;
+                tried.insert(port);
+                return Ok(port);
+            }
             let port = (0..count)
                 .map(|k| u64::from(NODE_PORTS.0 + (start + k) % count))
                 .find(|x| !taken.ports.contains(x));
@@ -187,9 +199,9 @@ impl Server {
         };
         let own: BTreeSet<u64> = ports(had).filter_map(node_port).collect();
         let spec = child(v, "spec");
+        let mut mine = BTreeSet::new();
         if open {
             // What is asked for comes first.
-            let mut mine = BTreeSet::new();
             for (i, port) in ports_mut(spec).enumerate() {
                 let Some(number) = node_port(port) else { continue };
                 let outside = !(NODE_PORTS.0..NODE_PORTS.1).contains(&u32::try_from(number).unwrap_or(u32::MAX));
@@ -208,13 +220,13 @@ impl Server {
                 }
                 mine.insert(number);
             }
-            taken.ports.extend(mine);
+            taken.ports.extend(&mine);
             for port in ports_mut(spec).filter(|p| node_port(p).is_none()) {
-                port["nodePort"] = next(taken)?.into();
+                port["nodePort"] = next(taken, &mine)?.into();
             }
         }
         if checked && spec.get("healthCheckNodePort").is_none_or(|p| p.is_null() || *p == 0) {
-            spec.insert("healthCheckNodePort".into(), next(taken)?.into());
+            spec.insert("healthCheckNodePort".into(), next(taken, &mine)?.into());
         }
         Ok(())
     }

@@ -245,6 +245,9 @@ impl Server {
             schema::apply_defaults(&r.schema(), &mut new);
         }
         if r.is("apps", "daemonsets") {
+            if call.validation.is_some() && t.subresource.is_none() {
+                defaults::prepare(&r.group, &r.kind, Some(old), &mut new);
+            }
             template_generation(old, &mut new);
         }
         if !p.tracked {
@@ -293,7 +296,8 @@ impl Server {
                 && annotations(old) != annotations(&new);
             // Binding writes past the strategy that counts (pkg/registry/core/pod/storage), and classes of priority never count (pkg/registry/scheduling/priorityclass).
             let counts = t.subresource != Some("binding") && !r.is("scheduling.k8s.io", "priorityclasses");
-            let changed = counts && (relabelled || annotated || !same_spec(old, &new, ignore_status));
+            let changed =
+                counts && (relabelled || annotated || !same_spec(old, &new, ignore_status, r.custom.is_none()));
             metadata(&mut new).insert("generation".into(), json!(g + i64::from(changed)));
         }
         if r.is("storage.k8s.io", "csidrivers") {
@@ -310,6 +314,11 @@ impl Server {
             }
         }
         if same_but_for_times(old, &new) {
+            // What is as it was may be warned of again.
+            if call.validation.is_some() && r.custom.is_none() && t.subresource.is_none() {
+                call.warnings
+                    .extend(defaults::warnings(&r.group, &r.kind, Some(old), old));
+            }
             return Ok(old.clone());
         }
         // A custom resource's scale is checked with all of its object.
@@ -391,7 +400,7 @@ fn storage_key(r: &Resource, t: &Target<'_>) -> String {
 fn template_generation(old: &Value, new: &mut Value) {
     let before = text(old, "/metadata/annotations/deprecated.daemonset.template.generation");
     let n: i64 = before.parse().unwrap_or(1);
-    let n = n + i64::from(old["spec"]["template"] != new["spec"]["template"]);
+    let n = n + i64::from(!schema::same(&old["spec"]["template"], &new["spec"]["template"]));
     let all = metadata(new).entry("annotations").or_insert_with(|| json!({}));
     all[crate::defaults::TEMPLATE_GENERATION] = json!(n.to_string());
 }

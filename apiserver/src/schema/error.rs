@@ -106,7 +106,10 @@ impl FieldError {
             path: path.into(),
             kind: FieldErrorKind::Invalid,
             value: None,
-            detail: format!("{shown}: {detail}"),
+            detail: match detail {
+                "" => shown.to_owned(),
+                detail => format!("{shown}: {detail}"),
+            },
         }
     }
 

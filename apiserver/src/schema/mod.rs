@@ -15,6 +15,7 @@ mod printed;
 mod prune;
 mod read;
 mod reference;
+mod semantic;
 mod structs;
 mod structural;
 #[cfg(test)]
@@ -35,6 +36,7 @@ pub use printed::Printed;
 pub use prune::{prune, unknown_fields};
 pub use read::{json_kind, read};
 pub use reference::SchemaRef;
+pub use semantic::{same, selector};
 pub use validate::{is_go_duration, validate};
 pub use zero::{is_given, write_always, write_given};
 

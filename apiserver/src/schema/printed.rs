@@ -46,6 +46,9 @@ impl Printed {
 
     /// A value of an internal type, named as `core.PodSpec`, from the JSON of its API type.
     pub fn internal(name: &str, value: &Value) -> Self {
+        if name == "meta.LabelSelector" {
+            return Self::message("meta/v1.LabelSelector", &super::selector(value));
+        }
         if let Some(meta) = name.strip_prefix("meta.") {
             return Self::message(&format!("meta/v1.{meta}"), value);
         }
@@ -210,6 +213,21 @@ const MOVED: [&str; 5] = [
     "hostUsers",
 ];
 
+/// What the API type calls a field that the internal type has another name for.
+fn json_name<'n>(of: &str, go: &'n str) -> &'n str {
+    match (of, go) {
+        ("core.RBDVolumeSource" | "core.RBDPersistentVolumeSource", _) => match go {
+            "CephMonitors" => "monitors",
+            "RBDImage" => "image",
+            "RBDPool" => "pool",
+            "RadosUser" => "user",
+            other => other,
+        },
+        ("core.GlusterfsVolumeSource" | "core.GlusterfsPersistentVolumeSource", "EndpointsName") => "endpoints",
+        _ => go,
+    }
+}
+
 /// Members of an internal type from the JSON of the API type.
 fn members(name: &str, value: &Value, fields: &mut Vec<(String, Printed)>) {
     for Member(go, shape, kind) in STRUCTS.get(name).into_iter().flatten() {
@@ -227,7 +245,7 @@ fn members(name: &str, value: &Value, fields: &mut Vec<(String, Printed)>) {
         }
         let given = value
             .as_object()
-            .and_then(|m| m.iter().find(|(k, _)| k.eq_ignore_ascii_case(go)))
+            .and_then(|m| m.iter().find(|(k, _)| k.eq_ignore_ascii_case(json_name(name, go))))
             .map(|(_, v)| v)
             .filter(|v| !v.is_null());
         let merged;
@@ -295,6 +313,16 @@ mod tests {
         );
         assert!(
             shown.contains(r#""SecurityContext":{"HostNetwork":true,"HostPID":false,"#),
+            "{shown}"
+        );
+    }
+
+    #[test]
+    fn fields_of_other_names_are_found() {
+        let volume = json!({"image": "i", "pool": "p", "user": "u", "monitors": ["m"]});
+        let shown = Printed::internal("core.RBDVolumeSource", &volume).compact();
+        assert!(
+            shown.starts_with(r#"{"CephMonitors":["m"],"RBDImage":"i","FSType":"","RBDPool":"p","RadosUser":"u""#),
             "{shown}"
         );
     }
