@@ -364,7 +364,7 @@ pub(super) fn drop_disabled(spec: &mut Map<String, Value>) {
             source.remove("podCertificate");
         }
     }
-    for which in ["containers", "initContainers"] {
+    for which in ["containers", "initContainers", "ephemeralContainers"] {
         for container in super::list_mut(spec, which) {
             let Some(lifecycle) = container.get_mut("lifecycle").and_then(Value::as_object_mut) else {
                 continue;

@@ -1,9 +1,9 @@
 //! Validation of what containers have besides their names: probes, hooks, environment, security contexts
 //! (`pkg/apis/core/validation/validation.go` in Kubernetes).
 
-use super::names;
 use super::validate_parts::{by_rule, choice, list, named, text, within};
 use super::validate_pod::port_or_name;
+use super::{names, validate_windows};
 use crate::schema::{FieldError, Printed};
 use cfn_cel::quantity::Quantity;
 use serde_json::Value;
@@ -352,7 +352,7 @@ pub(super) fn security_context(container: &Value, spec: &Value, path: &str, erro
             errors.push(FieldError::invalid_shown(path.as_str(), &shown, &detail));
         }
     }
-    windows(&context["windowsOptions"], &format!("{path}.windowsOptions"), errors);
+    validate_windows::options(&context["windowsOptions"], &format!("{path}.windowsOptions"), errors);
     app_armor(&context["appArmorProfile"], &format!("{path}.appArmorProfile"), errors);
 }
 
@@ -421,24 +421,6 @@ fn profile_type(of: &Value, field: &str, path: &str, errors: &mut Vec<FieldError
     }
 }
 
-pub(super) fn windows(options: &Value, path: &str, errors: &mut Vec<FieldError>) {
-    named(
-        options,
-        "gmsaCredentialSpecName",
-        names::dns1123_subdomain,
-        path,
-        errors,
-    );
-    if options["gmsaCredentialSpec"] == "" {
-        let detail = "gmsaCredentialSpec cannot be an empty string";
-        errors.push(FieldError::invalid(format!("{path}.gmsaCredentialSpec"), "", detail));
-    }
-    if options["runAsUserName"] == "" {
-        let detail = "runAsUserName cannot be an empty string";
-        errors.push(FieldError::invalid(format!("{path}.runAsUserName"), "", detail));
-    }
-}
-
 /// A path that stays below where it is mounted (`validateLocalDescendingPath`).
 pub(super) fn below(value: &str, path: &str, errors: &mut Vec<FieldError>) {
     if value.starts_with('/') {
@@ -481,7 +463,7 @@ pub(super) fn pod_context_rest(context: &Value, path: &str, errors: &mut Vec<Fie
         errors,
     );
     seccomp(&context["seccompProfile"], &format!("{path}.seccompProfile"), errors);
-    windows(&context["windowsOptions"], &format!("{path}.windowsOptions"), errors);
+    validate_windows::options(&context["windowsOptions"], &format!("{path}.windowsOptions"), errors);
     app_armor(&context["appArmorProfile"], &format!("{path}.appArmorProfile"), errors);
     choice(context, "supplementalGroupsPolicy", &["Merge", "Strict"], path, errors);
     // The other one is a feature that is not on.

@@ -358,9 +358,22 @@ fn success(spec: &Value, path: &str, errors: &mut Vec<FieldError>) {
     }
 }
 
-/// Checks intervals of indexes: `1,3-5`.
-fn count(indexes: &str, all: i64) -> Result<i64, String> {
+/// How many indexes there are in intervals of them: `1,3-5` (`validateIndexesFormat`).
+pub(super) fn count(indexes: &str, all: i64) -> Result<i64, String> {
     let (mut last, mut total): (Option<i64>, i64) = (None, 0);
+    for part in indexes.split(',').filter(|_| !indexes.is_empty()) {
+        let (x, y) = interval(part, all)?;
+        if let Some(last) = last.filter(|last| *last >= x) {
+            return Err(format!("non-increasing order, previous: {last}, current: {x}"));
+        }
+        total += y - x + 1;
+        last = Some(y);
+    }
+    Ok(total)
+}
+
+/// One interval of indexes below `all` (`parseIndexInterval`).
+pub(super) fn interval(text: &str, all: i64) -> Result<(i64, i64), String> {
     let number = |text: &str| {
         let value = text
             .parse::<i64>()
@@ -370,22 +383,12 @@ fn count(indexes: &str, all: i64) -> Result<i64, String> {
         }
         Ok(value)
     };
-    for interval in indexes.split(',').filter(|_| !indexes.is_empty()) {
-        let (start, end) = interval.split_once('-').unwrap_or((interval, interval));
-        let (x, y) = (number(start)?, number(end)?);
-        if last.is_some_and(|last| last >= x) {
-            return Err(format!(
-                "non-increasing order, previous: {}, current: {x}",
-                last.unwrap_or_default()
-            ));
-        }
-        if x > y {
-            return Err(format!("non-increasing order, previous: {x}, current: {y}"));
-        }
-        total += y - x + 1;
-        last = Some(y);
+    let (start, end) = text.split_once('-').unwrap_or((text, text));
+    let (x, y) = (number(start)?, number(end)?);
+    if x > y {
+        return Err(format!("non-increasing order, previous: {x}, current: {y}"));
     }
-    Ok(total)
+    Ok((x, y))
 }
 
 const MONTHS: &[&str] = &[

@@ -5,13 +5,14 @@ use super::names;
 use super::validate::{annotations, labels, one_of, port_number};
 use super::validate_container;
 use super::validate_ephemeral;
-use super::validate_parts::{choice, list, named, text};
+use super::validate_parts::{by_rule, choice, list, named, text};
 use super::validate_place;
 use super::validate_pod_update;
 use super::validate_resources;
 pub(super) use super::validate_resources::quantities;
 use super::validate_source;
 use super::validate_volume;
+use super::validate_windows;
 use crate::schema::FieldError;
 use serde_json::{Value, json};
 
@@ -179,6 +180,7 @@ fn pod_spec_of(spec: &Value, metadata: Option<&Value>, path: &str, errors: &mut 
     validate_place::dns(spec, path, errors);
     validate_place::gates(spec, path, errors);
     validate_place::spread(spec, path, errors);
+    validate_windows::host_processes(spec, path, errors);
     own_users(spec, path, errors);
     if let Some(name) = spec["hostnameOverride"].as_str() {
         validate_place::host_name(spec, name, path, errors);
@@ -201,8 +203,10 @@ fn pod_spec_of(spec: &Value, metadata: Option<&Value>, path: &str, errors: &mut 
     }
     tolerations(spec, path, errors);
     validate_place::host_aliases(spec, path, errors);
-    for field in ["priorityClassName", "runtimeClassName"] {
-        named(spec, field, names::dns1123_subdomain, path, errors);
+    named(spec, "priorityClassName", names::dns1123_subdomain, path, errors);
+    if let Some(class) = spec["runtimeClassName"].as_str() {
+        let at = format!("{path}.runtimeClassName");
+        by_rule(class, at, names::dns1123_subdomain, errors);
     }
     match spec["preemptionPolicy"].as_str() {
         Some("") => errors.push(FieldError::required(format!("{path}.preemptionPolicy"), "")),

@@ -282,6 +282,8 @@ pub(super) fn revision(new: &Value, old: Option<&Value>, errors: &mut Vec<FieldE
     }
     if old.is_none() && new["data"].is_null() {
         errors.push(FieldError::required("data", "data is mandatory"));
+    } else if old.is_none() && !new["data"].is_object() {
+        errors.push(FieldError::required("data", "data must be a valid JSON object"));
     }
     if let Some(old) = old {
         immutable(&new["data"], &old["data"], "data", errors);

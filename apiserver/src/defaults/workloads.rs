@@ -134,6 +134,21 @@ fn failure_conditions(spec: &mut Object) {
     }
 }
 
+/// Labels by which a job knows its pods.
+const GENERATED: [&str; 4] = [
+    "controller-uid",
+    "batch.kubernetes.io/controller-uid",
+    "job-name",
+    "batch.kubernetes.io/job-name",
+];
+
+/// Whether labels are those that are made for a job's pods and no others.
+#[must_use]
+pub fn only_generated(labels: &Value) -> bool {
+    let all = labels.as_object().into_iter().flatten();
+    all.clone().count() == GENERATED.len() && all.clone().all(|(k, _)| GENERATED.contains(&k.as_str()))
+}
+
 /// Name and uid of a job get into its selector and its pods' labels when it is created
 /// (`pkg/registry/batch/job/strategy.go`). The uid must be there.
 pub(super) fn job_selector(object: &mut Object) {
@@ -147,11 +162,8 @@ pub(super) fn job_selector(object: &mut Object) {
     let labels = map_at(map_at(map_at(spec, "template"), "metadata"), "labels");
     // Labels that defaulting took from the template are the template's own in Go: one map.
     let shared = field("labels").as_object() == Some(labels);
-    for key in ["controller-uid", "batch.kubernetes.io/controller-uid"] {
-        labels.insert(key.to_owned(), uid.clone());
-    }
-    for key in ["job-name", "batch.kubernetes.io/job-name"] {
-        labels.insert(key.to_owned(), name.clone());
+    for (key, value) in GENERATED.iter().zip([&uid, &uid, &name, &name]) {
+        labels.insert((*key).to_owned(), value.clone());
     }
     let labels = labels.clone();
     // What is there already stays, and is refused.

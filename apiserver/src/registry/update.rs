@@ -237,7 +237,7 @@ impl Server {
             forget_empty(r, &mut new);
         }
         if call.validation.is_some() && t.subresource == Some("status") {
-            defaults::condition_times(&r.group, &r.kind, &mut new);
+            defaults::prepare_status(&r.group, &r.kind, old, &mut new);
         }
         if r.custom.is_none() {
             defaults::default_builtin(&r.group, &r.version, &r.kind, &mut new);

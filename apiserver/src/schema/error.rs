@@ -24,6 +24,8 @@ pub enum FieldErrorKind {
     Forbidden,
     /// A reference to something that does not exist.
     NotFound,
+    /// The check itself went wrong.
+    Internal,
 }
 
 /// One mistake in an object; `Display` is Kubernetes' text for it (`spec.replicas: Invalid value: -1: must be ...`).
@@ -87,6 +89,16 @@ impl FieldError {
             kind: FieldErrorKind::NotFound,
             value: Some(value.into()),
             detail: String::new(),
+        }
+    }
+
+    /// The check itself went wrong.
+    pub fn internal(path: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self {
+            path: path.into(),
+            kind: FieldErrorKind::Internal,
+            value: None,
+            detail: detail.into(),
         }
     }
 
@@ -165,6 +177,7 @@ impl FieldError {
             FieldErrorKind::Duplicate => "FieldValueDuplicate",
             FieldErrorKind::Forbidden => "FieldValueForbidden",
             FieldErrorKind::NotFound => "FieldValueNotFound",
+            FieldErrorKind::Internal => "InternalError",
         }
     }
 
@@ -191,6 +204,7 @@ impl FieldError {
             FieldErrorKind::Duplicate => "Duplicate value",
             FieldErrorKind::Forbidden => "Forbidden",
             FieldErrorKind::NotFound => "Not found",
+            FieldErrorKind::Internal => "Internal error",
         };
         let mut text = words.to_owned();
         match (&self.value, self.kind) {
