@@ -150,6 +150,13 @@ fn default_container(container: &mut Map<String, Value>) {
         if let Some(resource) = resource {
             set(resource, "divisor", "0");
         }
+        let file = env
+            .get_mut("valueFrom")
+            .and_then(|v| v.get_mut("fileKeyRef"))
+            .and_then(Value::as_object_mut);
+        if let Some(file) = file {
+            set(file, "optional", false);
+        }
     }
     for probe in ["livenessProbe", "readinessProbe", "startupProbe"] {
         if let Some(probe) = container.get_mut(probe).and_then(Value::as_object_mut) {

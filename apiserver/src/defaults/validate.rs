@@ -22,8 +22,8 @@ mod slices;
 mod status;
 mod storage;
 
-pub(super) use metadata::annotations;
 pub use metadata::{NameRule, name_rule, validate_metadata, validate_metadata_update, validate_updated};
+pub(super) use metadata::{annotations, finalizers};
 pub(crate) use service::addresses as service_addresses;
 pub use status::validate_subresource;
 

@@ -1,7 +1,7 @@
 //! Validation of workloads (`pkg/apis/apps/validation`, `pkg/apis/batch/validation` in Kubernetes).
 
 use super::names;
-use super::validate::{immutable, nonnegative};
+use super::validate::{finalizers, immutable, nonnegative, validate_metadata_update};
 use super::validate_job;
 use super::validate_parts::{choice, label_selector, list, named, text};
 use super::validate_pod;
@@ -492,7 +492,9 @@ pub(super) fn job(new: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>
     selecting_job_spec(spec, errors);
     pod_names(new, errors);
     if let Some(old) = old {
-        // The strategy checks the object, and the check of the change its spec again.
+        // The strategy checks the object, and the check of the change its metadata and its spec again.
+        errors.extend(validate_metadata_update(&new["metadata"], &old["metadata"]));
+        finalizers(&new["metadata"], errors);
         selecting_job_spec(spec, errors);
         validate_job::changes(spec, old, errors);
     }

@@ -245,10 +245,12 @@ impl Server {
             schema::apply_defaults(&r.schema(), &mut new);
         }
         if r.is("apps", "daemonsets") {
+            let mut prepared = new.clone();
             if call.validation.is_some() && t.subresource.is_none() {
-                defaults::prepare(&r.group, &r.kind, Some(old), &mut new);
+                defaults::prepare(&r.group, &r.kind, Some(old), &mut prepared);
             }
-            template_generation(old, &mut new);
+            let same = schema::same(&old["spec"]["template"], &prepared["spec"]["template"]);
+            template_generation(old, &mut new, same);
         }
         if !p.tracked {
             let (own, now) = (r.schema(), self.now());
@@ -397,10 +399,10 @@ fn storage_key(r: &Resource, t: &Target<'_>) -> String {
 }
 
 /// A DaemonSet's count of templates, which was a field before apps/v1.
-fn template_generation(old: &Value, new: &mut Value) {
+fn template_generation(old: &Value, new: &mut Value, same: bool) {
     let before = text(old, "/metadata/annotations/deprecated.daemonset.template.generation");
     let n: i64 = before.parse().unwrap_or(1);
-    let n = n + i64::from(!schema::same(&old["spec"]["template"], &new["spec"]["template"]));
+    let n = n + i64::from(!same);
     let all = metadata(new).entry("annotations").or_insert_with(|| json!({}));
     all[crate::defaults::TEMPLATE_GENERATION] = json!(n.to_string());
 }

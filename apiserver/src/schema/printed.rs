@@ -223,6 +223,9 @@ fn json_name<'n>(of: &str, go: &'n str) -> &'n str {
             "RadosUser" => "user",
             other => other,
         },
+        ("core.AzureDiskVolumeSource", "DataDiskURI") => "diskURI",
+        ("core.ISCSIVolumeSource" | "core.ISCSIPersistentVolumeSource", "DiscoveryCHAPAuth") => "chapAuthDiscovery",
+        ("core.ISCSIVolumeSource" | "core.ISCSIPersistentVolumeSource", "SessionCHAPAuth") => "chapAuthSession",
         ("core.GlusterfsVolumeSource" | "core.GlusterfsPersistentVolumeSource", "EndpointsName") => "endpoints",
         _ => go,
     }
