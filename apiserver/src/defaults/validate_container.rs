@@ -1,7 +1,7 @@
 //! Validation of what containers have besides their names: probes, hooks, environment, security contexts
 //! (`pkg/apis/core/validation/validation.go` in Kubernetes).
 
-use super::validate_parts::{by_rule, choice, list, named, text, within};
+use super::validate_parts::{by_rule, choice, list, named, needed, text, within};
 use super::validate_pod::port_or_name;
 use super::{names, validate_windows};
 use crate::schema::{FieldError, Printed};
@@ -188,13 +188,10 @@ pub(super) fn value_source(env: &Value, path: &str, errors: &mut Vec<FieldError>
 
 /// `validateFileKeySelector`: a variable in a file of a volume.
 fn file_key(of: &Value, path: &str, errors: &mut Vec<FieldError>) {
-    let rules: [(&str, fn(&str) -> Vec<String>); 2] = [("key", names::env_name), ("volumeName", names::dns1123_label)];
-    for (field, rule) in rules {
-        match text(of, field) {
-            "" => errors.push(FieldError::required(format!("{path}.{field}"), "")),
-            name => by_rule(name, format!("{path}.{field}"), rule, errors),
-        }
-    }
+    needed(of, "key", path, errors);
+    named(of, "key", names::env_name, path, errors);
+    needed(of, "volumeName", path, errors);
+    named(of, "volumeName", names::dns1123_label, path, errors);
     match text(of, "path") {
         "" => errors.push(FieldError::required(format!("{path}.path"), "")),
         file => no_steps_back(file, &format!("{path}.path"), errors),
