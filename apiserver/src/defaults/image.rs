@@ -35,7 +35,12 @@ fn tag(image: &str) -> Option<&str> {
     // Without a registry it is Docker's.
     let whole = format!("{}/{rest}", registry.unwrap_or("docker.io"));
     let found = PATTERN.as_ref()?.captures(&whole)?;
-    if found.get(1)?.len() > 255 {
+    // A name of one part is that of a library.
+    let more = match registry {
+        None | Some("docker.io") if !found.get(1)?.as_str().contains('/') => "library/".len(),
+        _ => 0,
+    };
+    if found.get(1)?.len() + more > 255 {
         return None;
     }
     match (found.get(2), found.get(3)) {

@@ -21,7 +21,8 @@ pub(super) fn service(object: &mut Object) {
     set_empty(spec, "type", "ClusterIP");
     for port in list_mut(spec, "ports") {
         set_empty(port, "protocol", "TCP");
-        let number = port.get("port").cloned().unwrap_or(Value::Null);
+        let number = port.get("port").filter(|p| !p.is_null()).cloned();
+        let number = number.unwrap_or_else(|| 0.into());
         if port
             .get("targetPort")
             .is_none_or(|target| target.is_null() || *target == 0 || *target == "")
@@ -40,7 +41,7 @@ pub(super) fn service(object: &mut Object) {
         set_empty(spec, "externalTrafficPolicy", "Cluster");
     }
     if kind != "ExternalName" {
-        set_empty(spec, "internalTrafficPolicy", "Cluster");
+        set(spec, "internalTrafficPolicy", "Cluster");
     }
     if kind == "LoadBalancer" {
         set(spec, "allocateLoadBalancerNodePorts", true);
@@ -82,6 +83,9 @@ pub(super) fn service_families(object: &mut Object) {
         .get("clusterIP")
         .and_then(Value::as_str)
         .is_some_and(|ip| ip.contains(':'));
+    if spec.get("ipFamilies").is_some_and(|all| *all == json!([])) {
+        spec.remove("ipFamilies");
+    }
     set(spec, "ipFamilies", json!([if six { "IPv6" } else { "IPv4" }]));
     set_empty(spec, "ipFamilyPolicy", "SingleStack");
 }

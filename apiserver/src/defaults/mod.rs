@@ -5,12 +5,14 @@ mod image;
 mod misc;
 pub mod names;
 mod pod;
+mod pod_status;
 mod resource_name;
 #[cfg(test)]
 mod tests;
 mod validate;
 mod validate_container;
 mod validate_cron;
+mod validate_ephemeral;
 mod validate_job;
 mod validate_parts;
 mod validate_place;
@@ -21,8 +23,10 @@ mod validate_projection;
 mod validate_resources;
 mod validate_source;
 mod validate_volume;
+mod validate_windows;
 mod validate_workload;
 mod warnings;
+mod warnings_paths;
 mod workloads;
 
 pub(crate) use pod::SYSTEM_CLASSES;
@@ -33,6 +37,7 @@ pub use validate::{
 };
 pub(crate) use validate::{service_addresses, service_or_address};
 pub(crate) use validate_pod_resize::RESIZABLE;
+pub use workloads::only_generated;
 
 pub use warnings::warnings;
 
@@ -212,8 +217,16 @@ fn pod_spec<'m>(group: &str, kind: &str, object: &'m mut Map<String, Value>) -> 
         .try_fold(object, |at, name| at.get_mut(*name)?.as_object_mut())
 }
 
+/// What the status strategies make of the status that a client sends.
+pub fn prepare_status(group: &str, kind: &str, old: &Value, object: &mut Value) {
+    if let (("", "Pod"), Value::Object(pod)) = ((group, kind), &mut *object) {
+        pod_status::prepare(old, pod);
+    }
+    condition_times(group, kind, object);
+}
+
 /// Times of conditions that Go writes always, in the status that a client sends.
-pub fn condition_times(group: &str, kind: &str, object: &mut Value) {
+fn condition_times(group: &str, kind: &str, object: &mut Value) {
     let times = match (group, kind) {
         ("", "Pod") => ["lastProbeTime", "lastTransitionTime"],
         ("", "Node") => ["lastHeartbeatTime", "lastTransitionTime"],

@@ -86,6 +86,11 @@ pub(super) fn default_pod_spec(spec: &mut Map<String, Value>) {
 pub(super) fn default_pod(pod: &mut Map<String, Value>) {
     let spec = map_at(pod, "spec");
     default_pod_spec(spec);
+    // Reading a pod does so, and reading a template does not (`Convert_v1_Pod_To_core_Pod`).
+    let grace = "terminationGracePeriodSeconds";
+    if spec.get(grace).and_then(Value::as_i64).is_some_and(|s| s < 0) {
+        spec.insert(grace.to_owned(), 1.into());
+    }
     for list in ["containers", "initContainers"] {
         for container in super::list_mut(spec, list) {
             let Some(resources) = container.get_mut("resources").and_then(Value::as_object_mut) else {
@@ -111,6 +116,9 @@ fn pod_level_requests(spec: &mut Map<String, Value>) {
     let known = |name: &str| matches!(name, "cpu" | "memory") || name.starts_with("hugepages-");
     let of_containers = crate::registry::pod_requests(&Value::Object(spec.clone()));
     let limits = resources.get("limits").and_then(Value::as_object).cloned();
+    if limits.as_ref().is_none_or(Map::is_empty) {
+        return;
+    }
     let all = of_containers
         .into_iter()
         .filter(|(name, _)| !name.starts_with("hugepages-"))
@@ -155,6 +163,13 @@ fn default_container(container: &mut Map<String, Value>) {
             .and_then(Value::as_object_mut);
         if let Some(resource) = resource {
             set(resource, "divisor", "0");
+        }
+        let file = env
+            .get_mut("valueFrom")
+            .and_then(|v| v.get_mut("fileKeyRef"))
+            .and_then(Value::as_object_mut);
+        if let Some(file) = file {
+            set(file, "optional", false);
         }
     }
     for probe in ["livenessProbe", "readinessProbe", "startupProbe"] {
@@ -352,7 +367,16 @@ pub fn qos_class(spec: &Value) -> &'static str {
 /// Drops fields of features that are not on by default (`dropDisabledFields`).
 pub(super) fn drop_disabled(spec: &mut Map<String, Value>) {
     spec.remove("schedulingGroup");
-    for which in ["containers", "initContainers"] {
+    for volume in super::list_mut(spec, "volumes") {
+        let Some(projected) = volume.get_mut("projected").and_then(Value::as_object_mut) else {
+            continue;
+        };
+        for source in super::list_mut(projected, "sources") {
+            source.remove("clusterTrustBundle");
+            source.remove("podCertificate");
+        }
+    }
+    for which in ["containers", "initContainers", "ephemeralContainers"] {
         for container in super::list_mut(spec, which) {
             let Some(lifecycle) = container.get_mut("lifecycle").and_then(Value::as_object_mut) else {
                 continue;

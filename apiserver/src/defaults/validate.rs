@@ -6,9 +6,11 @@ mod devices;
 mod event;
 mod expressions;
 mod flow;
+mod job_status;
 mod metadata;
 mod network;
 mod node;
+mod pod_status;
 mod policy;
 mod quota;
 mod rbac;
@@ -21,10 +23,10 @@ mod status;
 mod storage;
 
 pub(crate) use admission::service_or_address;
-pub(super) use metadata::annotations;
 pub use metadata::{
     NameRule, name_rule, told_unchangeable, validate_metadata, validate_metadata_update, validate_updated,
 };
+pub(super) use metadata::{annotations, finalizers};
 pub(super) use network::prefixed_path;
 pub(crate) use service::addresses as service_addresses;
 pub use status::validate_subresource;

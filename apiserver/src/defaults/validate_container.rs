@@ -1,9 +1,9 @@
 //! Validation of what containers have besides their names: probes, hooks, environment, security contexts
 //! (`pkg/apis/core/validation/validation.go` in Kubernetes).
 
-use super::names;
-use super::validate_parts::{by_rule, choice, list, named, text, within};
+use super::validate_parts::{by_rule, choice, list, named, needed, text, within};
 use super::validate_pod::port_or_name;
+use super::{names, validate_windows};
 use crate::schema::{FieldError, Printed};
 use cfn_cel::quantity::Quantity;
 use serde_json::Value;
@@ -27,11 +27,7 @@ pub(super) fn running(container: &Value, grace: i64, path: &str, errors: &mut Ve
 /// What a container that only prepares may not have.
 pub(super) fn preparing(container: &Value, path: &str, errors: &mut Vec<FieldError>) {
     for field in ["lifecycle", "livenessProbe", "readinessProbe", "startupProbe"] {
-        let set = match &container[field] {
-            Value::Object(fields) => field != "lifecycle" || !fields.is_empty(),
-            _ => false,
-        };
-        if set {
+        if container[field].is_object() {
             let detail = "may not be set for init containers without restartPolicy=Always";
             errors.push(FieldError::forbidden(format!("{path}.{field}"), detail));
         }
@@ -54,11 +50,12 @@ fn probe(probe: &Value, which: &str, path: &str, errors: &mut Vec<FieldError>) {
     }
     let grace = format!("{path}.terminationGracePeriodSeconds");
     if let Some(seconds) = probe["terminationGracePeriodSeconds"].as_i64() {
+        if seconds <= 0 {
+            errors.push(FieldError::invalid(grace.as_str(), seconds, "must be greater than 0"));
+        }
         if which == "readinessProbe" {
             let detail = "must not be set for readinessProbes";
             errors.push(FieldError::invalid(grace, seconds, detail));
-        } else if seconds <= 0 {
-            errors.push(FieldError::invalid(grace, seconds, "must be greater than 0"));
         }
     }
     if which != "readinessProbe"
@@ -172,17 +169,32 @@ pub(super) fn value_source(env: &Value, path: &str, errors: &mut Vec<FieldError>
             }
         }
     }
-    count += usize::from(source["fileKeyRef"].is_object());
-    if !text(env, "value").is_empty() {
-        return;
+    if source["fileKeyRef"].is_object() {
+        count += 1;
+        file_key(&source["fileKeyRef"], &format!("{path}.fileKeyRef"), errors);
     }
-    if count == 0 {
+    if count > 0 && !text(env, "value").is_empty() {
+        let detail = "may not be specified when `value` is not empty";
+        errors.push(FieldError::invalid(path, "", detail));
+    } else if count == 0 {
         let detail = "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef`, `secretKeyRef` or \
                       `fileKeyRef`";
         errors.push(FieldError::invalid(path, "", detail));
     } else if count > 1 {
         let detail = "may not have more than one field specified at a time";
         errors.push(FieldError::invalid(path, "", detail));
+    }
+}
+
+/// `validateFileKeySelector`: a variable in a file of a volume.
+fn file_key(of: &Value, path: &str, errors: &mut Vec<FieldError>) {
+    needed(of, "key", path, errors);
+    named(of, "key", names::env_name, path, errors);
+    needed(of, "volumeName", path, errors);
+    named(of, "volumeName", names::dns1123_label, path, errors);
+    match text(of, "path") {
+        "" => errors.push(FieldError::required(format!("{path}.path"), "")),
+        file => no_steps_back(file, &format!("{path}.path"), errors),
     }
 }
 
@@ -311,7 +323,7 @@ pub(super) fn env_from(container: &Value, path: &str, errors: &mut Vec<FieldErro
 }
 
 /// `ValidateSecurityContext`.
-pub(super) fn security_context(container: &Value, path: &str, errors: &mut Vec<FieldError>) {
+pub(super) fn security_context(container: &Value, spec: &Value, path: &str, errors: &mut Vec<FieldError>) {
     let context = &container["securityContext"];
     if !context.is_object() {
         return;
@@ -320,84 +332,89 @@ pub(super) fn security_context(container: &Value, path: &str, errors: &mut Vec<F
     within(context, "runAsUser", IDS, path, errors);
     within(context, "runAsGroup", IDS, path, errors);
     choice(context, "procMount", &["Default", "Unmasked"], path, errors);
+    if context["procMount"] == "Unmasked" && spec["hostUsers"] != false {
+        let detail = "`hostUsers` must be false to use `Unmasked`";
+        errors.push(FieldError::invalid(format!("{path}.procMount"), "Unmasked", detail));
+    }
     seccomp(&context["seccompProfile"], &format!("{path}.seccompProfile"), errors);
     if context["allowPrivilegeEscalation"] == false {
-        let added = list(&context["capabilities"], "add");
-        let detail = if context["privileged"] == true {
-            "cannot set `allowPrivilegeEscalation` to false and `privileged` to true"
-        } else if added.iter().any(|c| c == "CAP_SYS_ADMIN") {
-            "cannot set `allowPrivilegeEscalation` to false and `capabilities.Add` CAP_SYS_ADMIN"
-        } else {
-            ""
-        };
-        if !detail.is_empty() {
+        let more = "cannot set `allowPrivilegeEscalation` to false and";
+        let privileged = (context["privileged"] == true).then(|| format!("{more} `privileged` to true"));
+        let added = list(&context["capabilities"], "add")
+            .iter()
+            .filter(|c| *c == "CAP_SYS_ADMIN");
+        let added = added.map(|_| format!("{more} `capabilities.Add` CAP_SYS_ADMIN"));
+        for detail in privileged.into_iter().chain(added) {
             let shown = Printed::internal("core.SecurityContext", context).compact();
-            errors.push(FieldError::invalid_shown(path.as_str(), &shown, detail));
+            errors.push(FieldError::invalid_shown(path.as_str(), &shown, &detail));
         }
     }
-    windows(&context["windowsOptions"], &format!("{path}.windowsOptions"), errors);
+    validate_windows::options(&context["windowsOptions"], &format!("{path}.windowsOptions"), errors);
     app_armor(&context["appArmorProfile"], &format!("{path}.appArmorProfile"), errors);
 }
 
+/// What a profile of a security module may be: the runtime's own, none, or one on the node.
+const PROFILES: [&str; 3] = ["Localhost", "RuntimeDefault", "Unconfined"];
+
+/// `validateSeccompProfileField`.
 pub(super) fn seccomp(of: &Value, path: &str, errors: &mut Vec<FieldError>) {
-    profile(of, ("seccompProfile", "seccomp"), path, errors);
-    if text(of, "type") == "Localhost" && !of["localhostProfile"].is_null() {
-        below(
-            text(of, "localhostProfile"),
-            &format!("{path}.localhostProfile"),
-            errors,
-        );
-    }
-}
-
-pub(super) fn app_armor(of: &Value, path: &str, errors: &mut Vec<FieldError>) {
-    profile(of, ("appArmorProfile", "AppArmor"), path, errors);
-}
-
-/// A profile of a security module: the runtime's own, none, or one on the node, which is then named.
-fn profile(of: &Value, (field, module): (&str, &str), path: &str, errors: &mut Vec<FieldError>) {
     if !of.is_object() {
         return;
     }
     let (local, at) = (&of["localhostProfile"], format!("{path}.localhostProfile"));
-    match text(of, "type") {
-        "Localhost" if local.is_null() => {
-            let detail = format!("must be set when {module} type is Localhost");
+    profile_type(of, "seccompProfile", path, errors);
+    match (text(of, "type") == "Localhost", local.as_str()) {
+        (true, None) => {
+            let detail = "must be set when seccomp type is Localhost";
             errors.push(FieldError::required(at, detail));
         }
-        "Localhost" => {}
-        "RuntimeDefault" | "Unconfined" if local.is_null() => {}
-        "RuntimeDefault" | "Unconfined" => {
-            let detail = format!("can only be set when {module} type is Localhost");
-            errors.push(FieldError::invalid(at, local.clone(), detail));
+        (true, Some(profile)) => below(profile, &at, errors),
+        (false, None) => {}
+        (false, Some(_)) => {
+            let detail = "can only be set when seccomp type is Localhost";
+            let shown = Printed::internal("core.SeccompProfile", of).compact();
+            errors.push(FieldError::invalid_shown(at, &shown, detail));
         }
-        "" => {
-            let detail = format!("type is required when {field} is set");
-            errors.push(FieldError::required(format!("{path}.type"), detail));
-        }
-        other => errors.push(FieldError::not_supported(
-            format!("{path}.type"),
-            other,
-            &["Localhost", "RuntimeDefault", "Unconfined"],
-        )),
     }
 }
 
-pub(super) fn windows(options: &Value, path: &str, errors: &mut Vec<FieldError>) {
-    named(
-        options,
-        "gmsaCredentialSpecName",
-        names::dns1123_subdomain,
-        path,
-        errors,
-    );
-    if options["gmsaCredentialSpec"] == "" {
-        let detail = "gmsaCredentialSpec cannot be an empty string";
-        errors.push(FieldError::invalid(format!("{path}.gmsaCredentialSpec"), "", detail));
+/// `ValidateAppArmorProfileField`.
+pub(super) fn app_armor(of: &Value, path: &str, errors: &mut Vec<FieldError>) {
+    if !of.is_object() {
+        return;
     }
-    if options["runAsUserName"] == "" {
-        let detail = "runAsUserName cannot be an empty string";
-        errors.push(FieldError::invalid(format!("{path}.runAsUserName"), "", detail));
+    let (local, at) = (&of["localhostProfile"], format!("{path}.localhostProfile"));
+    match (text(of, "type"), local.as_str()) {
+        ("Localhost", None | Some("")) => {
+            let detail = "must be set when AppArmor type is Localhost";
+            errors.push(FieldError::required(at, detail));
+        }
+        ("Localhost", Some(profile)) => {
+            if profile.trim() != profile {
+                let detail = "must not be padded with whitespace";
+                errors.push(FieldError::invalid(at.as_str(), profile, detail));
+            }
+            if profile.len() > 4095 {
+                errors.push(FieldError::too_long(at, 4095));
+            }
+        }
+        ("RuntimeDefault" | "Unconfined", Some(profile)) => {
+            let detail = "can only be set when AppArmor type is Localhost";
+            errors.push(FieldError::invalid(at, profile, detail));
+        }
+        _ => profile_type(of, "appArmorProfile", path, errors),
+    }
+}
+
+fn profile_type(of: &Value, field: &str, path: &str, errors: &mut Vec<FieldError>) {
+    let at = format!("{path}.type");
+    match text(of, "type") {
+        "" => errors.push(FieldError::required(
+            at,
+            format!("type is required when {field} is set"),
+        )),
+        known if PROFILES.contains(&known) => {}
+        other => errors.push(FieldError::not_supported(at, other, &PROFILES)),
     }
 }
 
@@ -443,7 +460,9 @@ pub(super) fn pod_context_rest(context: &Value, path: &str, errors: &mut Vec<Fie
         errors,
     );
     seccomp(&context["seccompProfile"], &format!("{path}.seccompProfile"), errors);
-    windows(&context["windowsOptions"], &format!("{path}.windowsOptions"), errors);
+    validate_windows::options(&context["windowsOptions"], &format!("{path}.windowsOptions"), errors);
     app_armor(&context["appArmorProfile"], &format!("{path}.appArmorProfile"), errors);
     choice(context, "supplementalGroupsPolicy", &["Merge", "Strict"], path, errors);
+    // The other one is a feature that is not on.
+    choice(context, "seLinuxChangePolicy", &["Recursive"], path, errors);
 }

@@ -3,34 +3,92 @@
 use super::names;
 use super::validate::immutable;
 use super::validate_parts::{by_rule, choice, list, text};
+use super::validate_workload::immutable_selector;
 use crate::schema::{FieldError, Printed};
 use serde_json::{Value, json};
 
-/// Everything of a job's spec that its numbers and its template do not say.
-pub(super) fn policies(spec: &Value, path: &str, errors: &mut Vec<FieldError>) {
-    let limit = spec["maxFailedIndexes"].as_i64();
+/// More than that many completions ask for a limit of failures, and for fewer pods at once.
+const MANY: i64 = 100_000;
+/// That limit.
+const FEW: i64 = 10_000;
+
+/// How a job counts its completions, and who sees to it.
+pub(super) fn completion(spec: &Value, path: &str, errors: &mut Vec<FieldError>) {
+    let number = |field: &str| spec[field].as_i64();
+    let (failed, all) = (number("maxFailedIndexes"), number("completions"));
     let per_index = !spec["backoffLimitPerIndex"].is_null();
-    if limit.is_some() && !per_index {
+    if failed.is_some() && !per_index {
         let detail = "when maxFailedIndexes is specified";
         errors.push(FieldError::required(format!("{path}.backoffLimitPerIndex"), detail));
-    }
-    if let (Some(limit), Some(all)) = (limit, spec["completions"].as_i64())
-        && limit > all
-    {
-        let detail = "must be less than or equal to completions";
-        errors.push(FieldError::invalid(format!("{path}.maxFailedIndexes"), limit, detail));
     }
     if let Some(name) = spec["managedBy"].as_str() {
         super::validate::prefixed_path(name, &format!("{path}.managedBy"), errors);
     }
+    let above = |field: &str, limit: i64, detail: &str, errors: &mut Vec<FieldError>| {
+        if let Some(n) = number(field).filter(|n| *n > limit) {
+            errors.push(FieldError::invalid(format!("{path}.{field}"), n, detail));
+        }
+    };
+    match spec["completionMode"].as_str() {
+        Some("Indexed") => {
+            if all.is_none() {
+                let detail = "when completion mode is Indexed";
+                errors.push(FieldError::required(format!("{path}.completions"), detail));
+            }
+            let detail = format!("must be less than or equal to {MANY} when completion mode is Indexed");
+            above("parallelism", MANY, &detail, errors);
+            if let Some(all) = all {
+                above(
+                    "maxFailedIndexes",
+                    all,
+                    "must be less than or equal to completions",
+                    errors,
+                );
+            }
+            let detail = format!("must be less than or equal to {MANY}");
+            above("maxFailedIndexes", MANY, &detail, errors);
+            if per_index && all.is_some_and(|all| all > MANY) {
+                let detail = format!(
+                    "must be less than or equal to {FEW} when completions are above {MANY} and used with backoff limit per \
+                     index"
+                );
+                above("parallelism", FEW, &detail, errors);
+                above("maxFailedIndexes", FEW, &detail, errors);
+                if failed.is_none() {
+                    let detail = format!("must be specified when completions is above {MANY}");
+                    errors.push(FieldError::required(format!("{path}.maxFailedIndexes"), detail));
+                }
+            }
+        }
+        None | Some("NonIndexed") => {
+            for field in ["backoffLimitPerIndex", "maxFailedIndexes"] {
+                above(field, i64::MIN, "requires indexed completion mode", errors);
+            }
+        }
+        Some(other) => {
+            let valid = ["NonIndexed", "Indexed"];
+            errors.push(FieldError::not_supported(
+                format!("{path}.completionMode"),
+                other,
+                &valid,
+            ));
+        }
+    }
+}
+
+/// What a job says of failure, success and pods that go.
+pub(super) fn policies(spec: &Value, path: &str, errors: &mut Vec<FieldError>) {
     if spec["podFailurePolicy"].is_object() {
         for (i, rule) in list(&spec["podFailurePolicy"], "rules").iter().enumerate() {
             failure_rule(rule, spec, &format!("{path}.podFailurePolicy.rules[{i}]"), errors);
         }
     }
     success(spec, path, errors);
-    let replacement = ["Failed", "TerminatingOrFailed"];
-    choice(spec, "podReplacementPolicy", &replacement, path, errors);
+    let replacement: &[&str] = match spec["podFailurePolicy"].is_object() {
+        true => &["Failed"],
+        false => &["Failed", "TerminatingOrFailed"],
+    };
+    choice(spec, "podReplacementPolicy", replacement, path, errors);
 }
 
 /// What may change in a job's spec (`ValidateJobSpecUpdate`).
@@ -43,7 +101,7 @@ pub(super) fn changes(spec: &Value, old_job: &Value, errors: &mut Vec<FieldError
         let detail = "can only be modified in tandem with spec.parallelism";
         errors.push(FieldError::invalid("spec.completions", now.clone(), detail));
     }
-    immutable(&spec["selector"], &old["selector"], "spec.selector", errors);
+    immutable_selector(&spec["selector"], &old["selector"], errors);
     template_changes(spec, old_job, errors);
     immutable(
         &spec["completionMode"],
@@ -167,7 +225,13 @@ fn failure_rule(rule: &Value, spec: &Value, path: &str, errors: &mut Vec<FieldEr
             names::qualified_name,
             errors,
         );
-        choice(condition, "status", &["False", "True", "Unknown"], &path, errors);
+        match text(condition, "status") {
+            "" => {
+                let detail = "valid values: [\"False\" \"True\" \"Unknown\"]";
+                errors.push(FieldError::required(format!("{path}.status"), detail));
+            }
+            _ => choice(condition, "status", &["False", "True", "Unknown"], &path, errors),
+        }
     }
     match (codes.is_object(), conditions.is_empty()) {
         (true, false) => {
@@ -210,7 +274,9 @@ fn exit_codes(codes: &Value, spec: &Value, path: &str, errors: &mut Vec<FieldErr
     let values = list(codes, "values");
     if values.is_empty() {
         let detail = "at least one value is required";
-        errors.push(FieldError::invalid(format!("{path}.values"), json!([]), detail));
+        // As Go shows it: none, or an empty one.
+        let shown = codes.get("values").cloned().unwrap_or_default();
+        errors.push(FieldError::invalid(format!("{path}.values"), shown, detail));
     }
     // What is null there is nothing, which is a number too.
     let values: Vec<i64> = values.iter().map(|v| v.as_i64().unwrap_or_default()).collect();
@@ -252,22 +318,56 @@ fn success(spec: &Value, path: &str, errors: &mut Vec<FieldError>) {
         let at = format!("{at}.rules[{i}]");
         if rule["succeededCount"].is_null() && rule["succeededIndexes"].is_null() {
             let detail = "at least one of succeededCount or succeededIndexes must be specified";
-            errors.push(FieldError::required(at, detail));
-            continue;
+            errors.push(FieldError::required(at.as_str(), detail));
         }
         let all = spec["completions"].as_i64().unwrap_or_default();
-        if let Some(indexes) = rule["succeededIndexes"].as_str()
-            && let Err(why) = count(indexes, all)
-        {
-            let detail = format!("error parsing succeededIndexes: {why}");
-            errors.push(FieldError::invalid(format!("{at}.succeededIndexes"), indexes, detail));
+        let mut named = None;
+        if let Some(indexes) = rule["succeededIndexes"].as_str() {
+            let counted = count(indexes, all);
+            named = Some(*counted.as_ref().unwrap_or(&0));
+            if let Err(why) = counted {
+                let detail = format!("error parsing succeededIndexes: {why}");
+                errors.push(FieldError::invalid(format!("{at}.succeededIndexes"), indexes, detail));
+            }
+        }
+        let Some(wanted) = rule["succeededCount"].as_i64() else {
+            continue;
+        };
+        let at = format!("{at}.succeededCount");
+        let fewer = |most: i64, what: &str| {
+            let detail = format!("must be less than or equal to {most} ({what})");
+            FieldError::invalid(at.as_str(), wanted, detail)
+        };
+        if wanted < 0 {
+            let detail = "must be greater than or equal to 0";
+            errors.push(FieldError::invalid(at.as_str(), wanted, detail));
+        }
+        if wanted > all {
+            errors.push(fewer(all, "the number of specified completions"));
+        }
+        if let Some(named) = named.filter(|n| wanted > *n) {
+            let what = "the number of indexes in the specified succeededIndexes field";
+            errors.push(fewer(named, what));
         }
     }
 }
 
-/// Checks intervals of indexes: `1,3-5`.
-fn count(indexes: &str, all: i64) -> Result<(), String> {
-    let mut last: Option<i64> = None;
+/// How many indexes there are in intervals of them: `1,3-5` (`validateIndexesFormat`).
+pub(super) fn count(indexes: &str, all: i64) -> Result<i64, String> {
+    let (mut last, mut total): (Option<i64>, i64) = (None, 0);
+    for part in indexes.split(',').filter(|_| !indexes.is_empty()) {
+        let (x, y) = interval(part, all)?;
+        if let Some(last) = last.filter(|last| *last >= x) {
+            return Err(format!("non-increasing order, previous: {last}, current: {x}"));
+        }
+        total += y - x + 1;
+        last = Some(y);
+    }
+    Ok(total)
+}
+
+/// One interval of indexes below `all` (`parseIndexInterval`).
+pub(super) fn interval(text: &str, all: i64) -> Result<(i64, i64), String> {
     let number = |text: &str| {
         let value = text
             .parse::<i64>()
@@ -277,21 +377,12 @@ fn count(indexes: &str, all: i64) -> Result<(), String> {
         }
         Ok(value)
     };
-    for interval in indexes.split(',').filter(|_| !indexes.is_empty()) {
-        let (start, end) = interval.split_once('-').unwrap_or((interval, interval));
-        let (x, y) = (number(start)?, number(end)?);
-        if last.is_some_and(|last| last >= x) {
-            return Err(format!(
-                "non-increasing order, previous: {}, current: {x}",
-                last.unwrap_or_default()
-            ));
-        }
-        if x > y {
-            return Err(format!("non-increasing order, previous: {x}, current: {y}"));
-        }
-        last = Some(y);
+    let (start, end) = text.split_once('-').unwrap_or((text, text));
+    let (x, y) = (number(start)?, number(end)?);
+    if x > y {
+        return Err(format!("non-increasing order, previous: {x}, current: {y}"));
     }
-    Ok(())
+    Ok((x, y))
 }
 
 const MONTHS: &[&str] = &[

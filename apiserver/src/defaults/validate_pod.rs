@@ -4,18 +4,25 @@
 use super::names;
 use super::validate::{annotations, labels, one_of, port_number};
 use super::validate_container;
-use super::validate_parts::{choice, list, named, text};
+use super::validate_ephemeral;
+use super::validate_parts::{by_rule, choice, list, named, text};
 use super::validate_place;
 use super::validate_pod_update;
 use super::validate_resources;
 pub(super) use super::validate_resources::quantities;
 use super::validate_source;
 use super::validate_volume;
+use super::validate_windows;
 use crate::schema::FieldError;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 pub(super) fn pod(new: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>) {
-    pod_spec(&new["spec"], "spec", errors);
+    pod_spec_of(&new["spec"], Some(&new["metadata"]), "spec", errors);
+    for which in ["containers", "initContainers"] {
+        for (i, container) in list(&new["spec"], which).iter().enumerate() {
+            only_for_pod(container, &format!("spec.{which}[{i}]"), errors);
+        }
+    }
     if old.is_none() {
         created(&new["spec"], errors);
     }
@@ -87,11 +94,23 @@ pub(super) fn template(template: &Value, path: &str, errors: &mut Vec<FieldError
     labels(&metadata["labels"], &format!("{path}.labels"), errors);
     annotations(&metadata["annotations"], &format!("{path}.annotations"), errors);
     pod_spec(&template["spec"], &format!("{path}.spec"), errors);
+    if !list(&template["spec"], "ephemeralContainers").is_empty() {
+        let detail = "ephemeral containers not allowed in pod template";
+        errors.push(FieldError::forbidden(
+            format!("{path}.spec.ephemeralContainers"),
+            detail,
+        ));
+    }
 }
 
 pub(super) fn pod_spec(spec: &Value, path: &str, errors: &mut Vec<FieldError>) {
-    let volumes = volumes(spec, path, errors);
-    validate_resources::of_pod(&spec["resources"], &format!("{path}.resources"), errors);
+    pod_spec_of(spec, None, path, errors);
+}
+
+/// `ValidatePodSpec`, of a template or of a pod with its metadata.
+fn pod_spec_of(spec: &Value, metadata: Option<&Value>, path: &str, errors: &mut Vec<FieldError>) {
+    let volumes = volumes(spec, metadata, path, errors);
+    validate_place::claims(spec, path, errors);
     let containers = list(spec, "containers");
     if containers.is_empty() {
         errors.push(FieldError::required(format!("{path}.containers"), ""));
@@ -104,25 +123,36 @@ pub(super) fn pod_spec(spec: &Value, path: &str, errors: &mut Vec<FieldError>) {
         for (i, container) in containers.iter().enumerate() {
             let path = format!("{path}.{which}[{i}]");
             self::container(container, &volumes, spec, &path, errors);
-            let name = text(container, "name");
+            let (name, init) = (text(container, "name"), which == "initContainers");
+            if init {
+                restart(container, &path, errors);
+            }
             if seen.contains(&name) {
                 errors.push(FieldError::duplicate(format!("{path}.name"), name));
+            } else if !init || !name.is_empty() {
+                seen.push(name);
             }
-            seen.push(name);
-            if which == "containers" || container["restartPolicy"] == "Always" {
+            if init {
+                // One runs after the other.
+                host_ports_of(container, &path, &mut Vec::new(), errors);
+            }
+            if !init || container["restartPolicy"] == "Always" {
                 let grace = spec["terminationGracePeriodSeconds"].as_i64().unwrap_or(30);
                 validate_container::running(container, grace, &path, errors);
             } else {
                 validate_container::preparing(container, &path, errors);
             }
+            if !init {
+                restart(container, &path, errors);
+            }
+        }
+        if which == "containers" {
+            host_ports(containers, &format!("{path}.containers"), errors);
         }
     }
-    host_ports(containers, &format!("{path}.containers"), errors);
-    for (i, container) in list(spec, "initContainers").iter().enumerate() {
-        // One runs after the other.
-        let path = format!("{path}.initContainers[{i}]");
-        host_ports_of(container, &path, &mut Vec::new(), errors);
-    }
+    validate_ephemeral::containers(spec, &volumes, path, errors);
+    validate_resources::of_pod(spec, path, errors);
+    on_host_network(spec, path, errors);
     one_of(spec, "restartPolicy", &["Always", "OnFailure", "Never"], path, errors);
     one_of(
         spec,
@@ -133,7 +163,6 @@ pub(super) fn pod_spec(spec: &Value, path: &str, errors: &mut Vec<FieldError>) {
     );
     labels(&spec["nodeSelector"], &format!("{path}.nodeSelector"), errors);
     let context = format!("{path}.securityContext");
-    shared_with_host(spec, path, errors);
     validate_container::pod_context(&spec["securityContext"], &context, errors);
     if spec["shareProcessNamespace"] == true && spec["hostPID"] == true {
         let detail = "ShareProcessNamespace and HostPID cannot both be enabled";
@@ -151,20 +180,13 @@ pub(super) fn pod_spec(spec: &Value, path: &str, errors: &mut Vec<FieldError>) {
     validate_place::dns(spec, path, errors);
     validate_place::gates(spec, path, errors);
     validate_place::spread(spec, path, errors);
-    validate_place::claims(spec, path, errors);
-    for field in [
-        "serviceAccountName",
-        "nodeName",
-        "priorityClassName",
-        "runtimeClassName",
-    ] {
-        named(spec, field, names::dns1123_subdomain, path, errors);
-    }
-    for field in ["hostname", "subdomain"] {
-        named(spec, field, names::dns1123_label, path, errors);
-    }
+    validate_windows::host_processes(spec, path, errors);
+    own_users(spec, path, errors);
     if let Some(name) = spec["hostnameOverride"].as_str() {
         validate_place::host_name(spec, name, path, errors);
+    }
+    for field in ["serviceAccountName", "nodeName"] {
+        named(spec, field, names::dns1123_subdomain, path, errors);
     }
     if let Some(seconds) = spec["activeDeadlineSeconds"].as_i64()
         && !(1..=i64::from(i32::MAX)).contains(&seconds)
@@ -176,9 +198,32 @@ pub(super) fn pod_spec(spec: &Value, path: &str, errors: &mut Vec<FieldError>) {
             detail,
         ));
     }
+    for field in ["hostname", "subdomain"] {
+        named(spec, field, names::dns1123_label, path, errors);
+    }
     tolerations(spec, path, errors);
     validate_place::host_aliases(spec, path, errors);
+    named(spec, "priorityClassName", names::dns1123_subdomain, path, errors);
+    if let Some(class) = spec["runtimeClassName"].as_str() {
+        let at = format!("{path}.runtimeClassName");
+        by_rule(class, at, names::dns1123_subdomain, errors);
+    }
+    match spec["preemptionPolicy"].as_str() {
+        Some("") => errors.push(FieldError::required(format!("{path}.preemptionPolicy"), "")),
+        _ => choice(
+            spec,
+            "preemptionPolicy",
+            &["PreemptLowerPriority", "Never"],
+            path,
+            errors,
+        ),
+    }
+    if spec["overhead"].is_object() {
+        let limits = json!({"limits": spec["overhead"]});
+        validate_resources::of_container(&limits, &format!("{path}.overhead"), errors);
+    }
     system(spec, path, errors);
+    validate_volume::files_of_variables(spec, path, errors);
 }
 
 /// `checkHostPortConflicts`: containers that run together.
@@ -243,42 +288,72 @@ fn system(spec: &Value, path: &str, errors: &mut Vec<FieldError>) {
     }
 }
 
-/// What a pod shares with its host (`validateHostNetwork`, `validateHostUsers`).
-fn shared_with_host(spec: &Value, path: &str, errors: &mut Vec<FieldError>) {
-    if spec["hostNetwork"] == true {
-        for (i, container) in list(spec, "containers").iter().enumerate() {
-            for (j, port) in list(container, "ports").iter().enumerate() {
-                if port["hostPort"] != port["containerPort"] {
-                    errors.push(FieldError::invalid(
-                        format!("{path}.containers[{i}].ports[{j}].hostPort"),
-                        port["hostPort"].as_i64().unwrap_or_default(),
-                        "must match `containerPort` when `hostNetwork` is true",
-                    ));
-                }
+/// `validatePodHostNetworkDeps`: a pod's ports are its host's, which a template need not say yet.
+fn on_host_network(spec: &Value, path: &str, errors: &mut Vec<FieldError>) {
+    if spec["hostNetwork"] != true {
+        return;
+    }
+    for (i, container) in list(spec, "containers").iter().enumerate() {
+        for (j, port) in list(container, "ports").iter().enumerate() {
+            let number = |field: &str| port[field].as_i64().unwrap_or_default();
+            let (host, own) = (number("hostPort"), number("containerPort"));
+            if (path == "spec" || host != 0) && host != own {
+                errors.push(FieldError::invalid(
+                    format!("{path}.containers[{i}].ports[{j}].hostPort"),
+                    host,
+                    "must match `containerPort` when `hostNetwork` is true",
+                ));
             }
         }
     }
-    if spec["hostUsers"] == false {
-        for field in ["hostNetwork", "hostPID", "hostIPC"] {
-            if spec[field] == true {
-                let detail = "when `hostUsers` is false";
-                errors.push(FieldError::forbidden(format!("{path}.{field}"), detail));
+}
+
+/// `validateHostUsers`: what a pod with users of its own may not share with its host.
+fn own_users(spec: &Value, path: &str, errors: &mut Vec<FieldError>) {
+    if spec["hostUsers"] != false {
+        return;
+    }
+    let detail = "when `hostUsers` is false";
+    // Upstream calls them so.
+    for (field, called) in [
+        ("hostNetwork", "hostNetwork"),
+        ("hostPID", "HostPID"),
+        ("hostIPC", "HostIPC"),
+    ] {
+        if spec[field] == true {
+            errors.push(FieldError::forbidden(format!("{path}.{called}"), detail));
+        }
+    }
+    for which in ["initContainers", "containers", "ephemeralContainers"] {
+        for (i, container) in list(spec, which).iter().enumerate() {
+            if !list(container, "volumeDevices").is_empty() {
+                errors.push(FieldError::forbidden(
+                    format!("{path}.{which}[{i}].volumeDevices"),
+                    detail,
+                ));
             }
         }
     }
 }
 
 /// Checks the volumes; answers their names.
-fn volumes<'v>(spec: &'v Value, path: &str, errors: &mut Vec<FieldError>) -> Vec<&'v str> {
+fn volumes<'v>(spec: &'v Value, metadata: Option<&Value>, path: &str, errors: &mut Vec<FieldError>) -> Vec<&'v str> {
     let mut seen: Vec<&str> = Vec::new();
     let template = path != "spec";
+    // Claims that are made for the pod are called by its name and the volume's.
+    let owner = metadata.map_or("", |m| text(m, "name"));
+    let made: Vec<String> = list(spec, "volumes")
+        .iter()
+        .filter(|v| !owner.is_empty() && v["ephemeral"].is_object())
+        .map(|v| format!("{owner}-{}", text(v, "name")))
+        .collect();
     for (i, volume) in list(spec, "volumes").iter().enumerate() {
         let path = format!("{path}.volumes[{i}]");
         let before = errors.len();
         let name = text(volume, "name");
         // Nothing at all was made an empty directory.
         if !volume.is_null() {
-            validate_source::of_pod(volume, template, &path, errors);
+            validate_source::of_pod(volume, template, owner, &path, errors);
         }
         if name.is_empty() {
             errors.push(FieldError::required(format!("{path}.name"), ""));
@@ -291,22 +366,34 @@ fn volumes<'v>(spec: &'v Value, path: &str, errors: &mut Vec<FieldError>) -> Vec
         if errors.len() == before {
             seen.push(name);
         }
+        let claim = text(&volume["persistentVolumeClaim"], "claimName");
+        if made.iter().any(|m| m == claim) {
+            let detail = "must not reference a PVC that gets created for an ephemeral volume";
+            let at = format!("{path}.persistentVolumeClaim.claimName");
+            errors.push(FieldError::invalid(at, claim, detail));
+        }
     }
     seen
 }
 
+/// `validateContainerOnlyForPod`: what templates that there were before are let have.
+pub(super) fn only_for_pod(container: &Value, path: &str, errors: &mut Vec<FieldError>) {
+    let image = text(container, "image");
+    if image.trim() != image {
+        let detail = "must not have leading or trailing whitespace";
+        errors.push(FieldError::invalid(format!("{path}.image"), image, detail));
+    }
+}
+
+/// `validateContainerCommon`.
 pub(super) fn container(container: &Value, volumes: &[&str], spec: &Value, path: &str, errors: &mut Vec<FieldError>) {
     let name = text(container, "name");
     if name.is_empty() {
         errors.push(FieldError::required(format!("{path}.name"), ""));
     }
     named(container, "name", names::dns1123_label, path, errors);
-    let image = text(container, "image");
-    if image.is_empty() {
+    if text(container, "image").is_empty() {
         errors.push(FieldError::required(format!("{path}.image"), ""));
-    } else if image.trim() != image {
-        let detail = "must not have leading or trailing whitespace";
-        errors.push(FieldError::invalid(format!("{path}.image"), image, detail));
     }
     one_of(
         container,
@@ -345,10 +432,6 @@ pub(super) fn container(container: &Value, volumes: &[&str], spec: &Value, path:
             errors.push(FieldError::required(format!("{path}.name"), ""));
         }
         named(env, "name", names::env_name, &path, errors);
-        if !text(env, "value").is_empty() && !env["valueFrom"].is_null() {
-            let detail = "may not be specified when `value` is not empty";
-            errors.push(FieldError::invalid(format!("{path}.valueFrom"), "", detail));
-        }
         validate_container::value_source(env, &format!("{path}.valueFrom"), errors);
     }
     validate_container::env_from(container, path, errors);
@@ -392,10 +475,9 @@ pub(super) fn container(container: &Value, volumes: &[&str], spec: &Value, path:
     );
     let at = format!("{path}.resources");
     validate_resources::of_container(&container["resources"], &at, errors);
-    resource_claims(container, spec, &at, errors);
-    resize_policy(container, path, errors);
-    validate_container::security_context(container, path, errors);
-    restart(container, path, errors);
+    validate_resources::claims(&container["resources"], spec, &at, errors);
+    resize_policy(container, spec, path, errors);
+    validate_container::security_context(container, spec, path, errors);
 }
 
 /// `validateContainerRestartPolicy`: a container's own policy and its rules.
@@ -461,33 +543,8 @@ fn restart(container: &Value, path: &str, errors: &mut Vec<FieldError>) {
     }
 }
 
-/// Devices of the pod that a container uses.
-fn resource_claims(container: &Value, spec: &Value, path: &str, errors: &mut Vec<FieldError>) {
-    let mut seen: Vec<&str> = Vec::new();
-    let known: Vec<&str> = list(spec, "resourceClaims").iter().map(|c| text(c, "name")).collect();
-    for (i, claim) in list(&container["resources"], "claims").iter().enumerate() {
-        let (name, at) = (text(claim, "name"), format!("{path}.claims[{i}]"));
-        if name.is_empty() {
-            errors.push(FieldError::required(format!("{at}.name"), ""));
-            continue;
-        }
-        if seen.contains(&name) {
-            errors.push(FieldError::duplicate(at.as_str(), name));
-        }
-        seen.push(name);
-        if !known.contains(&name) {
-            let mut error = FieldError::not_found(at, name);
-            error.detail = "must be one of the names in pod.spec.resourceClaims".to_owned();
-            if known.is_empty() {
-                error.detail.push_str(" which is empty");
-            }
-            errors.push(error);
-        }
-    }
-}
-
 /// `validateResizePolicy`.
-fn resize_policy(container: &Value, path: &str, errors: &mut Vec<FieldError>) {
+fn resize_policy(container: &Value, spec: &Value, path: &str, errors: &mut Vec<FieldError>) {
     let at = format!("{path}.resizePolicy");
     let mut seen: Vec<&str> = Vec::new();
     for (i, policy) in list(container, "resizePolicy").iter().enumerate() {
@@ -505,6 +562,11 @@ fn resize_policy(container: &Value, path: &str, errors: &mut Vec<FieldError>) {
                 value if valid.contains(&value) => {}
                 value => errors.push(FieldError::not_supported(at.as_str(), value, &valid)),
             }
+        }
+        let restart = text(policy, "restartPolicy");
+        if spec["restartPolicy"] == "Never" && restart != "NotRequired" {
+            let detail = "must be 'NotRequired' when pod `restartPolicy` is 'Never'";
+            errors.push(FieldError::invalid(at.as_str(), restart, detail));
         }
     }
 }

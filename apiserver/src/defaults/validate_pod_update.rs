@@ -1,6 +1,7 @@
 //! What may change in a pod (`ValidatePodUpdate` in Kubernetes).
 
 use super::validate::immutable;
+use super::validate_ephemeral;
 use super::validate_parts::{list, text};
 use super::validate_pod;
 use crate::schema::{FieldError, Printed, unified};
@@ -20,13 +21,19 @@ pub(super) fn pod_update(new: &Value, old: &Value, errors: &mut Vec<FieldError>)
             return;
         }
         for (i, container) in list(new, which).iter().enumerate() {
-            if text(container, "image").trim().is_empty() {
+            if text(container, "image").is_empty() {
                 errors.push(FieldError::required(format!("spec.{which}[{i}].image"), ""));
             }
+            validate_pod::only_for_pod(container, &format!("spec.{which}[{i}]"), errors);
         }
     }
     let (deadline, before) = (&new["activeDeadlineSeconds"], &old["activeDeadlineSeconds"]);
     match (deadline.as_i64(), before.as_i64()) {
+        (Some(now), _) if !(0..=i64::from(i32::MAX)).contains(&now) => {
+            let detail = format!("must be between 0 and {}, inclusive", i32::MAX);
+            errors.push(FieldError::invalid("spec.activeDeadlineSeconds", now, detail));
+            return;
+        }
         (Some(now), Some(then)) if now > then => {
             let detail = "must be less than or equal to previous value";
             errors.push(FieldError::invalid("spec.activeDeadlineSeconds", now, detail));
@@ -38,26 +45,21 @@ pub(super) fn pod_update(new: &Value, old: &Value, errors: &mut Vec<FieldError>)
         }
         _ => {}
     }
-    if list(old, "tolerations")
-        .iter()
-        .any(|toleration| !list(new, "tolerations").contains(toleration))
-    {
-        let detail = "existing toleration can not be modified except its tolerationSeconds";
-        // Only the seconds of an existing one may change.
-        let bare = |toleration: &Value| {
-            let mut toleration = toleration.clone();
-            if let Value::Object(fields) = &mut toleration {
-                fields.remove("tolerationSeconds");
-            }
-            toleration
-        };
-        let now: Vec<Value> = list(new, "tolerations").iter().map(bare).collect();
-        if list(old, "tolerations")
-            .iter()
-            .any(|toleration| !now.contains(&bare(toleration)))
-        {
-            errors.push(FieldError::forbidden("spec.tolerations", detail));
+    // Only the seconds of an existing one may change.
+    let bare = |toleration: &Value| {
+        let mut toleration = toleration.clone();
+        if let Value::Object(fields) = &mut toleration {
+            fields.remove("tolerationSeconds");
         }
+        toleration
+    };
+    let now: Vec<Value> = list(new, "tolerations").iter().map(bare).collect();
+    let mut before = list(old, "tolerations").iter();
+    if before.any(|toleration| !now.contains(&bare(toleration))) {
+        let detail = "existing toleration can not be modified except its tolerationSeconds";
+        errors.push(FieldError::forbidden("spec.tolerations", detail));
+    } else {
+        validate_pod::tolerations(new, "spec", errors);
     }
     let gates = |spec: &Value| list(spec, "schedulingGates").to_vec();
     let added: Vec<_> = gates(new)
@@ -191,52 +193,8 @@ pub(super) fn difference(of: &str, old: &Value, new: &Value) -> String {
 pub(super) fn ephemeral(new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
     let spec = &new["spec"];
     let volumes: Vec<&str> = list(spec, "volumes").iter().map(|v| text(v, "name")).collect();
-    let others: Vec<&str> = ["containers", "initContainers"]
-        .iter()
-        .flat_map(|which| list(spec, which))
-        .map(|c| text(c, "name"))
-        .collect();
+    validate_ephemeral::containers(spec, &volumes, "spec", errors);
     let all = list(spec, "ephemeralContainers");
-    for (i, container) in all.iter().enumerate() {
-        let path = format!("spec.ephemeralContainers[{i}]");
-        validate_pod::container(container, &volumes, spec, &path, errors);
-        let name = text(container, "name");
-        if others.contains(&name) || all[..i].iter().any(|c| text(c, "name") == name) {
-            errors.push(FieldError::duplicate(format!("{path}.name"), name));
-        }
-        for field in [
-            "ports",
-            "resources",
-            "resizePolicy",
-            "restartPolicy",
-            "restartPolicyRules",
-            "livenessProbe",
-            "readinessProbe",
-            "startupProbe",
-            "lifecycle",
-        ] {
-            let nothing = match &container[field] {
-                Value::Null => true,
-                Value::Object(fields) => fields.is_empty(),
-                Value::Array(items) => items.is_empty(),
-                _ => false,
-            };
-            if !nothing {
-                let detail = "cannot be set for an Ephemeral Container";
-                errors.push(FieldError::forbidden(format!("{path}.{field}"), detail));
-            }
-        }
-        for (j, mount) in list(container, "volumeMounts").iter().enumerate() {
-            for field in ["subPath", "subPathExpr"].iter().filter(|f| !text(mount, f).is_empty()) {
-                let at = format!("{path}.volumeMounts[{j}].{field}");
-                errors.push(FieldError::forbidden(at, "cannot be set for an Ephemeral Container"));
-            }
-        }
-        let target = text(container, "targetContainerName");
-        if !target.is_empty() && !others.contains(&target) {
-            errors.push(FieldError::not_found(format!("{path}.targetContainerName"), target));
-        }
-    }
     for before in list(&old["spec"], "ephemeralContainers") {
         let name = text(before, "name");
         let detail = match all.iter().find(|c| text(c, "name") == name) {

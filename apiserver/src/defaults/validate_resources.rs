@@ -2,6 +2,7 @@
 
 use super::names;
 use super::resource_name::{self, HUGE, is_overcommitted};
+use super::validate_parts::{by_rule, list, text};
 use crate::schema::FieldError;
 use cfn_cel::quantity::Quantity;
 use serde_json::Value;
@@ -15,10 +16,20 @@ pub(super) fn of_container(resources: &Value, path: &str, errors: &mut Vec<Field
     requirements(resources, path, errors, resource_name::of_container);
 }
 
-/// Resources of a pod as a whole.
-pub(super) fn of_pod(resources: &Value, path: &str, errors: &mut Vec<FieldError>) {
+/// `validatePodResources`: resources of a pod as a whole.
+pub(super) fn of_pod(spec: &Value, path: &str, errors: &mut Vec<FieldError>) {
+    let (resources, path) = (&spec["resources"], &format!("{path}.resources"));
     if resources.is_null() {
         return;
+    }
+    if spec["os"]["name"] == "windows" {
+        let detail = "may not be set for a windows pod";
+        errors.push(FieldError::forbidden(path.as_str(), detail));
+        return;
+    }
+    if !resources["claims"].is_null() {
+        let detail = "claims may not be set for Resources at pod-level";
+        errors.push(FieldError::forbidden(format!("{path}.claims"), detail));
     }
     requirements(resources, path, errors, |name, path, errors| {
         let known = ["cpu", "memory"];
@@ -28,6 +39,99 @@ pub(super) fn of_pod(resources: &Value, path: &str, errors: &mut Vec<FieldError>
             errors.push(FieldError::not_supported(path, name, &["cpu", "hugepages-", "memory"]));
         }
     });
+    claims(resources, spec, path, errors);
+    consistent(spec, path, errors);
+}
+
+/// `validatePodResourceConsistency`: a pod asks for no less than its containers do, and none of them may have more.
+fn consistent(spec: &Value, path: &str, errors: &mut Vec<FieldError>) {
+    let resources = &spec["resources"];
+    // Containers alone: what the pod says of itself is compared with that.
+    let mut alone = spec.clone();
+    if let Some(fields) = alone.as_object_mut() {
+        fields.remove("resources");
+        fields.remove("overhead");
+    }
+    for (name, amount) in crate::registry::pod_requests(&alone) {
+        let (Ok(asked), Ok(whole)) = (
+            Quantity::from_value(&amount),
+            Quantity::from_value(&resources["requests"][&name]),
+        ) else {
+            continue;
+        };
+        if asked > whole {
+            let detail = format!("must be greater than or equal to aggregate container requests of {asked}");
+            errors.push(FieldError::invalid(
+                format!("{path}.requests[{name}]"),
+                whole.to_string(),
+                detail,
+            ));
+        }
+    }
+    for (i, container) in list(spec, "containers").iter().enumerate() {
+        for (name, limit) in amounts(&container["resources"], "limits") {
+            let (Ok(own), Ok(whole)) = (
+                Quantity::from_value(limit),
+                Quantity::from_value(&resources["limits"][name]),
+            ) else {
+                continue;
+            };
+            if own > whole {
+                let detail = format!("must be less than or equal to pod limits of {whole}");
+                let at = format!("{path}.containers[{i}][{name}].limits");
+                errors.push(FieldError::invalid(at, own.to_string(), detail));
+            }
+        }
+    }
+}
+
+/// `validateResourceClaimNames`: devices of the pod that are used, as a whole or by request.
+pub(super) fn claims(resources: &Value, spec: &Value, path: &str, errors: &mut Vec<FieldError>) {
+    let mut known: Vec<&str> = list(spec, "resourceClaims").iter().map(|c| text(c, "name")).collect();
+    known.sort_unstable();
+    known.dedup();
+    let mut seen: Vec<String> = Vec::new();
+    for (i, claim) in list(resources, "claims").iter().enumerate() {
+        let (name, request, at) = (
+            text(claim, "name"),
+            text(claim, "request"),
+            format!("{path}.claims[{i}]"),
+        );
+        if name.is_empty() {
+            errors.push(FieldError::required(at, ""));
+            continue;
+        }
+        let has = |key: &str| seen.iter().any(|s| s == key);
+        if has(name) {
+            errors.push(FieldError::duplicate(at.as_str(), name));
+        } else {
+            let mut key = name.to_owned();
+            if !request.is_empty() {
+                by_rule(request, format!("{at}.request"), names::dns1123_label, errors);
+                key = format!("{name}/{request}");
+            }
+            if has(&key) {
+                errors.push(FieldError::duplicate(at.as_str(), key.as_str()));
+            } else if request.is_empty() {
+                let parts = seen
+                    .iter()
+                    .filter(|s| s.split_once('/').is_some_and(|(of, _)| of == name));
+                for _ in parts {
+                    errors.push(FieldError::duplicate(at.as_str(), name));
+                }
+            }
+            seen.push(key);
+        }
+        if !known.contains(&name) {
+            let mut error = FieldError::not_found(at, name);
+            error.detail = "must be one of the names in pod.spec.resourceClaims".to_owned();
+            error.detail += &match known.as_slice() {
+                [] => " which is empty".to_owned(),
+                known => format!(": {}", known.join(", ")),
+            };
+            errors.push(error);
+        }
+    }
 }
 
 fn requirements(
@@ -107,9 +211,14 @@ pub(super) fn amount(name: &str, value: &Value, path: &str, errors: &mut Vec<Fie
             let detail = "must be greater than or equal to 0";
             errors.push(FieldError::invalid(path, quantity.to_string(), detail));
         }
-        Ok(quantity) if !quantity.is_whole() && (name.contains('/') || name == "pods") => {
+        Ok(quantity) if !is_whole(&quantity) && (name.contains('/') || name == "pods") => {
             errors.push(FieldError::invalid(path, quantity.to_string(), "must be an integer"));
         }
         Ok(_) => {}
     }
+}
+
+/// Whether Go takes an amount for a whole number: it counts thousandths, of which it knows no more than fit.
+pub(super) fn is_whole(amount: &Quantity) -> bool {
+    amount.milli_value() % 1000 == 0
 }

@@ -72,7 +72,8 @@ const PERSISTENT: [&str; 22] = [
 ];
 
 /// What the volume of a pod is made from, or that of a template, of which no pod is made yet.
-pub(super) fn of_pod(volume: &Value, template: bool, path: &str, errors: &mut Vec<FieldError>) {
+/// `owner` is the pod's name, empty for a template.
+pub(super) fn of_pod(volume: &Value, template: bool, owner: &str, path: &str, errors: &mut Vec<FieldError>) {
     one(&OF_PODS, volume, path, errors, |kind, errors| match kind {
         // Its image may be filled in later.
         "image" if template => {
@@ -84,6 +85,17 @@ pub(super) fn of_pod(volume: &Value, template: bool, path: &str, errors: &mut Ve
                 &format!("{path}.{kind}"),
                 errors,
             );
+        }
+        "ephemeral" => {
+            source(volume, kind, path, errors);
+            let name = text(volume, "name");
+            let claim = format!("{owner}-{name}");
+            for wrong in names::dns1123_subdomain(&claim) {
+                if !owner.is_empty() && !name.is_empty() {
+                    let detail = format!("PVC name {claim:?}: {wrong}");
+                    errors.push(FieldError::invalid(format!("{path}.name"), name, detail));
+                }
+            }
         }
         _ => source(volume, kind, path, errors),
     });

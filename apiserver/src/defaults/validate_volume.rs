@@ -102,3 +102,30 @@ pub(super) fn devices(container: &Value, spec: &Value, volumes: &[&str], path: &
         }
     }
 }
+
+/// `validateFileKeyRefVolumes`: files that variables are read from are in empty directories of the pod.
+pub(super) fn files_of_variables(spec: &Value, path: &str, errors: &mut Vec<FieldError>) {
+    for which in ["initContainers", "containers", "ephemeralContainers"] {
+        for (i, container) in list(spec, which).iter().enumerate() {
+            for (j, variable) in list(container, "env").iter().enumerate() {
+                let file = &variable["valueFrom"]["fileKeyRef"];
+                if !file.is_object() {
+                    continue;
+                }
+                let (name, at) = (
+                    text(file, "volumeName"),
+                    format!("{path}.{which}[{i}].env[{j}].valueFrom.fileKeyRef.volumeName"),
+                );
+                // The last one of a name counts.
+                match list(spec, "volumes").iter().rfind(|v| text(v, "name") == name) {
+                    None => errors.push(FieldError::not_found(at, name)),
+                    Some(volume) if !volume["emptyDir"].is_object() => {
+                        let detail = "referenced volume must be of type emptyDir";
+                        errors.push(FieldError::invalid(at, name, detail));
+                    }
+                    Some(_) => {}
+                }
+            }
+        }
+    }
+}

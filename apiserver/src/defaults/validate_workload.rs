@@ -1,11 +1,11 @@
 //! Validation of workloads (`pkg/apis/apps/validation`, `pkg/apis/batch/validation` in Kubernetes).
 
 use super::names;
-use super::validate::{immutable, nonnegative};
+use super::validate::{finalizers, immutable, nonnegative, validate_metadata_update};
 use super::validate_job;
 use super::validate_parts::{choice, label_selector, list, named, text};
 use super::validate_pod;
-use crate::schema::{FieldError, Printed, go_struct};
+use crate::schema::{FieldError, Printed, go_struct, same};
 use crate::select::LabelSelector;
 use serde_json::{Value, json};
 
@@ -15,6 +15,9 @@ pub(super) fn apps(kind: &str, new: &Value, old: Option<&Value>, errors: &mut Ve
     let counted = |fields: &[&str], errors: &mut Vec<FieldError>| {
         fields.iter().for_each(|field| nonnegative(spec, field, "spec", errors));
     };
+    if let ("DaemonSet", Some(old)) = (kind, old) {
+        immutable_selector(&spec["selector"], &old["spec"]["selector"], errors);
+    }
     match kind {
         "Deployment" => {
             counted(&["replicas"], errors);
@@ -76,16 +79,27 @@ pub(super) fn apps(kind: &str, new: &Value, old: Option<&Value>, errors: &mut Ve
             ] {
                 spec.remove(field);
             }
-            spec
+            Value::Object(spec)
         };
-        if fixed(new) != fixed(old) {
+        if !same(&fixed(new), &fixed(old)) {
             let detail = "updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', \
                           'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and \
                           'minReadySeconds' are forbidden";
             errors.push(FieldError::forbidden("spec", detail));
         }
-    } else {
-        immutable(&spec["selector"], &old["spec"]["selector"], "spec.selector", errors);
+    } else if kind != "DaemonSet" {
+        immutable_selector(&spec["selector"], &old["spec"]["selector"], errors);
+    }
+}
+
+/// A selector that may not change.
+pub(super) fn immutable_selector(new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
+    if new != old && crate::schema::selector(new) != crate::schema::selector(old) {
+        let shown = match new {
+            Value::Null => "null".to_owned(),
+            new => Printed::internal("meta.LabelSelector", new).compact(),
+        };
+        errors.push(FieldError::invalid_shown("spec.selector", &shown, "field is immutable"));
     }
 }
 
@@ -122,19 +136,24 @@ fn daemon_strategy(spec: &Value, errors: &mut Vec<FieldError>) {
         "RollingUpdate" => {
             let path = "spec.updateStrategy.rollingUpdate";
             let rolling = &strategy["rollingUpdate"];
-            let least = int_or_percent(&rolling["maxUnavailable"], &format!("{path}.maxUnavailable"), errors);
-            let surge = int_or_percent(&rolling["maxSurge"], &format!("{path}.maxSurge"), errors);
-            match (least.unwrap_or(0), surge.unwrap_or(0)) {
-                (0, 0) => errors.push(FieldError::required(
+            let (least, surge) = (&rolling["maxUnavailable"], &rolling["maxSurge"]);
+            for (value, field) in [(least, "maxUnavailable"), (surge, "maxSurge")] {
+                positive(value, &format!("{path}.{field}"), errors);
+            }
+            for (value, field) in [(least, "maxUnavailable"), (surge, "maxSurge")] {
+                not_more_than_all(value, &format!("{path}.{field}"), errors);
+            }
+            match (number_or_percent(least) != 0, number_or_percent(surge) != 0) {
+                (true, true) => errors.push(FieldError::invalid(
+                    format!("{path}.maxSurge"),
+                    surge.clone(),
+                    "may not be set when maxUnavailable is non-zero",
+                )),
+                (false, false) => errors.push(FieldError::required(
                     format!("{path}.maxUnavailable"),
                     "cannot be 0 when maxSurge is 0",
                 )),
-                (0, _) | (_, 0) => {}
-                _ => errors.push(FieldError::invalid(
-                    format!("{path}.maxSurge"),
-                    rolling["maxSurge"].clone(),
-                    "may not be set when maxUnavailable is non-zero",
-                )),
+                _ => {}
             }
         }
         _ => {
@@ -248,6 +267,11 @@ pub(super) fn controller(new: &Value, errors: &mut Vec<FieldError>) {
         let path = "spec.template.spec.restartPolicy";
         errors.push(FieldError::not_supported(path, policy, &["Always"]));
     }
+    if !template["spec"]["activeDeadlineSeconds"].is_null() {
+        let detail = "activeDeadlineSeconds in ReplicationController is not Supported";
+        let path = "spec.template.spec.activeDeadlineSeconds";
+        errors.push(FieldError::forbidden(path, detail));
+    }
 }
 
 /// A revision of a set.
@@ -270,7 +294,7 @@ pub(super) fn revision(new: &Value, old: Option<&Value>, errors: &mut Vec<FieldE
 /// A workload's selector and whether it matches its template; whether the template can be looked at.
 fn selector(kind: &str, spec: &Value, errors: &mut Vec<FieldError>) -> bool {
     let selector = &spec["selector"];
-    if selector.is_null() {
+    if selector.is_null() && kind != "daemonset" {
         errors.push(FieldError::required("spec.selector", ""));
     }
     label_selector(selector, "spec.selector", errors);
@@ -357,20 +381,17 @@ fn deployment_strategy(spec: &Value, errors: &mut Vec<FieldError>) {
         }
         "RollingUpdate" => {
             let rolling = &strategy["rollingUpdate"];
-            let mut zero = true;
-            for field in ["maxSurge", "maxUnavailable"] {
-                let path = format!("spec.strategy.rollingUpdate.{field}");
-                zero &= int_or_percent(&rolling[field], &path, errors) == Some(0);
+            let path = "spec.strategy.rollingUpdate";
+            let (least, surge) = (&rolling["maxUnavailable"], &rolling["maxSurge"]);
+            for (value, field) in [(least, "maxUnavailable"), (surge, "maxSurge")] {
+                positive(value, &format!("{path}.{field}"), errors);
             }
-            if zero {
+            let path = format!("{path}.maxUnavailable");
+            if number_or_percent(least) == 0 && number_or_percent(surge) == 0 {
                 let detail = "may not be 0 when `maxSurge` is 0";
-                let value = rolling["maxUnavailable"].clone();
-                errors.push(FieldError::invalid(
-                    "spec.strategy.rollingUpdate.maxUnavailable",
-                    value,
-                    detail,
-                ));
+                errors.push(FieldError::invalid(path.as_str(), least.clone(), detail));
             }
+            not_more_than_all(least, &path, errors);
         }
         _ => errors.push(strategy_not_supported(
             strategy,
@@ -389,6 +410,42 @@ fn progress(spec: &Value, errors: &mut Vec<FieldError>) {
     {
         let detail = "must be greater than minReadySeconds";
         errors.push(FieldError::invalid("spec.progressDeadlineSeconds", deadline, detail));
+    }
+}
+
+/// The number of a percentage that is right (`getPercentValue`).
+fn percent(value: &Value) -> Option<i64> {
+    let digits = value.as_str()?.strip_suffix('%')?;
+    let digits = Some(digits).filter(|d| d.bytes().all(|b| b.is_ascii_digit()))?;
+    digits.parse().ok()
+}
+
+/// `getIntOrPercentValue`: what is no number is nought.
+fn number_or_percent(value: &Value) -> i64 {
+    let own = || value.as_i64().or_else(|| value.as_str()?.parse().ok());
+    percent(value).or_else(own).unwrap_or_default()
+}
+
+/// `ValidatePositiveIntOrPercent`.
+fn positive(value: &Value, path: &str, errors: &mut Vec<FieldError>) {
+    if let Some(number) = value.as_i64().filter(|n| *n < 0) {
+        errors.push(FieldError::invalid(path, number, "must be greater than or equal to 0"));
+    }
+    if value.is_string() && percent(value).is_none() {
+        let detail = "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', \
+                      regex used for validation is '[0-9]+%')";
+        errors.push(FieldError::invalid(path, value.clone(), detail));
+    }
+}
+
+/// `IsNotMoreThan100Percent`.
+fn not_more_than_all(value: &Value, path: &str, errors: &mut Vec<FieldError>) {
+    if percent(value).is_some_and(|p| p > 100) {
+        errors.push(FieldError::invalid(
+            path,
+            value.clone(),
+            "must not be greater than 100%",
+        ));
     }
 }
 
@@ -432,17 +489,58 @@ pub(super) fn int_or_percent(value: &Value, path: &str, errors: &mut Vec<FieldEr
 /// A job.
 pub(super) fn job(new: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>) {
     let spec = &new["spec"];
-    let own = json!({"matchLabels": {"batch.kubernetes.io/controller-uid": new["metadata"]["uid"]}});
-    if old.is_none() && spec["manualSelector"] != true && !spec["selector"].is_null() && spec["selector"] != own {
-        let detail = "`selector` not auto-generated";
-        errors.push(FieldError::invalid("spec.selector", spec["selector"].clone(), detail));
-    }
+    generated_selector(new, old, errors);
     selecting_job_spec(spec, errors);
     pod_names(new, errors);
     if let Some(old) = old {
-        // The strategy checks the object, and the check of the change its spec again.
+        // The strategy checks the object, and the check of the change its metadata and its spec again.
+        errors.extend(validate_metadata_update(&new["metadata"], &old["metadata"]));
+        finalizers(&new["metadata"], errors);
         selecting_job_spec(spec, errors);
         validate_job::changes(spec, old, errors);
+    }
+}
+
+/// `validateGeneratedSelector`: labels by which a job knows its pods, unless somebody sees to that by hand.
+fn generated_selector(job: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>) {
+    let (spec, metadata) = (&job["spec"], &job["metadata"]);
+    if spec["manualSelector"] == true || spec["selector"].is_null() {
+        return;
+    }
+    let (uid, name) = (text(metadata, "uid"), text(metadata, "name"));
+    if uid.is_empty() {
+        errors.push(FieldError::required("metadata.uid", ""));
+    }
+    let mut wanted = vec![("controller-uid", uid), ("job-name", name)];
+    // Jobs of before there were these stay without them.
+    let named = [
+        ("batch.kubernetes.io/controller-uid", uid),
+        ("batch.kubernetes.io/job-name", name),
+    ];
+    let had = |old: &Value| {
+        let labels = &old["spec"]["template"]["metadata"]["labels"];
+        named.iter().all(|(label, _)| labels.get(label).is_some())
+    };
+    if old.is_none_or(had) {
+        wanted.extend(named);
+    }
+    let labels = &spec["template"]["metadata"]["labels"];
+    for (label, value) in &wanted {
+        let path = format!("spec.template.metadata.labels[{label}]");
+        match labels[*label].as_str() {
+            None => errors.push(FieldError::required(path, format!("must be '{value}'"))),
+            Some(own) if own != *value => {
+                errors.push(FieldError::invalid(path, own, format!("must be '{value}'")));
+            }
+            Some(_) => {}
+        }
+    }
+    let all: serde_json::Map<String, Value> = wanted.iter().map(|(k, v)| ((*k).to_owned(), json!(v))).collect();
+    let selected = LabelSelector::from_object(&spec["selector"]).map(|s| s.matches(&Value::Object(all)));
+    if selected.is_ok_and(|matches| !matches) {
+        let shown = Printed::internal("meta.LabelSelector", &spec["selector"]).compact();
+        let detail = "`selector` not auto-generated";
+        errors.push(FieldError::invalid_shown("spec.selector", &shown, detail));
     }
 }
 
@@ -451,10 +549,12 @@ fn selecting_job_spec(spec: &Value, errors: &mut Vec<FieldError>) {
     job_spec(spec, "spec", errors);
     if spec["selector"].is_null() {
         errors.push(FieldError::required("spec.selector", ""));
+    } else {
+        label_selector(&spec["selector"], "spec.selector", errors);
     }
     let labels = &spec["template"]["metadata"]["labels"];
-    let selected = LabelSelector::from_object(&spec["selector"]).is_ok_and(|selector| selector.matches(labels));
-    if spec["selector"].is_null() || !selected {
+    let selected = LabelSelector::from_object(&spec["selector"]).map(|selector| selector.matches(labels));
+    if spec["selector"].is_null() || selected.is_ok_and(|matches| !matches) {
         let detail = "`selector` does not match template `labels`";
         errors.push(FieldError::invalid(
             "spec.template.metadata.labels",
@@ -487,40 +587,7 @@ pub(super) fn job_spec(spec: &Value, path: &str, errors: &mut Vec<FieldError>) {
     ] {
         nonnegative(spec, field, path, errors);
     }
-    match text(spec, "completionMode") {
-        "Indexed" if spec["completions"].is_null() => {
-            errors.push(FieldError::required(
-                format!("{path}.completions"),
-                "when completion mode is Indexed",
-            ));
-        }
-        "Indexed" => {
-            if let Some(number) = spec["parallelism"].as_i64().filter(|n| *n > 100_000) {
-                let detail = "must be less than or equal to 100000 when completion mode is Indexed";
-                errors.push(FieldError::invalid(format!("{path}.parallelism"), number, detail));
-            }
-        }
-        "" | "NonIndexed" => {
-            for field in ["backoffLimitPerIndex", "maxFailedIndexes"] {
-                if !spec[field].is_null() {
-                    let detail = "requires indexed completion mode";
-                    errors.push(FieldError::invalid(
-                        format!("{path}.{field}"),
-                        spec[field].clone(),
-                        detail,
-                    ));
-                }
-            }
-        }
-        other => {
-            let valid = ["NonIndexed", "Indexed"];
-            errors.push(FieldError::not_supported(
-                format!("{path}.completionMode"),
-                other,
-                &valid,
-            ));
-        }
-    }
+    validate_job::completion(spec, path, errors);
     validate_job::policies(spec, path, errors);
     validate_pod::template(&spec["template"], &format!("{path}.template"), errors);
     let policy_path = format!("{path}.template.spec.restartPolicy");

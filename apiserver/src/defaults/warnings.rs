@@ -1,8 +1,8 @@
 //! What the API server takes and warns of (the strategies' `WarningsOnCreate` and `WarningsOnUpdate`, `pkg/api/*/warnings.go`
 //! in Kubernetes).
 
-use super::names;
 use super::validate_parts::{list, text, texts};
+use super::{names, warnings_paths};
 use cfn_cel::quantity::Quantity;
 use serde_json::Value;
 
@@ -262,7 +262,11 @@ fn pod(metadata: &Value, spec: &Value, at: &str, told: &mut Vec<String>) {
                 told.push(format!("{at}spec.volumes[{i}].{kind}: {why}"));
             }
         }
+        let template = &volume["ephemeral"]["volumeClaimTemplate"];
+        let path = format!("{at}spec.volumes[{i}].ephemeral.volumeClaimTemplate.spec");
+        claim(&template["spec"], &path, told);
     }
+    warnings_paths::overlapping(spec, told);
     twice(spec, "hostAliases", "ip", at, told);
     twice(spec, "imagePullSecrets", "name", at, told);
     for (i, secret) in list(spec, "imagePullSecrets").iter().enumerate() {
@@ -402,6 +406,16 @@ fn ports(containers: &[(&Value, String)], told: &mut Vec<String>) {
     );
     let mut before: Vec<(&Value, String)> = Vec::new();
     for (port, path) in all() {
+        if !text(port, "hostIP").is_empty() && number(port, "hostPort") == 0 {
+            // As Go prints its struct.
+            told.push(format!(
+                "{path}: hostIP set without hostPort: {{Name:{} HostPort:0 ContainerPort:{} Protocol:{} HostIP:{}}}",
+                text(port, "name"),
+                number(port, "containerPort"),
+                text(port, "protocol"),
+                text(port, "hostIP"),
+            ));
+        }
         let same = |other: &Value| {
             number(other, "containerPort") == number(port, "containerPort") && protocol(other) == protocol(port)
         };

@@ -110,15 +110,43 @@ fn job_spec(spec: &mut Object) {
     set(spec, "parallelism", 1);
     let per_index = !super::is_unset(spec.get("backoffLimitPerIndex"));
     set(spec, "backoffLimit", if per_index { i32::MAX } else { 6 });
-    set_empty(spec, "completionMode", "NonIndexed");
+    set(spec, "completionMode", "NonIndexed");
     set(spec, "suspend", false);
+    failure_conditions(spec);
     let by_policy = !super::is_unset(spec.get("podFailurePolicy"));
-    set_empty(
+    set(
         spec,
         "podReplacementPolicy",
         if by_policy { "Failed" } else { "TerminatingOrFailed" },
     );
     set(spec, "manualSelector", false);
+}
+
+/// `SetDefaults_PodFailurePolicyOnPodConditionsPattern`: conditions are asked to hold where that is not said.
+fn failure_conditions(spec: &mut Object) {
+    let Some(policy) = spec.get_mut("podFailurePolicy").and_then(Value::as_object_mut) else {
+        return;
+    };
+    for rule in super::list_mut(policy, "rules") {
+        for condition in super::list_mut(rule, "onPodConditions") {
+            set_empty(condition, "status", "True");
+        }
+    }
+}
+
+/// Labels by which a job knows its pods.
+const GENERATED: [&str; 4] = [
+    "controller-uid",
+    "batch.kubernetes.io/controller-uid",
+    "job-name",
+    "batch.kubernetes.io/job-name",
+];
+
+/// Whether labels are those that are made for a job's pods and no others.
+#[must_use]
+pub fn only_generated(labels: &Value) -> bool {
+    let all = labels.as_object().into_iter().flatten();
+    all.clone().count() == GENERATED.len() && all.clone().all(|(k, _)| GENERATED.contains(&k.as_str()))
 }
 
 /// Name and uid of a job get into its selector and its pods' labels when it is created
@@ -134,11 +162,8 @@ pub(super) fn job_selector(object: &mut Object) {
     let labels = map_at(map_at(map_at(spec, "template"), "metadata"), "labels");
     // Labels that defaulting took from the template are the template's own in Go: one map.
     let shared = field("labels").as_object() == Some(labels);
-    for key in ["controller-uid", "batch.kubernetes.io/controller-uid"] {
-        labels.insert(key.to_owned(), uid.clone());
-    }
-    for key in ["job-name", "batch.kubernetes.io/job-name"] {
-        labels.insert(key.to_owned(), name.clone());
+    for (key, value) in GENERATED.iter().zip([&uid, &uid, &name, &name]) {
+        labels.insert((*key).to_owned(), value.clone());
     }
     let labels = labels.clone();
     // What is there already stays, and is refused.
@@ -158,7 +183,9 @@ pub(super) fn cron_job(object: &mut Object) {
     // Of the job's template only the pod's is defaulted: JobSpec's defaults belong to Job.
     let job = map_at(spec, "jobTemplate");
     map_at(job, "metadata");
-    template(map_at(job, "spec"));
+    let job = map_at(job, "spec");
+    template(job);
+    failure_conditions(job);
 }
 
 fn default_labels(object: &mut Object, labels: Value) {

@@ -133,7 +133,18 @@ impl Server {
                     }
                 }
             }
-            ("", "persistentvolumes", Some("status")) if old["status"]["phase"] != v["status"]["phase"] => {
+            // A feature that is gone: kept by nodes that have it (nodeStatusStrategy).
+            ("", "nodes", Some("status")) if old["status"]["config"].is_null() => {
+                child(v, "status").remove("config");
+            }
+            ("", "persistentvolumes", Some("status")) if old["status"]["phase"] == v["status"]["phase"] => {
+                let field = "lastPhaseTransitionTime";
+                let was = &old["status"][field];
+                if v["status"][field].is_null() && !was.is_null() {
+                    v["status"][field] = was.clone();
+                }
+            }
+            ("", "persistentvolumes", Some("status")) => {
                 let field = "lastPhaseTransitionTime";
                 if old["status"][field] == v["status"][field] {
                     v["status"][field] = json!(self.now());

@@ -340,6 +340,12 @@ impl Server {
             None => defaults::name_rule(&r.group, &r.kind),
         };
         let mut errors = match old {
+            // Labels that a job has only because its pods get them are not there yet when it is checked.
+            None if r.is("batch", "jobs") && defaults::only_generated(&value["metadata"]["labels"]) => {
+                let mut metadata = value["metadata"].clone();
+                metadata["labels"] = Value::Null;
+                defaults::validate_metadata(&metadata, r.namespaced, rule)
+            }
             None => defaults::validate_metadata(&value["metadata"], r.namespaced, rule),
             Some(old) => defaults::validate_updated(
                 (&r.group, &r.kind),

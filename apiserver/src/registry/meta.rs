@@ -3,6 +3,8 @@
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
+use crate::schema;
+
 /// RFC 3339 in seconds, as `metav1.Time` writes it.
 #[must_use]
 pub fn rfc3339(t: Timestamp) -> String {
@@ -90,28 +92,18 @@ pub(super) fn set_finalizers(v: &mut Value, list: &[String]) {
     }
 }
 
-/// Whether two objects are the same but for `metadata` and `status` (what counts a generation).
-pub(super) fn same_spec(a: &Value, b: &Value, ignore_status: bool) -> bool {
+/// Whether two objects are the same but for `metadata` and `status` (what counts a generation); built-in kinds are compared
+/// as Go compares them.
+pub(super) fn same_spec(a: &Value, b: &Value, ignore_status: bool, semantic: bool) -> bool {
     let keep = |k: &&String| *k != "metadata" && *k != "apiVersion" && !(ignore_status && *k == "status");
     let (Some(a), Some(b)) = (a.as_object(), b.as_object()) else {
         return a == b;
     };
     let keys: std::collections::BTreeSet<&String> = a.keys().chain(b.keys()).filter(keep).collect();
-    keys.into_iter().all(|k| same(a.get(k), b.get(k)))
-}
-
-/// Whether two values are the same to `equality.Semantic`: an empty list is as good as none.
-fn same(a: Option<&Value>, b: Option<&Value>) -> bool {
-    let given = |v: &&Value| !v.is_null() && !v.as_array().is_some_and(Vec::is_empty);
-    match (a.filter(given), b.filter(given)) {
-        (Some(Value::Object(a)), Some(Value::Object(b))) => {
-            a.iter().all(|(k, v)| same(Some(v), b.get(k))) && b.iter().all(|(k, v)| a.contains_key(k) || !given(&v))
-        }
-        (Some(Value::Array(a)), Some(Value::Array(b))) => {
-            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(Some(a), Some(b)))
-        }
-        (a, b) => a == b,
-    }
+    keys.into_iter().all(|k| {
+        a.get(k) == b.get(k)
+            || semantic && schema::same(a.get(k).unwrap_or(&Value::Null), b.get(k).unwrap_or(&Value::Null))
+    })
 }
 
 /// Removes null members, which stand for "not set" in Kubernetes' JSON.

@@ -1,6 +1,6 @@
 //! Addresses, families and ports of services (`pkg/registry/core/service` in Kubernetes).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
 use serde_json::{Map, Value, json};
@@ -109,7 +109,9 @@ impl Server {
         if let Some(old) = old {
             drop_unneeded(&old["spec"], v);
         }
-        if !has_address(&v["spec"]) {
+        // Other values are left for validation to refuse.
+        if !has_address(&v["spec"]) && matches!(v["spec"]["internalTrafficPolicy"].as_str(), Some("Cluster" | "Local"))
+        {
             child(v, "spec").remove("internalTrafficPolicy");
         }
         Ok(())
@@ -139,6 +141,8 @@ impl Server {
             // Its own, or none: nothing to give out.
             "None" => asked.to_owned(),
             own if had["clusterIP"] == own => asked.to_owned(),
+            // Another one is for validation to refuse.
+            _ if !had.is_null() && has_address(had) => asked.to_owned(),
             _ => {
                 let within = asked
                     .parse::<Ipv4Addr>()
@@ -172,49 +176,76 @@ impl Server {
         errors: &mut Vec<FieldError>,
     ) -> Result<(), Status> {
         let (open, checked) = (has_node_ports(&v["spec"]), has_health_check(&v["spec"]));
-        if !open && !checked {
+        if !matches!(text(v, "/spec/type"), "NodePort" | "LoadBalancer") {
             return Ok(());
         }
         let count = NODE_PORTS.1 - NODE_PORTS.0;
         let mut start = call.once("node port", || self.random_below(count));
-        let mut next = |taken: &mut Taken| {
+        // Of a service that only is tried: the highest port it has yet.
+        let mut highest: Option<i64> = None;
+        let dry_run = call.dry_run;
+        let mut next = |taken: &mut Taken, highest: &mut Option<i64>| {
+            // The one after that, whether somebody has it or not.
+            if dry_run {
+                let port = highest.unwrap_or_else(|| NODE_PORTS.1.into()) + 1;
+                *highest = Some(port);
+                return Ok(port);
+            }
             let port = (0..count)
                 .map(|k| u64::from(NODE_PORTS.0 + (start + k) % count))
                 .find(|x| !taken.ports.contains(x));
             start += 1;
             taken.ports.extend(port);
-            port.ok_or_else(|| Status::internal("failed to allocate a nodePort: range is full"))
+            port.and_then(|p| i64::try_from(p).ok())
+                .ok_or_else(|| Status::internal("failed to allocate a nodePort: range is full"))
         };
-        let own: BTreeSet<u64> = ports(had).filter_map(node_port).collect();
+        let asked = |port: &Value| port["nodePort"].as_i64().filter(|n| *n != 0);
+        let own: BTreeSet<i64> = ports(had).filter_map(asked).collect();
         let spec = child(v, "spec");
-        if open {
-            // What is asked for comes first.
-            let mut mine = BTreeSet::new();
-            for (i, port) in ports_mut(spec).enumerate() {
-                let Some(number) = node_port(port) else { continue };
-                let outside = !(NODE_PORTS.0..NODE_PORTS.1).contains(&u32::try_from(number).unwrap_or(u32::MAX));
-                // What only is tried asks the allocator for nothing but whether another has it.
-                let why = if outside && !call.dry_run {
-                    let (first, last) = (NODE_PORTS.0, NODE_PORTS.1 - 1);
-                    format!("provided port is not in the valid range. The range of valid ports is {first}-{last}")
-                } else if taken.ports.contains(&number) {
-                    "provided port is already allocated".to_owned()
-                } else {
-                    String::new()
-                };
-                if !why.is_empty() && !own.contains(&number) && !mine.contains(&number) {
-                    let path = format!("spec.ports[{i}].nodePort");
-                    errors.push(FieldError::invalid(path, number, why));
-                }
-                mine.insert(number);
-            }
-            taken.ports.extend(mine);
-            for port in ports_mut(spec).filter(|p| node_port(p).is_none()) {
-                port["nodePort"] = next(taken)?.into();
+        // What is asked for is not given to another.
+        let wanted: Vec<u64> = ports_mut(spec).filter_map(|p| node_port(p)).collect();
+        let before = taken.ports.clone();
+        taken.ports.extend(wanted);
+        // Ports of one number are one on the node, whatever their protocols.
+        let mut given: BTreeMap<i64, i64> = BTreeMap::new();
+        let mut mine = BTreeSet::new();
+        for port in ports_mut(spec) {
+            if let Some(number) = asked(port) {
+                given.entry(port["port"].as_i64().unwrap_or_default()).or_insert(number);
             }
         }
+        for (i, port) in ports_mut(spec).enumerate() {
+            let on = port["port"].as_i64().unwrap_or_default();
+            let Some(number) = asked(port) else {
+                if open {
+                    let number = match given.get(&on) {
+                        Some(number) => *number,
+                        None => next(taken, &mut highest)?,
+                    };
+                    given.insert(on, number);
+                    port["nodePort"] = number.into();
+                }
+                continue;
+            };
+            highest = Some(number.max(highest.unwrap_or_default()));
+            let range = i64::from(NODE_PORTS.0)..NODE_PORTS.1.into();
+            // What only is tried asks the allocator for nothing but whether another has it.
+            let why = if !range.contains(&number) && !dry_run {
+                let (first, last) = (NODE_PORTS.0, NODE_PORTS.1 - 1);
+                format!("provided port is not in the valid range. The range of valid ports is {first}-{last}")
+            } else if u64::try_from(number).is_ok_and(|n| before.contains(&n)) {
+                "provided port is already allocated".to_owned()
+            } else {
+                String::new()
+            };
+            if !why.is_empty() && !own.contains(&number) && !mine.contains(&number) {
+                let path = format!("spec.ports[{i}].nodePort");
+                errors.push(FieldError::invalid(path, number, why));
+            }
+            mine.insert(number);
+        }
         if checked && spec.get("healthCheckNodePort").is_none_or(|p| p.is_null() || *p == 0) {
-            spec.insert("healthCheckNodePort".into(), next(taken)?.into());
+            spec.insert("healthCheckNodePort".into(), next(taken, &mut highest)?.into());
         }
         Ok(())
     }

@@ -274,7 +274,7 @@ impl Server {
             forget_empty(r, &mut new);
         }
         if call.validation.is_some() && t.subresource == Some("status") {
-            defaults::condition_times(&r.group, &r.kind, &mut new);
+            defaults::prepare_status(&r.group, &r.kind, old, &mut new);
         }
         if r.custom.is_none() {
             defaults::default_builtin(&r.group, &r.version, &r.kind, &mut new);
@@ -288,7 +288,7 @@ impl Server {
         let counted = |v: &Value| v["metadata"]["annotations"][defaults::TEMPLATE_GENERATION].clone();
         let counts_later = counted(&new) == counted(old);
         if r.is("apps", "daemonsets") && !counts_later {
-            template_generation(old, &mut new);
+            count_template(call, t, old, &mut new);
         }
         if !p.tracked {
             let (own, now) = (r.schema(), self.now());
@@ -300,11 +300,11 @@ impl Server {
             });
         }
         if r.is("apps", "daemonsets") && counts_later {
-            template_generation(old, &mut new);
+            count_template(call, t, old, &mut new);
         }
         // Slices count before what features that are off would bring is taken out (their strategies' `PrepareForUpdate`).
         let sent = r.is("discovery.k8s.io", "endpointslices") || r.is("resource.k8s.io", "resourceslices");
-        let sent = sent && !same_spec(old, &new, false);
+        let sent = sent && !same_spec(old, &new, false, true);
         self.admit_update(call, r, t.subresource, old, &mut new)?;
         let who = call.circumstances();
         let review = Review {
@@ -348,13 +348,14 @@ impl Server {
             let counts = t.subresource != Some("binding") && !r.is("scheduling.k8s.io", "priorityclasses");
             // These count what is another value to `reflect.DeepEqual`: an empty list is not none.
             let strict = r.is("networking.k8s.io", "networkpolicies") || r.plural.ends_with("webhookconfigurations");
-            let same = same_spec(old, &new, ignore_status) && (!strict || identical_but_metadata(old, &new));
+            let same = same_spec(old, &new, ignore_status, r.custom.is_none())
+                && (!strict || identical_but_metadata(old, &new));
             let changed = counts && (sent || relabelled || annotated || !same);
             metadata(&mut new).insert("generation".into(), json!(g + i64::from(changed)));
         }
         if r.is("storage.k8s.io", "csidrivers") {
             // It has none until it changes (pkg/registry/storage/csidriver).
-            if !same_spec(old, &new, false) {
+            if !same_spec(old, &new, false, true) {
                 let g = old["metadata"]["generation"].as_i64().unwrap_or_default();
                 metadata(&mut new).insert("generation".into(), json!(g + 1));
             }
@@ -455,11 +456,21 @@ fn storage_key(call: &Call, r: &Resource, t: &Target<'_>) -> String {
     }
 }
 
+/// Counts another template of a daemon set, as what features that are off would bring is not there.
+fn count_template(call: &Call, t: &Target<'_>, old: &Value, new: &mut Value) {
+    let mut prepared = new.clone();
+    if call.validation.is_some() && t.subresource.is_none() {
+        defaults::prepare(&t.resource.group, &t.resource.kind, Some(old), &mut prepared);
+    }
+    let same = schema::same(&old["spec"]["template"], &prepared["spec"]["template"]);
+    template_generation(old, new, same);
+}
+
 /// A DaemonSet's count of templates, which was a field before apps/v1.
-fn template_generation(old: &Value, new: &mut Value) {
+fn template_generation(old: &Value, new: &mut Value, same: bool) {
     let before = text(old, "/metadata/annotations/deprecated.daemonset.template.generation");
     let n: i64 = before.parse().unwrap_or(1);
-    let n = n + i64::from(old["spec"]["template"] != new["spec"]["template"]);
+    let n = n + i64::from(!same);
     let all = metadata(new).entry("annotations").or_insert_with(|| json!({}));
     all[crate::defaults::TEMPLATE_GENERATION] = json!(n.to_string());
 }

@@ -24,6 +24,8 @@ pub enum FieldErrorKind {
     Forbidden,
     /// A reference to something that does not exist.
     NotFound,
+    /// The check itself went wrong.
+    Internal,
 }
 
 /// One mistake in an object; `Display` is Kubernetes' text for it (`spec.replicas: Invalid value: -1: must be ...`).
@@ -90,6 +92,16 @@ impl FieldError {
         }
     }
 
+    /// The check itself went wrong.
+    pub fn internal(path: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self {
+            path: path.into(),
+            kind: FieldErrorKind::Internal,
+            value: None,
+            detail: detail.into(),
+        }
+    }
+
     /// A value that is not allowed, as Go's internal type has it: names and JSON of its fields in their order.
     pub fn invalid_struct(path: impl Into<String>, fields: &[(&str, Value)], detail: &str) -> Self {
         Self {
@@ -106,7 +118,10 @@ impl FieldError {
             path: path.into(),
             kind: FieldErrorKind::Invalid,
             value: None,
-            detail: format!("{shown}: {detail}"),
+            detail: match detail {
+                "" => shown.to_owned(),
+                detail => format!("{shown}: {detail}"),
+            },
         }
     }
 
@@ -162,6 +177,7 @@ impl FieldError {
             FieldErrorKind::Duplicate => "FieldValueDuplicate",
             FieldErrorKind::Forbidden => "FieldValueForbidden",
             FieldErrorKind::NotFound => "FieldValueNotFound",
+            FieldErrorKind::Internal => "InternalError",
         }
     }
 
@@ -188,6 +204,7 @@ impl FieldError {
             FieldErrorKind::Duplicate => "Duplicate value",
             FieldErrorKind::Forbidden => "Forbidden",
             FieldErrorKind::NotFound => "Not found",
+            FieldErrorKind::Internal => "Internal error",
         };
         let mut text = words.to_owned();
         match (&self.value, self.kind) {

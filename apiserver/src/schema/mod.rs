@@ -16,6 +16,7 @@ mod printed;
 mod prune;
 mod read;
 mod reference;
+mod semantic;
 mod structs;
 #[cfg(test)]
 mod tests;
@@ -37,6 +38,7 @@ pub use printed::{Printed, fields_of_struct};
 pub use prune::{prune, unknown_fields};
 pub use read::{convert, json_kind, read};
 pub use reference::SchemaRef;
+pub use semantic::{same, selector};
 pub use validate::{is_go_duration, validate};
 pub use zero::{is_given, write_always, write_given};
 

@@ -46,6 +46,9 @@ impl Printed {
 
     /// A value of an internal type, named as `core.PodSpec`, from the JSON of its API type.
     pub fn internal(name: &str, value: &Value) -> Self {
+        if name == "meta.LabelSelector" {
+            return Self::message("meta/v1.LabelSelector", &super::selector(value));
+        }
         if let Some(meta) = name.strip_prefix("meta.") {
             return Self::message(&format!("meta/v1.{meta}"), value);
         }
@@ -519,6 +522,16 @@ mod tests {
         let of = |v: Value| Printed::at("storage.StorageClass", "parameters", &v);
         assert!(of(json!({"parameters": {}})).same(&of(json!({}))));
         assert!(!of(json!({"parameters": {"a": "b"}})).same(&of(json!({}))));
+    }
+
+    #[test]
+    fn fields_of_other_names_are_found() {
+        let volume = json!({"image": "i", "pool": "p", "user": "u", "monitors": ["m"]});
+        let shown = Printed::internal("core.RBDVolumeSource", &volume).compact();
+        assert!(
+            shown.starts_with(r#"{"CephMonitors":["m"],"RBDImage":"i","FSType":"","RBDPool":"p","RadosUser":"u""#),
+            "{shown}"
+        );
     }
 
     #[test]

@@ -150,11 +150,12 @@ fn again(group: &str, kind: &str) -> &'static [Again] {
         ("", "LimitRange")
         | ("discovery.k8s.io", "EndpointSlice")
         | ("flowcontrol.apiserver.k8s.io" | "admissionregistration.k8s.io", _)
-        | ("storage.k8s.io", "VolumeAttachment" | "CSINode") => &[Made],
+        | ("storage.k8s.io", "VolumeAttachment" | "CSINode")
+        // What may change comes with its spec.
+        | ("batch", "Job") => &[Made],
         ("", "PersistentVolume") => &[Made, Made],
         ("rbac.authorization.k8s.io", _)
         | ("", "Namespace" | "Node")
-        | ("batch", "Job")
         | ("certificates.k8s.io", _)
         | ("storage.k8s.io", "StorageClass" | "CSIStorageCapacity")
         | ("networking.k8s.io", "IPAddress")
@@ -192,7 +193,7 @@ pub(super) fn minds_finalizers(group: &str, kind: &str) -> bool {
 
 /// Finalizers of built-in kinds are qualified by a domain, but for Kubernetes' own (`validateKubeFinalizerName` of
 /// `pkg/apis/core/validation`; what any finalizer must be is checked apart from it, there as here).
-pub(super) fn finalizers(metadata: &Value, errors: &mut Vec<FieldError>) {
+pub(in crate::defaults) fn finalizers(metadata: &Value, errors: &mut Vec<FieldError>) {
     let all = metadata["finalizers"].as_array().into_iter().flatten();
     for (i, name) in all.filter_map(Value::as_str).enumerate() {
         if !name.contains('/') && !matches!(name, "kubernetes" | "orphan" | "foregroundDeletion") {

@@ -44,7 +44,11 @@ pub(super) fn service(new: &Value, old: Option<&Value>, errors: &mut Vec<FieldEr
             errors,
         );
         one_of(port, "protocol", &["SCTP", "TCP", "UDP"], &path, errors);
-        validate_pod::port_or_name(&port["targetPort"], &format!("{path}.targetPort"), errors);
+        let target = match &port["targetPort"] {
+            Value::Null => &Value::from(0),
+            target => target,
+        };
+        validate_pod::port_or_name(target, &format!("{path}.targetPort"), errors);
         if let Some(protocol) = port["appProtocol"].as_str() {
             by_rule(protocol, format!("{path}.appProtocol"), names::qualified_name, errors);
         }
@@ -103,7 +107,8 @@ fn by_type(spec: &Value, errors: &mut Vec<FieldError>) {
         }
         "ExternalName" => {
             for field in ["clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
-                if !spec[field].is_null() {
+                let empty = spec[field].as_array().is_some_and(Vec::is_empty);
+                if !spec[field].is_null() && !empty {
                     let detail = "may not be set for ExternalName services";
                     errors.push(FieldError::forbidden(format!("spec.{field}"), detail));
                 }
