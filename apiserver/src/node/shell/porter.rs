@@ -59,7 +59,7 @@ fn kind(body: &str) -> &'static str {
         let after = text.strip_prefix('<').and_then(|t| t.strip_prefix(*tag));
         after.is_some_and(|rest| *tag == "!--" || rest.starts_with([' ', '>']))
     };
-    match TAGS.iter().any(|t| is(&t)) {
+    match TAGS.iter().any(is) {
         true => "text/html; charset=utf-8",
         false => "text/plain; charset=utf-8",
     }
