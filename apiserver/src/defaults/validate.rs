@@ -68,7 +68,7 @@ pub fn validate_builtin(group: &str, kind: &str, old: Option<&Value>, new: &Valu
         ("apps", "Deployment" | "ReplicaSet" | "DaemonSet" | "StatefulSet") => {
             validate_workload::apps(kind, new, old, &mut errors);
         }
-        ("batch", "Job") => validate_workload::job(new, old, &mut errors),
+        ("batch", "Job") => super::validate_job::job(new, old, &mut errors),
         ("batch", "CronJob") => validate_cron::cron_job(new, old, &mut errors),
         ("rbac.authorization.k8s.io", "RoleBinding") => role_binding(new, old, true, &mut errors),
         ("rbac.authorization.k8s.io", "ClusterRoleBinding") => role_binding(new, old, false, &mut errors),

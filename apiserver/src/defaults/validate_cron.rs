@@ -4,9 +4,9 @@ use jiff::tz::TimeZone;
 use serde_json::Value;
 
 use super::validate::{nonnegative, one_of};
-use super::validate_job::schedule_error;
+use super::validate_job::job_spec;
+use super::validate_job_policies::schedule_error;
 use super::validate_parts::text;
-use super::validate_workload::job_spec;
 use crate::schema::{FieldError, Printed};
 
 /// A cron job.

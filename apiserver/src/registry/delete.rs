@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use super::kept::gone;
 use super::meta::{finalizers, metadata, rfc3339, set_finalizers};
 use super::policy::Review;
-use super::update::gone;
 use super::{Call, ListOptions, Resource, Server, text};
 use crate::status::Status;
 use crate::store::{Expect, Key, Object, StoreError};

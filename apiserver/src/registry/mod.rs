@@ -14,6 +14,7 @@ mod create;
 mod delete;
 mod evict;
 mod hooks;
+mod kept;
 mod meta;
 mod patch;
 mod policy;

@@ -2,7 +2,7 @@
 //! it is asked only of what the write changes (`getStatusValidationOptions`).
 
 use super::nonnegative;
-use crate::defaults::validate_job::{count, interval};
+use crate::defaults::validate_job_policies::{count, interval};
 use crate::defaults::validate_parts::{list, text};
 use crate::schema::{FieldError, FieldErrorKind, Printed, same};
 use serde_json::Value;
