@@ -20,14 +20,14 @@ pub(super) fn audit_id(headers: &HeaderMap) -> String {
         return id.to_owned();
     }
     let digest = Sha256::digest(ASKED.fetch_add(1, Ordering::Relaxed).to_be_bytes());
-    let hex: String = digest.iter().take(16).map(|b| format!("{b:02x}")).collect();
+    let number = |from: usize, to: usize| digest[from..to].iter().fold(0_u64, |n, b| n << 8 | u64::from(*b));
     format!(
-        "{}-{}-4{}-a{}-{}",
-        &hex[..8],
-        &hex[8..12],
-        &hex[13..16],
-        &hex[17..20],
-        &hex[20..]
+        "{:08x}-{:04x}-4{:03x}-a{:03x}-{:012x}",
+        number(0, 4),
+        number(4, 6),
+        number(6, 8) & 0xfff,
+        number(8, 10) & 0xfff,
+        number(10, 16)
     )
 }
 
