@@ -63,8 +63,8 @@ pub(crate) struct Incoming {
     pub(crate) method: Method,
     pub(crate) path: String,
     pub(crate) query: query::Query,
-    /// The query as it was sent.
-    pub(crate) raw_query: String,
+    /// Path and query as they were sent.
+    pub(crate) uri: String,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
     pub(crate) user: User,
@@ -109,19 +109,16 @@ where
         method: parts.method,
         path: decode(parts.uri.path(), false).into_owned(),
         query: query::Query::parse(parts.uri.query().unwrap_or_default()),
-        raw_query: parts.uri.query().unwrap_or_default().to_owned(),
+        uri,
         headers: parts.headers,
         body: Bytes::new(),
         user: asker.as_ref().cloned().unwrap_or_default(),
         upgrade,
     };
-    let parsed = info::RequestInfo::parse(&incoming, &uri);
+    let parsed = info::RequestInfo::parse(&incoming, &incoming.uri);
     let info = parsed.as_ref().ok().and_then(Option::as_ref);
     let id = headers::audit_id(&incoming.headers);
-    let mut record = server
-        .audit
-        .get()
-        .map(|_| record(id.clone(), &server, &incoming, info, uri.clone()));
+    let mut record = server.audit.get().map(|_| record(id.clone(), &server, &incoming, info));
     let mut annotations = Annotations::new();
     let answer = async {
         if let Err(s) = &parsed {
@@ -185,10 +182,10 @@ where
 }
 
 /// What the audit log says of a request.
-fn record(id: String, server: &Server, r: &Incoming, info: Option<&info::RequestInfo>, uri: String) -> audit::Request {
+fn record(id: String, server: &Server, r: &Incoming, info: Option<&info::RequestInfo>) -> audit::Request {
     audit::Request {
         id,
-        uri,
+        uri: r.uri.clone(),
         verb: match info {
             Some(i) => i.verb.to_owned(),
             None => r.method.as_str().to_ascii_lowercase(),

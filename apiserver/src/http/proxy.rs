@@ -53,9 +53,11 @@ pub(super) async fn serve(
         "pods" => location::of_pod(server, &info.namespace, &info.name)?,
         _ => location::of_service(server, &info.namespace, &info.name)?,
     };
-    let (before, path) = split(&r.path);
+    // What is handed on is as it was sent, escapes and all.
+    let (sent, query) = r.uri.split_once('?').unwrap_or((&r.uri, ""));
+    let (before, path) = split(sent);
     if path.is_empty() && matches!(r.method, Method::GET | Method::HEAD) {
-        return Ok(redirect(&r.path, &r.raw_query));
+        return Ok(redirect(sent, query));
     }
     let path = if path.is_empty() { "/" } else { path };
     let unreachable = |why: String| {
@@ -65,7 +67,7 @@ pub(super) async fn serve(
     let caller = server
         .caller()
         .ok_or_else(|| unreachable("this server has no network".to_owned()))?;
-    let request = request(r, path, &at).map_err(|e| unreachable(e.to_string()))?;
+    let request = request(r, sent, (path, query), &at).map_err(|e| unreachable(e.to_string()))?;
     let (net, from) = caller.way_to(&at.host);
     let answer = exchange(net, from, &at, request).await;
     let answer = answer.map_err(|e| unreachable(format!("dial tcp {}:{}: {e}", at.host, at.port)))?;
@@ -92,9 +94,14 @@ fn redirect(path: &str, query: &str) -> Answer {
     answer
 }
 
-fn request(r: &Incoming, path: &str, at: &Location) -> Result<Request<Full<Bytes>>, http::Error> {
-    let mark = if r.raw_query.is_empty() { "" } else { "?" };
-    let uri = PathAndQuery::try_from(format!("{path}{mark}{}", r.raw_query))?;
+fn request(
+    r: &Incoming,
+    sent: &str,
+    (path, query): (&str, &str),
+    at: &Location,
+) -> Result<Request<Full<Bytes>>, http::Error> {
+    let mark = if query.is_empty() { "" } else { "?" };
+    let uri = PathAndQuery::try_from(format!("{path}{mark}{query}"))?;
     let mut request = Request::builder()
         .method(r.method.clone())
         .uri(http::Uri::from(uri))
@@ -111,7 +118,7 @@ fn request(r: &Incoming, path: &str, at: &Location) -> Result<Request<Full<Bytes
         .and_then(|h| h.to_str().ok())
         .unwrap_or_default();
     for (k, v) in [
-        said("x-forwarded-uri", &r.path),
+        said("x-forwarded-uri", sent),
         said("x-forwarded-host", host),
         said("x-forwarded-proto", "https"),
     ] {

@@ -50,10 +50,14 @@ fn builtin(catalog: &Catalog, r: &Incoming, info: &RequestInfo, rest: &str) -> R
         tokens.remove(0);
     }
     let find = |plural: &str| catalog.find(&info.group, &info.version, plural);
-    let (resource, at) = match tokens.as_slice() {
-        ["namespaces", _, plural, ..] if find(plural).is_some_and(|r| r.namespaced) => (find(plural), 3),
-        [plural, ..] => (find(plural), 1),
-        [] => (None, 0),
+    let namespaced = match tokens.as_slice() {
+        ["namespaces", _, plural, ..] => find(plural).filter(|r| r.namespaced),
+        _ => None,
+    };
+    let (resource, at) = match (namespaced, tokens.as_slice()) {
+        (Some(r), _) => (Some(r), 3),
+        (None, [plural, ..]) => (find(plural), 1),
+        (None, []) => (None, 0),
     };
     let resource = resource.ok_or_else(Status::no_such_path)?;
     let rest = &tokens[at..];

@@ -391,7 +391,7 @@ pub fn track_update(
     if !managed.is_empty() || old.is_none() {
         // What is owned in a version that there is not is nobody's.
         let kind = new["kind"].as_str().unwrap_or_default();
-        if crate::schema::is_api_type(&api_version, kind) {
+        if !managed.is_empty() && crate::schema::is_api_type(&api_version, kind) {
             managed.retain(|_, owned| crate::schema::is_api_type(&owned.api_version, kind));
         }
         let reset = FieldSet::of_names(reset_fields);

@@ -47,9 +47,8 @@ pub(super) fn child<'a>(v: &'a mut Value, key: &str) -> &'a mut Map<String, Valu
 
 /// Leaves out owners that are told again (`dedupOwnerReferencesAndAddWarning`); what to warn of, where there were any.
 pub(super) fn single_owners(v: &mut Value, after_admission: bool) -> Option<String> {
-    let owners = v
-        .pointer_mut("/metadata/ownerReferences")
-        .and_then(Value::as_array_mut)?;
+    let metadata = v.get_mut("metadata")?;
+    let owners = metadata.get_mut("ownerReferences").and_then(Value::as_array_mut)?;
     let (mut kept, mut again): (Vec<Value>, Vec<String>) = (Vec::new(), Vec::new());
     for owner in owners.drain(..) {
         if kept.contains(&owner) {

@@ -194,21 +194,18 @@ impl Object {
         }
     }
 
-    /// Whether it is a tree that was used since this was last asked.
-    pub(super) fn was_used(&self) -> bool {
-        match &mut *self.form() {
-            Form::Open(o) => std::mem::take(&mut o.used),
-            Form::Packed(_) => false,
-        }
-    }
-
-    /// Packs a tree.
-    pub(super) fn pack(&self, packer: &Packer) {
-        let (value, bytes, bare) = match &*self.form() {
-            Form::Packed(_) => return,
+    /// Packs it, if it was not used since this was last called. False: it is to be looked at again.
+    pub(super) fn pack(&self, packer: &Packer) -> bool {
+        let (value, bytes, bare) = match &mut *self.form() {
+            Form::Packed(_) => return true,
+            Form::Open(o) if o.used => {
+                o.used = false;
+                return false;
+            }
             Form::Open(o) => (o.value.clone(), o.bytes.clone(), o.bare.clone()),
         };
         self.becomes(value, bytes, bare, |v, head, bare| packer.pack(v, head, bare));
+        true
     }
 
     /// Makes a tree JSON; whether that may be compressed.

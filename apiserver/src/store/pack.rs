@@ -2,8 +2,8 @@
 //! kind (LZ4 block format with a dictionary). A pod's tree takes 10 to 25 KB, packed it is some 200 bytes. Who asks for one
 //! again does not notice.
 //!
-//! Compressing takes longer than a write, so it is left where it would not be seen: while a store has few objects, those
-//! that nobody asked for lately become JSON, which they mostly are already: they were told to somebody.
+//! Packing takes longer than a write, so it is left where it would not be seen: while a store has few objects, all that are
+//! there stay trees, and states that were become JSON, which they mostly are already: they were told to somebody.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,15 +15,13 @@ use serde_json::Value;
 
 use super::object::{Object, joined};
 
-/// How many objects a store may have of which none is compressed: as many as a busy cluster of a test.
+/// How many objects a store may have that all stay trees: as many as a busy cluster of a test.
 const FEW: usize = 6_144;
-/// How many of them are trees for sure; beyond that, those that are used now and then.
-const OPEN_OF_FEW: usize = 2_048;
 /// How many are trees in a store that has more: more than are written at one time.
 const OPEN: usize = 512;
 /// How many states that were are trees: those that somebody is being told of.
 const PAST: usize = 512;
-/// How many objects, and states that were, are JSON that is not compressed, in a store with few objects.
+/// How many states that were are JSON that is not compressed, in a store with few objects.
 const PLAIN: usize = 16_384;
 /// Up to this size, in bytes, JSON is kept as it is: compressing it would save little, and lists of it are as fast as memory.
 const SMALL: usize = 512;
@@ -115,34 +113,45 @@ struct Queues {
     plain: VecDeque<Weak<Object>>,
 }
 
-/// What is to be done with an object that was used long ago, or is past.
+/// What is to be done with an object.
 enum Step {
-    /// It is gone.
+    /// It is not what it was, or stays a tree.
     Nothing,
-    /// From a tree; one that was used stays one.
+    /// Compressed, if it was not used.
     Pack(Arc<Object>),
-    /// From a tree, used or not: it is past.
-    PackPast(Arc<Object>),
+    /// To JSON, used or not.
+    Write(Arc<Object>),
     /// From JSON.
     Compress(Arc<Object>),
 }
 
 impl Queues {
     /// The next step in a store of few objects, or of more; `None`: all is as it should be.
-    fn next(&mut self, few: bool) -> Option<Step> {
+    fn next(&mut self, few: bool, there: usize) -> Option<Step> {
         let of = |first: Option<Weak<Object>>, step: fn(Arc<Object>) -> Step| {
             Some(first.and_then(|w| w.upgrade()).map_or(Step::Nothing, step))
         };
         if self.past.len() > PAST {
-            return of(self.past.pop_front(), Step::PackPast);
+            let step = if few { Step::Write } else { Step::Pack };
+            return of(self.past.pop_front(), step);
         }
         if self.plain.len() > if few { PLAIN } else { 0 } {
             return of(self.plain.pop_front(), Step::Compress);
         }
-        if self.open.len() > if few { OPEN_OF_FEW } else { OPEN } {
-            return of(self.open.pop_front(), Step::Pack);
+        // Some in the queue are not open any more: with few objects, those are all that go.
+        if self.open.len() <= if few { 2 * there + OPEN } else { OPEN } {
+            return None;
         }
-        None
+        let first = self.open.pop_front();
+        if few
+            && let Some(o) = first.as_ref().and_then(Weak::upgrade)
+            && o.is_open()
+            && !o.is_past()
+        {
+            self.open.push_back(Arc::downgrade(&o));
+            return Some(Step::Nothing);
+        }
+        of(first, Step::Pack)
     }
 }
 
@@ -186,33 +195,31 @@ impl Packer {
 
     /// Packs some of what is open beyond what may be.
     pub(super) fn work(&self) {
-        let few = self.there.load(Ordering::Relaxed) <= FEW;
+        let there = self.there.load(Ordering::Relaxed);
+        let few = there <= FEW;
         // More than one is opened between two calls at times; never so much work that a write would wait for it long.
         let behind = {
             let queues = lock(&self.queues);
             queues.past.len() > 2 * PAST || !few && queues.open.len() > 4 * OPEN
         };
         for _ in 0..if behind { 32 } else { 4 } {
-            let Some(step) = lock(&self.queues).next(few) else {
+            let Some(step) = lock(&self.queues).next(few, there) else {
                 return;
             };
             match step {
                 Step::Nothing => {}
-                // What is past is in a queue of its own.
-                Step::Pack(o) if o.is_past() || !o.is_open() => {}
-                Step::Pack(o) if o.was_used() => lock(&self.queues).open.push_back(Arc::downgrade(&o)),
-                Step::Pack(o) | Step::PackPast(o) => self.close(few, &o),
+                Step::Pack(o) => {
+                    if !o.pack(self) {
+                        self.opened(&o);
+                    }
+                }
+                Step::Write(o) => {
+                    if o.write(self) {
+                        lock(&self.queues).plain.push_back(Arc::downgrade(&o));
+                    }
+                }
                 Step::Compress(o) => o.compress(self),
             }
-        }
-    }
-
-    /// Makes JSON of a tree; it is compressed where there are many.
-    fn close(&self, few: bool, object: &Arc<Object>) {
-        if !few {
-            object.pack(self);
-        } else if object.write(self) {
-            lock(&self.queues).plain.push_back(Arc::downgrade(object));
         }
     }
 
@@ -317,9 +324,8 @@ mod tests {
         for v in [pod(1), nothing_but_its_kind] {
             let [asked, other] = [(); 2].map(|()| Object::kept(Arc::new(Key::new("", "a")), v.clone(), 7, &packer));
             let whole = asked.bytes();
-            asked.pack(&packer);
-            other.pack(&packer);
-            assert!(asked.is_packed() && other.is_packed());
+            assert!(asked.pack(&packer) && asked.is_packed());
+            assert!(other.pack(&packer) && other.is_packed());
             assert_eq!(asked.bytes(), whole);
             assert_eq!(asked.bare_bytes(), other.bare_bytes());
         }
@@ -387,9 +393,9 @@ mod tests {
     }
 
     #[test]
-    fn few_objects_that_are_used_stay_open_and_what_they_were_is_json() {
+    fn few_objects_stay_open_and_what_they_were_is_json() {
         let packer = Arc::new(Packer::default());
-        let all = kept(&packer, OPEN_OF_FEW + 100);
+        let all = kept(&packer, 100);
         let before = kept(&packer, 3 * PAST);
         for o in &before {
             packer.passed(o);
@@ -397,10 +403,9 @@ mod tests {
             packer.work();
         }
         until_done(&packer);
-        assert!(all.iter().step_by(OPEN).all(|o| o.is_open()), "one in 512 was used");
-        assert!(all[1].is_packed() && all[OPEN_OF_FEW].is_open());
+        assert!(all.iter().all(|o| o.is_open()));
         assert_eq!(before.iter().filter(|o| o.is_open()).count(), PAST);
-        assert!(lock(&packer.queues).plain.len() >= 2 * PAST);
+        assert_eq!(lock(&packer.queues).plain.len(), 2 * PAST);
         // Who asks for one of them gets it.
         assert_eq!(*before[0].value(), pod(0));
         // With many more, all is compressed.
