@@ -3,6 +3,7 @@
 //! user (`impersonate:user-info`), and then the right to do as such what is asked for (`impersonate-on:user-info:get`).
 
 use std::collections::BTreeMap;
+use std::sync::PoisonError;
 
 use http::HeaderMap;
 
@@ -22,6 +23,9 @@ const ANONYMOUS: &str = "system:anonymous";
 const MASTERS: &str = "system:masters";
 /// How many groups or values of extras are asked for at once first.
 const MANY: usize = 4;
+
+/// For how many users it is remembered in which way they act as others.
+const REMEMBERED: usize = 10_000;
 
 /// Whom a request wants to be, as its headers say.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -99,7 +103,7 @@ fn node(user: &str) -> Option<&str> {
 /// The ways to act as another, in the order they are tried: those that are constrained to what is asked for then, and
 /// the one that is not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Mode {
+pub(super) enum Mode {
     AssociatedNode,
     ArbitraryNode,
     ServiceAccount,
@@ -194,9 +198,20 @@ impl Server {
             return Err(Status::bad_request(why));
         }
         let mut first = None;
-        for mode in Mode::ALL.into_iter().filter(|m| m.fits(&wish, user)) {
+        let ways = || self.auth.ways.lock().unwrap_or_else(PoisonError::into_inner);
+        // Who acted in one way is likely to do so again: it goes first (`modeIndexCache`).
+        let last = ways().get(&user.name).copied();
+        let others = Mode::ALL.into_iter().filter(|m| Some(*m) != last);
+        for mode in last.into_iter().chain(others).filter(|m| m.fits(&wish, user)) {
             match self.impersonate_by(mode, &wish, user, asked) {
-                Ok(new) => return Ok(Some(new)),
+                Ok(new) => {
+                    let mut ways = ways();
+                    if ways.len() >= REMEMBERED && last.is_none() {
+                        ways.clear();
+                    }
+                    ways.insert(user.name.clone(), mode);
+                    return Ok(Some(new));
+                }
                 Err(s) => drop(first.get_or_insert(s)),
             }
         }

@@ -28,6 +28,8 @@ pub struct Auth {
     /// Signs service account tokens.
     key: [u8; 32],
     bootstrap_token: String,
+    /// By who asks, the way to act as another that was open last.
+    ways: Mutex<BTreeMap<String, impersonate::Mode>>,
     rules: Mutex<Option<Arc<rbac::Rules>>>,
 }
 
@@ -46,6 +48,7 @@ impl Auth {
             seen: Mutex::default(),
             key,
             bootstrap_token: settings.bootstrap_token.clone(),
+            ways: Mutex::default(),
             rules: Mutex::default(),
         }
     }

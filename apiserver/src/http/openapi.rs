@@ -53,7 +53,11 @@ fn content(server: &Server, r: &Incoming, body: Bytes, hash: Option<(&str, &'sta
     let tag = format!("\"{}\"", hash.map_or_else(own, |(h, _)| h.to_owned()));
     // What is served is what this server was built with, or was told since.
     static SINCE: OnceLock<Timestamp> = OnceLock::new();
-    let since = *SINCE.get_or_init(|| server.clock.now());
+    let since = match hash {
+        Some(_) => *SINCE.get_or_init(|| server.clock.now()),
+        // What has no tag is always new: definitions come and go.
+        None => server.clock.now(),
+    };
     let reads = matches!(r.method, Method::GET | Method::HEAD);
     let matches = |t: &str| t == "*" || t.strip_prefix("W/").unwrap_or(t) == tag;
     let (had, refused) = match (of(header::IF_NONE_MATCH), of(header::IF_MODIFIED_SINCE)) {
@@ -61,7 +65,7 @@ fn content(server: &Server, r: &Incoming, body: Bytes, hash: Option<(&str, &'sta
             let had = tags.split(',').any(|t| matches(t.trim()));
             (had && reads, had && !reads)
         }
-        (None, Some(date)) if reads => {
+        (None, Some(date)) if reads && hash.is_some() => {
             let date = jiff::fmt::rfc2822::parse(date).ok();
             (
                 date.is_some_and(|d| d.timestamp().as_second() >= since.as_second()),
