@@ -234,6 +234,11 @@ impl<'a> Evaluation<'a> {
             && !self.scope.contains_key(home)
         {
             let args = self.values(args)?;
+            self.spend(args.iter().map(weight).sum::<u64>() / 16)?;
+            if let ("lists", "range", [Value::Int(n)]) = (home, name, args.as_slice()) {
+                // As many values as that are made.
+                self.spend(u64::try_from(*n).unwrap_or(0))?;
+            }
             return functions::in_home(home, name, &args);
         }
         let mut all = Vec::with_capacity(args.len() + 1);

@@ -66,8 +66,9 @@ fn clause(text: &str) -> (Result<Clause, String>, &str) {
                 "",
             );
         };
-        match digits[..end].parse() {
-            Ok(n) => precision = Some(n),
+        // Rust takes no more digits than these.
+        match digits[..end].parse::<u16>() {
+            Ok(n) => precision = Some(usize::from(n)),
             Err(_) => {
                 let why = if end == 0 {
                     "invalid syntax"

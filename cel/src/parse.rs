@@ -8,6 +8,8 @@ use super::{CelError, RESERVED, antlr, source};
 #[derive(Debug, Clone)]
 pub(super) struct Expr {
     pub(super) at: usize,
+    /// Of it and the parts in one another below it, how many there are at most.
+    height: usize,
     pub(super) what: What,
 }
 
@@ -36,6 +38,9 @@ pub(super) enum What {
 
 /// Nesting allowed: brackets and signs (cel-go counts differently, to 250).
 const DEPTH: usize = 160;
+/// How many parts of an expression may be in one another: a chain of calls or sums is as deep as it is long, and whoever
+/// reads it calls itself as often (cel-go's limit of recursion, which counts the rounds of a chain).
+const HEIGHT: usize = 250;
 /// Operators and how tightly they bind.
 const OPERATORS: [(&str, usize); 14] = [
     ("||", 0),
@@ -181,6 +186,34 @@ impl Parser<'_> {
         }
     }
 
+    /// The same expression, where it is not too deep for those who read it.
+    fn readable(&self, e: Expr) -> Parsed {
+        if e.height <= HEIGHT {
+            return Ok(e);
+        }
+        Err(CelError::Syntax {
+            at: e.at,
+            detail: format!("expression recursion limit exceeded: {HEIGHT}"),
+            source_text: self.text.chars().take(80).collect(),
+        })
+    }
+
+    /// Operands of `&&` or `||`, of which there may be many: halved, they are as deep as they must be, and mean the same
+    /// (cel-go's `balancer`).
+    fn balanced(operator: &'static str, terms: &mut Vec<(usize, Expr)>) -> Option<Expr> {
+        let right = terms.split_off(terms.len().div_ceil(2));
+        let (at, first) = match right.first() {
+            None => return terms.pop().map(|(_, e)| e),
+            Some((at, _)) => (*at, right),
+        };
+        let (mut left, mut right) = (std::mem::take(terms), first);
+        let (left, right) = (
+            Self::balanced(operator, &mut left)?,
+            Self::balanced(operator, &mut right)?,
+        );
+        Some(What::Binary(operator, Box::new(left), Box::new(right)).placed(at))
+    }
+
     fn deeper<T>(&mut self, f: impl FnOnce(&mut Self) -> Result<T, CelError>) -> Result<T, CelError> {
         self.depth += 1;
         if self.depth > DEPTH {
@@ -224,7 +257,21 @@ impl Parser<'_> {
             let at = self.at();
             self.next += 1;
             let right = self.binary(level + 1)?;
-            left = What::Binary(o, Box::new(left), Box::new(right)).placed(at);
+            if !matches!(*o, "&&" | "||") {
+                left = self.readable(What::Binary(o, Box::new(left), Box::new(right)).placed(at))?;
+                continue;
+            }
+            let mut terms = vec![(at, left), (at, right)];
+            while self.is(o) {
+                let at = self.at();
+                self.next += 1;
+                terms.push((at, self.binary(level + 1)?));
+            }
+            // There are two at least.
+            left = match Self::balanced(o, &mut terms) {
+                Some(e) => self.readable(e)?,
+                None => return Err(self.unexpected(o)),
+            };
         }
     }
 
@@ -271,7 +318,7 @@ impl Parser<'_> {
                 let open = self.at();
                 if !optional && !escaped && self.take("(") {
                     let args = self.arguments()?;
-                    e = What::Call(Some(Box::new(e)), name, args).placed(open);
+                    e = self.readable(What::Call(Some(Box::new(e)), name, args).placed(open))?;
                     continue;
                 }
                 What::Select(Box::new(e), name, optional)
@@ -289,7 +336,7 @@ impl Parser<'_> {
             } else {
                 return Ok(e);
             };
-            e = what.placed(at);
+            e = self.readable(what.placed(at))?;
         }
     }
 
@@ -467,6 +514,12 @@ impl Parser<'_> {
 
 impl What {
     fn placed(self, at: usize) -> Expr {
-        Expr { at, what: self }
+        let mut e = Expr {
+            at,
+            height: 1,
+            what: self,
+        };
+        e.height += e.children().into_iter().map(|c| c.height).max().unwrap_or(0);
+        e
     }
 }

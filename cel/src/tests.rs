@@ -123,6 +123,44 @@ fn what_is_no_expression_is_refused_when_it_is_read() {
 }
 
 #[test]
+fn long_chains_are_refused_and_long_conditions_are_not() {
+    let chains = [
+        format!("object{}", ".a".repeat(300)),
+        format!("1{}", " + 1".repeat(300)),
+        format!("object{}", "[0]".repeat(300)),
+        format!("(object{}){}", ".a".repeat(200), ".a".repeat(200)),
+    ];
+    for text in chains {
+        let refused = Program::compile(&text, &["object"])
+            .map(drop)
+            .map_err(|e| e.to_string());
+        assert!(
+            refused.is_err_and(|e| e.contains("recursion limit exceeded: 250")),
+            "{text}"
+        );
+    }
+    for (sign, value) in [(" && ", "true"), (" || ", "false")] {
+        let text = vec![value; 5000].join(sign);
+        assert_eq!(run(&text).unwrap().to_json(), Some(json!(value == "true")), "{sign}");
+    }
+}
+
+#[test]
+fn what_is_too_much_is_refused_before_it_is_made() {
+    for text in [
+        "lists.range(1000000000000).size()",
+        "lists.range(object.spec.replicas * 1000000).size()",
+    ] {
+        assert!(
+            run(text).is_err_and(|e| e.to_string().contains("cost limit exceeded")),
+            "{text}"
+        );
+    }
+    assert!(run("'%.70000f'.format([1.0])").is_err());
+    assert!(run("'%.7f'.format([1.0])").is_ok());
+}
+
+#[test]
 fn an_evaluation_ends() {
     let long = "[0,1,2,3,4,5,6,7,8,9]";
     let mut text = "true".to_owned();

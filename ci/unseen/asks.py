@@ -110,7 +110,9 @@ def some(rng, world, verb):
 
 
 def one(rng, world, r):
-    return rng.choice(world.names.get(r["kind"], ["none"]) if rng.random() < 0.85 else ["none", "A_b", "a b", "%2e", "..", "x" * 300, "ü", "a%2Fb", "a:b", "%zz", "a%00b", "-"])
+    """A name in a path, of an object that there is or not; what no request can have in it is escaped."""
+    name = rng.choice(world.names.get(r["kind"], ["none"]) if rng.random() < 0.85 else ["none", "A_b", "a b", "%2e", "..", "x" * 300, "ü", "a%2Fb", "a:b", "%zz", "a%00b", "-"])
+    return quote(name, safe="%:.")
 
 
 def query(rng, choices, odds=0.35):

@@ -89,15 +89,7 @@ fn nested<'v>(value: &'v Value, pointer: &str) -> Result<Option<&'v Value>, Stri
 }
 
 fn not_a(path: &str, value: &Value, wanted: &str) -> String {
-    let kind = match value {
-        Value::Null => "<nil>",
-        Value::Bool(_) => "bool",
-        Value::Number(n) if n.is_i64() => "int64",
-        Value::Number(_) => "float64",
-        Value::String(_) => "string",
-        Value::Array(_) => "[]interface {}",
-        Value::Object(_) => "map[string]interface {}",
-    };
+    let kind = schema::go_type(value);
     format!(
         "{path} accessor error: {} is of the type {kind}, expected {wanted}",
         schema::go_value(value)

@@ -14,11 +14,12 @@ use cfn_cel::{self as cel, CelError, Key, Program, Scope};
 /// Rules compiled before.
 fn program(text: &str) -> Result<Arc<Program>, CelError> {
     static KNOWN: LazyLock<Mutex<BTreeMap<String, Arc<Program>>>> = LazyLock::new(Mutex::default);
-    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(p) = known.get(text) {
+    let known = || KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(p) = known().get(text) {
         return Ok(p.clone());
     }
     let p = Arc::new(Program::compile(text, &["self", "oldSelf"])?);
+    let mut known = known();
     if known.len() > 2000 {
         known.clear();
     }
@@ -104,9 +105,9 @@ fn judge(r: &Value, schema: &Value, value: &Value, old: Option<&Value>, path: &s
     let message = match held {
         Ok(true) => return None,
         Ok(false) => {
-            let said = program(text(r, "/messageExpression")).and_then(|p| p.evaluate(&scope));
-            match (said, own) {
-                (Ok(cel::Value::Text(s)), _) if !s.trim().is_empty() => s.trim().to_owned(),
+            let said = Some(text(r, "/messageExpression")).filter(|e| !e.is_empty());
+            match (said.map(|e| program(e).and_then(|p| p.evaluate(&scope))), own) {
+                (Some(Ok(cel::Value::Text(s))), _) if !s.trim().is_empty() => s.trim().to_owned(),
                 (_, "") => format!("failed rule: {told}"),
                 _ => told.to_owned(),
             }

@@ -117,7 +117,7 @@ where
     };
     let parsed = info::RequestInfo::parse(&incoming, &incoming.uri);
     let info = parsed.as_ref().ok().and_then(Option::as_ref);
-    let id = headers::audit_id(&incoming.headers);
+    let id = headers::audit_id(&server, &incoming.headers);
     let mut record = server.audit.get().map(|_| record(id.clone(), &server, &incoming, info));
     let mut annotations = Annotations::new();
     let answer = async {
@@ -126,11 +126,11 @@ where
         }
         deadline::check(&incoming, info)?;
         let asker = asker?;
-        let verb = incoming.method.as_str().to_ascii_lowercase();
-        let wanted = match info {
-            Some(i) => i.attributes(),
-            None => Attributes::path(&verb, &incoming.path),
+        let verb = match info {
+            Some(_) => String::new(),
+            None => incoming.method.as_str().to_ascii_lowercase(),
         };
+        let wanted = info.map_or_else(|| Attributes::path(&verb, &incoming.path), |i| i.attributes());
         if let Some(user) = server
             .impersonate(&incoming.headers, &asker, &wanted)
             .inspect_err(|_| forbid(&mut annotations))
@@ -243,11 +243,17 @@ async fn route(
     if let Some(info) = info {
         let answer = resource::serve(server, r, info, annotations).await;
         let code = answer.as_ref().map_or_else(|s| s.code, |a| a.status().as_u16());
+        // Of what there is not, clients could ask for ever more.
+        let there = code < 400 || {
+            let found = server.catalog.find(&info.group, &info.version, &info.resource);
+            found.is_some_and(|r| info.subresource.is_empty() || r.subresource(&info.subresource).is_some())
+        };
+        let named = |text: &String| if there { text.clone() } else { String::new() };
         let what = Answered {
             verb: info.verb,
-            group: info.group.clone(),
-            resource: info.resource.clone(),
-            subresource: info.subresource.clone(),
+            group: named(&info.group),
+            resource: named(&info.resource),
+            subresource: named(&info.subresource),
             code,
         };
         let mut answered = server

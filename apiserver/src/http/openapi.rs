@@ -1,13 +1,12 @@
 //! OpenAPI documents: the recorded ones of the built-in groups, built ones of custom groups.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, header};
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
-use sha2::{Digest, Sha512};
 
 use super::{Answer, Incoming, with_type};
 use crate::crd::{openapi_document, openapi_hash, v2_additions};
@@ -30,12 +29,11 @@ pub(super) fn serve(server: &Server, r: &Incoming, path: &str) -> Result<Answer,
     match path {
         "v2" => Ok(v2(server, r)),
         "v3" => {
-            let mut a = content(server, r, index(server).to_string().into(), None);
-            // The aggregator's handler lets Go guess the type, and has no tag.
-            a.headers_mut().remove(header::ETAG);
-            if a.headers().contains_key(header::CONTENT_TYPE) {
-                let text = HeaderValue::from_static("text/plain; charset=utf-8");
-                a.headers_mut().insert(header::CONTENT_TYPE, text);
+            // The aggregator's handler lets Go guess the type, and has no tag: it is always new.
+            let body = index(server).to_string();
+            let mut a = with_type(200, "text/plain; charset=utf-8", body.into());
+            if let Some(date) = http_date(server.clock.now()) {
+                a.headers_mut().insert(header::LAST_MODIFIED, date);
             }
             Ok(a)
         }
@@ -47,17 +45,11 @@ pub(super) fn serve(server: &Server, r: &Incoming, path: &str) -> Result<Answer,
 }
 
 /// A document of JSON, which a client may have already (Go's `http.ServeContent`); `vary`: what it depends on.
-fn content(server: &Server, r: &Incoming, body: Bytes, hash: Option<(&str, &'static str)>) -> Answer {
+fn content(server: &Server, r: &Incoming, body: Bytes, (hash, vary): (&str, &'static str)) -> Answer {
     let of = |name| r.headers.get(name).and_then(|v| v.to_str().ok());
-    let own = || Sha512::digest(&body).iter().map(|b| format!("{b:02X}")).collect();
-    let tag = format!("\"{}\"", hash.map_or_else(own, |(h, _)| h.to_owned()));
+    let tag = format!("\"{hash}\"");
     // What is served is what this server was built with, or was told since.
-    static SINCE: OnceLock<Timestamp> = OnceLock::new();
-    let since = match hash {
-        Some(_) => *SINCE.get_or_init(|| server.clock.now()),
-        // What has no tag is always new: definitions come and go.
-        None => server.clock.now(),
-    };
+    let since = server.began;
     let reads = matches!(r.method, Method::GET | Method::HEAD);
     let matches = |t: &str| t == "*" || t.strip_prefix("W/").unwrap_or(t) == tag;
     let (had, refused) = match (of(header::IF_NONE_MATCH), of(header::IF_MODIFIED_SINCE)) {
@@ -65,7 +57,7 @@ fn content(server: &Server, r: &Incoming, body: Bytes, hash: Option<(&str, &'sta
             let had = tags.split(',').any(|t| matches(t.trim()));
             (had && reads, had && !reads)
         }
-        (None, Some(date)) if reads && hash.is_some() => {
+        (None, Some(date)) if reads => {
             let date = jiff::fmt::rfc2822::parse(date).ok();
             (
                 date.is_some_and(|d| d.timestamp().as_second() >= since.as_second()),
@@ -83,20 +75,22 @@ fn content(server: &Server, r: &Incoming, body: Bytes, hash: Option<(&str, &'sta
     if had {
         h.remove(header::CONTENT_TYPE);
     }
-    if let (Ok(tag), Ok(date)) = (
-        tag.parse(),
-        jiff::fmt::rfc2822::to_string(&since.to_zoned(jiff::tz::TimeZone::UTC)),
-    ) {
+    if let Ok(tag) = tag.parse() {
         h.insert(header::ETAG, tag);
-        let date = date.replace("+0000", "GMT");
-        if let (false, Ok(date)) = (had, date.parse()) {
-            h.insert(header::LAST_MODIFIED, date);
-        }
     }
-    for v in hash.map(|(_, vary)| vary.split(", ")).into_iter().flatten() {
+    if let (false, Some(date)) = (had, http_date(since)) {
+        h.insert(header::LAST_MODIFIED, date);
+    }
+    for v in vary.split(", ") {
         h.append(header::VARY, HeaderValue::from_static(v));
     }
     a
+}
+
+/// A date as headers have it (RFC 9110, 5.6.7).
+fn http_date(t: Timestamp) -> Option<HeaderValue> {
+    let date = jiff::fmt::rfc2822::to_string(&t.to_zoned(jiff::tz::TimeZone::UTC)).ok()?;
+    date.replace("+0000", "GMT").parse().ok()
 }
 
 /// Only what is JSON is served: clients that want nothing but protobuf are told so.
@@ -154,7 +148,7 @@ fn document(server: &Server, r: &Incoming, path: &str) -> Answer {
         (None, None) => return code_alone(http::StatusCode::NOT_FOUND, None),
     };
     match json_is_accepted(r) {
-        true => content(server, r, body, Some((&hash, vary))),
+        true => content(server, r, body, (&hash, vary)),
         false => code_alone(http::StatusCode::NOT_ACCEPTABLE, Some(vary)),
     }
 }
@@ -170,5 +164,5 @@ fn v2(server: &Server, r: &Incoming) -> Answer {
     if !definitions.is_empty() {
         hash = openapi_hash(&json!([hash, definitions]));
     }
-    content(server, r, schema::openapi_v2(&definitions, &paths), Some((&hash, vary)))
+    content(server, r, schema::openapi_v2(&definitions, &paths), (&hash, vary))
 }

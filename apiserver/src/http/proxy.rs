@@ -30,17 +30,34 @@ use crate::status::Status;
 const PATIENCE: Duration = Duration::from_secs(30);
 /// The largest page that is rewritten, in bytes.
 const LARGEST: usize = 16 * 1024 * 1024;
-/// What is said between two neighbours only (RFC 9110, 7.6.1), and what this server wants to know of its clients.
-const OURS: [HeaderName; 8] = [
+/// What is said between two neighbours only (RFC 9110, 7.6.1), besides what `Connection` names.
+const HOP_BY_HOP: [HeaderName; 9] = [
     header::CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
     header::TE,
     header::TRAILER,
     header::TRANSFER_ENCODING,
     header::UPGRADE,
-    header::PROXY_AUTHORIZATION,
-    header::AUTHORIZATION,
-    header::HOST,
 ];
+/// What is said to this server alone.
+const TO_US: [HeaderName; 2] = [header::AUTHORIZATION, header::HOST];
+
+/// Takes out what is not handed on.
+fn strip(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|v| v.to_str().ok())
+        .flat_map(|v| v.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        .collect();
+    for name in HOP_BY_HOP.iter().chain(&named) {
+        headers.remove(name);
+    }
+}
 
 /// Hands a request on, and its answer back.
 pub(super) async fn serve(
@@ -107,8 +124,10 @@ fn request(
         .uri(http::Uri::from(uri))
         .header(header::HOST, at.authority())
         .body(Full::new(r.body.clone()))?;
-    let forwarded = |k: &HeaderName| !OURS.contains(k) && !k.as_str().starts_with("impersonate-");
-    for (k, v) in r.headers.iter().filter(|(k, _)| forwarded(k)) {
+    let mut headers = r.headers.clone();
+    strip(&mut headers);
+    let forwarded = |k: &HeaderName| !TO_US.contains(k) && !k.as_str().starts_with("impersonate-");
+    for (k, v) in headers.iter().filter(|(k, _)| forwarded(k)) {
         request.headers_mut().append(k.clone(), v.clone());
     }
     let said = |name: &'static str, value: &str| (HeaderName::from_static(name), HeaderValue::from_str(value).ok());
@@ -161,9 +180,7 @@ where
 /// What the client gets: links of pages, and where it is sent, lead through the proxy.
 async fn handed_back((answer, connection): Answered, before: &str, at: &Location) -> io::Result<Answer> {
     let (mut parts, body) = answer.into_parts();
-    for k in &OURS[..5] {
-        parts.headers.remove(k);
-    }
+    strip(&mut parts.headers);
     let text = |k: HeaderName, all: &HeaderMap| all.get(k).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
     let to = text(header::LOCATION, &parts.headers);
     if !to.is_empty()

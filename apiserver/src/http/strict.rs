@@ -8,8 +8,7 @@ use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::map::Entry;
 use serde_json::{Map, Number, Value};
 
-/// Nesting allowed (Go's decoder: 10,000; serde_json: 128).
-const DEPTH: usize = 120;
+use crate::store::DEEPEST;
 
 /// What was read.
 pub(super) struct Parsed {
@@ -171,7 +170,7 @@ impl<'a> Seed<'a> {
 impl<'de> DeserializeSeed<'de> for Seed<'_> {
     type Value = Value;
     fn deserialize<D: Deserializer<'de>>(self, d: D) -> Result<Value, D::Error> {
-        if self.depth > DEPTH {
+        if self.depth > DEEPEST {
             return Err(serde::de::Error::custom("exceeded max depth"));
         }
         d.deserialize_any(self)

@@ -164,6 +164,7 @@ impl Services {
             (Some((e, _)), _) => e.clone(),
             (None, n) => all[self.turn.fetch_add(1, Ordering::Relaxed) % n].clone(),
         };
+        affinity.retain(|_, (_, until)| *until > now);
         if sticky {
             let seconds = service
                 .int("/spec/sessionAffinityConfig/clientIP/timeoutSeconds")

@@ -9,7 +9,8 @@ use super::fieldset::FieldSet;
 use super::managed::{self, Managed, Operation, Owned, Owner};
 use super::path::{self, PathElement};
 use super::typed;
-use crate::schema::{SchemaRef, quote};
+use crate::registry::group_version;
+use crate::schema::{SchemaRef, is_api_type, quote};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -264,7 +265,7 @@ impl Request<'_> {
             &comparison.removed,
             &mut managed,
             &self.owner,
-            self.api_version,
+            (self.api_version, live["kind"].as_str().unwrap_or_default()),
             force,
         )?;
         if let Some(owned) = managed.get_mut(&self.owner) {
@@ -301,14 +302,16 @@ fn prune(schema: &SchemaRef, merged: &Value, managed: &Managed, last: &FieldSet)
     )
 }
 
-/// Whether what somebody owns of one version can be told of an object of another: they are of one group. Events are in
-/// two.
-fn convertible(owned: &str, of: &str) -> bool {
-    let group = |version: &str| match version.rsplit_once('/') {
-        None | Some(("events.k8s.io", _)) => String::new(),
-        Some((group, _)) => group.to_owned(),
-    };
-    group(owned) == group(of)
+/// Whether what somebody owns of one version can be told of an object of another: there is such a version, and they are
+/// of one group. Events are in two.
+fn convertible(owned: &str, of: &str, kind: &str) -> bool {
+    fn group(version: &str) -> &str {
+        match group_version(version).0 {
+            "events.k8s.io" => "",
+            group => group,
+        }
+    }
+    owned == of || group(owned) == group(of) && (!is_api_type(of, kind) || is_api_type(owned, kind))
 }
 
 /// Takes changed fields from the other owners, or tells the conflicts unless `force` (Updater.update). Who owns fields of
@@ -318,10 +321,10 @@ fn settle(
     removed: &FieldSet,
     managed: &mut Managed,
     owner: &Owner,
-    api_version: &str,
+    (api_version, kind): (&str, &str),
     force: bool,
 ) -> Result<(), Conflicts> {
-    managed.retain(|other, owned| other == owner || convertible(&owned.api_version, api_version));
+    managed.retain(|other, owned| other == owner || convertible(&owned.api_version, api_version, kind));
     let others = || managed.iter().filter(|(other, _)| *other != owner);
     if !force {
         let conflicts: Conflicts = others()
@@ -389,11 +392,6 @@ pub fn track_update(
     managed::set_aside(new);
     // Objects that are not tracked stay so until somebody applies.
     if !managed.is_empty() || old.is_none() {
-        // What is owned in a version that there is not is nobody's.
-        let kind = new["kind"].as_str().unwrap_or_default();
-        if !managed.is_empty() && crate::schema::is_api_type(&api_version, kind) {
-            managed.retain(|_, owned| crate::schema::is_api_type(&owned.api_version, kind));
-        }
         let reset = FieldSet::of_names(reset_fields);
         record_update(
             live,
@@ -450,7 +448,8 @@ fn record_update(
     own.absorb(comparison.added);
     // Everybody loses what changed, this manager's own earlier set included: it gets the fields back just below.
     let nobody = Owner::new("current-operation", Operation::Apply, "", "");
-    let settled = settle(&own, &comparison.removed, managed, &nobody, api_version, true);
+    let kind = new["kind"].as_str().unwrap_or_default();
+    let settled = settle(&own, &comparison.removed, managed, &nobody, (api_version, kind), true);
     debug_assert!(settled.is_ok(), "forced updates have no conflicts");
     own.subtract(&NEVER_OWNED);
     if !own.is_empty() {

@@ -2,6 +2,7 @@
 //! (`gopkg.in/evanphx/json-patch.v4`).
 
 use super::PatchError;
+use crate::store::DEEPEST;
 use serde_json::{Map, Value};
 
 /// Applies a JSON patch.
@@ -21,16 +22,47 @@ pub fn json_patch(object: &Value, patch: &Value) -> Result<Value, PatchError> {
     if let Some(step) = steps.iter().find(|step| !step.is_object() && !step.is_null()) {
         return Err(super::not_of_type(step, "handlers.jsonPatchOp"));
     }
+    let mut copied = 0;
     for step in steps {
-        run(&mut result, step).map_err(PatchError::DoesNotFit)?;
+        run(&mut result, step, &mut copied).map_err(PatchError::DoesNotFit)?;
     }
     Ok(result)
+}
+
+/// How much a patch may copy, in bytes of JSON (`JSONPatchMaxCopyBytes` of kube-apiserver).
+const MOST_COPIED: usize = 3 * 1024 * 1024;
+
+/// Counts what is copied.
+fn count(value: &Value, copied: &mut usize) -> Result<(), String> {
+    *copied += value.to_string().len();
+    match *copied > MOST_COPIED {
+        false => Ok(()),
+        true => Err(format!(
+            "Unable to complete the copy, the accumulated size increase of copy is {copied}, exceeding the limit {MOST_COPIED}"
+        )),
+    }
+}
+
+/// A value goes below a path only where it could be read there again.
+fn fits(path: &str, value: &Value) -> Result<(), String> {
+    fn depth(value: &Value) -> usize {
+        let below = match value {
+            Value::Object(fields) => fields.values().map(depth).max(),
+            Value::Array(items) => items.iter().map(depth).max(),
+            _ => return 0,
+        };
+        1 + below.unwrap_or(0)
+    }
+    match path.matches('/').count() + depth(value) > DEEPEST {
+        false => Ok(()),
+        true => Err("exceeded max depth".to_owned()),
+    }
 }
 
 const MISSING: &str = "missing value";
 
 /// One operation.
-fn run(document: &mut Value, step: &Value) -> Result<(), String> {
+fn run(document: &mut Value, step: &Value, copied: &mut usize) -> Result<(), String> {
     let kind = step["op"].as_str().unwrap_or("unknown");
     let named = |field: &str, context: &str| {
         let found = step[field].as_str();
@@ -41,6 +73,7 @@ fn run(document: &mut Value, step: &Value) -> Result<(), String> {
     match kind {
         "add" => {
             let path = path()?;
+            fits(path, &step["value"])?;
             let (at, key) = place(document, path)
                 .ok_or_else(|| format!("add operation does not apply: doc is missing path: \"{path}\": {MISSING}"))?;
             add(at, &key, value()).map_err(|why| format!("error in add for path: '{path}': {why}"))
@@ -52,8 +85,12 @@ fn run(document: &mut Value, step: &Value) -> Result<(), String> {
             })?;
             remove(at, &key).map_err(|why| format!("error in remove for path: '{path}': {why}"))
         }
-        "replace" => replace(document, path()?, value()),
-        "test" => test(document, path()?, &value()),
+        "replace" => {
+            let path = path()?;
+            fits(path, &step["value"])?;
+            replace(document, path, value())
+        }
+        "test" => test(document, path()?, &step["value"]),
         "move" | "copy" => {
             let from = named("from", "operation, missing from field")?;
             let (at, key) = place(document, from).ok_or_else(|| {
@@ -62,13 +99,18 @@ fn run(document: &mut Value, step: &Value) -> Result<(), String> {
             let moved = match kind {
                 "move" => {
                     let wrong = |why: String| format!("error in move for path: '{key}': {why}");
-                    let moved = get(at, &key).map_err(wrong)?;
+                    let moved = get(at, &key).map_err(wrong)?.clone();
                     remove(at, &key).map_err(wrong)?;
                     moved
                 }
-                _ => get(at, &key).map_err(|why| format!("error in copy for from: '{from}': {why}"))?,
+                _ => {
+                    let found = get(at, &key).map_err(|why| format!("error in copy for from: '{from}': {why}"))?;
+                    count(found, copied)?;
+                    found.clone()
+                }
             };
             let path = path()?;
+            fits(path, &moved)?;
             let (at, key) = place(document, path).ok_or_else(|| {
                 format!("{kind} operation does not apply: doc is missing destination path: {path}: {MISSING}")
             })?;
@@ -105,13 +147,13 @@ fn replace(document: &mut Value, path: &str, value: Value) -> Result<(), String>
 
 fn test(document: &mut Value, path: &str, value: &Value) -> Result<(), String> {
     let found = if path.is_empty() {
-        document.clone()
+        &*document
     } else {
         let (at, key) = place(document, path)
             .ok_or_else(|| format!("test operation does not apply: is missing path: {path}: {MISSING}"))?;
         get(at, &key).map_err(|why| format!("error in test for path: '{path}': {why}"))?
     };
-    match found == *value {
+    match found == value {
         true => Ok(()),
         false => Err(format!("testing value {path} failed: test failed")),
     }
@@ -169,12 +211,12 @@ fn out_of_bounds(at: impl std::fmt::Display) -> String {
 }
 
 /// What is there; null where an object has no such member.
-fn get(at: &Value, key: &str) -> Result<Value, String> {
+fn get<'v>(at: &'v Value, key: &str) -> Result<&'v Value, String> {
     let Value::Array(items) = at else {
-        return Ok(at[key].clone());
+        return Ok(&at[key]);
     };
     let i = index(key, items.len())?;
-    items.get(i).cloned().ok_or_else(|| out_of_bounds(i))
+    items.get(i).ok_or_else(|| out_of_bounds(i))
 }
 
 fn add(at: &mut Value, key: &str, value: Value) -> Result<(), String> {
@@ -182,11 +224,10 @@ fn add(at: &mut Value, key: &str, value: Value) -> Result<(), String> {
         Value::Object(fields) => drop(fields.insert(key.to_owned(), value)),
         Value::Array(items) if key == "-" => items.push(value),
         Value::Array(items) => {
-            if key.parse::<i64>().is_err() {
-                let why = format!("strconv.Atoi: parsing {}: invalid syntax", crate::schema::quote(key));
-                return Err(format!("value was not a proper array index: '{key}': {why}"));
-            }
-            let i = index(key, items.len() + 1)?;
+            let i = index(key, items.len() + 1).map_err(|why| match key.parse::<i64>() {
+                Ok(_) => why,
+                Err(_) => format!("value was not a proper array index: '{key}': {why}"),
+            })?;
             if i > items.len() {
                 return Err(out_of_bounds(i));
             }
@@ -259,5 +300,35 @@ fn without_nulls(value: &Value) -> Value {
         }
         Value::Array(items) => items.iter().map(without_nulls).collect(),
         other => other.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// What a patch that is too much is refused with.
+    fn refused(steps: Value) -> String {
+        let object = json!({"metadata": {"annotations": {"a": "b"}}});
+        json_patch(&object, &steps).map_or_else(|e| format!("{e:?}"), |_| "taken".to_owned())
+    }
+
+    #[test]
+    fn a_patch_copies_so_much_and_no_deeper_than_can_be_read() {
+        let text = "x".repeat(1024 * 1024);
+        let mut steps = vec![json!({"op": "add", "path": "/metadata/annotations/a", "value": text})];
+        steps.extend((0..4).map(
+            |i| json!({"op": "copy", "from": "/metadata/annotations/a", "path": format!("/metadata/annotations/b{i}")}),
+        ));
+        assert!(refused(json!(steps)).contains("accumulated size increase of copy is"));
+        assert_eq!(refused(json!(steps[..3])), "taken");
+        // Each copies all there is into itself.
+        let step = json!({"op": "copy", "from": "/metadata", "path": "/metadata/annotations/x"});
+        assert!(refused(json!(vec![step; DEEPEST])).contains("exceeded max depth"));
+        let nested = (0..DEEPEST).fold(json!(1), |v, _| json!({ "a": v }));
+        let add = json!([{"op": "add", "path": "/metadata/annotations", "value": nested}]);
+        assert!(refused(add).contains("exceeded max depth"));
     }
 }

@@ -3,7 +3,7 @@
 
 use super::PatchError;
 use super::strategic::{DIRECTIVE, SET_ELEMENT_ORDER, merge_map, unknown_directive};
-use crate::schema::{SchemaRef, Type, go_value};
+use crate::schema::{self, SchemaRef, Type, go_value};
 use serde_json::Value;
 
 /// A list's declaration.
@@ -13,16 +13,11 @@ pub(super) struct List {
     pub(super) key: Option<String>,
 }
 
-/// What Go calls the type of decoded JSON.
+/// What Go calls the type of decoded JSON where it prints a `reflect.Type` as a text.
 pub(super) fn go_type(value: &Value) -> &'static str {
     match value {
         Value::Null => "%!s(<nil>)",
-        Value::Bool(_) => "bool",
-        Value::Number(n) if n.is_i64() => "int64",
-        Value::Number(_) => "float64",
-        Value::String(_) => "string",
-        Value::Array(_) => "[]interface {}",
-        Value::Object(_) => "map[string]interface {}",
+        other => schema::go_type(other),
     }
 }
 

@@ -196,6 +196,12 @@ pub(super) fn encode(object: &mut Value, managed: &Managed) {
     }
 }
 
+/// Whether nobody owns fields of an object, as it is kept, in another version than this.
+pub fn is_of_one_version(object: &Value, api_version: &str) -> bool {
+    let all = decode(&object["metadata"]["managedFields"]).unwrap_or_default();
+    all.values().all(|owned| owned.api_version == api_version)
+}
+
 /// Takes `managedFields` out of an object.
 pub fn set_aside(object: &mut Value) -> Option<Value> {
     object.get_mut("metadata")?.as_object_mut()?.remove("managedFields")

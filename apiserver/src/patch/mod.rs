@@ -19,7 +19,7 @@ pub use apply::{ApplyError, Conflict, apply, release, track_update};
 pub use fieldset::FieldSet;
 pub(crate) use json::decoded;
 pub use json::{json_patch, merge_patch};
-pub use managed::{fold, set_aside, unfold, unfolded};
+pub use managed::{fold, is_of_one_version, set_aside, unfold, unfolded};
 pub use path::{PathElement, compare_values};
 pub use strategic::{spend, strategic_merge_patch};
 pub use typed::has_keyless;

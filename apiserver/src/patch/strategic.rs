@@ -133,7 +133,7 @@ pub(super) fn merge_map(original: Object, patch: &mut Object, schema: &SchemaRef
             // There is nothing to delete from.
             (live, _) if deletes => live,
             (_, value) => {
-                discard_nulls(value);
+                crate::registry::drop_nulls(value);
                 without_directives(value)
             }
         };
@@ -225,18 +225,6 @@ fn merge_ordered_lists(original: &mut Object, patch: &mut Object, schema: &Schem
         original.insert(name.to_owned(), Value::Array(merged));
     }
     Ok(())
-}
-
-/// Takes nulls out of the objects of a value.
-fn discard_nulls(value: &mut Value) {
-    match value {
-        Value::Object(fields) => {
-            fields.retain(|_, value| !value.is_null());
-            fields.values_mut().for_each(discard_nulls);
-        }
-        Value::Array(items) => items.iter_mut().for_each(discard_nulls),
-        _ => {}
-    }
 }
 
 /// A value of the patch that has nothing to merge with: without what has a directive; `None` if it has one itself.

@@ -138,10 +138,13 @@ pub fn has_keyless(schema: &SchemaRef, value: &Value) -> bool {
             fields.iter().any(below)
         }
         Value::Array(items) if *schema.list_type() != ListType::Atomic => {
-            let keyed = matches!(schema.list_type(), ListType::Map(_));
             let own = element_schema(schema);
-            let wrong = |item: &Value| keyed && list_element(schema, item).is_err() || has_keyless(&own, item);
-            items.iter().any(wrong)
+            let default = |key: &String| own.property(key).is_some_and(|child| child.default().is_some());
+            let keyless = |item: &Value| match schema.list_type() {
+                ListType::Map(keys) => !keys.iter().any(|key| item.get(key).is_some() || default(key)),
+                _ => false,
+            };
+            items.iter().any(|item| keyless(item) || has_keyless(&own, item))
         }
         _ => false,
     }
@@ -206,12 +209,7 @@ fn check(schema: &SchemaRef, value: &Value, path: &mut Vec<PathElement>, found: 
         }
         (value, Type::Integer | Type::Number) if !value.is_number() => {
             // Here Go prints the type.
-            let of = match value {
-                Value::Bool(_) => "bool",
-                Value::Array(_) => "[]interface {}",
-                Value::Object(_) => "map[string]interface {}",
-                _ => "string",
-            };
+            let of = crate::schema::go_type(value);
             wrong(format!("expected numeric (int or float), got {of}"));
         }
         _ => {}

@@ -17,12 +17,10 @@ impl Server {
         if said != r.api_version || kind != r.kind {
             return Err(another_kind(said, kind));
         }
-        let mut body = body.clone();
-        super::server::check_type(r, &mut body)?;
         // Refusals name the object as it was sent.
         let sent = Sent {
-            namespace: text(&body, "/metadata/namespace").to_owned(),
-            name: text(&body, "/metadata/name").to_owned(),
+            namespace: text(body, "/metadata/namespace").to_owned(),
+            name: text(body, "/metadata/name").to_owned(),
             resource: r,
         };
         let schema = r.schema();
@@ -30,7 +28,7 @@ impl Server {
         let now = self.now();
         let merge = |live: Option<&Value>, call: &mut Call| {
             let reset = reset_fields(r, t.subresource);
-            let merged = patch::apply(live, &body, &call.manager, &schema, force, sub, &now, reset);
+            let merged = patch::apply(live, body, &call.manager, &schema, force, sub, &now, reset);
             let mut merged = merged.map_err(|e| apply_refused(e, &sent))?;
             if r.custom.is_none() {
                 // Who owns what is kept in a form of its own.

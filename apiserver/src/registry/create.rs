@@ -161,6 +161,9 @@ impl Server {
         if call.hooks.is_some() && self.has_mutating_webhooks() {
             self.mutate_new(call, &review, &mut value, generated)?;
         }
+        if call.validation.is_some() {
+            call.warnings.extend(single_owners(&mut value, true));
+        }
         self.check(r, (&name, None), None, &value)?;
         if call.validation.is_some() && r.custom.is_none() {
             call.warnings
@@ -173,17 +176,18 @@ impl Server {
         let shown = r.is_converted_by_webhook().then(|| value.clone());
         let stored = self.to_stored(call, r, value)?;
         // That it is there is found out last, by the storage.
-        if self.store.get(&r.storage, &key).is_some() {
-            return Err(taken(r, &stored));
-        }
+        let generated = !text(&stored, "/metadata/generateName").is_empty();
         if call.dry_run {
+            if self.store.get(&r.storage, &key).is_some() {
+                return Err(taken(r, &name, generated));
+            }
             return Ok(r.present_written(&Arc::new(Object::new(stored, 0)), || shown.unwrap_or_default()));
         }
         let object = self
             .store
             .put(&r.storage, key, Expect::Absent, stored)
             .map_err(|e| match e {
-                StoreError::Exists => Status::already_exists(&r.group, &r.plural, &name),
+                StoreError::Exists => taken(r, &name, generated),
                 e => Status::internal(e),
             })?;
         self.written(r, Some(&object));
@@ -387,10 +391,9 @@ impl Server {
 }
 
 /// 409 for a name that is taken; who asked for a generated one may try again (`rest.CheckGeneratedNameError`).
-fn taken(r: &Resource, value: &Value) -> Status {
-    let name = text(value, "/metadata/name");
+fn taken(r: &Resource, name: &str, generated: bool) -> Status {
     let mut status = Status::already_exists(&r.group, &r.plural, name);
-    if !text(value, "/metadata/generateName").is_empty() {
+    if generated {
         status.message += ", the server was not able to generate a unique name for the object";
         status.details.get_or_insert_default().retry_after_seconds = 1;
     }

@@ -106,7 +106,7 @@ pub(super) fn same_spec(a: &Value, b: &Value, ignore_status: bool, semantic: boo
 }
 
 /// Removes null members, which stand for "not set" in Kubernetes' JSON.
-pub(super) fn drop_nulls(v: &mut Value) {
+pub(crate) fn drop_nulls(v: &mut Value) {
     match v {
         Value::Object(m) => {
             m.retain(|_, v| !v.is_null());

@@ -65,11 +65,6 @@ impl Server {
             };
             same_name(t, &value)?;
             own_uid(t, &old, &value)?;
-            // Custom resources are never updated without saying from what.
-            if r.custom.is_some() && matches!(text(&value, "/metadata/resourceVersion"), "" | "0") {
-                let cause = Cause::invalid("metadata.resourceVersion", &json!(0), "must be specified for an update");
-                return Err(Status::invalid(&r.group, &r.plural, t.name, vec![cause]));
-            }
             // What is kept of them fits no schema, nor need it: it does not change.
             if !names_owners && let Some(m) = value["metadata"].as_object_mut() {
                 match old["metadata"].get("managedFields") {

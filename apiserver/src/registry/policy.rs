@@ -348,7 +348,7 @@ fn mutation(r: &Resource, m: &Value, scope: &Scope, v: &Value) -> Result<Value, 
     };
     if text(m, "/patchType") == "JSONPatch" {
         let steps = value(text(m, "/jsonPatch/expression"))?;
-        return patch::json_patch(v, &steps).map_err(|e| format!("{e:?}"));
+        return patch::json_patch(v, &steps).map_err(|e| e.to_string());
     }
     let mut change = value(text(m, "/applyConfiguration/expression"))?;
     if !change.is_object() {

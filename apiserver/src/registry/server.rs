@@ -48,6 +48,11 @@ pub struct Server {
     /// What it was given.
     pub settings: Settings,
     rng: Mutex<ChaCha8Rng>,
+    /// Where ids of requests come from: not from where uids of objects do, which are the same for the same writes, however
+    /// many only read.
+    request_ids: Mutex<ChaCha8Rng>,
+    /// When it began to serve.
+    pub(crate) began: jiff::Timestamp,
     /// Who asks webhooks.
     caller: OnceLock<Caller>,
     /// Who did what.
@@ -65,6 +70,20 @@ pub struct Server {
 const HEX: &[u8; 16] = b"0123456789abcdef";
 /// Letters of generated suffixes (`k8s.io/apimachinery/pkg/util/rand`): no vowels, nothing that looks alike.
 const SUFFIX_LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
+
+/// A version 4 UUID.
+fn uuid(mut b: [u8; 16]) -> String {
+    b[6] = (b[6] & 0x0f) | 0x40;
+    b[8] = (b[8] & 0x3f) | 0x80;
+    let mut text = String::with_capacity(36);
+    for (i, byte) in b.into_iter().enumerate() {
+        if matches!(i, 4 | 6 | 8 | 10) {
+            text.push('-');
+        }
+        text.extend([byte >> 4, byte & 15].map(|digit| char::from(HEX[usize::from(digit)])));
+    }
+    text
+}
 
 impl Server {
     /// A server with an empty store but for what every cluster starts with.
@@ -86,17 +105,19 @@ impl Server {
     ) -> Arc<Self> {
         let auth = Auth::new(&settings, service_account_key);
         // A server that goes on must not draw the uids of its last life again.
-        let rng = match store.revision() {
-            1 => seed.rng("apiserver"),
-            r => seed.child(&r.to_string()).rng("apiserver"),
+        let seed = match store.revision() {
+            1 => seed,
+            r => seed.child(&r.to_string()),
         };
         let server = Arc::new(Self {
             store,
             catalog: Catalog::default(),
             definitions: crate::crd::Definitions::default(),
             auth,
+            began: clock.now(),
             clock,
-            rng: Mutex::new(rng),
+            rng: Mutex::new(seed.rng("apiserver")),
+            request_ids: Mutex::new(seed.rng("requests")),
             caller: OnceLock::new(),
             audit: OnceLock::new(),
             settings,
@@ -130,17 +151,12 @@ impl Server {
 
     /// A uid in the form of a version 4 UUID.
     pub(crate) fn uid(&self) -> String {
-        let mut b: [u8; 16] = self.with_rng(|r| r.random());
-        b[6] = (b[6] & 0x0f) | 0x40;
-        b[8] = (b[8] & 0x3f) | 0x80;
-        let mut text = String::with_capacity(36);
-        for (i, byte) in b.into_iter().enumerate() {
-            if matches!(i, 4 | 6 | 8 | 10) {
-                text.push('-');
-            }
-            text.extend([byte >> 4, byte & 15].map(|digit| char::from(HEX[usize::from(digit)])));
-        }
-        text
+        uuid(self.with_rng(|r| r.random()))
+    }
+
+    /// The id of a request whose client has none for it.
+    pub(crate) fn request_id(&self) -> String {
+        uuid(self.request_ids.lock().unwrap_or_else(PoisonError::into_inner).random())
     }
 
     /// `base` with five letters behind it (`generateName`).

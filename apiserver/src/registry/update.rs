@@ -94,23 +94,15 @@ impl Server {
             call.warnings.extend(single_owners(&mut value, false));
         }
         let asked = text(&value, "/metadata/resourceVersion").to_owned();
-        if self.stored(r, t.namespace, t.name).is_err()
-            && t.subresource.is_none()
-            && may_create_by_update(r)
+        if t.subresource.is_none()
             && asked.is_empty()
+            && may_create_by_update(r)
+            && self.stored(r, t.namespace, t.name).is_err()
         {
             let object = self.create(call, r, t.namespace, Some(t.name), value)?;
             return Ok(Written { object, created: true });
         }
         let named = !matches!(asked.as_str(), "" | "0");
-        let must = r.custom.is_some() || call.validation.is_some() && !may_be_unconditional(r);
-        // Another object of that name is told first.
-        let uid = text(&value, "/metadata/uid");
-        let same = |old: Arc<Object>| uid.is_empty() || uid == text(&old.value(), "/metadata/uid");
-        if must && !named && self.stored(r, t.namespace, t.name).is_ok_and(same) {
-            let cause = Cause::invalid("metadata.resourceVersion", &json!(0), "must be specified for an update");
-            return Err(Status::invalid(&r.group, &r.plural, t.name, vec![cause]));
-        }
         let once = named;
         self.modify(call, t, once, &mut |_, _| {
             Ok(Proposal {
@@ -157,6 +149,11 @@ impl Server {
                 );
                 return Err(Status::conflict(&r.group, &r.plural, t.name, &why));
             }
+            let must = r.custom.is_some() || call.validation.is_some() && !may_be_unconditional(r);
+            if must && asked == 0 && !p.tracked {
+                let cause = Cause::invalid("metadata.resourceVersion", &json!(0), "must be specified for an update");
+                return Err(Status::invalid(&r.group, &r.plural, t.name, vec![cause]));
+            }
             let new = self.settle(call, t, &old.value(), p)?;
             if new == *old.value() {
                 return Ok(Written {
@@ -202,7 +199,7 @@ impl Server {
     /// Takes from who owns fields in other versions what changed there, where versions differ in more than their name.
     fn release_elsewhere(&self, t: &Target<'_>, new: &mut Value) {
         let r = t.resource;
-        if r.custom.is_some() || !differs(&r.kind) {
+        if r.custom.is_some() || !differs(&r.kind) || patch::is_of_one_version(new, &r.api_version) {
             return;
         }
         let Ok(stored) = self.stored(r, t.namespace, t.name) else {

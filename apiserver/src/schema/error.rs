@@ -237,6 +237,19 @@ pub fn go_struct(fields: &[(&str, Value)]) -> String {
     format!("{{{}}}", all.join(","))
 }
 
+/// What Go calls the type of decoded JSON (`%T`).
+pub(crate) fn go_type(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "<nil>",
+        Value::Bool(_) => "bool",
+        Value::Number(n) if n.is_i64() => "int64",
+        Value::Number(_) => "float64",
+        Value::String(_) => "string",
+        Value::Array(_) => "[]interface {}",
+        Value::Object(_) => "map[string]interface {}",
+    }
+}
+
 /// A value as Go's `%v` prints one of decoded JSON: `map[a:1 b:[x y]]`.
 pub fn go_value(value: &Value) -> String {
     match value {

@@ -28,6 +28,7 @@ pub use crd::SchemaError;
 pub use defaulting::apply_defaults;
 pub use difference::unified;
 pub use discovery::{ResourceDef, SubresourceDef, discovery};
+pub(crate) use error::go_type;
 pub use error::{FieldError, FieldErrorKind, go_struct, go_value, is_print, join, quote};
 pub use go::{json_error, repaired};
 pub use messages::is_api_type;

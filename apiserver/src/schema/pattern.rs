@@ -13,33 +13,53 @@ pub(crate) fn error(pattern: &str) -> Option<String> {
     Some(format!("error parsing regexp: {what}: `{part}`"))
 }
 
-/// Escapes that stand for several characters.
-const CLASSES: [&str; 6] = ["\\d", "\\D", "\\s", "\\S", "\\w", "\\W"];
+/// Escapes that stand for several characters, which are of ASCII in Go: as part of a class, and on their own.
+const CLASSES: [(&str, &str, &str); 6] = [
+    ("\\d", "0-9", "[0-9]"),
+    ("\\w", "0-9A-Za-z_", "[0-9A-Za-z_]"),
+    ("\\s", "\\t\\n\\f\\r ", "[\\t\\n\\f\\r ]"),
+    ("\\D", "[^0-9]", "[^0-9]"),
+    ("\\W", "[^0-9A-Za-z_]", "[^0-9A-Za-z_]"),
+    ("\\S", "[^\\t\\n\\f\\r ]", "[^\\t\\n\\f\\r ]"),
+];
 
-/// A pattern of Go's as this engine has it, which reads brackets and braces as more than text where Go does not.
+/// A pattern of Go's as this engine has it, which reads brackets, braces, dashes and ampersands as more than text where Go
+/// does not, and escapes as of Unicode where Go's are of ASCII.
 pub(crate) fn compiled(pattern: &str) -> Option<regex::Regex> {
     if error(pattern).is_some() {
         return None;
     }
-    if let Ok(plain) = regex::Regex::new(pattern) {
-        return Some(plain);
-    }
     let (mut out, mut rest, mut class) = (String::new(), pattern, false);
+    // Within a class: whether a dash can be no range here, and whether one was just written that makes one.
+    let (mut no_range, mut dash) = (false, false);
     while let Some(c) = rest.chars().next() {
+        let (mut ends_range, mut is_dash) = (false, false);
         let end = match c {
             '\\' if rest.starts_with("\\Q") => {
                 let text = rest[2..].split("\\E").next().unwrap_or_default();
                 out.push_str(&regex::escape(text));
                 (2 + text.len() + 2).min(rest.len())
             }
-            '\\' => {
-                let end = 1 + rest[1..].chars().next().map_or(0, char::len_utf8);
-                out.push_str(&rest[..end]);
-                end
+            '\\' if rest.starts_with("\\b") && !class => {
+                out.push_str("(?-u:\\b)");
+                2
             }
+            '\\' => match CLASSES.iter().find(|(escape, ..)| rest.starts_with(escape)) {
+                Some((_, within, alone)) => {
+                    out.push_str(if class { within } else { alone });
+                    ends_range = true;
+                    2
+                }
+                None => {
+                    let end = 1 + rest[1..].chars().next().map_or(0, char::len_utf8);
+                    out.push_str(&rest[..end]);
+                    end
+                }
+            },
             '[' if class => match rest.find(":]").filter(|_| rest.starts_with("[:")) {
                 Some(i) => {
                     out.push_str(&rest[..i + 2]);
+                    ends_range = true;
                     i + 2
                 }
                 None => {
@@ -54,6 +74,8 @@ pub(crate) fn compiled(pattern: &str) -> Option<regex::Regex> {
                     .find(|s| rest.starts_with(s))
                     .unwrap_or("[");
                 out.push_str(&start.replace(']', "\\]"));
+                // The first of a class is itself.
+                ends_range = !start.ends_with(']');
                 start.len()
             }
             ']' if class => {
@@ -61,9 +83,14 @@ pub(crate) fn compiled(pattern: &str) -> Option<regex::Regex> {
                 out.push(']');
                 1
             }
-            // Behind a class it is no range.
-            '-' if class && CLASSES.iter().any(|c| out.ends_with(c)) => {
+            // Behind a class, at the start, and as the end of a range it is itself.
+            '-' if class && (no_range || dash) => {
                 out.push_str("\\-");
+                1
+            }
+            '-' if class => {
+                is_dash = true;
+                out.push('-');
                 1
             }
             '&' | '~' if class => {
@@ -80,6 +107,7 @@ pub(crate) fn compiled(pattern: &str) -> Option<regex::Regex> {
                 c.len_utf8()
             }
         };
+        (no_range, dash) = (ends_range, is_dash);
         rest = &rest[end..];
     }
     regex::Regex::new(&out).ok()
@@ -462,6 +490,33 @@ mod tests {
         ] {
             assert_eq!(error(fine), None, "{fine}");
             assert!(super::compiled(fine).is_some(), "{fine}");
+        }
+    }
+
+    #[test]
+    fn patterns_match_what_they_match_in_go() {
+        for (pattern, text, matches) in [
+            ("^\\d+$", "123", true),
+            ("^\\d+$", "\u{663}", false),
+            ("^\\w$", "\u{e9}", false),
+            ("^\\s$", "\u{a0}", false),
+            ("^[\\d_]+$", "1_2", true),
+            ("^[^\\D]$", "1", true),
+            ("^[a&&b]+$", "a&b", true),
+            ("^[a~~b]+$", "a~b", true),
+            ("^[+--]$", ",", true),
+            ("^[-a]+$", "a-a", true),
+            ("^[--/]$", ".", true),
+            ("^[[a]]$", "[]", true),
+            ("^[[a]]$", "a", false),
+            ("a\\b{start}", "a{start}", true),
+            ("\\bx", "\u{e9}x", true),
+            ("^{x}$", "{x}", true),
+            ("^[\\d-z]+$", "1-z", true),
+            ("^[[:alpha:]-]+$", "a-", true),
+        ] {
+            let compiled = super::compiled(pattern).unwrap_or_else(|| panic!("{pattern}"));
+            assert_eq!(compiled.is_match(text), matches, "{pattern} {text}");
         }
     }
 }

@@ -79,6 +79,10 @@ pub enum StoreError {
     TooOld(Revision, Revision),
 }
 
+/// Nesting of an object that can be written and read again: serde_json reads 128, and what lists and events put around an
+/// object is some. Whoever makes objects deeper than they came sees to it (bodies: [`crate::http`], [`crate::patch`]).
+pub(crate) const DEEPEST: usize = 120;
+
 /// A page of a list.
 #[derive(Debug, Clone, Default)]
 pub struct Page {

@@ -218,12 +218,18 @@ impl Object {
         matches!(&*self.form(), Form::Packed(p) if p.is_plain().is_some())
     }
 
-    /// Compresses what is JSON.
+    /// Compresses what is JSON, while nobody waits for it.
     pub(super) fn compress(&self, packer: &Packer) {
+        let plain = match &*self.form() {
+            Form::Packed(p) => p.plain_copy(),
+            Form::Open(_) => None,
+        };
+        let Some(compressed) = plain.and_then(|p| packer.compressed(&p)) else {
+            return;
+        };
+        // Meanwhile somebody may have made it a tree again.
         let mut form = self.form();
-        if let Form::Packed(p) = &*form
-            && let Some(compressed) = packer.compressed(p)
-        {
+        if matches!(&*form, Form::Packed(_)) {
             *form = Form::Packed(compressed);
         }
     }

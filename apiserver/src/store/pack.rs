@@ -82,6 +82,13 @@ impl Packed {
         }
     }
 
+    /// Itself, where it is JSON that may be compressed: nothing is copied.
+    pub(super) fn plain_copy(&self) -> Option<Self> {
+        let text = Text::Plain(self.is_plain()?.clone());
+        let like = self.like.clone();
+        Some(Self { like, text })
+    }
+
     /// Whether this is its apiVersion.
     pub(super) fn is_version(&self, api_version: &str) -> bool {
         self.like.api_version == api_version
@@ -123,6 +130,8 @@ enum Step {
     Write(Arc<Object>),
     /// From JSON.
     Compress(Arc<Object>),
+    /// It stays a tree, if it is one.
+    Keep(Arc<Object>),
 }
 
 impl Queues {
@@ -142,16 +151,8 @@ impl Queues {
         if self.open.len() <= if few { 2 * there + OPEN } else { OPEN } {
             return None;
         }
-        let first = self.open.pop_front();
-        if few
-            && let Some(o) = first.as_ref().and_then(Weak::upgrade)
-            && o.is_open()
-            && !o.is_past()
-        {
-            self.open.push_back(Arc::downgrade(&o));
-            return Some(Step::Nothing);
-        }
-        of(first, Step::Pack)
+        let step = if few { Step::Keep } else { Step::Pack };
+        of(self.open.pop_front(), step)
     }
 }
 
@@ -219,6 +220,9 @@ impl Packer {
                     }
                 }
                 Step::Compress(o) => o.compress(self),
+                // Looked at without the lock: somebody may be reading it just now.
+                Step::Keep(o) if o.is_open() && !o.is_past() => self.opened(&o),
+                Step::Keep(_) => {}
             }
         }
     }

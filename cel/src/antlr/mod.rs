@@ -15,7 +15,7 @@ pub(super) type Told = (Option<usize>, String);
 /// Bytes of the stack of the thread that reads.
 const ROOM: usize = 64 << 20;
 /// Longest expression, in tokens, that is read again.
-const MOST: usize = 4000;
+const MOST: usize = 1000;
 
 /// The syntax errors of an expression, by their places.
 pub(super) fn errors(text: &str) -> Vec<Told> {
@@ -33,7 +33,9 @@ pub(super) fn errors(text: &str) -> Vec<Told> {
         let own = std::thread::Builder::new()
             .stack_size(ROOM)
             .spawn_scoped(s, || run::errors(text, tokens, skipped));
-        own.ok().and_then(|own| own.join().ok())
+        // Without a thread nothing can be told of it; a fault of the reader is one here, too.
+        let own = own.ok()?;
+        Some(own.join().unwrap_or_else(|fault| std::panic::resume_unwind(fault)))
     });
     let Some(read) = read else { return Vec::new() };
     errors.extend(read);

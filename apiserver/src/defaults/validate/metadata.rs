@@ -173,7 +173,9 @@ fn again(group: &str, kind: &str) -> &'static [Again] {
 /// How often an update tells of metadata that may not change: once for any object, and again where its kind has the check.
 pub fn told_unchangeable(group: &str, kind: &str, custom: bool) -> usize {
     let own = if custom { &[Again::Changed] } else { again(group, kind) };
-    1 + own.iter().filter(|check| **check == Again::Changed).count()
+    // Jobs have theirs beside the check of their spec.
+    let with_spec = usize::from((group, kind) == ("batch", "Job"));
+    1 + with_spec + own.iter().filter(|check| **check == Again::Changed).count()
 }
 
 /// Whether a kind's checks mind that finalizers are qualified; others take what any object may have.

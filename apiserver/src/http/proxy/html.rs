@@ -42,16 +42,20 @@ fn is_link(tag: &str, attribute: &str) -> bool {
 
 /// A link as it is below `before`; `authority` is the host and port that answered.
 pub(super) fn rewritten(url: &str, before: &str, authority: &str) -> String {
-    let (host, rest) = match url.split_once("://") {
-        Some((_, rest)) => rest.split_at(rest.find('/').unwrap_or(rest.len())),
-        None => match url.strip_prefix("//") {
-            Some(rest) => rest.split_at(rest.find('/').unwrap_or(rest.len())),
-            None => ("", url),
-        },
+    let ends = |text: &str| text.find(['/', '?', '#']).unwrap_or(text.len());
+    // Behind a scheme, if there is one: what is in a query is no part of it.
+    let behind = match ends(url) {
+        i if url[..i].ends_with(':') => &url[i..],
+        _ => url,
+    };
+    let (host, rest) = match behind.strip_prefix("//") {
+        Some(there) => there.split_at(ends(there)),
+        None => ("", url),
     };
     let elsewhere = !host.is_empty() && host != authority;
     let relative = !rest.starts_with('/');
-    if elsewhere || relative || rest.starts_with(before) {
+    let below = rest.strip_prefix(before);
+    if elsewhere || relative || below.is_some_and(|r| r.is_empty() || r.starts_with('/')) {
         return url.to_owned();
     }
     format!("{before}{rest}")
@@ -144,6 +148,8 @@ mod tests {
             ("http://10.0.0.1:80/x", "/p/x"),
             ("//10.0.0.1:80/x", "/p/x"),
             ("mailto:a@b", "mailto:a@b"),
+            ("/login?next=http://other/x", "/p/login?next=http://other/x"),
+            ("/pages", "/p/pages"),
         ] {
             assert_eq!(rewritten(from, "/p", "10.0.0.1:80"), to, "{from}");
         }

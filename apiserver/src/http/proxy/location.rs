@@ -1,9 +1,12 @@
 //! Where a proxied request goes (`ResourceLocation` of `pkg/registry/core/{pod,service}` in Kubernetes).
 
+use std::net::IpAddr;
+
 use serde_json::Value;
 
 use crate::local::Gvr;
 use crate::registry::{Server, text};
+use crate::schema::quote;
 use crate::status::Status;
 use crate::store::Key;
 
@@ -49,18 +52,21 @@ fn parts(id: &str) -> Option<(bool, &str, &str)> {
 /// The port of a pod.
 pub(super) fn of_pod(server: &Server, ns: &str, id: &str) -> Result<Location, Status> {
     let bad = |why: String| Status::bad_request(why);
-    let (tls, name, port) = parts(id).ok_or_else(|| bad(format!("invalid pod request {id:?}")))?;
+    let (tls, name, port) = parts(id).ok_or_else(|| bad(format!("invalid pod request {}", quote(id))))?;
     let found = server.store.get(&PODS, &Key::new(ns, name));
     let pod = found.ok_or_else(|| Status::not_found("", "pods", name))?.value();
     let port = match port {
         "" => first_port(&pod),
-        p => p.parse().ok(),
+        p => Some(p.parse().map_err(|_| {
+            let why = format!("error trying to reach service: dial tcp: lookup tcp/{p}: unknown port");
+            Status::new(503, "ServiceUnavailable", why)
+        })?),
     };
     let host = match text(&pod, "/status/podIPs/0/ip") {
         "" => text(&pod, "/status/podIP"),
         ip => ip,
     };
-    if host.is_empty() {
+    if !is_proxyable(host) {
         return Err(bad("address not allowed".to_owned()));
     }
     Ok(Location {
@@ -82,7 +88,7 @@ fn first_port(pod: &Value) -> Option<u16> {
 /// A ready pod behind a port of a service.
 pub(super) fn of_service(server: &Server, ns: &str, id: &str) -> Result<Location, Status> {
     let unavailable = |why: String| Status::new(503, "ServiceUnavailable", why);
-    let invalid = || Status::bad_request(format!("invalid service request {id:?}"));
+    let invalid = || Status::bad_request(format!("invalid service request {}", quote(id)));
     let (tls, name, port) = parts(id).ok_or_else(invalid)?;
     let mut port = port.to_owned();
     if let Ok(number) = port.parse::<i64>() {
@@ -90,26 +96,31 @@ pub(super) fn of_service(server: &Server, ns: &str, id: &str) -> Result<Location
         let service = found.ok_or_else(|| Status::not_found("", "services", name))?.value();
         let mut ports = service["spec"]["ports"].as_array().into_iter().flatten();
         let declared = ports.find(|p| p["port"] == number);
-        let none = || unavailable(format!("no service port {number} found for service {name:?}"));
+        let none = || unavailable(format!("no service port {number} found for service {}", quote(name)));
         text(declared.ok_or_else(none)?, "/name").clone_into(&mut port);
     }
     let found = server.store.get(&ENDPOINTS, &Key::new(ns, name));
     let endpoints = found.ok_or_else(|| Status::not_found("", "endpoints", name))?.value();
     let subsets = endpoints["subsets"].as_array().map(Vec::as_slice).unwrap_or_default();
     if subsets.is_empty() {
-        return Err(unavailable(format!("no endpoints available for service {name:?}")));
+        return Err(unavailable(format!(
+            "no endpoints available for service {}",
+            quote(name)
+        )));
     }
-    let is_pod = |a: &&Value| {
-        text(a, "/targetRef/kind") == "Pod"
-            && server
-                .store
-                .get(
-                    &PODS,
-                    &Key::new(text(a, "/targetRef/namespace"), text(a, "/targetRef/name")),
-                )
-                .is_some()
+    // Of the same namespace and at that address (`isValidAddress`): who writes endpoints chooses none but pods.
+    let is_pod = |a: &Value| {
+        let named = text(a, "/targetRef/kind") == "Pod" && text(a, "/targetRef/namespace") == ns;
+        named && is_proxyable(text(a, "/ip")) && {
+            let pod = server.store.get(&PODS, &Key::new(ns, text(a, "/targetRef/name")));
+            pod.is_some_and(|pod| {
+                let pod = pod.value();
+                let mut addresses = pod["status"]["podIPs"].as_array().into_iter().flatten();
+                addresses.any(|i| i["ip"] == a["ip"])
+            })
+        }
     };
-    let mut places = Vec::new();
+    let mut places: Vec<(&Value, u16)> = Vec::new();
     for subset in subsets {
         let ports = subset["ports"].as_array().into_iter().flatten();
         let Some(at) = ports.into_iter().find(|p| text(p, "/name") == port) else {
@@ -119,20 +130,53 @@ pub(super) fn of_service(server: &Server, ns: &str, id: &str) -> Result<Location
             continue;
         };
         let addresses = subset["addresses"].as_array().into_iter().flatten();
-        places.extend(addresses.filter(is_pod).map(|a| (text(a, "/ip").to_owned(), at)));
+        places.extend(addresses.map(|a| (a, at)));
     }
     // One after the other: upstream takes any.
     let turn = server.caller().map_or(0, crate::webhook::Caller::turn);
-    let (host, port) = match places.len() {
-        0 => return Err(unavailable(format!("no endpoints available for service {id:?}"))),
-        n => places.swap_remove(turn % n),
+    let first = turn % places.len().max(1);
+    let mut in_turn = places[first..].iter().chain(&places[..first]);
+    let Some((address, port)) = in_turn.find(|(a, _)| is_pod(a)) else {
+        return Err(unavailable(format!("no endpoints available for service {}", quote(id))));
     };
-    Ok(Location { tls, host, port })
+    Ok(Location {
+        tls,
+        host: text(address, "/ip").to_owned(),
+        port: *port,
+    })
+}
+
+/// Whether an address may be a pod's (`IsProxyableIP`): never this machine's own, nor one of its link alone.
+fn is_proxyable(address: &str) -> bool {
+    match address.parse() {
+        Ok(IpAddr::V4(a)) => {
+            !(a.is_unspecified() || a.is_loopback() || a.is_link_local() || a.is_multicast() || a.is_broadcast())
+        }
+        Ok(IpAddr::V6(a)) => !(a.is_unspecified() || a.is_loopback() || a.is_unicast_link_local() || a.is_multicast()),
+        Err(_) => false,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn addresses_that_may_be_a_pods() {
+        for (address, may) in [
+            ("10.1.2.3", true),
+            ("fd00::1", true),
+            ("127.0.0.1", false),
+            ("169.254.169.254", false),
+            ("0.0.0.0", false),
+            ("::1", false),
+            ("fe80::1", false),
+            ("node", false),
+            ("", false),
+        ] {
+            assert_eq!(is_proxyable(address), may, "{address}");
+        }
+    }
 
     #[test]
     fn names_of_what_is_proxied() {
