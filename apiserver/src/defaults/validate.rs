@@ -33,7 +33,7 @@ pub use status::validate_subresource;
 
 use super::validate_parts::text;
 use super::{names, validate_cron, validate_parts as parts, validate_pod, validate_pod_update, validate_workload};
-use crate::schema::{FieldError, Printed};
+use crate::schema::{FieldError, Printed, same};
 use cfn_cel::quantity::Quantity;
 use config::{config_map, secret};
 use node::{node, runtime_class};
@@ -324,19 +324,19 @@ pub(super) fn immutable(new: &Value, old: &Value, path: &str, errors: &mut Vec<F
 }
 
 /// Places of an object of an internal type (`storage.StorageClass`) that may not change, each with the path that is told;
-/// they are compared and shown as the Go struct holds them (`ValidateImmutableField`).
+/// they are compared as Go compares them, and shown as the Go struct holds them (`ValidateImmutableField`).
 pub(super) fn unchanged(of: &str, places: &[(&str, &str)], new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
     for (place, path) in places {
-        let (now, was) = (Printed::at(of, place, new), Printed::at(of, place, old));
-        if now.same(&was) {
+        let steps: Vec<&str> = place.split('.').collect();
+        let [now, was] = [new, old].map(|object| steps.iter().fold(object, |v, step| &v[*step]));
+        if same(text(new, "apiVersion"), text(new, "kind"), &steps, now, was) {
             continue;
         }
-        let pointer = format!("/{}", place.replace('.', "/"));
         let detail = "field is immutable";
-        errors.push(match new.pointer(&pointer) {
+        errors.push(match now {
             // Texts are quoted as Go quotes them.
-            Some(Value::String(text)) => FieldError::invalid(*path, text.as_str(), detail),
-            _ => FieldError::invalid_shown(*path, &now.compact(), detail),
+            Value::String(text) => FieldError::invalid(*path, text.as_str(), detail),
+            _ => FieldError::invalid_shown(*path, &Printed::at(of, place, new).compact(), detail),
         });
     }
 }

@@ -80,7 +80,7 @@ pub(super) fn apps(kind: &str, new: &Value, old: Option<&Value>, errors: &mut Ve
             }
             Value::Object(spec)
         };
-        if !same(&fixed(new), &fixed(old)) {
+        if !same("apps/v1", "StatefulSet", &["spec"], &fixed(new), &fixed(old)) {
             let detail = "updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', \
                           'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and \
                           'minReadySeconds' are forbidden";

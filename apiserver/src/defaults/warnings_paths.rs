@@ -27,8 +27,12 @@ impl File {
 
     /// Whether one is where the other is, or below it.
     fn meets(&self, other: &File) -> bool {
-        let (a, b) = (format!("{}/", self.path), format!("{}/", other.path));
-        !self.path.is_empty() && !other.path.is_empty() && (a.starts_with(&b) || b.starts_with(&a))
+        let (a, b) = (self.path.as_str(), other.path.as_str());
+        let below = |a: &str, b: &str| {
+            a.strip_prefix(b)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        !a.is_empty() && !b.is_empty() && (below(a, b) || below(b, a))
     }
 }
 

@@ -130,6 +130,10 @@ impl Body<'_> {
 /// The type that a header says, without its parameters, in lower case; `None`: it says none (Go's
 /// `mime.ParseMediaType`).
 pub(super) fn media_type(said: &str) -> Option<String> {
+    // What nearly all say.
+    if said == "application/json" {
+        return Some(said.to_owned());
+    }
     let token = |t: &str| {
         !t.is_empty()
             && t.bytes()
@@ -161,11 +165,8 @@ pub(super) fn check_media_type(kind: Option<String>) -> Result<(), Status> {
 
 /// Whether an object of a built-in kind says it is of another type than `api_version` and `kind`: what is wrong then.
 pub(super) fn check_type(catalog: &Catalog, value: &Value, api_version: &str, kind: &str) -> Result<(), Status> {
-    let said = |field: &str, default: &str| match value[field].as_str() {
-        None | Some("") => default.to_owned(),
-        Some(said) => said.to_owned(),
-    };
-    let (of, own) = (said("apiVersion", api_version), said("kind", kind));
+    let said = |field: &str| value[field].as_str().filter(|said| !said.is_empty());
+    let (of, own) = (said("apiVersion").unwrap_or(api_version), said("kind").unwrap_or(kind));
     if of == api_version && own == kind {
         return Ok(());
     }

@@ -30,6 +30,16 @@ pub(super) struct Accepted {
     pub(super) pretty: bool,
 }
 
+const JSON: &str = "application/json";
+
+/// JSON as it is.
+const PLAIN: Accepted = Accepted {
+    form: Form::Plain,
+    yaml: false,
+    beta: false,
+    pretty: false,
+};
+
 /// What is served upstream of the built-in kinds, protobuf among it.
 pub(super) const SERVED: &str = "application/json, application/yaml, application/vnd.kubernetes.protobuf";
 
@@ -62,6 +72,10 @@ pub(super) fn produced(headers: &HeaderMap, made: &str) -> Result<(), Status> {
 /// The best of the client's choices that is served of a resource: by their weights, and in their order where those are
 /// the same (`NegotiateMediaTypeOptions`). `tables` tells whether it has tables.
 pub(super) fn accepted(headers: &HeaderMap, tables: bool) -> Result<Accepted, Status> {
+    // What nearly all ask for.
+    if header_of(headers) == JSON {
+        return Ok(PLAIN);
+    }
     let form = |r: &Range<'_>| match (r.form, r.group, r.version) {
         _ if !r.converts => Some(Form::Plain),
         ("Table", "meta.k8s.io", "v1" | "v1beta1") if tables => Some(Form::Table),
@@ -89,6 +103,9 @@ pub(super) fn aggregated(headers: &HeaderMap) -> Option<Accepted> {
 
 /// Whether the best of the client's choices is to be set for people.
 pub(super) fn pretty(headers: &HeaderMap) -> bool {
+    if header_of(headers) == JSON {
+        return false;
+    }
     let form = |r: &Range<'_>| (!r.converts || !r.form.is_empty()).then_some(Form::Plain);
     best(headers, form).is_some_and(|a| a.pretty)
 }
@@ -103,12 +120,7 @@ fn header_of(headers: &HeaderMap) -> &str {
 fn best(headers: &HeaderMap, form: impl Fn(&Range<'_>) -> Option<Form>) -> Option<Accepted> {
     let accept = header_of(headers);
     if accept.is_empty() {
-        return Some(Accepted {
-            form: Form::Plain,
-            yaml: false,
-            beta: false,
-            pretty: false,
-        });
+        return Some(PLAIN);
     }
     let mut ranges: Vec<Range<'_>> = accept.split(',').filter_map(Range::read).collect();
     // As Go's sort.Sort of so few, whose Less is no order: what is more exact goes before what weighs more.

@@ -3,6 +3,7 @@
 mod containers;
 mod options;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,11 +39,15 @@ pub(super) async fn serve(
     let route = route(&server.catalog, r, info)?;
     let resource = route.resource;
     // What is asked for, as its route has it.
-    let info = &RequestInfo {
-        verb: route.verb,
-        subresource: route.subresource,
-        ..info.clone()
+    let info = match info.verb == route.verb && info.subresource == route.subresource {
+        true => Cow::Borrowed(info),
+        false => Cow::Owned(RequestInfo {
+            verb: route.verb,
+            subresource: route.subresource,
+            ..info.clone()
+        }),
     };
+    let info = &*info;
     // The namespace itself stands where other paths have the namespace.
     let ns = if resource.namespaced {
         info.namespace.as_str()

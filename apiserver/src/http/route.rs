@@ -32,12 +32,15 @@ pub(super) struct Route {
 /// 404 where no route is, 405 where it is not for this method, 415 where a built-in kind takes no such patch.
 pub(super) fn route(catalog: &Catalog, r: &Incoming, info: &RequestInfo) -> Result<Route, Status> {
     if info.group.is_empty() || Catalog::is_builtin_group(&info.group) {
-        let root = match info.group.as_str() {
-            "" => "/api/".to_owned(),
-            g => format!("/apis/{g}/"),
-        };
         // The roots of services are compared with the path as it is.
-        let rest = r.path.strip_prefix(&root).ok_or_else(Status::page_not_found)?;
+        let rest = match info.group.as_str() {
+            "" => r.path.strip_prefix("/api/"),
+            g => r
+                .path
+                .strip_prefix("/apis/")
+                .and_then(|p| p.strip_prefix(g)?.strip_prefix('/')),
+        };
+        let rest = rest.ok_or_else(Status::page_not_found)?;
         return builtin(catalog, r, info, rest);
     }
     custom(catalog, r, info)

@@ -95,13 +95,17 @@ pub(super) fn set_finalizers(v: &mut Value, list: &[String]) {
 /// as Go compares them.
 pub(super) fn same_spec(a: &Value, b: &Value, ignore_status: bool, semantic: bool) -> bool {
     let keep = |k: &&String| *k != "metadata" && *k != "apiVersion" && !(ignore_status && *k == "status");
+    let (api_version, kind) = (text(a, "/apiVersion"), text(a, "/kind"));
     let (Some(a), Some(b)) = (a.as_object(), b.as_object()) else {
         return a == b;
     };
     let keys: std::collections::BTreeSet<&String> = a.keys().chain(b.keys()).filter(keep).collect();
     keys.into_iter().all(|k| {
         a.get(k) == b.get(k)
-            || semantic && schema::same(a.get(k).unwrap_or(&Value::Null), b.get(k).unwrap_or(&Value::Null))
+            || semantic && {
+                let (a, b) = (a.get(k).unwrap_or(&Value::Null), b.get(k).unwrap_or(&Value::Null));
+                schema::same(api_version, kind, &[k], a, b)
+            }
     })
 }
 

@@ -459,7 +459,9 @@ fn count_template(call: &Call, t: &Target<'_>, old: &Value, new: &mut Value) {
     if call.validation.is_some() && t.subresource.is_none() {
         defaults::prepare(&t.resource.group, &t.resource.kind, Some(old), &mut prepared);
     }
-    let same = schema::same(&old["spec"]["template"], &prepared["spec"]["template"]);
+    let (r, path) = (t.resource, ["spec", "template"]);
+    let (was, is) = (&old["spec"]["template"], &prepared["spec"]["template"]);
+    let same = schema::same(&r.api_version, &r.kind, &path, was, is);
     template_generation(old, new, same);
 }
 

@@ -35,7 +35,7 @@ pub(super) fn job(old: &Value, new: &Value, errors: &mut Vec<FieldError>) {
     uncounted(status, errors);
     ended(was, status, spec, errors);
     indexes(was, status, spec, errors);
-    let changed = |field: &str| !same(&was[field], &status[field]);
+    let changed = |field: &str| !same("batch/v1", "Job", &["status", field], &was[field], &status[field]);
     let done = |s: &Value| has(s, "Complete", "True") || has(s, "Failed", "True");
     let terminating = number(status, "terminating");
     if terminating > 0 && done(status) && (done(was) != done(status) || changed("terminating")) {
@@ -83,7 +83,7 @@ fn uncounted(status: &Value, errors: &mut Vec<FieldError>) {
 fn ended(was: &Value, status: &Value, spec: &Value, errors: &mut Vec<FieldError>) {
     let is = |condition: &str| has(status, condition, "True");
     let turned = |condition: &str| has(was, condition, "True") != is(condition);
-    let changed = |field: &str| !same(&was[field], &status[field]);
+    let changed = |field: &str| !same("batch/v1", "Job", &["status", field], &was[field], &status[field]);
     for other in ["Failed", "FailureTarget"] {
         if (turned("Complete") || turned(other)) && is("Complete") && is(other) {
             errors.push(conditions(&format!(
