@@ -170,25 +170,25 @@ pub(super) fn check_type(catalog: &Catalog, value: &Value, api_version: &str, ki
     if of == api_version && own == kind {
         return Ok(());
     }
-    let version = group_version(&of).1;
-    if group_version(&of).0 == group_version(api_version).0 && own == kind && is_unserved(&of, &own) {
+    let version = group_version(of).1;
+    if group_version(of).0 == group_version(api_version).0 && own == kind && is_unserved(of, own) {
         return Err(Status::bad_request(format!(
             "the API version in the data ({of}) does not match the expected API version ({api_version})"
         )));
     }
-    let element = own.strip_suffix("List").unwrap_or(&own);
+    let element = own.strip_suffix("List").unwrap_or(own);
     // Definitions and services of others have schemes of their own.
     let apart = |group: &str| matches!(group, "apiextensions.k8s.io" | "apiregistration.k8s.io");
-    let (group, expected) = (group_version(&of).0, group_version(api_version).0);
+    let (group, expected) = (group_version(of).0, group_version(api_version).0);
     let shared = group == expected || !apart(group) && !apart(expected);
-    let known = |kind: &str| shared && catalog.of_kind(&of, kind).is_some_and(|r| r.custom.is_none());
-    let why = if known(&own) || known(element) {
+    let known = |kind: &str| shared && catalog.of_kind(of, kind).is_some_and(|r| r.custom.is_none());
+    let why = if known(own) || known(element) {
         format!(
             "converting ({version}.{own}) to ({}.{kind}): unknown conversion",
             go_package(group_version(api_version).0),
         )
     } else {
-        not_registered(&of, &own)
+        not_registered(of, own)
     };
     Err(Status::bad_request(format!(
         "{own} in version {version:?} cannot be handled as a {kind}: {why}"
