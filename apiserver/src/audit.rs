@@ -51,7 +51,7 @@ pub(crate) struct Request {
     pub(crate) id: String,
     pub(crate) uri: String,
     pub(crate) verb: String,
-    pub(crate) user: User,
+    pub(crate) user: std::sync::Arc<User>,
     pub(crate) impersonated: Option<User>,
     pub(crate) sources: Vec<String>,
     pub(crate) agent: String,

@@ -24,13 +24,20 @@ pub(crate) use review::{is_review, review};
 pub struct Auth {
     ca: x509::ClientCa,
     /// Certificates seen, by their DER: who they name and until when.
-    seen: Mutex<BTreeMap<Vec<u8>, x509::Subject>>,
+    seen: Mutex<BTreeMap<Vec<u8>, Known>>,
     /// Signs service account tokens.
     key: [u8; 32],
     bootstrap_token: String,
     /// By who asks, the way to act as another that was open last.
     ways: Mutex<BTreeMap<String, impersonate::Mode>>,
     rules: Mutex<Option<Arc<rbac::Rules>>>,
+}
+
+/// A certificate that was seen.
+struct Known {
+    /// Whom it names, as one who was asked.
+    user: Arc<User>,
+    when: x509::Validity,
 }
 
 /// How many certificates are remembered.
@@ -54,16 +61,23 @@ impl Auth {
     }
 
     /// The user a client certificate names, if this cluster's CA signed it.
-    fn by_certificate(&self, der: &[u8], now: Timestamp) -> Option<User> {
+    fn by_certificate(&self, der: &[u8], now: Timestamp) -> Option<Arc<User>> {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if !seen.contains_key(der) {
-            let subject = self.ca.verify(der)?;
-            if seen.len() >= SEEN {
-                seen.clear();
-            }
-            seen.insert(der.to_vec(), subject);
+        let valid = |known: &Known| known.when.has(now).then(|| known.user.clone());
+        if let Some(known) = seen.get(der) {
+            return valid(known);
         }
-        seen.get(der).filter(|s| s.valid_at(now)).map(|s| s.user.clone())
+        let subject = self.ca.verify(der)?;
+        let known = Known {
+            user: Arc::new(authenticated(subject.user)),
+            when: subject.when,
+        };
+        let user = valid(&known);
+        if seen.len() >= SEEN {
+            seen.clear();
+        }
+        seen.insert(der.to_vec(), known);
+        user
     }
 }
 
@@ -101,17 +115,20 @@ impl Server {
     ///
     /// # Errors
     /// 401 when credentials are given and wrong.
-    pub fn authenticate(&self, headers: &HeaderMap, certificate: Option<&[u8]>) -> Result<User, Status> {
+    pub fn authenticate(&self, headers: &HeaderMap, certificate: Option<&[u8]>) -> Result<Arc<User>, Status> {
         if let Some(user) = certificate.and_then(|der| self.auth.by_certificate(der, self.clock.now())) {
-            return Ok(authenticated(user));
+            return Ok(user);
         }
         if let Some(Bearer::Token(token)) = bearer(headers) {
-            return self.by_token(token).map(authenticated).ok_or_else(Status::unauthorized);
+            return self
+                .by_token(token)
+                .map(|user| Arc::new(authenticated(user)))
+                .ok_or_else(Status::unauthorized);
         }
         if certificate.is_some() {
             return Err(Status::unauthorized());
         }
-        Ok(User::new("system:anonymous", ["system:unauthenticated"]))
+        Ok(Arc::new(User::new("system:anonymous", ["system:unauthenticated"])))
     }
 
     /// Whom a bearer token names, and which of `audiences` it is for.

@@ -11,12 +11,17 @@ use crate::registry::User;
 /// Whom a certificate names, and when.
 pub(super) struct Subject {
     pub(super) user: User,
+    pub(super) when: Validity,
+}
+
+/// When a certificate counts, in seconds of Unix time.
+pub(super) struct Validity {
     not_before: i64,
     not_after: i64,
 }
 
-impl Subject {
-    pub(super) fn valid_at(&self, now: Timestamp) -> bool {
+impl Validity {
+    pub(super) fn has(&self, now: Timestamp) -> bool {
         (self.not_before..=self.not_after).contains(&now.as_second())
     }
 }
@@ -57,8 +62,10 @@ impl ClientCa {
         let validity = cert.validity();
         Some(Subject {
             user,
-            not_before: validity.not_before.timestamp(),
-            not_after: validity.not_after.timestamp(),
+            when: Validity {
+                not_before: validity.not_before.timestamp(),
+                not_after: validity.not_after.timestamp(),
+            },
         })
     }
 }
@@ -76,7 +83,7 @@ mod tests {
         let mine = ca.client("jane", &["dev".to_owned(), "ops".to_owned()], now).unwrap();
         let seen = ClientCa::new(ca.cert_pem()).verify(&der(&mine.cert_pem)).unwrap();
         assert_eq!((seen.user.name.as_str(), seen.user.groups.len()), ("jane", 2));
-        assert!(seen.valid_at(now) && !seen.valid_at("2030-01-01T00:00:00Z".parse().unwrap()));
+        assert!(seen.when.has(now) && !seen.when.has("2030-01-01T00:00:00Z".parse().unwrap()));
         assert!(ClientCa::new(other.cert_pem()).verify(&der(&mine.cert_pem)).is_none());
         let serving = ca.server("h", &["h".to_owned()], now).unwrap();
         assert!(ClientCa::new(ca.cert_pem()).verify(&der(&serving.cert_pem)).is_none());

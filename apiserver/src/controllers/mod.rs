@@ -122,7 +122,7 @@ pub fn spawn_without_workloads(
 /// Namespaces, accounts, certificates, garbage, nodes and their pods.
 fn control_plane(timers: &Timers, ca: Arc<Ca>) -> Vec<Box<dyn manager::Controller>> {
     vec![
-        Box::new(namespace::Namespaces),
+        Box::new(namespace::Namespaces::default()),
         Box::new(in_use::InUse),
         Box::new(account::Accounts::new(ca.cert_pem())),
         Box::new(signer::Signer::new(ca)),

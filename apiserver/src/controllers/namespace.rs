@@ -9,17 +9,26 @@ use super::object::{Object, set_condition};
 use super::world::{Key, World, gvr};
 use crate::local::{EventKind, Gvr, WatchEvent};
 
-pub(crate) struct Namespaces;
+#[derive(Default)]
+pub(crate) struct Namespaces {
+    /// Those that are being deleted: few, and most writes are in none of them.
+    going: BTreeSet<String>,
+}
 
 impl Controller for Namespaces {
-    fn observe(&mut self, e: &WatchEvent, world: &World, _: Now, queue: &mut BTreeSet<Key>) {
+    fn observe(&mut self, e: &WatchEvent, _: &World, _: Now, queue: &mut BTreeSet<Key>) {
         if e.gvr == gvr::NAMESPACES {
+            let name = e.object.name();
             if e.object.deleting() {
                 queue.insert(Key::of(&e.object));
             }
-        } else if matches!(e.kind, EventKind::Deleted | EventKind::Added) {
+            match e.object.deleting() && e.kind != EventKind::Deleted {
+                true => drop(self.going.insert(name.to_owned())),
+                false => drop(self.going.remove(name)),
+            }
+        } else if matches!(e.kind, EventKind::Deleted | EventKind::Added) && !self.going.is_empty() {
             let ns = e.object.namespace();
-            if world.get(&gvr::NAMESPACES, "", ns).is_some_and(|n| n.deleting()) {
+            if self.going.contains(ns) {
                 queue.insert(Key::new("", ns));
             }
         }
@@ -178,7 +187,7 @@ mod tests {
         let at = |content: &[(&Gvr, Value)]| {
             let mut all = vec![(&gvr::NAMESPACES, ns.clone())];
             all.extend_from_slice(content);
-            Namespaces.reconcile(&Key::new("", "a"), &world_of(&all), now)
+            Namespaces::default().reconcile(&Key::new("", "a"), &world_of(&all), now)
         };
         let held = || json!({"finalizers": ["example.org/f"], "deletionTimestamp": "2026-01-01T00:00:00Z"});
         let claim = (&gvr::CONFIG_MAPS, of("c", "3", json!({})));

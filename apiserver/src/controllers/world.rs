@@ -99,13 +99,20 @@ impl From<&str> for Uid {
 /// All objects, those of a resource ordered, with indexes by UID, owner and node. There are many: what is here of one is counted in bytes.
 #[derive(Default)]
 pub(crate) struct World {
-    objects: FnvHashMap<Gvr, BTreeMap<Arc<store::Key>, Arc<Object>>>,
+    objects: FnvHashMap<Gvr, OfResource>,
     seen: Vec<Gvr>,
     by_uid: FnvHashMap<Uid, Spot>,
     dependents: BTreeMap<Box<str>, BTreeSet<Spot>>,
     on_node: BTreeMap<Box<str>, BTreeSet<Arc<store::Key>>>,
     /// Pods and ReplicaSets without a controller.
     loose: FnvHashMap<Gvr, BTreeSet<Arc<store::Key>>>,
+}
+
+/// The objects of a resource.
+struct OfResource {
+    /// Which one it is, by when it was first seen.
+    nth: usize,
+    objects: BTreeMap<Arc<store::Key>, Arc<Object>>,
 }
 
 /// The first key of a namespace and all after it.
@@ -119,11 +126,23 @@ impl World {
         let key = e.stored.key();
         let of_kind = match self.objects.get_mut(&e.gvr) {
             Some(m) => m,
-            None => self.objects.entry(e.gvr.clone()).or_default(),
+            None => {
+                let first = OfResource {
+                    nth: self.seen.len(),
+                    objects: BTreeMap::new(),
+                };
+                self.seen.push(e.gvr.clone());
+                self.objects.entry(e.gvr.clone()).or_insert(first)
+            }
         };
+        let spot = Spot {
+            nth: of_kind.nth,
+            key: key.clone(),
+        };
+        let of_kind = &mut of_kind.objects;
         if e.kind == EventKind::Deleted {
             if let Some(old) = of_kind.remove(key) {
-                self.unindex(&e.gvr, key, &old.peek());
+                self.unindex(&e.gvr, spot, &old.peek());
             }
             return;
         }
@@ -132,28 +151,17 @@ impl World {
             let old = e.previous.clone().unwrap_or_else(|| old.peek());
             // Most writes are of a status.
             if !same_indexes(&old, &e.object) {
-                self.unindex(&e.gvr, key, &old);
-                self.index(&e.gvr, key, &e.object);
+                self.unindex(&e.gvr, spot.clone(), &old);
+                self.index(&e.gvr, spot, &e.object);
             }
             return;
         }
         of_kind.insert(key.clone(), e.stored.clone());
-        self.index(&e.gvr, key, &e.object);
+        self.index(&e.gvr, spot, &e.object);
     }
 
-    fn nth(&mut self, gvr: &Gvr) -> usize {
-        let known = self.seen.iter().position(|g| g == gvr);
-        known.unwrap_or_else(|| {
-            self.seen.push(gvr.clone());
-            self.seen.len() - 1
-        })
-    }
-
-    fn index(&mut self, gvr: &Gvr, key: &Arc<store::Key>, v: &Value) {
-        let spot = Spot {
-            nth: self.nth(gvr),
-            key: key.clone(),
-        };
+    fn index(&mut self, gvr: &Gvr, spot: Spot, v: &Value) {
+        let key = &spot.key;
         for o in v.items("/metadata/ownerReferences") {
             add(&mut self.dependents, o.text("/uid"), spot.clone());
         }
@@ -166,11 +174,8 @@ impl World {
         self.by_uid.insert(v.uid().into(), spot);
     }
 
-    fn unindex(&mut self, gvr: &Gvr, key: &Arc<store::Key>, v: &Value) {
-        let spot = Spot {
-            nth: self.nth(gvr),
-            key: key.clone(),
-        };
+    fn unindex(&mut self, gvr: &Gvr, spot: Spot, v: &Value) {
+        let key = &spot.key;
         let uid = v.uid().into();
         if self.by_uid.get(&uid) == Some(&spot) {
             self.by_uid.remove(&uid);
@@ -193,24 +198,25 @@ impl World {
 
     fn at_spot(&self, spot: &Spot) -> Option<Arc<Value>> {
         let gvr = self.seen.get(spot.nth)?;
-        Some(self.objects.get(gvr)?.get(&spot.key)?.value())
+        Some(self.objects.get(gvr)?.objects.get(&spot.key)?.value())
     }
 
     /// One object.
     pub(crate) fn get(&self, gvr: &Gvr, ns: &str, name: &str) -> Option<Arc<Value>> {
-        Some(self.objects.get(gvr)?.get(&store::Key::new(ns, name))?.value())
+        Some(self.objects.get(gvr)?.objects.get(&store::Key::new(ns, name))?.value())
     }
 
     /// All objects of a resource, by namespace and name.
     pub(crate) fn list<'a>(&'a self, gvr: &Gvr) -> impl Iterator<Item = Arc<Value>> + use<'a> {
-        let all = self.objects.get(gvr).into_iter().flat_map(BTreeMap::values);
+        let all = self.objects.get(gvr).into_iter().flat_map(|m| m.objects.values());
         all.map(Object::value)
     }
 
     /// All objects of a resource in one namespace, by name.
     pub(crate) fn list_in<'a>(&'a self, gvr: &Gvr, ns: &'a str) -> impl Iterator<Item = Arc<Value>> {
         self.objects.get(gvr).into_iter().flat_map(move |m| {
-            m.range::<store::Key, _>(from(ns))
+            m.objects
+                .range::<store::Key, _>(from(ns))
                 .take_while(move |(k, _)| k.namespace == ns)
                 .map(|(_, o)| o.value())
         })
@@ -234,7 +240,7 @@ impl World {
 
     /// Objects of one resource that `uid` controls.
     pub(crate) fn controlled<'a>(&'a self, gvr: &'a Gvr, uid: &'a str) -> impl Iterator<Item = Arc<Value>> {
-        let nth = self.seen.iter().position(|g| g == gvr);
+        let nth = self.objects.get(gvr).map(|m| m.nth);
         let spots = self.dependents.get(uid).into_iter().flatten();
         spots
             .filter(move |s| Some(s.nth) == nth)
@@ -249,7 +255,7 @@ impl World {
             .get(node)
             .into_iter()
             .flatten()
-            .filter_map(move |k| Some(pods?.get(k)?.value()))
+            .filter_map(move |k| Some(pods?.objects.get(k)?.value()))
     }
 
     /// Pods, or ReplicaSets, of a namespace that have no controller, by name: few among many.
@@ -257,7 +263,7 @@ impl World {
         let all = self.objects.get(gvr);
         let keys = self.loose.get(gvr).map(|l| l.range::<store::Key, _>(from(ns)));
         let keys = keys.into_iter().flatten().take_while(move |k| k.namespace == ns);
-        keys.filter_map(move |k| Some(all?.get(k)?.value()))
+        keys.filter_map(move |k| Some(all?.objects.get(k)?.value()))
     }
 
     /// Names of nodes that pods are bound to, whether the nodes exist or not.
@@ -270,7 +276,8 @@ impl World {
         let mut all: Vec<_> = self.objects.iter().collect();
         all.sort_by_key(|(gvr, _)| *gvr);
         all.into_iter().flat_map(move |(gvr, m)| {
-            m.range::<store::Key, _>(from(ns))
+            m.objects
+                .range::<store::Key, _>(from(ns))
                 .take_while(move |(k, _)| k.namespace == ns)
                 .map(move |(_, o)| (gvr, o.value()))
         })

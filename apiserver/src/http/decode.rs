@@ -1,6 +1,8 @@
 //! Bodies read as objects of a kind, refused in the words of `k8s.io/apimachinery/pkg/runtime/serializer` and of
 //! `transformDecodeError` of `k8s.io/apiserver`.
 
+use std::borrow::Cow;
+
 use serde_json::{Value, json};
 
 use super::strict::{self, Parsed};
@@ -15,7 +17,7 @@ const SHOWN: usize = 30;
 
 /// A body and what it should be.
 pub(super) struct Body<'a> {
-    pub(super) media_type: Option<String>,
+    pub(super) media_type: Option<Cow<'a, str>>,
     pub(super) bytes: &'a [u8],
     /// Kind of the object.
     pub(super) kind: &'a str,
@@ -129,10 +131,10 @@ impl Body<'_> {
 
 /// The type that a header says, without its parameters, in lower case; `None`: it says none (Go's
 /// `mime.ParseMediaType`).
-pub(super) fn media_type(said: &str) -> Option<String> {
+pub(super) fn media_type(said: &str) -> Option<Cow<'_, str>> {
     // What nearly all say.
     if said == "application/json" {
-        return Some(said.to_owned());
+        return Some(Cow::Borrowed(said));
     }
     let token = |t: &str| {
         !t.is_empty()
@@ -151,12 +153,12 @@ pub(super) fn media_type(said: &str) -> Option<String> {
         // A semicolon may stand at the end.
         None => p.is_empty() && i + 1 == parts.len(),
     };
-    parts.iter().enumerate().all(good).then_some(kind)
+    parts.iter().enumerate().all(good).then_some(Cow::Owned(kind))
 }
 
 /// # Errors
 /// 415 for a type that no object can be read from.
-pub(super) fn check_media_type(kind: Option<String>) -> Result<(), Status> {
+pub(super) fn check_media_type(kind: Option<&str>) -> Result<(), Status> {
     match kind.is_some_and(|k| ACCEPTED.split(", ").any(|a| a == k)) {
         true => Ok(()),
         false => Err(Status::unsupported_media_type(ACCEPTED)),
@@ -349,13 +351,12 @@ fn go_package(group: &str) -> &str {
 }
 
 /// The kind whose objects a subresource takes, and its version.
-pub(super) fn type_of(r: &Resource, subresource: &str) -> (String, String) {
-    let of = |version: &str, kind: &str| (version.to_owned(), kind.to_owned());
+pub(super) fn type_of<'a>(r: &'a Resource, subresource: &str) -> (&'a str, &'a str) {
     match subresource {
-        "scale" => of("autoscaling/v1", "Scale"),
-        "binding" => of("v1", "Binding"),
-        "eviction" => of("policy/v1", "Eviction"),
-        "token" => of("authentication.k8s.io/v1", "TokenRequest"),
-        _ => (r.api_version.clone(), r.kind.clone()),
+        "scale" => ("autoscaling/v1", "Scale"),
+        "binding" => ("v1", "Binding"),
+        "eviction" => ("policy/v1", "Eviction"),
+        "token" => ("authentication.k8s.io/v1", "TokenRequest"),
+        _ => (&r.api_version, &r.kind),
     }
 }

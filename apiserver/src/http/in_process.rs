@@ -15,14 +15,17 @@ use crate::registry::{Server, User};
 #[derive(Clone)]
 pub struct InProcess {
     server: Arc<Server>,
-    user: User,
+    user: Arc<User>,
 }
 
 impl InProcess {
     /// Requests as `user`.
     #[must_use]
     pub fn new(server: Arc<Server>, user: User) -> Self {
-        Self { server, user }
+        Self {
+            server,
+            user: Arc::new(user),
+        }
     }
 }
 

@@ -8,6 +8,9 @@ use crate::auth::Attributes;
 use crate::select::FieldSelector;
 use crate::status::Status;
 
+/// Parts of a path that say what it means; what comes behind is a pod's or a service's own.
+pub(super) const SEGMENTS: usize = 10;
+
 /// A request for a resource.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct RequestInfo {
@@ -51,8 +54,13 @@ impl RequestInfo {
     /// 500 for a path that ends where it should say what is to be watched.
     pub(super) fn parse(r: &Incoming, uri: &str) -> Result<Option<Self>, Status> {
         // Of what is between two slashes nothing is left out.
-        let segments: Vec<&str> = r.path.trim_matches('/').split('/').collect();
-        let (group, version, rest) = match segments.as_slice() {
+        let mut segments = [""; SEGMENTS];
+        let mut n = 0;
+        for part in r.path.trim_matches('/').split('/').take(SEGMENTS) {
+            segments[n] = part;
+            n += 1;
+        }
+        let (group, version, rest) = match &segments[..n] {
             ["api", v, rest @ ..] if !rest.is_empty() => ("", *v, rest),
             ["apis", g, v, rest @ ..] if !rest.is_empty() => (*g, *v, rest),
             _ => return Ok(None),

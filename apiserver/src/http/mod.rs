@@ -8,6 +8,7 @@ mod headers;
 mod health;
 mod in_process;
 mod info;
+mod metrics;
 mod negotiate;
 mod openapi;
 mod output;
@@ -40,6 +41,7 @@ use crate::status::Status;
 
 pub use body::ResponseBody;
 pub use in_process::InProcess;
+pub(crate) use metrics::Answered;
 pub(crate) use query::decode;
 
 /// Largest request body (`MaxRequestBodyBytes` of kube-apiserver).
@@ -47,16 +49,6 @@ const MAX_BODY: usize = 3 * 1024 * 1024;
 
 /// What is answered.
 pub(crate) type Answer = Response<ResponseBody>;
-
-/// What requests are counted by.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Answered {
-    verb: &'static str,
-    group: String,
-    resource: String,
-    subresource: String,
-    code: u16,
-}
 
 /// A request with its body read.
 pub(crate) struct Incoming {
@@ -67,7 +59,7 @@ pub(crate) struct Incoming {
     pub(crate) uri: String,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
-    pub(crate) user: User,
+    pub(crate) user: Arc<User>,
     /// The connection, when it may become something else.
     pub(crate) upgrade: Mutex<Option<OnUpgrade>>,
 }
@@ -82,7 +74,7 @@ struct Refused {
     message: String,
 }
 
-/// Answers a request of whoever its certificate ([`PeerCert`] in the extensions), token or a [`User`] in the extensions
+/// Answers a request of whoever its certificate ([`PeerCert`] in the extensions), token or an [`Arc`] of a [`User`] in the extensions
 /// (callers in process) says.
 pub async fn handle<B>(server: Arc<Server>, request: Request<B>) -> Answer
 where
@@ -100,7 +92,7 @@ where
     }
     let upgrade = Mutex::new(parts.extensions.remove::<OnUpgrade>());
     let certificate = parts.extensions.remove::<PeerCert>();
-    let asker = match parts.extensions.remove::<User>() {
+    let asker = match parts.extensions.remove::<Arc<User>>() {
         Some(u) => Ok(u),
         None => server.authenticate(&parts.headers, certificate.as_ref().map(|c| c.0.as_slice())),
     };
@@ -139,7 +131,7 @@ where
             if let Some(r) = &mut record {
                 r.impersonated = Some(user.clone());
             }
-            incoming.user = user;
+            incoming.user = Arc::new(user);
         }
         incoming.body = match http_body_util::Limited::new(body, MAX_BODY).collect().await {
             Ok(b) => b.to_bytes(),
@@ -243,24 +235,7 @@ async fn route(
     if let Some(info) = info {
         let answer = resource::serve(server, r, info, annotations).await;
         let code = answer.as_ref().map_or_else(|s| s.code, |a| a.status().as_u16());
-        // Of what there is not, clients could ask for ever more.
-        let there = code < 400 || {
-            let found = server.catalog.find(&info.group, &info.version, &info.resource);
-            found.is_some_and(|r| info.subresource.is_empty() || r.subresource(&info.subresource).is_some())
-        };
-        let named = |text: &String| if there { text.clone() } else { String::new() };
-        let what = Answered {
-            verb: info.verb,
-            group: named(&info.group),
-            resource: named(&info.resource),
-            subresource: named(&info.subresource),
-            code,
-        };
-        let mut answered = server
-            .answered
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        *answered.entry(what).or_default() += 1;
+        metrics::count(server, info, code);
         return answer;
     }
     let verb = r.method.as_str().to_ascii_lowercase();
@@ -279,7 +254,7 @@ async fn route(
         "/metrics" => Ok(with_type(
             200,
             "text/plain; version=0.0.4; charset=utf-8; escaping=underscores",
-            Bytes::from(metrics(server)),
+            Bytes::from(metrics::text(server)),
         )),
         "/" | "/index.html" => Ok(json(&serde_json::json!({"paths": paths(server)}))),
         p if p == "/api" || p == "/apis" || p.starts_with("/api/") || p.starts_with("/apis/") => {
@@ -317,38 +292,6 @@ fn version() -> Value {
         "buildDate": "1970-01-01T00:00:00Z", "goVersion": "", "compiler": "rustc",
         "platform": format!("{}/{}", std::env::consts::OS, std::env::consts::ARCH),
         "emulationMajor": "1", "emulationMinor": "36", "minCompatibilityMajor": "1", "minCompatibilityMinor": "35"})
-}
-
-fn metrics(server: &Server) -> String {
-    let mut s = String::from("# TYPE apiserver_request_total counter\n");
-    let answered = server
-        .answered
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner);
-    for (a, n) in answered.iter() {
-        s += &format!(
-            "apiserver_request_total{{verb=\"{}\",group=\"{}\",resource=\"{}\",subresource=\"{}\",code=\"{}\"}} {n}\n",
-            a.verb.to_ascii_uppercase(),
-            a.group,
-            a.resource,
-            a.subresource,
-            a.code
-        );
-    }
-    drop(answered);
-    s += "# TYPE apiserver_resource_objects gauge\n";
-    for r in server.store.resources() {
-        let n = server.store.list(&r, None, None).objects.len();
-        s += &format!(
-            "apiserver_resource_objects{{group=\"{}\",resource=\"{}\"}} {n}\n",
-            r.group, r.resource
-        );
-    }
-    s += &format!(
-        "# TYPE etcd_revision gauge\netcd_revision {}\n",
-        server.store.revision()
-    );
-    s
 }
 
 fn with_type(code: u16, kind: &'static str, body: Bytes) -> Answer {

@@ -79,7 +79,7 @@ pub(super) async fn serve(
     let understood = accepted(&r.headers, has_tables(&resource, &info.subresource)).and_then(|accepted| {
         // Creating looks at the body's type first.
         if info.verb == "create" && !connects {
-            decode::check_media_type(media_type(&r.headers))?;
+            decode::check_media_type(media_type(&r.headers).as_deref())?;
         }
         Ok((accepted, call_of(r, info.verb)?))
     });
@@ -158,10 +158,10 @@ struct Request<'a> {
 }
 
 /// Type of a body, without its parameters; `None`: what is said is none.
-fn media_type(headers: &http::HeaderMap) -> Option<String> {
+fn media_type(headers: &http::HeaderMap) -> Option<Cow<'_, str>> {
     let said = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok());
     match said.unwrap_or_default() {
-        "" => Some("application/json".to_owned()),
+        "" => Some(Cow::Borrowed("application/json")),
         said => decode::media_type(said),
     }
 }
@@ -444,24 +444,24 @@ impl Request<'_> {
         let body = decode::Body {
             media_type: media_type(&self.r.headers),
             bytes: &self.r.body,
-            kind: &kind,
+            kind,
         };
         let parsed = match self.resource.custom.is_some() && self.info.subresource != "scale" {
-            true => body.read_typed(&api_version)?,
+            true => body.read_typed(api_version)?,
             false => body.read()?,
         };
         if self.resource.custom.is_none() || !self.info.subresource.is_empty() {
-            decode::check_type(&self.server.catalog, &parsed.value, &api_version, &kind)?;
+            decode::check_type(&self.server.catalog, &parsed.value, api_version, kind)?;
         }
         let read = match (self.resource.custom.is_some(), self.info.subresource.as_str()) {
             (_, "scale" | "binding" | "eviction" | "token") => {
-                crate::schema::read(&api_version, &kind, &mut parsed.value.clone())
+                crate::schema::read(api_version, kind, &mut parsed.value.clone())
             }
             (true, _) => decode::read_metadata(&parsed.value),
             _ => Ok(()),
         };
         read.map_err(|why| {
-            let version = group_version(&api_version).1;
+            let version = group_version(api_version).1;
             Status::bad_request(format!(
                 "{kind} in version {version:?} cannot be handled as a {kind}: {why}"
             ))
@@ -471,7 +471,7 @@ impl Request<'_> {
     }
 
     fn patch_body(&self, call: &mut Call) -> Result<(PatchKind, Value), Status> {
-        let kind = match media_type(&self.r.headers).unwrap_or_default().as_str() {
+        let kind = match &*media_type(&self.r.headers).unwrap_or_default() {
             "application/json-patch+json" => PatchKind::Json,
             "application/merge-patch+json" => PatchKind::Merge,
             "application/strategic-merge-patch+json" => PatchKind::Strategic,

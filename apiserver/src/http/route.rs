@@ -7,7 +7,7 @@ use std::sync::Arc;
 use http::{Method, header};
 
 use super::Incoming;
-use super::info::RequestInfo;
+use super::info::{RequestInfo, SEGMENTS};
 use crate::registry::{Catalog, Resource};
 use crate::status::Status;
 
@@ -47,17 +47,23 @@ pub(super) fn route(catalog: &Catalog, r: &Incoming, info: &RequestInfo) -> Resu
 }
 
 fn builtin(catalog: &Catalog, r: &Incoming, info: &RequestInfo, rest: &str) -> Result<Route, Status> {
-    let mut tokens: Vec<&str> = rest.trim_end_matches('/').split('/').skip(1).collect();
+    let mut tokens = [""; SEGMENTS];
+    let mut n = 0;
+    for part in rest.trim_end_matches('/').split('/').skip(1).take(SEGMENTS) {
+        tokens[n] = part;
+        n += 1;
+    }
+    let mut tokens = &tokens[..n];
     let watched = tokens.first() == Some(&"watch");
     if watched {
-        tokens.remove(0);
+        tokens = &tokens[1..];
     }
     let find = |plural: &str| catalog.find(&info.group, &info.version, plural);
-    let namespaced = match tokens.as_slice() {
+    let namespaced = match tokens {
         ["namespaces", _, plural, ..] => find(plural).filter(|r| r.namespaced),
         _ => None,
     };
-    let (resource, at) = match (namespaced, tokens.as_slice()) {
+    let (resource, at) = match (namespaced, tokens) {
         (Some(r), _) => (Some(r), 3),
         (None, [plural, ..]) => (find(plural), 1),
         (None, []) => (None, 0),
@@ -65,18 +71,12 @@ fn builtin(catalog: &Catalog, r: &Incoming, info: &RequestInfo, rest: &str) -> R
     let resource = resource.ok_or_else(Status::no_such_path)?;
     let rest = &tokens[at..];
     let everywhere = resource.namespaced && at == 1;
-    let methods = methods(&resource, rest, everywhere, watched);
-    if methods.is_empty() {
-        return Err(Status::no_such_path());
-    }
-    let Some((_, verb)) = methods.iter().find(|(m, _)| *m == r.method) else {
-        return Err(Status::method_not_allowed());
-    };
-    if *verb == "patch" && !is_patch(r) {
+    let verb = served(&resource, rest, everywhere, watched, &r.method)?;
+    if verb == "patch" && !is_patch(r) {
         return Err(Status::new(415, "UnsupportedMediaType", "415: Unsupported Media Type").about("", "", ""));
     }
     Ok(Route {
-        verb: match *verb {
+        verb: match verb {
             "list" | "get" if watched => "watch",
             "list" if r.query.is("watch") => "watch",
             verb => verb,
@@ -86,49 +86,62 @@ fn builtin(catalog: &Catalog, r: &Incoming, info: &RequestInfo, rest: &str) -> R
     })
 }
 
-/// The methods that a path of a resource is served with, and the verb of each; none: there is no such path.
-fn methods(r: &Resource, rest: &[&str], everywhere: bool, watched: bool) -> Vec<(Method, &'static str)> {
-    let of = |verbs: &[String], all: &[(Method, &'static str)]| -> Vec<(Method, &'static str)> {
+const GET: (Method, &str) = (Method::GET, "get");
+const UPDATE: (Method, &str) = (Method::PUT, "update");
+const PATCH: (Method, &str) = (Method::PATCH, "patch");
+const DELETE: (Method, &str) = (Method::DELETE, "delete");
+const LIST: (Method, &str) = (Method::GET, "list");
+const CREATE: (Method, &str) = (Method::POST, "create");
+const DELETE_ALL: (Method, &str) = (Method::DELETE, "deletecollection");
+
+/// The verb of a method on a path of a resource.
+///
+/// # Errors
+/// 404 where no method leads anywhere, 405 where another does.
+fn served(
+    r: &Resource,
+    rest: &[&str],
+    everywhere: bool,
+    watched: bool,
+    method: &Method,
+) -> Result<&'static str, Status> {
+    let of = |verbs: &[String], all: &[(Method, &'static str)]| {
         let has = |v: &str| verbs.iter().any(|have| have == v);
-        all.iter().filter(|(_, v)| has(v)).cloned().collect()
+        let mut any = false;
+        for (m, verb) in all.iter().filter(|(_, v)| has(v)) {
+            any = true;
+            if m == method {
+                return Ok(*verb);
+            }
+        }
+        Err(match any {
+            true => Status::method_not_allowed(),
+            false => Status::no_such_path(),
+        })
     };
-    let one = [
-        (Method::GET, "get"),
-        (Method::PUT, "update"),
-        (Method::PATCH, "patch"),
-        (Method::DELETE, "delete"),
-    ];
     match rest {
         [] | [_] if watched => {
-            let all = [(Method::GET, "watch")];
+            let there = !everywhere || rest.is_empty();
             let shown = if rest.is_empty() { "list" } else { "get" };
-            let found = of(&r.verbs, &all).into_iter();
-            found
-                .filter(|_| !everywhere || rest.is_empty())
-                .map(|(m, _)| (m, shown))
-                .collect()
-        }
-        _ if watched => Vec::new(),
-        [] if everywhere => of(&r.verbs, &[(Method::GET, "list")]),
-        _ if everywhere => Vec::new(),
-        [] => of(
-            &r.verbs,
-            &[
-                (Method::GET, "list"),
-                (Method::POST, "create"),
-                (Method::DELETE, "deletecollection"),
-            ],
-        ),
-        [_] => of(&r.verbs, &one),
-        [_, sub, more @ ..] if more.is_empty() || *sub == "proxy" => r.subresource(sub).map_or_else(Vec::new, |s| {
-            let mut all = of(&s.verbs, &one);
-            all.extend(of(&s.verbs, &[(Method::POST, "create")]));
-            if *sub == "proxy" {
-                all.extend([(Method::HEAD, "get"), (Method::OPTIONS, "get")]);
+            match of(&r.verbs, &[(Method::GET, "watch")]) {
+                Ok(_) if there => Ok(shown),
+                Err(s) if there => Err(s),
+                _ => Err(Status::no_such_path()),
             }
-            all
-        }),
-        _ => Vec::new(),
+        }
+        _ if watched => Err(Status::no_such_path()),
+        [] if everywhere => of(&r.verbs, &[LIST]),
+        _ if everywhere => Err(Status::no_such_path()),
+        [] => of(&r.verbs, &[LIST, CREATE, DELETE_ALL]),
+        [_] => of(&r.verbs, &[GET, UPDATE, PATCH, DELETE]),
+        [_, sub, more @ ..] if more.is_empty() || *sub == "proxy" => {
+            let s = r.subresource(sub).ok_or_else(Status::no_such_path)?;
+            if *sub == "proxy" && (method == Method::HEAD || method == Method::OPTIONS) {
+                return Ok("get");
+            }
+            of(&s.verbs, &[GET, UPDATE, PATCH, DELETE, CREATE])
+        }
+        _ => Err(Status::no_such_path()),
     }
 }
 

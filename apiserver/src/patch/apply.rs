@@ -242,7 +242,8 @@ impl Request<'_> {
     fn run(&self, live: &Value, mut managed: Managed, force: bool) -> Result<(Value, Managed), Conflicts> {
         let merged = typed::merge(self.schema, live, self.applied);
         let last = managed.remove(&self.owner);
-        let set = typed::field_set(self.schema, self.applied).recursive_difference(&self.reset);
+        let mut set = typed::field_set(self.schema, self.applied);
+        set.subtract_whole(&self.reset);
         let time = last.as_ref().and_then(|owned| owned.time.clone());
         managed.insert(
             self.owner.clone(),

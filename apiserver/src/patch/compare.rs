@@ -2,7 +2,9 @@
 
 use super::fieldset::FieldSet;
 use super::path::{PathElement, same};
-use super::typed::{Shape, element_schema, elements, field_names, field_schema, field_value, is_empty, shape};
+use super::typed::{
+    Shape, by_element, element_schema, elements, field_names, field_schema, field_value, is_empty, shape,
+};
 use crate::schema::SchemaRef;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -17,15 +19,11 @@ pub(super) struct Comparison {
 
 impl Comparison {
     /// Leaves out fields and all below them.
-    pub(super) fn without(self, fields: &FieldSet) -> Comparison {
-        if fields.is_empty() {
-            return self;
+    pub(super) fn without(mut self, fields: &FieldSet) -> Comparison {
+        for set in [&mut self.added, &mut self.modified, &mut self.removed] {
+            set.subtract_whole(fields);
         }
-        Comparison {
-            added: self.added.recursive_difference(fields),
-            modified: self.modified.recursive_difference(fields),
-            removed: self.removed.recursive_difference(fields),
-        }
+        self
     }
 
     fn of(&mut self, change: Change) -> &mut FieldSet {
@@ -37,7 +35,7 @@ impl Comparison {
     }
 
     /// Takes in what differs in a field of this one.
-    fn take(&mut self, element: impl FnOnce() -> PathElement, found: Differences) {
+    fn take(&mut self, element: impl Fn() -> PathElement, found: Differences) {
         let Comparison {
             added,
             modified,
@@ -48,17 +46,11 @@ impl Comparison {
             (Change::Modified, modified),
             (Change::Removed, removed),
         ];
-        if found.here.is_none() && below.iter().all(|(_, set)| set.is_empty()) {
-            return;
-        }
-        let element = element();
         for (change, set) in below {
-            if !set.is_empty() {
-                self.of(change).absorb_below(&element, set);
+            let here = found.here == Some(change);
+            if here || !set.is_empty() {
+                self.of(change).put(element(), here, set);
             }
-        }
-        if let Some(change) = found.here {
-            self.of(change).insert_member(element);
         }
     }
 }
@@ -69,7 +61,7 @@ pub(super) fn compare(schema: &SchemaRef, old: &Value, new: &Value) -> Compariso
 }
 
 /// What happened to a field.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Change {
     Added,
     Modified,
@@ -131,39 +123,29 @@ fn compare_at(schema: &SchemaRef, old: Option<&Value>, new: Option<&Value>) -> D
 /// The fields below a value that is there on one side only: all of them, so nothing needs to be compared.
 fn all_below(schema: &SchemaRef, value: &Value) -> FieldSet {
     let whole = Some(value);
-    let (mut members, mut children) = (Vec::new(), Vec::new());
-    let mut add = |element: PathElement, below: FieldSet| {
-        if !below.is_empty() {
-            children.push((element.clone(), below));
-        }
-        members.push(element);
-    };
+    let mut all = FieldSet::default();
     match shape(schema, value) {
         Shape::Map if !is_empty(whole) => {
             for name in field_names(schema, [None, whole]) {
                 let child = field_schema(schema, name).unwrap_or_else(SchemaRef::anything);
                 let below = field_value(schema, whole, name).map(|value| all_below(&child, value));
-                add(PathElement::Field(name.to_owned()), below.unwrap_or_default());
+                all.put(PathElement::Field(name.to_owned()), true, below.unwrap_or_default());
             }
         }
         Shape::List => {
             let child = element_schema(schema);
-            let mut all: BTreeMap<PathElement, Vec<&Value>> = BTreeMap::new();
-            for (element, item) in elements(schema, whole) {
-                all.entry(element).or_default().push(item);
-            }
-            for (element, items) in all {
+            for (element, items) in by_element(schema, value) {
                 // Elements that occur more than once are one value together.
                 let below = match items.as_slice() {
                     [one] => all_below(&child, one),
                     _ => FieldSet::default(),
                 };
-                add(element, below);
+                all.put(element, true, below);
             }
         }
         Shape::Map | Shape::Leaf | Shape::Atomic => {}
     }
-    FieldSet::of(members, children)
+    all
 }
 
 fn compare_lists(schema: &SchemaRef, old: Option<&Value>, new: Option<&Value>, result: &mut Comparison) {
@@ -177,7 +159,7 @@ fn compare_lists(schema: &SchemaRef, old: Option<&Value>, new: Option<&Value>, r
     for (element, [old, new]) in all {
         let of = |old: Option<&&Value>, new: Option<&&Value>| compare_at(&child, old.copied(), new.copied());
         match (old.as_slice(), new.as_slice()) {
-            ([] | [_], [] | [_]) => result.take(|| element, of(old.first(), new.first())),
+            ([] | [_], [] | [_]) => result.take(|| element.clone(), of(old.first(), new.first())),
             // Elements that occur more than once are one value together.
             ([_, _, ..], [_, _, ..]) => {
                 if old.len() != new.len() || old.iter().zip(&new).any(|(old, new)| !same(old, new)) {

@@ -6,15 +6,28 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 /// A set of fields of an object. A field's being in the set says nothing of the fields below it or above it.
+///
+/// One sorted list a level: sets are small, are read far more often than changed, and are mostly made in order.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct FieldSet {
-    members: BTreeSet<PathElement>,
-    /// Never holds empty sets.
-    children: BTreeMap<PathElement, FieldSet>,
+    /// Sorted by element, each once; never one that is no member and has nothing below.
+    fields: Vec<Field>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Field {
+    element: PathElement,
+    member: bool,
+    below: FieldSet,
+}
+
+impl Field {
+    fn is_empty(&self) -> bool {
+        !self.member && self.below.is_empty()
+    }
 }
 
 impl FieldSet {
@@ -32,17 +45,26 @@ impl FieldSet {
         set
     }
 
-    /// A set with these directly below, and these below those. The children are not empty.
-    pub(super) fn of(members: Vec<PathElement>, children: Vec<(PathElement, FieldSet)>) -> FieldSet {
-        FieldSet {
-            members: members.into_iter().collect(),
-            children: children.into_iter().collect(),
-        }
-    }
-
     /// From `fieldsV1`; `None` if it is not of that form.
     pub fn parse(fields: &Value) -> Option<FieldSet> {
         Some(Below::deserialize(fields).ok()?.set)
+    }
+
+    /// Of fields in any order, also some that are there more than once.
+    fn from_fields(mut fields: Vec<Field>) -> FieldSet {
+        if !fields.is_sorted_by(|a, b| a.element < b.element) {
+            fields.sort_by(|a, b| a.element.cmp(&b.element));
+            fields.dedup_by(|again, first| {
+                let same = again.element == first.element;
+                if same {
+                    first.member |= again.member;
+                    first.below.absorb(std::mem::take(&mut again.below));
+                }
+                same
+            });
+        }
+        fields.retain(|f| !f.is_empty());
+        FieldSet { fields }
     }
 
     /// As `fieldsV1`, at the end of a JSON text.
@@ -54,31 +76,18 @@ impl FieldSet {
 
     /// The fields without their braces; whether none was written before them.
     fn write_fields(&self, out: &mut String, mut first: bool) {
-        // Both are sorted: each element once, in their order.
-        let (mut members, mut children) = (self.members.iter().peekable(), self.children.iter().peekable());
-        loop {
-            let (member, below) = (members.peek().copied(), children.peek().copied());
-            let (element, child) = match (member, below) {
-                (None, None) => return,
-                (Some(m), None) => (m, None),
-                (Some(m), Some((c, _))) if m < c => (m, None),
-                (_, Some((c, child))) => (c, Some(child)),
-            };
-            let is_member = members.next_if(|m| *m == element).is_some();
-            if child.is_some() {
-                children.next();
-            }
+        for field in &self.fields {
             if !first {
                 out.push(',');
             }
             first = false;
-            element.write(out);
+            field.element.write(out);
             out.push_str(":{");
-            if let Some(child) = child {
-                if is_member {
+            if !field.below.is_empty() {
+                if field.member {
                     out.push_str("\".\":{}");
                 }
-                child.write_fields(out, !is_member);
+                field.below.write_fields(out, !field.member);
             }
             out.push('}');
         }
@@ -86,65 +95,87 @@ impl FieldSet {
 
     /// Whether no field is in it.
     pub fn is_empty(&self) -> bool {
-        self.members.is_empty() && self.children.is_empty()
+        self.fields.is_empty()
+    }
+
+    /// Where an element is, or belongs.
+    fn find(&self, element: &PathElement) -> Result<usize, usize> {
+        match self.fields.last() {
+            // Most come in order.
+            Some(last) if last.element < *element => Err(self.fields.len()),
+            _ => self.fields.binary_search_by(|f| f.element.cmp(element)),
+        }
+    }
+
+    fn get(&self, element: &PathElement) -> Option<&Field> {
+        self.find(element).ok().map(|at| &self.fields[at])
     }
 
     /// Adds a field; the root itself is never a member.
     pub fn insert(&mut self, path: &[PathElement]) {
         match path {
             [] => {}
-            [last] => {
-                self.members.insert(last.clone());
+            [last] => self.put(last.clone(), true, FieldSet::default()),
+            [first, rest @ ..] => {
+                let mut below = FieldSet::default();
+                match self.find(first) {
+                    Ok(at) => self.fields[at].below.insert(rest),
+                    Err(_) => {
+                        below.insert(rest);
+                        self.put(first.clone(), false, below);
+                    }
+                }
             }
-            [first, rest @ ..] => self.children.entry(first.clone()).or_default().insert(rest),
+        }
+    }
+
+    /// Adds an element, as a member or not, and what is below it.
+    pub(super) fn put(&mut self, element: PathElement, member: bool, below: FieldSet) {
+        match self.find(&element) {
+            Ok(at) => {
+                let known = &mut self.fields[at];
+                known.member |= member;
+                known.below.absorb(below);
+            }
+            Err(at) => {
+                let field = Field { element, member, below };
+                if !field.is_empty() {
+                    self.fields.insert(at, field);
+                }
+            }
         }
     }
 
     /// Adds a field directly below.
     pub(super) fn insert_member(&mut self, element: PathElement) {
-        self.members.insert(element);
-    }
-
-    /// Takes in what is below an element.
-    pub(super) fn absorb_below(&mut self, element: &PathElement, fields: FieldSet) {
-        match self.children.get_mut(element) {
-            Some(known) => known.absorb(fields),
-            None => drop(self.children.insert(element.clone(), fields)),
-        }
+        self.put(element, true, FieldSet::default());
     }
 
     /// Whether a field directly below is a member.
     pub fn has_member(&self, element: &PathElement) -> bool {
-        self.members.contains(element)
+        self.get(element).is_some_and(|f| f.member)
     }
 
     /// Whether a field is a member.
     pub fn has(&self, path: &[PathElement]) -> bool {
         match path {
             [] => false,
-            [last] => self.members.contains(last),
-            [first, rest @ ..] => self.children.get(first).is_some_and(|child| child.has(rest)),
+            [last] => self.has_member(last),
+            [first, rest @ ..] => self.get(first).is_some_and(|f| f.below.has(rest)),
         }
     }
 
     /// The fields below an element.
     pub fn below(&self, element: &PathElement) -> Option<&FieldSet> {
-        self.children.get(element)
+        self.get(element).map(|f| &f.below).filter(|below| !below.is_empty())
     }
 
     /// Fields in either.
     #[must_use]
     pub fn union(&self, other: &FieldSet) -> FieldSet {
-        let mut result = self.clone();
-        result.members.extend(other.members.iter().cloned());
-        for (element, child) in &other.children {
-            let merged = result
-                .children
-                .get(element)
-                .map_or_else(|| child.clone(), |mine| mine.union(child));
-            result.children.insert(element.clone(), merged);
-        }
-        result
+        let mut all = self.clone();
+        all.absorb(other.clone());
+        all
     }
 
     /// Takes another set's fields in.
@@ -153,98 +184,104 @@ impl FieldSet {
             *self = other;
             return;
         }
-        self.members.extend(other.members);
-        for (element, child) in other.children {
-            self.children.entry(element).or_default().absorb(child);
+        // One after the other into the middle would cost large sets dear.
+        let known = self.fields.len();
+        for Field { element, member, below } in other.fields {
+            match self.fields[..known].binary_search_by(|f| f.element.cmp(&element)) {
+                Ok(at) => {
+                    self.fields[at].member |= member;
+                    self.fields[at].below.absorb(below);
+                }
+                Err(_) => self.fields.push(Field { element, member, below }),
+            }
+        }
+        // Two runs, each in order: what this sort is best at.
+        self.fields.sort_by(|a, b| a.element.cmp(&b.element));
+    }
+
+    /// Takes fields out that `leave` says so of, each with what another set has of it; what then is empty goes.
+    fn take_out(&mut self, other: &FieldSet, leave: fn(&mut Field, &Field)) {
+        if other.is_empty() {
+            return;
+        }
+        let mut emptied = false;
+        for theirs in &other.fields {
+            if let Ok(at) = self.find(&theirs.element) {
+                leave(&mut self.fields[at], theirs);
+                emptied |= self.fields[at].is_empty();
+            }
+        }
+        if emptied {
+            self.fields.retain(|f| !f.is_empty());
         }
     }
 
     /// Takes another set's fields out.
     pub fn subtract(&mut self, other: &FieldSet) {
-        for element in &other.members {
-            self.members.remove(element);
-        }
-        for (element, theirs) in &other.children {
-            if let Some(child) = self.children.get_mut(element) {
-                child.subtract(theirs);
-                if child.is_empty() {
-                    self.children.remove(element);
-                }
+        self.take_out(other, |mine, theirs| {
+            mine.member &= !theirs.member;
+            mine.below.subtract(&theirs.below);
+        });
+    }
+
+    /// Takes another set's fields out, and all below them.
+    pub fn subtract_whole(&mut self, other: &FieldSet) {
+        self.take_out(other, |mine, theirs| {
+            if theirs.member {
+                mine.member = false;
+                mine.below = FieldSet::default();
+            } else {
+                mine.below.subtract_whole(&theirs.below);
             }
-        }
+        });
     }
 
     /// Fields in both.
     #[must_use]
     pub fn intersection(&self, other: &FieldSet) -> FieldSet {
-        let both = |(element, child): (&PathElement, &FieldSet)| {
-            let common = child.intersection(other.children.get(element)?);
-            (!common.is_empty()).then(|| (element.clone(), common))
+        let both = |mine: &Field| {
+            let theirs = other.get(&mine.element)?;
+            let common = Field {
+                element: mine.element.clone(),
+                member: mine.member && theirs.member,
+                below: mine.below.intersection(&theirs.below),
+            };
+            (!common.is_empty()).then_some(common)
         };
         FieldSet {
-            members: self.members.intersection(&other.members).cloned().collect(),
-            children: self.children.iter().filter_map(both).collect(),
+            fields: self.fields.iter().filter_map(both).collect(),
         }
     }
 
     /// Fields in this one only.
     #[must_use]
     pub fn difference(&self, other: &FieldSet) -> FieldSet {
-        let left = |(element, child): (&PathElement, &FieldSet)| {
-            let rest = other
-                .children
-                .get(element)
-                .map_or_else(|| child.clone(), |theirs| child.difference(theirs));
-            (!rest.is_empty()).then(|| (element.clone(), rest))
-        };
-        FieldSet {
-            members: self.members.difference(&other.members).cloned().collect(),
-            children: self.children.iter().filter_map(left).collect(),
-        }
-    }
-
-    /// Fields in this one only, and not below a member of the other either.
-    #[must_use]
-    pub fn recursive_difference(&self, other: &FieldSet) -> FieldSet {
-        let left = |(element, child): (&PathElement, &FieldSet)| {
-            if other.members.contains(element) {
-                return None;
-            }
-            let rest = other
-                .children
-                .get(element)
-                .map_or_else(|| child.clone(), |theirs| child.recursive_difference(theirs));
-            (!rest.is_empty()).then(|| (element.clone(), rest))
-        };
-        FieldSet {
-            members: self.members.difference(&other.members).cloned().collect(),
-            children: self.children.iter().filter_map(left).collect(),
-        }
+        let mut left = self.clone();
+        left.subtract(other);
+        left
     }
 
     /// The set with every declared field that has members below it as a member too.
     #[must_use]
     pub fn with_named_fields(&self, schema: &SchemaRef) -> FieldSet {
-        let mut result = FieldSet {
-            members: self.members.clone(),
-            children: BTreeMap::new(),
-        };
-        for (element, child) in &self.children {
-            let child_schema = match element {
-                PathElement::Field(name) => {
-                    if schema.property(name).is_some() {
-                        result.members.insert(element.clone());
-                    }
-                    schema.field(name)
-                }
-                _ => schema.items(),
+        let named = |field: &Field| {
+            if field.below.is_empty() {
+                return field.clone();
+            }
+            let (declared, child) = match &field.element {
+                PathElement::Field(name) => (schema.property(name).is_some(), schema.field(name)),
+                _ => (false, schema.items()),
             };
-            let child_schema = child_schema.unwrap_or_else(SchemaRef::anything);
-            result
-                .children
-                .insert(element.clone(), child.with_named_fields(&child_schema));
+            let child = child.unwrap_or_else(SchemaRef::anything);
+            Field {
+                element: field.element.clone(),
+                member: field.member || declared,
+                below: field.below.with_named_fields(&child),
+            }
+        };
+        FieldSet {
+            fields: self.fields.iter().map(named).collect(),
         }
-        result
     }
 
     /// Every member's path: those of a level before those below it.
@@ -255,14 +292,14 @@ impl FieldSet {
     }
 
     fn collect_paths(&self, prefix: &mut Vec<PathElement>, paths: &mut Vec<Vec<PathElement>>) {
-        for element in &self.members {
-            prefix.push(element.clone());
+        for field in self.fields.iter().filter(|f| f.member) {
+            prefix.push(field.element.clone());
             paths.push(prefix.clone());
             prefix.pop();
         }
-        for (element, child) in &self.children {
-            prefix.push(element.clone());
-            child.collect_paths(prefix, paths);
+        for field in self.fields.iter().filter(|f| !f.below.is_empty()) {
+            prefix.push(field.element.clone());
+            field.below.collect_paths(prefix, paths);
             prefix.pop();
         }
     }
@@ -297,7 +334,7 @@ impl<'de> Visitor<'de> for Fields {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Below, A::Error> {
-        let mut set = FieldSet::default();
+        let mut fields = Vec::new();
         let (mut empty, mut member) = (true, false);
         while let Some(name) = map.next_key::<Name<'de>>()? {
             empty = false;
@@ -308,19 +345,14 @@ impl<'de> Visitor<'de> for Fields {
             }
             let element = PathElement::parse(&name.0).ok_or_else(|| A::Error::custom("no path element"))?;
             let below: Below = map.next_value()?;
-            if below.set.is_empty() {
-                if below.member {
-                    set.members.insert(element);
-                }
-                continue;
-            }
-            if below.member {
-                set.members.insert(element.clone());
-            }
-            set.children.insert(element, below.set);
+            fields.push(Field {
+                element,
+                member: below.member,
+                below: below.set,
+            });
         }
         Ok(Below {
-            set,
+            set: FieldSet::from_fields(fields),
             member: empty || member,
         })
     }

@@ -150,17 +150,20 @@ pub(super) fn encode(object: &mut Value, managed: &Managed) {
         return;
     }
     let mut entries: Vec<(&Owner, &Owned)> = managed.iter().collect();
-    entries.sort_by_cached_key(|(owner, owned)| {
-        let time = owned.time.as_deref().and_then(|t| t.parse::<jiff::Timestamp>().ok());
-        let seconds = time.map_or(0, |t| t.as_second());
-        (
-            owner.operation,
-            seconds,
-            owner.manager.clone(),
-            owned.api_version.clone(),
-            owner.subresource.clone(),
-        )
-    });
+    // One alone, as new objects have, is in order.
+    if entries.len() > 1 {
+        entries.sort_by_cached_key(|(owner, owned)| {
+            let time = owned.time.as_deref().and_then(|t| t.parse::<jiff::Timestamp>().ok());
+            let seconds = time.map_or(0, |t| t.as_second());
+            (
+                owner.operation,
+                seconds,
+                owner.manager.clone(),
+                owned.api_version.clone(),
+                owner.subresource.clone(),
+            )
+        });
+    }
     let mut text = String::with_capacity(512);
     for (i, (owner, owned)) in entries.into_iter().enumerate() {
         text.push_str(if i == 0 { "[" } else { "," });

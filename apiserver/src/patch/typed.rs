@@ -219,43 +219,39 @@ fn check(schema: &SchemaRef, value: &Value, path: &mut Vec<PathElement>, found: 
 /// The fields an object has.
 pub(super) fn field_set(schema: &SchemaRef, value: &Value) -> FieldSet {
     let mut set = FieldSet::default();
-    collect_fields(schema, value, &mut Vec::new(), &mut set);
-    set
-}
-
-fn collect_fields(schema: &SchemaRef, value: &Value, path: &mut Vec<PathElement>, set: &mut FieldSet) {
     match shape(schema, value) {
-        Shape::Leaf | Shape::Atomic => set.insert(path),
+        Shape::Leaf | Shape::Atomic => {}
         Shape::Map => {
             for (name, value) in value.as_object().into_iter().flatten() {
                 let child = field_schema(schema, name).unwrap_or_else(SchemaRef::anything);
-                path.push(PathElement::Field(name.clone()));
-                collect_fields(&child, value, path, set);
+                let whole = matches!(shape(&child, value), Shape::Leaf | Shape::Atomic);
                 let empty = value.is_null() || value.as_object().is_some_and(Map::is_empty);
-                if empty || schema.property(name).is_none() {
-                    set.insert(path);
-                }
-                path.pop();
+                let member = whole || empty || schema.property(name).is_none();
+                set.put(PathElement::Field(name.clone()), member, field_set(&child, value));
             }
         }
         Shape::List => {
             let child = element_schema(schema);
-            let mut count: BTreeMap<PathElement, usize> = BTreeMap::new();
-            let items: Vec<(PathElement, &Value)> = elements(schema, Some(value));
-            for (element, _) in &items {
-                *count.entry(element.clone()).or_default() += 1;
-            }
-            for (element, item) in items {
-                let twice = count[&element] > 1;
-                path.push(element);
-                if !twice {
-                    collect_fields(&child, item, path, set);
-                }
-                set.insert(path);
-                path.pop();
+            for (element, items) in by_element(schema, value) {
+                // Elements that occur more than once are one value together.
+                let below = match items.as_slice() {
+                    [one] => field_set(&child, one),
+                    _ => FieldSet::default(),
+                };
+                set.put(element, true, below);
             }
         }
     }
+    set
+}
+
+/// A list's elements in their order.
+pub(super) fn by_element<'v>(schema: &SchemaRef, list: &'v Value) -> BTreeMap<PathElement, Vec<&'v Value>> {
+    let mut all: BTreeMap<PathElement, Vec<&Value>> = BTreeMap::new();
+    for (element, item) in elements(schema, Some(list)) {
+        all.entry(element).or_default().push(item);
+    }
+    all
 }
 
 /// A list's elements with their path elements; those that have none are left out.

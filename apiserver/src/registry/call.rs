@@ -1,6 +1,7 @@
 //! Who asks, and how.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -48,7 +49,7 @@ pub enum FieldValidation {
 #[derive(Debug, Clone)]
 pub struct Call {
     /// Who asks.
-    pub user: User,
+    pub user: Arc<User>,
     /// Name of the field manager.
     pub manager: String,
     /// `dryRun=All`: everything but the write.
@@ -70,7 +71,7 @@ impl Call {
     #[must_use]
     pub fn internal(manager: &str) -> Self {
         Self {
-            user: User::new(format!("system:{manager}"), ["system:masters"]),
+            user: Arc::new(User::new(format!("system:{manager}"), ["system:masters"])),
             manager: manager.to_owned(),
             dry_run: false,
             validation: None,

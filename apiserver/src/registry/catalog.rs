@@ -7,27 +7,57 @@ use super::resource::{Resource, api_version};
 use crate::local::Gvr;
 use crate::schema;
 
-/// Sorted for look-up; discovery's order is kept beside it.
+/// Sorted for look-up, by what tells most first; discovery's order is kept beside it.
 #[derive(Default)]
 struct Table {
-    by_name: BTreeMap<(String, String, String), Arc<Resource>>,
-    by_kind: BTreeMap<(String, String), Arc<Resource>>,
+    by_name: Vec<Arc<Resource>>,
+    by_kind: Vec<Arc<Resource>>,
     ordered: Vec<Arc<Resource>>,
 }
 
+type Name<'a> = (&'a str, &'a str, &'a str);
+
+fn name_of(r: &Resource) -> Name<'_> {
+    (&r.plural, &r.group, &r.version)
+}
+
+fn kind_of(r: &Resource) -> (&str, &str) {
+    (&r.kind, &r.api_version)
+}
+
 impl Table {
-    fn add(&mut self, r: Arc<Resource>) {
-        self.by_name.insert(
-            (r.group.to_string(), r.version.to_string(), r.plural.to_string()),
-            r.clone(),
-        );
-        self.by_kind.insert((r.api_version.clone(), r.kind.clone()), r.clone());
-        self.ordered.push(r);
+    /// What comes later stands in for what comes earlier.
+    fn new(ordered: Vec<Arc<Resource>>) -> Self {
+        fn sorted<K: Ord>(all: &[Arc<Resource>], key: impl Fn(&Resource) -> K) -> Vec<Arc<Resource>> {
+            let by_key: BTreeMap<K, &Arc<Resource>> = all.iter().map(|r| (key(r), r)).collect();
+            by_key.into_values().cloned().collect()
+        }
+        Self {
+            by_name: sorted(&ordered, |r| {
+                let (plural, group, version) = name_of(r);
+                (plural.to_owned(), group.to_owned(), version.to_owned())
+            }),
+            by_kind: sorted(&ordered, |r| {
+                let (kind, api_version) = kind_of(r);
+                (kind.to_owned(), api_version.to_owned())
+            }),
+            ordered,
+        }
+    }
+
+    fn named(&self, name: Name<'_>) -> Option<Arc<Resource>> {
+        let at = self.by_name.binary_search_by(|r| name_of(r).cmp(&name)).ok()?;
+        Some(self.by_name[at].clone())
+    }
+
+    fn of_kind(&self, kind: (&str, &str)) -> Option<Arc<Resource>> {
+        let at = self.by_kind.binary_search_by(|r| kind_of(r).cmp(&kind)).ok()?;
+        Some(self.by_kind[at].clone())
     }
 }
 
 static BUILTIN: LazyLock<Table> = LazyLock::new(|| {
-    let mut table = Table::default();
+    let mut all = Vec::new();
     let mut storage: BTreeMap<(&str, &str), (Arc<Gvr>, String)> = BTreeMap::new();
     for d in schema::discovery() {
         // Events of both groups are one resource (pkg/registry/core/event).
@@ -44,9 +74,9 @@ static BUILTIN: LazyLock<Table> = LazyLock::new(|| {
                 (Arc::new(gvr), api_version(group, version))
             })
             .clone();
-        table.add(Arc::new(Resource::builtin(d, key, stored_as)));
+        all.push(Arc::new(Resource::builtin(d, key, stored_as)));
     }
-    table
+    Table::new(all)
 });
 
 /// The resources of one cluster.
@@ -63,23 +93,15 @@ impl Catalog {
     /// A resource by its name in paths.
     #[must_use]
     pub fn find(&self, group: &str, version: &str, plural: &str) -> Option<Arc<Resource>> {
-        let key = (group.to_owned(), version.to_owned(), plural.to_owned());
-        BUILTIN
-            .by_name
-            .get(&key)
-            .cloned()
-            .or_else(|| self.custom().by_name.get(&key).cloned())
+        let name = (plural, group, version);
+        BUILTIN.named(name).or_else(|| self.custom().named(name))
     }
 
     /// A resource by its objects' apiVersion and kind.
     #[must_use]
     pub fn of_kind(&self, api_version: &str, kind: &str) -> Option<Arc<Resource>> {
-        let key = (api_version.to_owned(), kind.to_owned());
-        BUILTIN
-            .by_kind
-            .get(&key)
-            .cloned()
-            .or_else(|| self.custom().by_kind.get(&key).cloned())
+        let kind = (kind, api_version);
+        BUILTIN.of_kind(kind).or_else(|| self.custom().of_kind(kind))
     }
 
     /// Every resource in every version: built-in ones in Kubernetes' order, then custom ones by group.
@@ -105,8 +127,7 @@ impl Catalog {
 
     /// Puts `resources` in the place of all custom ones. They come sorted by group, best version first.
     pub fn set_custom(&self, resources: Vec<Arc<Resource>>) {
-        let mut table = Table::default();
-        resources.into_iter().for_each(|r| table.add(r));
+        let table = Table::new(resources);
         *self.custom.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(table);
     }
 

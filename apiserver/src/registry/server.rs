@@ -8,7 +8,7 @@ use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use serde_json::Value;
 
-use super::{Catalog, Resource, rfc3339};
+use super::{Catalog, Resource, rfc3339, text};
 use crate::audit::Audit;
 use crate::auth::Auth;
 use crate::defaults::AdmissionOptions;
@@ -63,7 +63,7 @@ pub struct Server {
     /// Serialises the writes that read other objects first (addresses of services, definitions, disruption budgets).
     pub(super) exclusive: Mutex<()>,
     /// Requests for resources that were answered, for /metrics.
-    pub(crate) answered: Mutex<std::collections::BTreeMap<crate::http::Answered, u64>>,
+    pub(crate) answered: Mutex<crate::http::Answered>,
 }
 
 /// Digits of a uid.
@@ -241,8 +241,12 @@ pub(super) fn check_type(r: &Resource, v: &mut Value) -> Result<(), Status> {
             "the object provided is unrecognized (must be an object)",
         ));
     };
-    let said = |k: &str| m.get(k).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let said = |k: &str| m.get(k).and_then(Value::as_str).unwrap_or_default();
     let (version, kind) = (said("apiVersion"), said("kind"));
+    // What nearly all say.
+    if version == r.api_version && kind == r.kind {
+        return Ok(());
+    }
     if !version.is_empty() && version != r.api_version && r.custom.is_none() {
         return Err(Status::bad_request(format!(
             "{kind} in version {version:?} cannot be handled as a {}: no kind {kind:?} is registered for version {version:?} in scheme \"pkg/runtime/scheme.go:111\"",
@@ -256,9 +260,9 @@ pub(super) fn check_type(r: &Resource, v: &mut Value) -> Result<(), Status> {
         )));
     }
     if !kind.is_empty() && kind != r.kind && r.custom.is_some() {
-        let cause = Cause::invalid("kind", &kind.as_str().into(), &format!("must be {}", r.kind));
-        let name = v["metadata"]["name"].as_str().unwrap_or_default();
-        return Err(Status::invalid(&r.group, &kind, name, vec![cause]));
+        let cause = Cause::invalid("kind", &kind.into(), &format!("must be {}", r.kind));
+        let name = m.get("metadata").map_or("", |m| text(m, "/name"));
+        return Err(Status::invalid(&r.group, kind, name, vec![cause]));
     }
     if !kind.is_empty() && kind != r.kind {
         return Err(Status::bad_request(format!(
