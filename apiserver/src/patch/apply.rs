@@ -12,6 +12,7 @@ use super::typed;
 use crate::registry::group_version;
 use crate::schema::{SchemaRef, is_api_type, quote};
 use serde_json::{Value, json};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::LazyLock;
@@ -384,11 +385,11 @@ pub fn track_update(
 ) {
     let api_version = new["apiVersion"].as_str().unwrap_or_default().to_owned();
     // What an object of this kind has always is nobody's.
-    let mut empty = json!({"apiVersion": new["apiVersion"], "kind": new["kind"]});
-    if old.is_none() {
-        crate::schema::write_always(&api_version, new["kind"].as_str().unwrap_or_default(), &mut empty);
-    }
-    let live = old.unwrap_or(&empty);
+    let live = match old {
+        Some(old) => Cow::Borrowed(old),
+        None => crate::schema::nothing(&api_version, new["kind"].as_str().unwrap_or_default()),
+    };
+    let live = &*live;
     let mut managed = managed::from_live_or_new(live, new, subresource);
     managed::set_aside(new);
     // Objects that are not tracked stay so until somebody applies.

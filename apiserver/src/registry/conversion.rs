@@ -193,14 +193,16 @@ impl Resource {
         if let Some(known) = o.shown(id) {
             return known;
         }
-        let mut v = (*o.value()).clone();
-        if v["apiVersion"] != *self.api_version {
-            v = convert::convert(v, &self.api_version, true);
-        }
-        schema::apply_defaults(&self.schema(), &mut v);
-        let shown = if v == *o.value() {
+        let stored = o.value();
+        let same = stored["apiVersion"] == *self.api_version;
+        let shown = if same && schema::has_defaults(&self.schema(), &stored) {
             o.clone()
         } else {
+            let mut v = (*stored).clone();
+            if !same {
+                v = convert::convert(v, &self.api_version, true);
+            }
+            schema::apply_defaults(&self.schema(), &mut v);
             Arc::new(Object::new(v, o.revision))
         };
         o.set_shown(id.to_owned(), &shown);

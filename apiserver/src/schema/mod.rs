@@ -25,7 +25,7 @@ mod zero;
 
 pub use crate::crd::schema_errors;
 pub use crd::SchemaError;
-pub use defaulting::apply_defaults;
+pub use defaulting::{apply_defaults, has_defaults};
 pub use difference::unified;
 pub use discovery::{ResourceDef, SubresourceDef, discovery};
 pub(crate) use error::go_type;
@@ -41,7 +41,7 @@ pub use read::{convert, json_kind, read};
 pub use reference::SchemaRef;
 pub use semantic::{same, selector};
 pub use validate::{is_go_duration, validate};
-pub use zero::{is_given, write_always, write_given};
+pub use zero::{is_given, nothing, write_always, write_given};
 
 /// Package of a definition: its name without the last segment.
 fn package(definition: &str) -> &str {

@@ -62,6 +62,8 @@ pub(super) struct Node {
     pub(super) definition: OnceLock<Option<Arc<Node>>>,
     /// Properties that are never absent in Go's types (see [`super::SchemaRef::never_absent`]).
     pub(super) never_absent: OnceLock<Vec<String>>,
+    /// Properties that have a default (see [`super::SchemaRef::defaulted`]).
+    pub(super) defaulted: OnceLock<Vec<String>>,
     pub(super) properties: BTreeMap<String, Arc<Node>>,
     pub(super) additional: Additional,
     pub(super) items: Option<Arc<Node>>,
@@ -174,6 +176,7 @@ impl Node {
             checks: Checks::parse(schema, builtin).map(Box::new),
             definition: OnceLock::new(),
             never_absent: OnceLock::new(),
+            defaulted: OnceLock::new(),
         }
     }
 }

@@ -146,6 +146,17 @@ impl SchemaRef {
         })
     }
 
+    /// Properties of other than built-in types that have a default.
+    pub(super) fn defaulted(&self) -> &[String] {
+        self.target.defaulted.get_or_init(|| {
+            let has = |name: &&str| {
+                let child = self.property(name);
+                child.is_some_and(|c| !c.is_builtin() && c.default().is_some())
+            };
+            self.property_names().filter(has).map(str::to_owned).collect()
+        })
+    }
+
     /// Whether a property must be given.
     pub fn is_required(&self, name: &str) -> bool {
         self.target.required.iter().any(|required| required == name)

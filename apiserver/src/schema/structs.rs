@@ -1,7 +1,9 @@
 //! The Go structs of the built-in kinds, as reading and writing their objects asks for them.
 
 use std::collections::BTreeMap;
-use std::sync::LazyLock;
+use std::sync::{LazyLock, OnceLock};
+
+use serde_json::Value;
 
 use super::messages::{Field, MESSAGES};
 
@@ -61,7 +63,15 @@ impl Struct {
 pub(super) struct Structs {
     pub(super) all: Vec<Struct>,
     /// By apiVersion and kind.
-    kinds: BTreeMap<&'static str, BTreeMap<&'static str, usize>>,
+    kinds: BTreeMap<&'static str, BTreeMap<&'static str, Kind>>,
+}
+
+/// A kind.
+struct Kind {
+    /// Its struct.
+    of: usize,
+    /// What an object of it is that says nothing, once somebody asked.
+    nothing: OnceLock<Value>,
 }
 
 /// Types without fields, which are recorded nowhere.
@@ -84,10 +94,16 @@ pub(super) static KNOWN: LazyLock<Structs> = LazyLock::new(|| {
         made.members.sort_by_key(|m| m.name);
         made
     };
-    let mut kinds: BTreeMap<&str, BTreeMap<&str, usize>> = BTreeMap::new();
+    let mut kinds: BTreeMap<&str, BTreeMap<&str, Kind>> = BTreeMap::new();
     for (id, name) in &MESSAGES.kinds {
         if let (Some((api_version, kind)), Some(i)) = (id.rsplit_once('/'), place.get(name.as_str())) {
-            kinds.entry(api_version).or_default().insert(kind, *i);
+            kinds.entry(api_version).or_default().insert(
+                kind,
+                Kind {
+                    of: *i,
+                    nothing: OnceLock::new(),
+                },
+            );
         }
     }
     Structs {
@@ -98,7 +114,18 @@ pub(super) static KNOWN: LazyLock<Structs> = LazyLock::new(|| {
 
 impl Structs {
     pub(super) fn of_kind(&'static self, api_version: &str, kind: &str) -> Option<&'static Struct> {
-        self.all.get(*self.kinds.get(api_version)?.get(kind)?)
+        self.all.get(self.kinds.get(api_version)?.get(kind)?.of)
+    }
+
+    /// What `make` made of a kind first.
+    pub(super) fn nothing(
+        &'static self,
+        api_version: &str,
+        kind: &str,
+        make: impl FnOnce() -> Value,
+    ) -> Option<&'static Value> {
+        let known = self.kinds.get(api_version)?.get(kind)?;
+        Some(known.nothing.get_or_init(make))
     }
 }
 

@@ -199,7 +199,9 @@ fn crd_is_pruned_and_defaulted() {
         ]
     );
     prune(&crd(), &mut object);
+    assert!(!has_defaults(&crd(), &object));
     apply_defaults(&crd(), &mut object);
+    assert!(has_defaults(&crd(), &object));
     assert_eq!(
         object,
         json!({
@@ -207,6 +209,39 @@ fn crd_is_pruned_and_defaulted() {
             "spec": {"size": 1, "free": {"keep": 1}, "map": {"keep": "x"}, "list": [{"key": "a", "n": 7}], "mode": "a"}
         })
     );
+}
+
+#[test]
+fn an_object_has_its_defaults_when_applying_them_changes_nothing() {
+    let schema = SchemaRef::from_crd(
+        &json!({"type": "object", "properties": {"spec": {"type": "object", "properties": {
+        "a": {"type": "integer", "default": 1}, "b": {"type": "string", "nullable": true, "default": "x"},
+        "c": {"type": "string"}, "d": {"type": "object", "properties": {"e": {"type": "boolean", "default": true}}},
+        "f": {"type": "array", "items": {"type": "object", "properties": {"g": {"type": "integer", "default": 2}}}},
+        "h": {"type": "object", "additionalProperties": {"type": "string", "default": "y"}}}}}}),
+    )
+    .unwrap();
+    let full = json!({"a": 1, "b": "x"});
+    let (mut changed, mut kept) = (0, 0);
+    for (name, values) in [
+        ("a", json!([null, 2])),
+        ("b", json!([null, "y"])),
+        ("c", json!([null, "z"])),
+        ("d", json!([null, {}, {"e": false}, {"e": null}])),
+        ("f", json!([null, [], [{}], [{"g": 3}], [{"g": null}]])),
+        ("h", json!([null, {}, {"i": "j"}, {"i": null}])),
+        ("unknown", json!([null, {"x": null}, [1]])),
+    ] {
+        for value in values.as_array().unwrap() {
+            let mut object = json!({"spec": full});
+            object["spec"][name] = value.clone();
+            let mut applied = object.clone();
+            apply_defaults(&schema, &mut applied);
+            assert_eq!(has_defaults(&schema, &object), applied == object, "{object}");
+            *if applied == object { &mut kept } else { &mut changed } += 1;
+        }
+    }
+    assert!(changed > 5 && kept > 5, "{changed} {kept}");
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! Zero values of built-in kinds, as Go's types have them: what is left out when it is zero is not there however it was
 //! sent, and lists that are always written are null when they are empty.
 
-use serde_json::{Map, Value};
+use std::borrow::Cow;
+
+use serde_json::{Map, Value, json};
 
 use super::structs::{KNOWN, Member, Shape, Struct};
 
@@ -81,6 +83,19 @@ pub fn write_always(api_version: &str, kind: &str, object: &mut Value) {
     }
 }
 
+/// An object that says nothing but what it is, as Go writes it.
+pub fn nothing<'a>(api_version: &str, kind: &str) -> Cow<'a, Value> {
+    let make = || {
+        let mut object = json!({"apiVersion": api_version, "kind": kind});
+        write_always(api_version, kind, &mut object);
+        object
+    };
+    match KNOWN.nothing(api_version, kind, make) {
+        Some(known) => Cow::Borrowed(known),
+        None => Cow::Owned(make()),
+    }
+}
+
 /// As [`write_always`], before the object was stored: empty lists and maps that are written always are not null yet.
 pub fn write_given(api_version: &str, kind: &str, object: &mut Value) {
     if let (Some(of), Value::Object(m)) = (KNOWN.of_kind(api_version, kind), object) {
@@ -144,7 +159,6 @@ fn always<const EMPTY: bool>(of: &'static Struct, object: &mut Map<String, Value
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     #[test]
     fn an_object_is_given_when_writing_it_changes_nothing() {

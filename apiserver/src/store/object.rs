@@ -41,6 +41,9 @@ enum Form {
     Packed(Packed),
 }
 
+/// Room that is made for an object's JSON, in bytes: few need more, and what is not used is given back.
+const USUAL: usize = 2_048;
+
 /// An object at hand.
 #[derive(Debug)]
 struct Open {
@@ -347,13 +350,15 @@ fn whole(value: &Value) -> Bytes {
         return written(value);
     };
     joined(head.into_bytes(), |out| {
+        out.reserve(USUAL);
         let _ = serde_json::to_writer(out, &Bare(value));
     })
 }
 
 /// As JSON, without room to spare: it is kept.
 fn written(value: &impl serde::Serialize) -> Bytes {
-    let text = serde_json::to_vec(value).unwrap_or_default();
+    let mut text = Vec::with_capacity(USUAL);
+    let _ = serde_json::to_writer(&mut text, value);
     Bytes::from(text.into_boxed_slice())
 }
 
