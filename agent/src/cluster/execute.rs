@@ -11,7 +11,7 @@ use cfn_api::karmada::work::{APPLIED, ManifestStatus, ResourceIdentifier, Work, 
 use cfn_api::names;
 use futures::stream::{FuturesUnordered, SelectAll};
 use futures::{Stream, StreamExt};
-use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, TypeMeta};
+use kube::api::{DeleteParams, Patch, PatchParams};
 use kube::discovery::ApiResource;
 use kube::runtime::watcher;
 use kube::{Api, ResourceExt};
@@ -20,6 +20,7 @@ use tokio::time::sleep_until;
 
 use super::customize::Rules;
 use super::member::{Context, is_not_found};
+use super::object::Tree;
 use super::queue::Queue;
 use super::register::MANAGER;
 
@@ -51,7 +52,7 @@ impl Gvk {
 
 /// An object in the member: kind, namespace, name.
 type ObjectKey = (Gvk, String, String);
-type MemberEvents = Pin<Box<dyn Stream<Item = (Gvk, watcher::Result<watcher::Event<DynamicObject>>)> + Send>>;
+type MemberEvents = Pin<Box<dyn Stream<Item = (Gvk, watcher::Result<watcher::Event<Tree>>)> + Send>>;
 
 /// What came of one Work.
 struct Outcome {
@@ -220,15 +221,15 @@ fn same_order(old: &Work, new: &Work) -> bool {
 }
 
 fn events(ctx: &Context, gvk: Gvk, resource: &ApiResource) -> MemberEvents {
-    let api: Api<DynamicObject> = Api::all_with(ctx.member.clone(), resource);
+    let api: Api<Tree> = Api::all_with(ctx.member.clone(), resource);
     let config = watcher::Config::default().labels(&format!("{}=true", names::MANAGED_LABEL));
     Box::pin(cfn_net::watch::watch(api, config).map(move |e| (gvk.clone(), e)))
 }
 
 /// Takes in what was seen in the member; returns the Works that it concerns.
-fn seen(state: &mut State, gvk: &Gvk, event: watcher::Result<watcher::Event<DynamicObject>>) -> Vec<String> {
-    let key = |o: &DynamicObject| (gvk.clone(), o.namespace().unwrap_or_default(), o.name_any());
-    let owner = |o: &DynamicObject| o.annotations().get(names::WORK_NAME).cloned();
+fn seen(state: &mut State, gvk: &Gvk, event: watcher::Result<watcher::Event<Tree>>) -> Vec<String> {
+    let key = |o: &Tree| (gvk.clone(), o.namespace().unwrap_or_default(), o.name_any());
+    let owner = |o: &Tree| o.annotations().get(names::WORK_NAME).cloned();
     match event {
         Ok(watcher::Event::Init) => {
             state.objects.retain(|k, _| k.0 != *gvk);
@@ -245,17 +246,17 @@ fn seen(state: &mut State, gvk: &Gvk, event: watcher::Result<watcher::Event<Dyna
         }
         Ok(watcher::Event::Apply(mut o) | watcher::Event::InitApply(mut o)) => {
             // Items of a list of built-in kinds do not say what they are.
-            let full = gvk.for_kube();
-            o.types.get_or_insert_with(|| TypeMeta {
-                api_version: full.api_version(),
-                kind: full.kind,
-            });
+            if o.value["kind"].is_null() {
+                let full = gvk.for_kube();
+                o.value["apiVersion"] = json!(full.api_version());
+                o.value["kind"] = json!(full.kind);
+            }
             let k = key(&o);
             let work = owner(&o);
             if let Some(w) = &work {
                 state.owners.insert(k.clone(), w.clone());
             }
-            state.objects.insert(k, serde_json::to_value(&o).unwrap_or_default());
+            state.objects.insert(k, o.value);
             work.into_iter().collect()
         }
         Ok(watcher::Event::Delete(o)) => {
@@ -446,7 +447,7 @@ fn manifest_status(ordinal: usize, key: &ObjectKey, live: Option<&Value>, rules:
     }
 }
 
-fn api(ctx: &Context, resource: &ApiResource, namespace: &str) -> Api<DynamicObject> {
+fn api(ctx: &Context, resource: &ApiResource, namespace: &str) -> Api<Tree> {
     if namespace.is_empty() {
         Api::all_with(ctx.member.clone(), resource)
     } else {
@@ -493,7 +494,7 @@ async fn apply(
         .patch(&name, &params, &Patch::Apply(&manifest))
         .await
         .map_err(|e| e.to_string())?;
-    serde_json::to_value(applied).map_err(|e| e.to_string())
+    Ok(applied.value)
 }
 
 /// Takes the Work's objects out of the member, then lets the Work go.

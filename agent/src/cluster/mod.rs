@@ -9,6 +9,7 @@ pub mod inventory;
 pub mod lease;
 pub mod member;
 pub mod metric;
+mod object;
 pub mod probe;
 pub mod push;
 pub mod queue;

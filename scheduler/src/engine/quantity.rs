@@ -57,6 +57,12 @@ impl Amount {
         Self(self.0.saturating_mul(i128::from(n)))
     }
 
+    /// Whether it is as large, or as small, as sums can get.
+    #[must_use]
+    pub fn is_saturated(self) -> bool {
+        matches!(self.0, i128::MIN | i128::MAX)
+    }
+
     fn ceil(self, unit: i128) -> i64 {
         let v = self.0.div_euclid(unit) + i128::from(self.0.rem_euclid(unit) != 0);
         i64::try_from(v).unwrap_or(if v > 0 { i64::MAX } else { i64::MIN })

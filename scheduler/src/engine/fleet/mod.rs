@@ -53,7 +53,42 @@ pub struct Fleet {
     /// Clusters of each binding, so that a change of one touches no other.
     homes: BTreeMap<String, Vec<String>>,
     /// By cluster and binding: what is promised and not yet in the cluster's summary.
-    assumed: BTreeMap<String, BTreeMap<String, BTreeMap<String, Amount>>>,
+    assumed: BTreeMap<String, Promises>,
+}
+
+/// What is promised on one cluster.
+#[derive(Debug, Clone, Default)]
+struct Promises {
+    by_binding: BTreeMap<String, BTreeMap<String, Amount>>,
+    /// All of them together, by resource: a decision must not count thousands.
+    sum: BTreeMap<String, Amount>,
+}
+
+impl Promises {
+    fn insert(&mut self, binding: &str, amounts: BTreeMap<String, Amount>) {
+        self.remove(binding);
+        for (resource, amount) in &amounts {
+            let sum = self.sum.entry(resource.clone()).or_default();
+            *sum = *sum + *amount;
+        }
+        self.by_binding.insert(binding.to_owned(), amounts);
+    }
+
+    fn remove(&mut self, binding: &str) {
+        for (resource, amount) in self.by_binding.remove(binding).unwrap_or_default() {
+            let Some(sum) = self.sum.get_mut(&resource) else {
+                continue;
+            };
+            *sum = match sum.is_saturated() {
+                // Then it does not tell any more what it is the sum of.
+                true => {
+                    let others = self.by_binding.values().filter_map(|a| a.get(&resource));
+                    others.fold(Amount::default(), |sum, a| sum + *a)
+                }
+                false => *sum - amount,
+            };
+        }
+    }
 }
 
 /// Distance between two names' places when there is room.
@@ -216,13 +251,16 @@ impl Fleet {
     /// The same for amounts that are summed up already.
     pub fn promise(&mut self, cluster: &str, binding: &str, amounts: BTreeMap<String, Amount>) {
         let promised = self.assumed.entry(cluster.to_owned()).or_default();
-        promised.insert(binding.to_owned(), amounts);
+        promised.insert(binding, amounts);
         self.recount(cluster);
     }
 
     /// What is promised on a cluster and not yet in its summary.
     pub(super) fn promised(&self, cluster: &str) -> impl Iterator<Item = &BTreeMap<String, Amount>> {
-        self.assumed.get(cluster).into_iter().flat_map(BTreeMap::values)
+        self.assumed
+            .get(cluster)
+            .into_iter()
+            .flat_map(|p| p.by_binding.values())
     }
 
     /// Ends the deduction of [`Fleet::assume`]: the cluster's summary shows it now, or it will never come.
@@ -231,7 +269,7 @@ impl Fleet {
             return;
         };
         list.remove(binding);
-        if list.is_empty() {
+        if list.by_binding.is_empty() {
             self.assumed.remove(cluster);
         }
         self.recount(cluster);
@@ -242,11 +280,9 @@ impl Fleet {
         let Some(slot) = self.slot(cluster) else { return };
         let Some(member) = self.at(slot) else { return };
         let mut free = estimate::free(&member.cluster);
-        for amounts in self.assumed.get(cluster).into_iter().flat_map(BTreeMap::values) {
-            for (resource, amount) in amounts {
-                if let Some(left) = free.get_mut(resource) {
-                    *left = *left - *amount;
-                }
+        for (resource, amount) in self.assumed.get(cluster).into_iter().flat_map(|p| &p.sum) {
+            if let Some(left) = free.get_mut(resource) {
+                *left = *left - *amount;
             }
         }
         self.index.set_room(slot, free);
