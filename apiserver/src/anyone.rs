@@ -2,7 +2,7 @@
 //! (`InsecureSkipVerify`).
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::CryptoProvider;
@@ -17,16 +17,21 @@ pub(crate) async fn connect<S>(stream: S, host: &str) -> io::Result<TlsStream<S>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
+    let config = CONFIG.as_ref().map_err(io::Error::other)?.clone();
+    let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
+    TlsConnector::from(config).connect(name, stream).await
+}
+
+/// The same for all, so that sessions are taken up again.
+static CONFIG: LazyLock<Result<Arc<rustls::ClientConfig>, rustls::Error>> = LazyLock::new(|| {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = rustls::ClientConfig::builder_with_provider(provider.clone())
-        .with_safe_default_protocol_versions()
-        .map_err(io::Error::other)?
+        .with_safe_default_protocol_versions()?
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(Anyone(provider)))
         .with_no_client_auth();
-    let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
-    TlsConnector::from(Arc::new(config)).connect(name, stream).await
-}
+    Ok(Arc::new(config))
+});
 
 /// Takes every certificate.
 #[derive(Debug)]

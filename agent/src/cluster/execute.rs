@@ -1,6 +1,7 @@
 //! Carrying out Works: what the hub wrote into the cluster's execution namespace is applied in the member, kept so,
 //! reported, and taken away when the Work goes (Karmada's execution and work-status controllers).
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -61,7 +62,7 @@ struct Outcome {
     /// Kinds that it has, to be watched.
     kinds: Vec<(Gvk, ApiResource)>,
     /// What was applied.
-    applied: Vec<(ObjectKey, Value)>,
+    applied: Vec<(ObjectKey, Arc<Value>)>,
     /// The Work as the hub answered when its status was written.
     written: Option<Work>,
 }
@@ -69,11 +70,11 @@ struct Outcome {
 struct State {
     works: BTreeMap<String, Arc<Work>>,
     /// Objects of ours in the member, as last seen.
-    objects: BTreeMap<ObjectKey, Value>,
+    objects: BTreeMap<ObjectKey, Arc<Value>>,
     /// Which Work an object belongs to.
     owners: BTreeMap<ObjectKey, String>,
     /// The manifest last applied.
-    applied: BTreeMap<ObjectKey, Value>,
+    applied: BTreeMap<ObjectKey, Arc<Value>>,
     /// Kinds whose first list is in.
     listed: BTreeSet<Gvk>,
 }
@@ -102,11 +103,11 @@ pub async fn run(ctx: &Context) {
                 queue.done(name, true);
                 continue;
             };
-            let seen: BTreeMap<ObjectKey, Value> = keys(work)
+            let seen: BTreeMap<ObjectKey, Arc<Value>> = keys(work)
                 .into_iter()
                 .filter_map(|k| state.objects.get(&k).map(|o| (k, o.clone())))
                 .collect();
-            let last: BTreeMap<ObjectKey, Value> = keys(work)
+            let last: BTreeMap<ObjectKey, Arc<Value>> = keys(work)
                 .into_iter()
                 .filter_map(|k| state.applied.get(&k).map(|o| (k, o.clone())))
                 .collect();
@@ -256,7 +257,7 @@ fn seen(state: &mut State, gvk: &Gvk, event: watcher::Result<watcher::Event<Tree
             if let Some(w) = &work {
                 state.owners.insert(k.clone(), w.clone());
             }
-            state.objects.insert(k, o.value);
+            state.objects.insert(k, Arc::new(o.value));
             work.into_iter().collect()
         }
         Ok(watcher::Event::Delete(o)) => {
@@ -295,8 +296,8 @@ async fn carry_out(
     ctx: &Context,
     works: Api<Work>,
     work: Arc<Work>,
-    seen: BTreeMap<ObjectKey, Value>,
-    last: BTreeMap<ObjectKey, Value>,
+    seen: BTreeMap<ObjectKey, Arc<Value>>,
+    last: BTreeMap<ObjectKey, Arc<Value>>,
     mut kinds: BTreeMap<Gvk, ApiResource>,
     listed: BTreeSet<Gvk>,
 ) -> Outcome {
@@ -358,16 +359,21 @@ async fn carry_out(
     for (ordinal, manifest) in work.spec.workload.manifests.iter().enumerate() {
         let k = key(manifest);
         let resource = kinds.get(&k.0);
-        let unchanged = last.get(&k) == Some(manifest) && (seen.contains_key(&k) || !listed.contains(&k.0));
+        let unchanged =
+            last.get(&k).is_some_and(|l| **l == *manifest) && (seen.contains_key(&k) || !listed.contains(&k.0));
         let live = if unchanged {
             Ok(None)
         } else {
-            apply(ctx, &work, manifest, resource, seen.get(&k)).await.map(Some)
+            apply(ctx, &work, manifest, resource, seen.get(&k).map(|o| &**o))
+                .await
+                .map(Some)
         };
         match live {
             Ok(live) => {
-                outcome.applied.push((k.clone(), manifest.clone()));
-                let newest = newest(seen.get(&k), live.as_ref());
+                let known = last.get(&k).filter(|_| unchanged).cloned();
+                let applied = known.unwrap_or_else(|| Arc::new(manifest.clone()));
+                outcome.applied.push((k.clone(), applied));
+                let newest = newest(seen.get(&k).map(|o| &**o), live.as_ref());
                 statuses.push(manifest_status(ordinal, &k, newest, &ctx.rules));
             }
             Err(e) => errors.push(e),
@@ -487,8 +493,8 @@ async fn apply(
     }
     let params = PatchParams::apply(MANAGER).force();
     let manifest = match seen {
-        Some(live) => ctx.rules.retain(manifest, live),
-        None => manifest.clone(),
+        Some(live) => Cow::Owned(ctx.rules.retain(manifest, live)),
+        None => Cow::Borrowed(manifest),
     };
     let applied = api
         .patch(&name, &params, &Patch::Apply(&manifest))
