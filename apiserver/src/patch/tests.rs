@@ -4,6 +4,7 @@ use super::*;
 use crate::schema::{SchemaRef, prune};
 use proptest::prelude::*;
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 
 const NOW: &str = "2026-01-01T00:00:00Z";
 const LATER: &str = "2026-01-01T00:01:00Z";
@@ -531,23 +532,54 @@ proptest! {
     }
 }
 
-#[test]
-fn sets_change_in_place_as_they_do_anew() {
-    let sets = [
-        &[][..],
-        &["a", "b.c", "b.d.e"],
-        &["a.x", "b", "b.d.e"],
-        &["b.c", "b.d", "f.g.h"],
-        &["a", "a.x", "f"],
-    ]
-    .map(FieldSet::of_names);
-    for a in &sets {
-        for b in &sets {
-            let (mut both, mut rest) = (a.clone(), a.clone());
-            both.absorb(b.clone());
-            rest.subtract(b);
-            assert_eq!((both, rest), (a.union(b), a.difference(b)), "{a:?} {b:?}");
+/// A field's path: names, keys, values and positions, some that are equal though written otherwise.
+fn paths() -> impl Strategy<Value = Vec<Vec<PathElement>>> {
+    let step = prop::sample::select(vec![
+        "f:a",
+        "f:b",
+        "f:c",
+        r#"k:{"name":"x"}"#,
+        r#"k:{"name": "x"}"#,
+        r#"k:{"port":80}"#,
+        r#"k:{"port":8}"#,
+        "v:1",
+        "v:1.0",
+        r#"v:"s""#,
+        "i:0",
+        "i:10",
+    ])
+    .prop_map(|text| PathElement::parse(text).unwrap());
+    prop::collection::vec(prop::collection::vec(step, 1..4), 0..12)
+}
+
+proptest! {
+    /// What sets do, told by the paths that are in them.
+    #[test]
+    fn sets_are_sets_of_paths(first in paths(), second in paths()) {
+        let of = |paths: &[Vec<PathElement>]| {
+            let mut set = FieldSet::default();
+            paths.iter().for_each(|path| set.insert(path));
+            set
+        };
+        let told = |set: &FieldSet| set.paths().into_iter().collect::<BTreeSet<_>>();
+        let (a, b) = (of(&first), of(&second));
+        let (in_a, in_b): (BTreeSet<_>, BTreeSet<_>) = (first.into_iter().collect(), second.into_iter().collect());
+        prop_assert_eq!(&told(&a), &in_a);
+        prop_assert_eq!(&told(&a.union(&b)), &(&in_a | &in_b));
+        prop_assert_eq!(&told(&a.intersection(&b)), &(&in_a & &in_b));
+        prop_assert_eq!(&told(&a.difference(&b)), &(&in_a - &in_b));
+        let mut left = a.clone();
+        left.subtract_whole(&b);
+        let above = |path: &Vec<PathElement>| (1..=path.len()).any(|n| in_b.contains(&path[..n]));
+        prop_assert_eq!(told(&left), in_a.iter().filter(|p| !above(p)).cloned().collect::<BTreeSet<_>>());
+        for path in in_a.iter().chain(&in_b) {
+            prop_assert_eq!(a.has(path), in_a.contains(path));
         }
+        prop_assert_eq!(a.is_empty(), in_a.is_empty());
+        // However it is made, it is the same.
+        prop_assert_eq!(&FieldSet::parse(&tree(&a)), &Some(a.clone()));
+        prop_assert_eq!(a.union(&b), b.union(&a));
+        prop_assert_eq!(a.difference(&b).union(&a.intersection(&b)), a);
     }
 }
 
