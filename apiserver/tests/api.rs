@@ -172,8 +172,12 @@ async fn a_watch_gets_bookmarks_and_ends() {
         .await
         .unwrap()
         .boxed();
-    let e = w.try_next().await.unwrap().unwrap();
-    assert!(matches!(e, WatchEvent::Bookmark(_)), "{e:?}");
+    // At the end of what is there, and after a minute.
+    for ends in [true, false] {
+        let e = w.try_next().await.unwrap().unwrap();
+        let WatchEvent::Bookmark(b) = e else { panic!("{e:?}") };
+        assert_eq!(b.metadata.annotations.contains_key("k8s.io/initial-events-end"), ends);
+    }
     assert!(w.try_next().await.unwrap().is_none());
 }
 

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::Attributes;
 use crate::defaults::names;
 use crate::registry::{Resource, Server, User, text};
+use crate::select::{FieldSelector, LabelSelector};
 use crate::status::{Cause, Status};
 
 /// Whether objects of `r` are questions.
@@ -239,13 +240,47 @@ fn access(server: &Server, user: &User, spec: &Value) -> Value {
         let n = &spec["nonResourceAttributes"];
         Attributes::path(text(n, "/verb"), text(n, "/path"))
     };
-    if server.allowed(user, &a) {
-        let mut status = json!({"allowed": true});
-        if let Some(reason) = server.reason(user, &a) {
-            status["reason"] = json!(reason);
-        }
-        status
-    } else {
-        json!({"allowed": false})
+    let mut status = json!({"allowed": server.allowed(user, &a)});
+    if status["allowed"] == true
+        && let Some(reason) = server.reason(user, &a)
+    {
+        status["reason"] = json!(reason);
     }
+    let ignored = ignored_selectors(r);
+    if !ignored.is_empty() {
+        status["evaluationError"] = json!(ignored.join("; "));
+    }
+    status
+}
+
+/// What of a question's selectors cannot be read (`BuildEvaluationError` of `pkg/registry/authorization/util`).
+fn ignored_selectors(of: &Value) -> Vec<String> {
+    let field = |requirement: &Value| {
+        let values = requirement["values"].as_array().map_or(0, Vec::len);
+        matches!(text(requirement, "/operator"), "In" | "NotIn") && values == 1
+    };
+    let label = |requirement: &Value| LabelSelector::from_object(&json!({"matchExpressions": [requirement]})).is_ok();
+    let told = |name: &str, raw_is_read: fn(&str) -> bool, is_read: &dyn Fn(&Value) -> bool| {
+        let selector = &of[name];
+        let all = selector["requirements"]
+            .as_array()
+            .map(Vec::as_slice)
+            .unwrap_or_default();
+        let read = all.iter().filter(|r| is_read(r)).count();
+        let raw = text(selector, "/rawSelector");
+        let how = match all.len() {
+            0 if !raw.is_empty() && !raw_is_read(raw) => "ignored",
+            n if read == n => return None,
+            _ if read == 0 => "ignored",
+            _ => "partially ignored",
+        };
+        Some(format!("spec.resourceAttributes.{name} {how} due to parse error"))
+    };
+    [
+        told("fieldSelector", |t| FieldSelector::parse(t).is_ok(), &field),
+        told("labelSelector", |t| LabelSelector::parse(t).is_ok(), &label),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }

@@ -220,11 +220,18 @@ fn pod_spec<'m>(group: &str, kind: &str, object: &'m mut Map<String, Value>) -> 
 }
 
 /// What the status strategies make of the status that a client sends.
-pub fn prepare_status(group: &str, kind: &str, old: &Value, object: &mut Value) {
+pub fn read_status(group: &str, kind: &str, object: &mut Value) {
     if let (("", "Pod"), Value::Object(pod)) = ((group, kind), &mut *object) {
-        pod_status::prepare(old, pod);
+        pod_status::read(pod);
     }
     condition_times(group, kind, object);
+}
+
+/// What a status strategy makes of a written status, whoever owns its fields by then (`PrepareForUpdate`).
+pub fn prepare_status(group: &str, kind: &str, old: &Value, object: &mut Value) {
+    if let (("", "Pod"), Value::Object(pod)) = ((group, kind), object) {
+        pod_status::prepare(old, pod);
+    }
 }
 
 /// Times of conditions that Go writes always, in the status that a client sends.

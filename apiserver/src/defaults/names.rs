@@ -100,6 +100,21 @@ fn is_key_part(text: &str) -> bool {
         && text.ends_with(|c: char| c.is_ascii_alphanumeric())
 }
 
+/// Go's `isValidConditionReason`.
+pub fn condition_reason(text: &str) -> Vec<String> {
+    let first = text.starts_with(|c: char| c.is_ascii_alphabetic());
+    let inner = text
+        .bytes()
+        .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b',' | b':'));
+    if first && inner && !text.ends_with([',', ':']) {
+        return Vec::new();
+    }
+    let words = "a condition reason must start with alphabetic character, optionally followed by a string of alphanumeric \
+                 characters or '_,:', and must end with an alphanumeric character or '_'";
+    let examples = ["my_name", "MY_NAME", "MyName", "ReasonA,ReasonB", "ReasonA:ReasonB"];
+    vec![regex_error(words, "[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?", &examples)]
+}
+
 /// Key of a label, an annotation, a taint, ...: a name, or a subdomain, `/` and a name.
 pub fn qualified_name(text: &str) -> Vec<String> {
     let (prefix, name) = match text.split('/').collect::<Vec<_>>().as_slice() {

@@ -5,11 +5,15 @@ use super::{is_unset, list_mut, map_at};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
-/// Makes a status of a pod whole.
+/// What reading a status of a pod makes of it.
+pub(super) fn read(pod: &mut Map<String, Value>) {
+    first_address(map_at(pod, "status"));
+}
+
+/// What the strategy keeps of the status that was, and what it drops.
 pub(super) fn prepare(old: &Value, pod: &mut Map<String, Value>) {
     let was = &old["status"];
     let status = map_at(pod, "status");
-    first_address(status);
     if is_unset(status.get("qosClass")) && !was["qosClass"].is_null() {
         status.insert("qosClass".to_owned(), was["qosClass"].clone());
     }
@@ -101,6 +105,7 @@ mod tests {
             ),
         ] {
             let mut pod = json!({ "status": status });
+            read(pod.as_object_mut().unwrap());
             prepare(&old, pod.as_object_mut().unwrap());
             assert_eq!(pod["status"], wanted);
         }

@@ -35,7 +35,7 @@ const PIECES: [&str; 9] = [
 pub(super) const HUGE: &str = "hugepages-";
 
 /// `IsNativeResource`: of the domain that needs no name.
-fn is_native(name: &str) -> bool {
+pub(super) fn is_native(name: &str) -> bool {
     !name.contains('/') || name.contains("kubernetes.io/")
 }
 

@@ -1,6 +1,7 @@
 //! Validation of the kinds that need little (`pkg/apis/*/validation` in Kubernetes), and what its parts share.
 
 mod admission;
+mod conditions;
 mod config;
 mod devices;
 mod event;

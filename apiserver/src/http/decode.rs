@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use serde_json::{Value, json};
 
 use super::strict::{self, Parsed};
+use super::yaml_read;
 use crate::registry::{Catalog, Resource, group_version};
 use crate::schema;
 use crate::status::Status;
@@ -84,7 +85,13 @@ impl Body<'_> {
                     Err(Some(format!("couldn't get version/kind; json parse error: {why}")))
                 })
             }
-            Some("application/yaml") => strict::yaml(self.bytes).map_err(|e| Some(format!("yaml: {e}"))),
+            Some("application/yaml") => {
+                let parsed = yaml_read::read(self.bytes).map_err(Some)?;
+                Ok(Parsed {
+                    duplicates: yaml_read::refused_twice(parsed.duplicates),
+                    ..parsed
+                })
+            }
             Some("application/vnd.kubernetes.protobuf") => {
                 let value = super::protobuf::decode(self.bytes).map_err(Some)?;
                 Ok(Parsed {
@@ -169,7 +176,9 @@ pub(super) fn check_media_type(kind: Option<&str>) -> Result<(), Status> {
 pub(super) fn check_type(catalog: &Catalog, value: &Value, api_version: &str, kind: &str) -> Result<(), Status> {
     let said = |field: &str| value[field].as_str().filter(|said| !said.is_empty());
     let (of, own) = (said("apiVersion").unwrap_or(api_version), said("kind").unwrap_or(kind));
-    if of == api_version && own == kind {
+    // Evictions are taken in either version (`EvictionREST.AcceptsGroupVersion`).
+    let either = own == "Eviction" && kind == own && of == "policy/v1beta1";
+    if (of == api_version || either) && own == kind {
         return Ok(());
     }
     let version = group_version(of).1;
@@ -183,8 +192,22 @@ pub(super) fn check_type(catalog: &Catalog, value: &Value, api_version: &str, ki
     let apart = |group: &str| matches!(group, "apiextensions.k8s.io" | "apiregistration.k8s.io");
     let (group, expected) = (group_version(of).0, group_version(api_version).0);
     let shared = group == expected || !apart(group) && !apart(expected);
-    let known = |kind: &str| shared && catalog.of_kind(of, kind).is_some_and(|r| r.custom.is_none());
+    // What is not served is known all the same.
+    let known = |kind: &str| {
+        let (group, version) = group_version(of);
+        shared
+            && (catalog.of_kind(of, kind).is_some_and(|r| r.custom.is_none())
+                || schema::SchemaRef::for_gvk(group, version, kind).is_some())
+    };
     let why = if known(own) || known(element) {
+        // It is read as what it says that it is, before it is to become anything else.
+        if known(own)
+            && let Err(why) = schema::read(of, own, &mut value.clone())
+        {
+            return Err(Status::bad_request(format!(
+                "{own} in version {version:?} cannot be handled as a {kind}: {why}"
+            )));
+        }
         format!(
             "converting ({version}.{own}) to ({}.{kind}): unknown conversion",
             go_package(group_version(api_version).0),

@@ -23,6 +23,8 @@ mod streams;
 mod strict;
 mod watch;
 mod yaml;
+mod yaml_read;
+mod yaml_scalar;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};

@@ -104,7 +104,7 @@ impl Output {
             Form::Plain => self.value(
                 200,
                 &json!({"kind": r.list_kind(), "apiVersion": r.api_version, "metadata": meta,
-                    "items": values().iter().map(|v| unfolded(v).into_owned()).collect::<Vec<_>>()}),
+                    "items": values().iter().map(|v| item(r, v)).collect::<Vec<_>>()}),
             ),
             Form::Table => self.value(200, &table_of(self, r, &values(), Some(&meta))),
             Form::PartialList => {
@@ -142,6 +142,18 @@ fn not_of_form(form: &str, what: &str, r: &Resource, kind: &str) -> Status {
     };
     let text = format!("you requested {form}, but the requested object is {what} (*{package}.{kind})");
     Status::new(406, "NotAcceptable", text)
+}
+
+/// An object in a list: those of built-in kinds do not say what they are.
+fn item(r: &Resource, v: &Value) -> Value {
+    let mut v = unfolded(v).into_owned();
+    if r.custom.is_none()
+        && let Some(fields) = v.as_object_mut()
+    {
+        fields.remove("apiVersion");
+        fields.remove("kind");
+    }
+    v
 }
 
 fn table_of(out: &Output, r: &Resource, objects: &[Arc<Value>], meta: Option<&Value>) -> Value {

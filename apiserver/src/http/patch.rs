@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::strict;
+use super::{strict, yaml_read};
 use crate::patch::{MAP, mismatch};
 use crate::registry::{Call, FieldValidation, PatchKind};
 use crate::schema::quote;
@@ -19,8 +19,7 @@ const MOST_STEPS: usize = 10_000;
 /// 400 where it is no patch of its kind, 413 for too many operations.
 pub(super) fn read(call: &mut Call, kind: PatchKind, bytes: &[u8]) -> Result<Value, Status> {
     if matches!(kind, PatchKind::Apply { .. }) {
-        call.duplicates = strict::yaml_lines(bytes);
-        return applied(bytes);
+        return applied(call, bytes);
     }
     // Who asks for no validation gets another decoder, too.
     let lenient = call.validation == Some(FieldValidation::Ignore);
@@ -87,17 +86,11 @@ fn steps(patch: &Value, lenient: bool) -> Result<Vec<String>, Status> {
 }
 
 /// Reads an applied configuration: YAML, which JSON is too.
-fn applied(bytes: &[u8]) -> Result<Value, Status> {
+fn applied(call: &mut Call, bytes: &[u8]) -> Result<Value, Status> {
     let refuse = |why: String| Status::bad_request(format!("error decoding YAML: {why}"));
-    let mut value = match serde_json::from_slice(bytes) {
-        Ok(v) => v,
-        Err(_) => {
-            let parsed = strict::yaml(bytes);
-            parsed
-                .map_err(|e| refuse(format!("error converting YAML to JSON: yaml: {e}")))?
-                .value
-        }
-    };
+    let read = yaml_read::read(bytes).map_err(|e| refuse(format!("error converting YAML to JSON: {e}")))?;
+    call.duplicates = read.duplicates;
+    let mut value = read.value;
     match value {
         Value::Object(_) => {}
         Value::Null => value = json!({}),

@@ -22,7 +22,7 @@ use super::{Annotations, Answer, Incoming, ResponseBody, with_type};
 use crate::auth::{is_review, review};
 use crate::registry::{
     Call, DeleteOptions, Deleted, FieldValidation, ListOptions, PatchKind, Resource, Server, Target, Written,
-    answers_with_object, group_version, text,
+    answers_with_object, group_version, text, warn_of_orphans,
 };
 use crate::select::{FieldSelector, LabelSelector};
 use crate::status::Status;
@@ -57,7 +57,8 @@ pub(super) async fn serve(
     if resource.custom.is_none() {
         routed(&r.headers, matches!(info.verb, "list" | "watch"))?;
     }
-    if info.subresource == "proxy" && r.query.has("dryRun") {
+    let connects = matches!(info.subresource.as_str(), "exec" | "attach" | "portforward" | "proxy");
+    if connects && r.query.has("dryRun") {
         return Err(Status::bad_request("dryRun is not supported"));
     }
     if info.subresource == "proxy" && (resource.is("", "pods") || resource.is("", "services")) {
@@ -75,7 +76,6 @@ pub(super) async fn serve(
     if info.name.is_empty() && matches!(info.verb, "get" | "update" | "patch") {
         return Err(Status::bad_request("name must be provided"));
     }
-    let connects = matches!(info.subresource.as_str(), "exec" | "attach" | "portforward" | "proxy");
     let understood = accepted(&r.headers, has_tables(&resource, &info.subresource)).and_then(|accepted| {
         // Creating looks at the body's type first.
         if info.verb == "create" && !connects {
@@ -207,22 +207,25 @@ impl Request<'_> {
             subresource: Some(sub).filter(|s| !s.is_empty()),
         };
         if let Some(why) = path_segment_error(name)
-            && !matches!(self.info.verb, "create" | "list")
+            && !matches!(self.info.verb, "create" | "list" | "update")
         {
             return Err(Status::bad_request(format!("Name parameter invalid: {name:?}: {why}")));
         }
         if self.info.verb == "get"
-            && (sub.is_empty() || sub == "status")
+            && matches!(sub, "" | "status" | "scale")
             && let Some(t) = self.r.query.first("resourceVersion").filter(|t| !t.is_empty())
         {
-            revision(t).map_err(|why| Status::new(500, "", why))?;
+            revision(t).map_err(|why| match r.plural == "events" && r.custom.is_none() {
+                // Events are in no cache: the storage below tells.
+                true => Status::bad_request(format!("invalid resource version: {why}")),
+                false => Status::new(500, "", why),
+            })?;
         }
         match (self.info.verb, sub) {
             ("get", "scale") => Ok(self.output.other(200, &server.get_scale(r, ns, name)?)),
             ("get", "log") => self.log(),
             ("get" | "create", "exec") => self.exec(),
             (_, "attach" | "portforward" | "proxy") => {
-                let found = server.get(r, ns, name)?;
                 let ports = self.r.query.all("ports");
                 if let Some(why) = ports
                     .iter()
@@ -231,8 +234,15 @@ impl Request<'_> {
                 {
                     return Err(Status::bad_request(why));
                 }
+                let found = server.get(r, ns, name)?;
                 if sub == "attach" {
                     self.container()?;
+                }
+                // Whoever has no address is not to be reached (`NodeREST.ResourceLocation`).
+                let addresses = found.value()["status"]["addresses"].as_array().map_or(0, Vec::len);
+                if r.is("", "nodes") && addresses == 0 {
+                    let why = "no preferred addresses found; known addresses: []";
+                    return Err(Status::new(500, "", why));
                 }
                 if sub == "portforward" && text(&found.value(), "/spec/nodeName").is_empty() {
                     return Err(Status::bad_request(format!("pod {name} does not have a host assigned")));
@@ -265,10 +275,12 @@ impl Request<'_> {
             }
             ("update", "scale") => {
                 let body = self.object_body(call)?;
+                self.named(&body)?;
                 Ok(self.output.other(200, &server.put_scale(call, &target, &body)?))
             }
             ("update", _) => {
                 let body = self.object_body(call)?;
+                self.named(&body)?;
                 self.written(&server.update(call, &target, body)?)
             }
             ("patch", "scale") => {
@@ -292,12 +304,28 @@ impl Request<'_> {
         }
     }
 
+    /// Checks the name in a body, then whether the storage takes it at all.
+    fn named(&self, body: &Value) -> Result<(), Status> {
+        let (name, said) = (self.info.name.as_str(), text(body, "/metadata/name"));
+        match path_segment_error(name) {
+            None => Ok(()),
+            Some(_) if said.is_empty() => Err(Status::bad_request(format!(
+                "the name of the object ({name} based on URL) was undeterminable: name must be provided"
+            ))),
+            Some(_) if said != name => Err(Status::bad_request(format!(
+                "the name of the object ({said}) does not match the name on the URL ({name})"
+            ))),
+            Some(why) => Err(Status::bad_request(format!("Name parameter invalid: {name:?}: {why}"))),
+        }
+    }
+
     /// One object after the other, each with the webhooks that are about it.
     async fn delete_collection(&self, call: &mut Call) -> Result<Answer, Status> {
         let (server, r) = (self.server, &**self.resource);
         let namespace = Some(self.info.namespace.as_str()).filter(|n| !n.is_empty());
         let which = self.which()?;
         let options = self.delete_options(call)?;
+        warn_of_orphans(call, r, &options);
         let list = server
             .with_hooks(call, r, |_| server.list(r, namespace, &which))
             .await?;
@@ -319,10 +347,11 @@ impl Request<'_> {
             decode::own_metadata(&mut body, self.ns)?;
         }
         if let Some(v) = review(server, &call.user, &call.manager, r, self.ns, &body) {
+            let v = v?;
             if self.output.accepted.form != Form::Plain {
                 return Err(Status::not_acceptable(super::negotiate::SERVED));
             }
-            return Ok(self.output.other(201, &v?));
+            return Ok(self.output.other(201, &v));
         }
         if r.is("", "bindings") {
             let pods = server.catalog.find("", "v1", "pods").ok_or_else(Status::no_such_path)?;
@@ -391,7 +420,8 @@ impl Request<'_> {
             }
         }
         // Of a page only its token counts.
-        let rv = version.filter(|_| after.is_none()).map_or(Ok(0), |t| {
+        let page = after.is_some() && self.info.verb != "watch";
+        let rv = version.filter(|_| !page).map_or(Ok(0), |t| {
             revision(t).map_err(|why| match self.info.verb {
                 "watch" => Status::new(500, "", why),
                 _ => Status::bad_request(format!("invalid resource version: {why}")),
@@ -415,7 +445,12 @@ impl Request<'_> {
     fn watch(&self) -> Result<Answer, Status> {
         let q = &self.r.query;
         let which = self.which()?;
-        let initial = q.has("sendInitialEvents").then(|| q.is("sendInitialEvents"));
+        // Who names no version asks for what is there and its end (`SetListOptionsDefaults`).
+        let legacy = which.not_older_than == 0;
+        let initial = match q.has("sendInitialEvents") {
+            true => Some(q.is("sendInitialEvents")),
+            false => legacy.then_some(true),
+        };
         let options = WatchOptions {
             namespace: Some(self.info.namespace.clone()).filter(|n| !n.is_empty()),
             since: Some(which.not_older_than).filter(|r| *r > 0),

@@ -1,5 +1,5 @@
-//! Bodies read strictly: what is there twice is found. `serde_json` and `serde_yaml` take the last of two equal keys,
-//! or refuse them; Kubernetes tells the client, as it asked for (`fieldValidation`).
+//! JSON read strictly: what is there twice is found. `serde_json` takes the last of two equal keys; Kubernetes tells the
+//! client, as it asked for (`fieldValidation`).
 
 use std::cell::RefCell;
 use std::fmt;
@@ -26,92 +26,6 @@ pub(super) fn json(b: &[u8]) -> Result<Parsed, String> {
         value,
         duplicates: seen.into_inner(),
     })
-}
-
-pub(super) fn yaml(b: &[u8]) -> Result<Parsed, String> {
-    // JSON is YAML; most of it comes as JSON.
-    if b.iter().find(|c| !c.is_ascii_whitespace()) == Some(&b'{')
-        && let Ok(p) = json(b)
-    {
-        return Ok(p);
-    }
-    let seen = RefCell::default();
-    // The first document counts.
-    let value = match serde_yaml::Deserializer::from_slice(b).next() {
-        Some(first) => Seed::new(&seen).deserialize(first).map_err(|e| yaml_error(&e, b))?,
-        None => Value::Null,
-    };
-    Ok(Parsed {
-        value,
-        duplicates: seen.into_inner(),
-    })
-}
-
-/// An error as Go's YAML reader tells it: nothing of the first line's number, and of what the parser misses (not of
-/// what the scanner cannot read) a line less.
-fn yaml_error(e: &serde_yaml::Error, b: &[u8]) -> String {
-    let text = e.to_string();
-    let problem = text.split(" at line ").next().unwrap_or(&text);
-    // Of bytes Go does not say where they are.
-    let problem = problem.split(" at position ").next().unwrap_or(problem);
-    if problem == "unknown anchor" {
-        let rest = e.location().and_then(|l| b.get(l.index()..)).unwrap_or_default();
-        let name = rest.strip_prefix(b"*").unwrap_or(rest);
-        let end = name
-            .iter()
-            .position(|c| !(c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_')));
-        let name = String::from_utf8_lossy(&name[..end.unwrap_or(name.len())]);
-        return format!("unknown anchor '{name}' referenced");
-    }
-    let above = e.location().map_or(0, |l| l.line().saturating_sub(1));
-    if above == 0 {
-        return problem.to_owned();
-    }
-    let line = if problem.starts_with("did not find expected") {
-        above
-    } else {
-        above + 1
-    };
-    format!("line {line}: {problem}")
-}
-
-/// The keys a YAML document has twice, as Go's YAML decoder tells them: by the line of the second one. Documents in
-/// block style; nothing is said of those in flow style.
-pub(super) fn yaml_lines(b: &[u8]) -> Vec<String> {
-    if !yaml(b).is_ok_and(|p| !p.duplicates.is_empty()) {
-        return Vec::new();
-    }
-    let text = String::from_utf8_lossy(b);
-    // Maps that are open: indent, and the keys seen with their lines.
-    let mut open: Vec<(usize, Vec<(&str, usize)>)> = Vec::new();
-    let mut found = Vec::new();
-    for (n, line) in text.lines().enumerate() {
-        let mut rest = line.trim_start();
-        if rest.is_empty() || rest.starts_with('#') {
-            continue;
-        }
-        let mut indent = line.len() - rest.len();
-        while let Some(item) = rest.strip_prefix("- ") {
-            // A new element: maps inside the one before are closed.
-            open.retain(|(i, _)| *i <= indent);
-            let inner = item.trim_start();
-            indent += rest.len() - inner.len();
-            rest = inner;
-        }
-        let Some((key, _)) = rest.split_once(':') else { continue };
-        let key = key.trim_matches(['"', '\'']);
-        open.retain(|(i, _)| *i <= indent);
-        if open.last().is_none_or(|(i, _)| *i < indent) {
-            open.push((indent, Vec::new()));
-        }
-        if let Some((_, keys)) = open.last_mut() {
-            match keys.iter().find(|(k, _)| *k == key) {
-                Some(_) => found.push(format!("line {}: key {key:?} already set in map", n + 1)),
-                None => keys.push((key, n)),
-            }
-        }
-    }
-    found
 }
 
 /// Where a value is.
@@ -221,7 +135,7 @@ impl<'de> Visitor<'de> for Seed<'_> {
     }
     fn visit_map<A: MapAccess<'de>>(self, mut a: A) -> Result<Value, A::Error> {
         let mut map = Map::new();
-        while let Some(key) = a.next_key::<Scalar>()?.map(|k| k.0) {
+        while let Some(key) = a.next_key::<String>()? {
             let v = a.next_value_seed(self.below(&self.step(Name::Key(&key))))?;
             match map.entry(key) {
                 Entry::Vacant(e) => drop(e.insert(v)),
@@ -233,40 +147,6 @@ impl<'de> Visitor<'de> for Seed<'_> {
             }
         }
         Ok(Value::Object(map))
-    }
-}
-
-/// A key: YAML's may be numbers and truth values.
-struct Scalar(String);
-
-impl<'de> serde::Deserialize<'de> for Scalar {
-    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        struct Any;
-        impl Visitor<'_> for Any {
-            type Value = Scalar;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a key")
-            }
-            fn visit_str<E>(self, v: &str) -> Result<Scalar, E> {
-                Ok(Scalar(v.to_owned()))
-            }
-            fn visit_bool<E>(self, v: bool) -> Result<Scalar, E> {
-                Ok(Scalar(v.to_string()))
-            }
-            fn visit_i64<E>(self, v: i64) -> Result<Scalar, E> {
-                Ok(Scalar(v.to_string()))
-            }
-            fn visit_u64<E>(self, v: u64) -> Result<Scalar, E> {
-                Ok(Scalar(v.to_string()))
-            }
-            fn visit_f64<E>(self, v: f64) -> Result<Scalar, E> {
-                Ok(Scalar(v.to_string()))
-            }
-            fn visit_unit<E>(self) -> Result<Scalar, E> {
-                Ok(Scalar("null".into()))
-            }
-        }
-        d.deserialize_any(Any)
     }
 }
 
@@ -285,13 +165,7 @@ mod tests {
             ]
         );
         assert_eq!(p.value["spec"]["replicas"], 2);
-        let text = b"a:\n  foo: 1\n  bar:\n  - foo: 1\n    baz: 2\n  - foo: 1\n  foo: 3\n";
-        assert_eq!(yaml_lines(text), [r#"line 7: key "foo" already set in map"#]);
         assert!(json(b"{} x").is_err());
         assert!(json("[".repeat(5000).as_bytes()).is_err());
-        assert_eq!(
-            yaml(b"a: 1\nb: [x, true]").unwrap().value,
-            serde_json::json!({"a": 1, "b": ["x", true]})
-        );
     }
 }

@@ -14,6 +14,7 @@ use tokio::time::{Instant, Sleep};
 
 use super::output::Output;
 use crate::registry::{ListOptions, Resource, Server};
+use crate::schema;
 use crate::status::Status;
 use crate::store::{Event, EventKind, Object, Page, Source, StoreError};
 
@@ -173,7 +174,11 @@ impl Watch {
         if end_of_initial {
             meta["annotations"] = json!({"k8s.io/initial-events-end": "true"});
         }
-        let object = json!({"kind": self.resource.kind, "apiVersion": self.resource.api_version, "metadata": meta});
+        let (api_version, kind) = (&*self.resource.api_version, &*self.resource.kind);
+        let mut object = json!({"kind": kind, "apiVersion": api_version, "metadata": meta});
+        if self.resource.custom.is_none() {
+            schema::write_always(api_version, kind, &mut object);
+        }
         let o = Arc::new(Object::new(object, revision));
         self.line("BOOKMARK", &o)
     }

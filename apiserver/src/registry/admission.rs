@@ -146,7 +146,7 @@ impl Server {
             }
             ("", "persistentvolumes", Some("status")) => {
                 let field = "lastPhaseTransitionTime";
-                if old["status"][field] == v["status"][field] {
+                if v["status"][field].is_null() || old["status"][field] == v["status"][field] {
                     v["status"][field] = json!(self.now());
                 }
             }

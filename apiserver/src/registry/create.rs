@@ -285,8 +285,9 @@ impl Server {
     /// As [`Server::fit_schema`], or why it cannot.
     pub(super) fn fit(&self, call: &mut Call, r: &Resource, value: &mut Value) -> Result<(), String> {
         let twice = std::mem::take(&mut call.duplicates);
-        // Custom resources' decoder meets what is twice first.
-        match r.custom.is_some() {
+        // Custom resources' decoder meets what is twice first, and YAML is read before any.
+        let first = r.custom.is_some() || twice.iter().any(|t| t.starts_with("yaml: "));
+        match first {
             true => self.fit_by(call, r, value, schema::read, |unknown| [twice, unknown].concat()),
             false => self.fit_by(call, r, value, schema::read, |unknown| [unknown, twice].concat()),
         }

@@ -192,7 +192,7 @@ impl Server {
 }
 
 /// Jobs are the kind whose pods stay unless somebody says otherwise (`pkg/registry/batch/job/storage`).
-fn warn_of_orphans(call: &mut Call, r: &Resource, o: &DeleteOptions) {
+pub(crate) fn warn_of_orphans(call: &mut Call, r: &Resource, o: &DeleteOptions) {
     let text = "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set \
                 propagationPolicy=Orphan to suppress this warning";
     if r.is("batch", "jobs") && o.propagation.is_none() && !call.warnings.iter().any(|w| w == text) {

@@ -40,6 +40,6 @@ pub use update::{Target, Written};
 
 pub(crate) use bootstrap::for_external_controllers;
 pub(crate) use convert::as_kept;
-pub(crate) use delete::answers_with_object;
+pub(crate) use delete::{answers_with_object, warn_of_orphans};
 pub(crate) use meta::{at, drop_nulls, rfc3339, text};
 pub(crate) use quota::{pod_amounts, pod_requests, to_value as quota_amounts, used as quota_used};

@@ -100,7 +100,7 @@ impl Server {
         let whole = |v: &Value| patch::unfolded(v).into_owned();
         let refuse = |why: &str| {
             let new = whole(&patched().unwrap_or_default());
-            unfit_document(r, kind, &whole(old), body, &new, why)
+            unfit_document((&r.api_version, &r.kind), kind, &whole(old), body, &new, why)
         };
         if !value.is_object() {
             let of = "struct { APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" }";
@@ -207,8 +207,15 @@ pub(super) fn own_uid(t: &Target<'_>, old: &Value, new: &Value) -> Result<(), St
 }
 
 /// What is wrong with the object that a patch makes, told of that object as Go's decoder gets it.
-fn unfit_document(r: &Resource, kind: PatchKind, old: &Value, patch: &Value, new: &Value, why: &str) -> Status {
-    let shown = schema::Printed::object(&r.api_version, &r.kind, old);
+pub(super) fn unfit_document(
+    (api_version, named): (&str, &str),
+    kind: PatchKind,
+    old: &Value,
+    patch: &Value,
+    new: &Value,
+    why: &str,
+) -> Status {
+    let shown = schema::Printed::object(api_version, named, old);
     let shown = match kind {
         PatchKind::Json => shown.patched(old, new, patch),
         _ => shown.merged(patch, new),

@@ -6,7 +6,8 @@ use base64::Engine;
 use base64::alphabet::URL_SAFE;
 use base64::engine::GeneralPurpose;
 use base64::engine::general_purpose::{NO_PAD, URL_SAFE_NO_PAD};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
+use serde_json::Value;
 
 use super::{Resource, Server};
 use crate::select::{FieldSelector, LabelSelector};
@@ -45,13 +46,51 @@ pub struct List {
     pub remaining: Option<usize>,
 }
 
-/// A continue token.
-#[derive(Serialize, Deserialize)]
+/// A continue token (`k8s.io/apiserver/pkg/storage/continue.go`).
+#[derive(Serialize)]
 struct Token {
-    /// Revision of the first page; 0: whatever is there now (a list that was forgotten goes on so).
-    rv: u64,
-    ns: String,
-    name: String,
+    #[serde(rename = "v")]
+    api_version: &'static str,
+    /// Revision of the first page; negative: whatever is there now (a list that was forgotten goes on so).
+    #[serde(rename = "rv")]
+    revision: i64,
+    /// The first key that may come, below what is listed; a key and a zero byte are after that key.
+    start: String,
+}
+
+/// The only version of tokens that there is.
+const TOKENS: &str = "meta.k8s.io/v1";
+
+impl Token {
+    fn after(revision: i64, start: String) -> Self {
+        Self {
+            api_version: TOKENS,
+            revision,
+            start,
+        }
+    }
+
+    fn encoded(&self) -> String {
+        URL_SAFE_NO_PAD.encode(serde_json::to_vec(self).unwrap_or_default())
+    }
+
+    /// Where the page begins, in a namespace or in all: the key, and whether it is left out itself.
+    fn start(&self, r: &Resource, ns: Option<&str>) -> (Key, bool) {
+        let (start, exclusive) = match self.start.strip_suffix('\0') {
+            Some(key) => (key, true),
+            None => (&*self.start, false),
+        };
+        let start = start.strip_prefix('/').unwrap_or(start);
+        let key = match (ns, r.namespaced) {
+            (Some(ns), _) => Key::new(ns, start),
+            (None, true) => {
+                let (ns, name) = start.split_once('/').unwrap_or((start, ""));
+                Key::new(ns, name)
+            }
+            (None, false) => Key::new("", start),
+        };
+        (key, exclusive)
+    }
 }
 
 impl ListOptions {
@@ -97,15 +136,17 @@ impl Server {
         let token = match &o.after {
             None => None,
             Some(t) => Some(decode(t).map_err(|why| {
-                Status::bad_request(format!("invalid continue token: continue key is not valid: {why}"))
+                let why = format!("invalid continue token: continue key is not valid{why}");
+                Status::bad_request(why)
             })?),
         };
         if token.is_some() && o.versioned {
             let why = "specifying resource version is not allowed when using continue";
             return Err(Status::bad_request(why));
         }
-        let after = token.as_ref().map(|t| Key::new(t.ns.clone(), t.name.clone()));
         let ns = ns.filter(|_| r.namespaced);
+        let start = token.as_ref().map(|t| t.start(r, ns));
+        let after = start.as_ref().filter(|(_, exclusive)| *exclusive).map(|(key, _)| key);
         // A list of one name is a look-up.
         let exact = o
             .fields
@@ -113,10 +154,10 @@ impl Server {
             .and_then(|f| f.exact("metadata.name"))
             .filter(|_| (ns.is_some() || !r.namespaced) && !o.exact && token.is_none());
         let at = match &token {
-            Some(t) => Some(t.rv).filter(|rv| *rv > 0),
+            Some(t) => u64::try_from(t.revision).ok(),
             None => Some(o.not_older_than).filter(|_| o.exact),
         };
-        let page = match (exact, at) {
+        let mut page = match (exact, at) {
             (Some(name), _) => {
                 let mut page = crate::store::Page {
                     revision: self.store.revision(),
@@ -132,7 +173,7 @@ impl Server {
                 let then = if forgotten {
                     None
                 } else {
-                    self.store.list_at(&r.storage, ns, after.as_ref(), rv)
+                    self.store.list_at(&r.storage, ns, after, rv)
                 };
                 match (then, token) {
                     (Some(page), _) => page,
@@ -142,8 +183,12 @@ impl Server {
                     }
                 }
             }
-            (None, None) => self.store.list(&r.storage, ns, after.as_ref()),
+            (None, None) => self.store.list(&r.storage, ns, after),
         };
+        if let Some((key, false)) = &start {
+            page.objects
+                .retain(|o| (o.namespace(), o.name()) >= (&*key.namespace, &*key.name));
+        }
         if o.not_older_than > page.revision {
             return Err(too_new(o.not_older_than, page.revision));
         }
@@ -171,12 +216,13 @@ impl Server {
             }
             if o.limit > 0 && list.objects.len() == o.limit {
                 let last = &list.objects[list.objects.len() - 1];
-                let t = Token {
-                    rv: list.revision,
-                    ns: last.namespace().to_owned(),
-                    name: last.name().to_owned(),
+                let below = match ns.is_some() || !r.namespaced {
+                    true => String::new(),
+                    false => format!("{}/", last.namespace()),
                 };
-                list.more = Some(URL_SAFE_NO_PAD.encode(serde_json::to_vec(&t).unwrap_or_default()));
+                let start = format!("{below}{}\0", last.name());
+                let revision = i64::try_from(list.revision).unwrap_or(i64::MAX);
+                list.more = Some(Token::after(revision, start).encoded());
                 list.remaining = everything.then_some(total - i);
                 break;
             }
@@ -191,17 +237,21 @@ impl Server {
 
 /// 410 of a token whose list is forgotten, with one to go on with (`storage.NewInconsistent...Continue`).
 fn continue_expired(t: Token) -> Status {
-    let again = Token { rv: 0, ..t };
+    let again = Token::after(-1, t.start);
     let mut s = Status::expired(
         "The provided continue parameter is too old to display a consistent list result. You can start a new list \
          without the continue parameter, or use the continue token in this response to retrieve the remainder of the \
          results. Continuing with the provided token results in an inconsistent list - objects that were created, \
          modified, or deleted between the time the first chunk was returned and now may show up in the list.",
     );
-    s.more = URL_SAFE_NO_PAD.encode(serde_json::to_vec(&again).unwrap_or_default());
+    s.more = again.encoded();
     s
 }
 
+/// `DecodeContinue`.
+///
+/// # Errors
+/// What is said after that the key is not valid.
 fn decode(token: &str) -> Result<Token, String> {
     // Go lets the bits be that are left over.
     let lax = GeneralPurpose::new(&URL_SAFE, NO_PAD.with_decode_allow_trailing_bits(true));
@@ -210,14 +260,52 @@ fn decode(token: &str) -> Result<Token, String> {
         let bad = token.bytes().position(|b| !good(b));
         // Of what is too short, the start of the last group of four.
         format!(
-            "illegal base64 data at input byte {}",
+            ": illegal base64 data at input byte {}",
             bad.unwrap_or(token.len() / 4 * 4)
         )
     })?;
     if let Some(why) = crate::schema::json_error(&bytes) {
-        return Err(why);
+        return Err(format!(": {why}"));
     }
-    serde_json::from_slice(&bytes).map_err(|_| "encoded continue token is not valid".to_owned())
+    let said: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+    let mistaken = |of: &Value, field: &str, kind: &str| {
+        let what = crate::schema::json_kind(of);
+        format!(": json: cannot unmarshal {what} into Go {field} of type {kind}")
+    };
+    let text = |field: &str| match &said[field] {
+        Value::Null => Ok(""),
+        Value::String(s) => Ok(s.as_str()),
+        other => Err(mistaken(
+            other,
+            &format!("struct field continueToken.{field}"),
+            "string",
+        )),
+    };
+    if !matches!(said, Value::Object(_) | Value::Null) {
+        return Err(mistaken(&said, "value", "storage.continueToken"));
+    }
+    let revision = match &said["rv"] {
+        Value::Null => 0,
+        number => number
+            .as_i64()
+            .ok_or_else(|| mistaken(number, "struct field continueToken.rv", "int64"))?,
+    };
+    let (version, start) = (text("v")?, text("start")?);
+    if version != TOKENS {
+        return Err(format!(": server does not recognize this encoded version {version}"));
+    }
+    if revision == 0 {
+        return Err(format!(": incorrect encoded start resourceVersion (version {TOKENS})"));
+    }
+    if start.is_empty() {
+        return Err(format!(": encoded start key empty (version {TOKENS})"));
+    }
+    // Nobody gets out of what is listed (`path.Clean`).
+    let mut parts = start.strip_prefix('/').unwrap_or(start).split('/');
+    if parts.any(|p| matches!(p, "" | "." | "..")) {
+        return Err(format!(": {start}"));
+    }
+    Ok(Token::after(revision, start.to_owned()))
 }
 
 /// 504 of a resourceVersion from the future (`storage.NewTooLargeResourceVersionError`).

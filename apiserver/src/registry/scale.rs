@@ -8,10 +8,13 @@ use super::policy::Review;
 use super::update::Proposal;
 use super::{Call, PatchKind, Resource, Server, Target, text};
 use crate::patch::{self, ApplyError, Conflict};
-use crate::schema::SchemaRef;
+use crate::schema::{self, SchemaRef};
 use crate::select::LabelSelector;
 use crate::status::{Cause, Status};
 use crate::store::Object;
+
+/// Version and kind of what is shown.
+const SCALE: (&str, &str) = ("autoscaling/v1", "Scale");
 
 /// JSON pointers of replicas wanted, replicas seen and the selector's text.
 fn paths(r: &Resource) -> (String, String, Option<String>) {
@@ -51,6 +54,20 @@ fn scale_of(r: &Resource, o: &Arc<Object>) -> Value {
     s
 }
 
+/// Who owns the replicas of an object, as owners of its Scale (`ScaleHandler.ToSubresource`).
+fn owners_of_replicas(of: &Value) -> Value {
+    let all = patch::unfolded(of);
+    let entries = all["metadata"]["managedFields"].as_array().into_iter().flatten();
+    let owning = entries.filter(|e| e["fieldsV1"]["f:spec"].get("f:replicas").is_some());
+    let owners = owning.map(|e| {
+        let mut e = e.clone();
+        e["apiVersion"] = json!(SCALE.0);
+        e["fieldsV1"] = json!({"f:spec": {"f:replicas": {}}});
+        e
+    });
+    owners.collect()
+}
+
 impl Server {
     /// The scale of an object.
     ///
@@ -83,12 +100,24 @@ impl Server {
             return Err(super::apply::another_kind(said, named));
         }
         self.change_scale(call, t, forced, &mut |live| {
-            match kind {
+            let mut spent = body.clone();
+            let patched = match kind {
                 PatchKind::Json => patch::json_patch(live, body),
                 PatchKind::Merge | PatchKind::Apply { .. } => patch::merge_patch(live, body),
-                PatchKind::Strategic => patch::strategic_merge_patch(live, body, &schema),
+                PatchKind::Strategic => patch::spend(live, &mut spent, &schema),
+            };
+            let patched = patched.map_err(super::patch::refused)?;
+            let mut read = patched.clone();
+            let (api_version, named) = SCALE;
+            match kind {
+                PatchKind::Strategic => schema::convert(api_version, named, &mut read).map_err(|why| {
+                    let shown = json!(schema::go_value(&spent));
+                    Status::invalid("", "", "", vec![Cause::invalid("patch", &shown, &why)])
+                })?,
+                _ => schema::read(api_version, named, &mut read)
+                    .map_err(|why| super::patch::unfit_document(SCALE, kind, live, body, &patched, &why))?,
             }
-            .map_err(super::patch::refused)
+            Ok(read)
         })
     }
 
@@ -106,7 +135,9 @@ impl Server {
             ..*t
         };
         let done = self.modify(call, &t, false, &mut |call, old| {
-            let scale = wanted(&scale_of(r, old))?;
+            let mut live = scale_of(r, old);
+            live["metadata"]["managedFields"] = owners_of_replicas(&old.value());
+            let scale = wanted(&live)?;
             let named = text(&scale, "/metadata/name");
             if !named.is_empty() && named != t.name {
                 return Err(Status::bad_request(format!(
@@ -157,7 +188,11 @@ impl Server {
         set(&mut applied, &paths(r).0, json!(n));
         let (schema, now) = (r.schema(), self.now());
         patch::apply(Some(old), &applied, &call.manager, &schema, force, "scale", &now, &[]).map_err(|e| match e {
-            ApplyError::Conflicts(list) => {
+            ApplyError::Conflicts(mut list) => {
+                // All who own replicas own them of the scale (`ScaleHandler.ToSubresource`).
+                for c in list.iter_mut().filter(|c| !c.api_version.is_empty()) {
+                    "autoscaling/v1".clone_into(&mut c.api_version);
+                }
                 let cause = |c: &Conflict| Cause::new("FieldManagerConflict", ".spec.replicas", c.message());
                 let causes = list.iter().map(cause).collect();
                 Status::apply_conflict(ApplyError::Conflicts(list).to_string(), causes)

@@ -61,8 +61,10 @@ impl Server {
     /// 404, 409 when `value` has another resourceVersion or uid, 422.
     pub fn update(&self, call: &mut Call, t: &Target<'_>, mut value: Value) -> Result<Written, Status> {
         let r = t.resource;
-        check_type(r, &mut value)?;
-        self.fit_schema(call, r, &mut value)?;
+        if r.custom.is_none() {
+            check_type(r, &mut value)?;
+            self.fit_schema(call, r, &mut value)?;
+        }
         {
             let m = metadata(&mut value);
             let name = m.get("name").and_then(Value::as_str).unwrap_or_default();
@@ -89,6 +91,10 @@ impl Server {
                 }
                 m.insert("namespace".into(), json!(t.namespace));
             }
+        }
+        if r.custom.is_some() {
+            check_type(r, &mut value)?;
+            self.fit_schema(call, r, &mut value)?;
         }
         if call.validation.is_some() {
             call.warnings.extend(single_owners(&mut value, false));
@@ -271,7 +277,7 @@ impl Server {
             forget_empty(r, &mut new);
         }
         if call.validation.is_some() && t.subresource == Some("status") {
-            defaults::prepare_status(&r.group, &r.kind, old, &mut new);
+            defaults::read_status(&r.group, &r.kind, &mut new);
         }
         if r.custom.is_none() {
             defaults::default_builtin(&r.group, &r.version, &r.kind, &mut new);
@@ -281,11 +287,12 @@ impl Server {
         if r.custom.is_none() {
             super::convert::retell(&mut new);
         }
-        // Who sent the count of before has not changed it.
-        let counted = |v: &Value| v["metadata"]["annotations"][defaults::TEMPLATE_GENERATION].clone();
-        let counts_later = counted(&new) == counted(old);
-        if r.is("apps", "daemonsets") && !counts_later {
-            count_template(call, t, old, &mut new);
+        if r.is("apps", "daemonsets") {
+            // Who does not send the count says that it is nought, as far as it is known who owns what.
+            let all = metadata(&mut new).entry("annotations").or_insert_with(|| json!({}));
+            if all[defaults::TEMPLATE_GENERATION].is_null() {
+                all[defaults::TEMPLATE_GENERATION] = json!("0");
+            }
         }
         if !p.tracked {
             let (own, now) = (r.schema(), self.now());
@@ -296,8 +303,11 @@ impl Server {
                 self.release_elsewhere(t, seen);
             });
         }
-        if r.is("apps", "daemonsets") && counts_later {
+        if r.is("apps", "daemonsets") {
             count_template(call, t, old, &mut new);
+        }
+        if call.validation.is_some() && t.subresource == Some("status") {
+            defaults::prepare_status(&r.group, &r.kind, old, &mut new);
         }
         // Slices count before what features that are off would bring is taken out (their strategies' `PrepareForUpdate`).
         let sent = r.is("discovery.k8s.io", "endpointslices") || r.is("resource.k8s.io", "resourceslices");
@@ -396,6 +406,9 @@ impl Server {
                 errors = defaults::validate_updated(of, r.namespaced, false, meta, was);
             }
             errors.extend(defaults::validate_subresource(of, sub, old, &new));
+            if r.is("apiextensions.k8s.io", "customresourcedefinitions") {
+                errors.extend(crate::crd::errors(&new, Some(old), true));
+            }
             refuse(r, t.name, &errors)?;
         }
         if call.validation.is_some() {

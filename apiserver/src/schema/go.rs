@@ -235,7 +235,7 @@ impl Scanner<'_> {
 }
 
 /// Go's error of reading a time as RFC 3339, if it is none; with `micro`, microseconds are needed (`MicroTime`).
-pub(super) fn time_error(text: &str, micro: bool) -> Option<String> {
+pub fn time_error(text: &str, micro: bool) -> Option<String> {
     let fraction = if micro { ".000000" } else { "" };
     let layout = format!("2006-01-02T15:04:05{fraction}Z07:00");
     let start = format!("parsing time {}", quote(text));

@@ -30,7 +30,7 @@ pub use difference::unified;
 pub use discovery::{ResourceDef, SubresourceDef, discovery};
 pub(crate) use error::go_type;
 pub use error::{FieldError, FieldErrorKind, go_struct, go_value, is_print, join, quote};
-pub use go::{json_error, repaired};
+pub use go::{json_error, repaired, time_error};
 pub use messages::is_api_type;
 pub(crate) use messages::{Field, MESSAGES};
 pub use node::{ListType, Type};

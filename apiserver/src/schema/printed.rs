@@ -108,6 +108,12 @@ impl Printed {
         let mut fields = Vec::new();
         let mut others = members.clone();
         declared(known, &mut others, &mut fields);
+        // Objects within objects say what they are first, too (`TypeMeta`).
+        for name in ["apiVersion", "kind"] {
+            if let Some(v) = others.remove(name) {
+                fields.insert(0, (name.to_owned(), Self::plain(&v)));
+            }
+        }
         // What no declaration names comes last.
         fields.extend(others.iter().map(|(k, v)| (k.clone(), Self::plain(v))));
         Self::Fields(fields)
@@ -196,6 +202,22 @@ impl Printed {
     #[must_use]
     pub fn patched(&self, old: &Value, new: &Value, patch: &Value) -> Self {
         let mut shown = self.changed(old, new);
+        // What is copied or moved stays as it was printed where it came from.
+        for step in patch.as_array().into_iter().flatten() {
+            let place = |field: &str| {
+                step[field]
+                    .as_str()
+                    .filter(|_| matches!(step["op"].as_str(), Some("copy" | "move")))
+            };
+            if let (Some(from), Some(to)) = (place("from"), place("path"))
+                && let (Some(was), Some(is)) = (old.pointer(from), new.pointer(to))
+                && was == is
+                && let Some(printed) = self.part(from)
+                && let Some(part) = shown.part_mut(to)
+            {
+                *part = printed.clone();
+            }
+        }
         for step in patch.as_array().into_iter().flatten() {
             for field in ["path", "from"] {
                 if let Some(path) = step[field].as_str() {
@@ -206,6 +228,30 @@ impl Printed {
             }
         }
         shown
+    }
+
+    /// What a JSON pointer points to.
+    fn part(&self, pointer: &str) -> Option<&Self> {
+        pointer.split('/').skip(1).try_fold(self, |at, name| match at {
+            Self::Fields(fields) => {
+                let name = crate::patch::decoded(name);
+                fields.iter().find(|(n, _)| *n == name).map(|(_, part)| part)
+            }
+            Self::List(items) => items.get(name.parse::<usize>().ok()?),
+            Self::Scalar(_) => None,
+        })
+    }
+
+    /// The same, to be changed.
+    fn part_mut(&mut self, pointer: &str) -> Option<&mut Self> {
+        pointer.split('/').skip(1).try_fold(self, |at, name| match at {
+            Self::Fields(fields) => {
+                let name = crate::patch::decoded(name);
+                fields.iter_mut().find(|(n, _)| *n == name).map(|(_, part)| part)
+            }
+            Self::List(items) => items.get_mut(name.parse::<usize>().ok()?),
+            Self::Scalar(_) => None,
+        })
     }
 
     fn changed(&self, old: &Value, new: &Value) -> Self {

@@ -81,10 +81,13 @@ impl FieldSelector {
                     (None, true) => format!(
                         "{field:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\""
                     ),
+                    // `pkg/apis/batch/v1/conversion.go` has words of its own.
+                    _ if (group, kind) == ("batch", "Job") => format!("field label {field:?} not supported for Job"),
                     _ => field.clone(),
                 };
                 return Err(match (crd_fields, selectable(group, kind).is_empty()) {
                     (None, true) => SelectError::Malformed(detail),
+                    _ if (group, kind) == ("batch", "Job") => SelectError::Malformed(detail),
                     _ => SelectError::NotSupported(detail),
                 });
             }

@@ -320,7 +320,7 @@ pub(super) fn claim_status(new: &Value, errors: &mut Vec<FieldError>) {
             needed(user, field, &path, errors);
         }
         if users[..i].iter().any(|other| other["uid"] == user["uid"]) {
-            errors.push(FieldError::duplicate(format!("{path}.uid"), user["uid"].clone()));
+            errors.push(FieldError::duplicate(path, user["uid"].clone()));
         }
     }
     if !users.is_empty() && status["allocation"].is_null() {

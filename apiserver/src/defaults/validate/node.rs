@@ -63,16 +63,67 @@ fn ranges(spec: &Value, errors: &mut Vec<FieldError>) {
     }
 }
 
+/// `validateNodeDeclaredFeatures`.
+fn features(status: &Value, errors: &mut Vec<FieldError>) {
+    let (all, at) = (texts(status, "declaredFeatures"), |i: usize| {
+        format!("status.declaredFeatures[{i}]")
+    });
+    for (i, name) in all.iter().enumerate() {
+        let why = if name.len() > 253 {
+            Some("must be no more than 253 characters")
+        } else if !is_feature(name) {
+            Some(
+                "must start with an UpperCamelCase segment, with subsequent segments separated by '/' (e.g., MyFeature or \
+                 MyFeature/mySubFeature), and contain only alphanumeric characters and slashes",
+            )
+        } else {
+            None
+        };
+        if let Some(why) = why {
+            let detail = format!("invalid feature name {}: {why}", crate::schema::quote(name));
+            errors.push(FieldError::invalid(at(i), *name, detail));
+        }
+        match all.get(i + 1) {
+            Some(next) if next == name => errors.push(FieldError::duplicate(at(i + 1), *next)),
+            Some(next) if next < name => {
+                errors.push(FieldError::invalid(
+                    at(i + 1),
+                    *next,
+                    "list must be sorted alphabetically",
+                ));
+            }
+            _ => {}
+        }
+    }
+}
+
+/// `nodeDeclaredFeatureRegexp`.
+fn is_feature(name: &str) -> bool {
+    let segment =
+        |s: &str| s.starts_with(|c: char| c.is_ascii_alphabetic()) && s.bytes().all(|b| b.is_ascii_alphanumeric());
+    name.starts_with(|c: char| c.is_ascii_uppercase()) && name.split('/').all(segment)
+}
+
 /// `ValidateNodeUpdate`: all that is asked of a status, too.
 pub(super) fn changes(new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
     amounts(&new["status"], errors);
+    features(&new["status"], errors);
     let addresses = list(&new["status"], "addresses");
     for (i, address) in addresses
         .iter()
         .enumerate()
         .filter(|(i, a)| addresses[..*i].contains(a))
     {
-        errors.push(FieldError::duplicate(format!("status.addresses[{i}]"), address.clone()));
+        let shown = go_struct(&[
+            ("Type", text(address, "type").into()),
+            ("Address", text(address, "address").into()),
+        ]);
+        errors.push(FieldError {
+            path: format!("status.addresses[{i}]"),
+            kind: FieldErrorKind::Duplicate,
+            value: None,
+            detail: shown,
+        });
     }
     let (was, spec) = (&old["spec"], &new["spec"]);
     let (before, now) = (texts(was, "podCIDRs"), texts(spec, "podCIDRs"));

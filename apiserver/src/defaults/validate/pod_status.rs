@@ -1,8 +1,8 @@
 //! Validation of what is written to a pod's `status` (`ValidatePodStatusUpdate` in Kubernetes).
 
 use super::text;
+use crate::defaults::names;
 use crate::defaults::validate_parts::{NO_IP, by_rule, list, within};
-use crate::defaults::{names, validate_pod};
 use crate::schema::FieldError;
 use serde_json::{Value, json};
 use std::net::IpAddr;
@@ -59,13 +59,6 @@ pub(super) fn pod(old: &Value, new: &Value, errors: &mut Vec<FieldError>) {
             let path = format!("status.{ephemeral}[{i}].allocatedResourcesStatus");
             errors.push(FieldError::forbidden(path, "must not be specified in container status"));
         }
-    }
-    for field in ["requests", "limits"] {
-        validate_pod::quantities(
-            &status["resources"][field],
-            &format!("status.resources.{field}"),
-            errors,
-        );
     }
 }
 

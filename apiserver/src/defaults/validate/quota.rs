@@ -43,6 +43,13 @@ pub(super) fn quota(new: &Value, old: Option<&Value>, errors: &mut Vec<FieldErro
     }
 }
 
+/// `ValidateResourceQuotaStatusUpdate`.
+pub(super) fn status(status: &Value, errors: &mut Vec<FieldError>) {
+    for field in ["hard", "used"] {
+        amounts(&status[field], &format!("status.{field}"), errors);
+    }
+}
+
 fn amounts(hard: &Value, path: &str, errors: &mut Vec<FieldError>) {
     for (name, value) in hard.as_object().into_iter().flatten() {
         let at = format!("{path}[{name}]");

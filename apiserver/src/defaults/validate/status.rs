@@ -1,9 +1,11 @@
 //! Validation of what is written to `status` (the status strategies' `ValidateUpdate` in Kubernetes).
 
+use super::conditions::{conditions, typed};
 use super::text;
 use crate::defaults::validate_parts::{by_rule, ip, join, list};
-use crate::defaults::{names, validate_pod_resize, validate_pod_update};
+use crate::defaults::{names, resource_name, validate_pod_resize, validate_pod_update};
 use crate::schema::FieldError;
+use cfn_cel::quantity::Quantity;
 use serde_json::Value;
 use std::net::IpAddr;
 
@@ -33,12 +35,17 @@ pub fn validate_subresource(
         ("", "Pod") => super::pod_status::pod(old, new, &mut errors),
         ("", "Node") => super::node::changes(new, old, &mut errors),
         ("", "Namespace") => namespace(new, &mut errors),
+        ("", "PersistentVolumeClaim") => claim(status, &mut errors),
         ("", "ReplicationController") | ("apps", "ReplicaSet") => replica_set(group, status, &mut errors),
         ("apps", "Deployment") => deployment(was, status, &mut errors),
         ("apps", "StatefulSet") => stateful_set(was, status, &mut errors),
         ("apps", "DaemonSet") => daemon_set(was, status, &mut errors),
         ("batch", "Job") => super::job_status::job(old, new, &mut errors),
+        ("", "ResourceQuota") => super::quota::status(status, &mut errors),
+        ("flowcontrol.apiserver.k8s.io", "FlowSchema" | "PriorityLevelConfiguration") => typed(status, &mut errors),
+        ("admissionregistration.k8s.io", "ValidatingAdmissionPolicy") => policy(status, &mut errors),
         ("policy", "PodDisruptionBudget") => {
+            conditions(status, "status", &mut errors);
             let counts = ["disruptionsAllowed", "currentHealthy", "desiredHealthy", "expectedPods"];
             at_least_zero(status, &counts, &mut errors);
         }
@@ -72,6 +79,72 @@ fn at_most(status: &Value, fields: &[&str], most: &str, detail: &str, errors: &m
         if count > number(status, most) {
             errors.push(FieldError::invalid(format!("status.{field}"), count, detail));
         }
+    }
+}
+
+/// `validateValidatingAdmissionPolicyStatus`.
+fn policy(status: &Value, errors: &mut Vec<FieldError>) {
+    for (i, warning) in list(&status["typeChecking"], "expressionWarnings").iter().enumerate() {
+        let path = format!("status.typeChecking.expressionWarnings[{i}]");
+        for field in ["warning", "fieldRef"] {
+            if text(warning, field).trim().is_empty() {
+                errors.push(FieldError::required(format!("{path}.{field}"), ""));
+            }
+        }
+    }
+    conditions(status, "status", errors);
+}
+
+/// What a claim may say that its growing has come to.
+const GROWTH: [&str; 5] = [
+    "ControllerResizeInProgress",
+    "ControllerResizeInfeasible",
+    "NodeResizeInProgress",
+    "NodeResizeInfeasible",
+    "NodeResizePending",
+];
+
+/// `ValidatePersistentVolumeClaimStatusUpdate`.
+fn claim(status: &Value, errors: &mut Vec<FieldError>) {
+    let entries = |field: &str| status[field].as_object().into_iter().flatten();
+    for (name, amount) in entries("capacity") {
+        at_least_nought(amount, format!("status.capacity[{name}]"), errors);
+    }
+    let path = "status.allocatedResourceStatuses";
+    for (name, state) in entries("allocatedResourceStatuses") {
+        claimed(name, path, errors);
+        if !GROWTH.contains(&state.as_str().unwrap_or_default()) {
+            errors.push(FieldError::not_supported(path, name.as_str(), &GROWTH));
+        }
+    }
+    let path = "status.allocatedResources";
+    for (name, amount) in entries("allocatedResources") {
+        if claimed(name, path, errors) {
+            at_least_nought(amount, format!("{path}[{name}]"), errors);
+        }
+    }
+}
+
+/// `validatePersistentVolumeClaimResourceKey`: whether a claim can be of it.
+fn claimed(name: &str, path: &str, errors: &mut Vec<FieldError>) -> bool {
+    let before = errors.len();
+    by_rule(name, path.to_owned(), names::qualified_name, errors);
+    if errors.len() == before && resource_name::is_native(name) && name != "storage" {
+        errors.push(FieldError::not_supported(path, name, &["storage"]));
+    }
+    errors.len() == before
+}
+
+/// `validateBasicResource`.
+fn at_least_nought(amount: &Value, path: String, errors: &mut Vec<FieldError>) {
+    if let Ok(amount) = Quantity::from_value(amount)
+        && amount.value() < 0
+    {
+        errors.push(FieldError::invalid(
+            path,
+            amount.value(),
+            "must be a valid resource quantity",
+        ));
     }
 }
 

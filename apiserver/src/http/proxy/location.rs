@@ -100,7 +100,7 @@ pub(super) fn of_service(server: &Server, ns: &str, id: &str) -> Result<Location
         text(declared.ok_or_else(none)?, "/name").clone_into(&mut port);
     }
     let found = server.store.get(&ENDPOINTS, &Key::new(ns, name));
-    let endpoints = found.ok_or_else(|| Status::not_found("", "endpoints", name))?.value();
+    let endpoints = found.ok_or_else(|| Status::not_found("", "services", name))?.value();
     let subsets = endpoints["subsets"].as_array().map(Vec::as_slice).unwrap_or_default();
     if subsets.is_empty() {
         return Err(unavailable(format!(

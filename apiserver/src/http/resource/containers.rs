@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::options::number_of;
 use super::{Request, text};
 use crate::http::{Answer, streams, with_type};
 use crate::local::{Gvr, LogOptions, NodeHook};
+use crate::schema::time_error;
 use crate::status::{Cause, Status};
 use crate::store::Key;
 
@@ -60,6 +62,20 @@ impl Request<'_> {
         Ok((container, hook))
     }
 
+    /// Reads what is asked of a log (`Convert_url_Values_To_v1_PodLogOptions`).
+    fn read_log_options(&self) -> Result<(), Status> {
+        let q = &self.r.query;
+        number_of(q, "sinceSeconds")?;
+        if let Some(t) = q.first("sinceTime").filter(|t| !t.is_empty())
+            && let Some(why) = time_error(t, false)
+        {
+            return Err(Status::bad_request(why));
+        }
+        number_of(q, "tailLines")?;
+        number_of(q, "limitBytes")?;
+        Ok(())
+    }
+
     /// `ValidatePodLogOptions`.
     fn check_log_options(&self) -> Result<(), Status> {
         let q = &self.r.query;
@@ -72,12 +88,17 @@ impl Request<'_> {
                 causes.push(Cause::invalid(field, &n.into(), detail));
             }
         }
+        // The feature of streams apart is off.
+        let streams = q.has("stream");
         let seconds = q.number::<i64>("sinceSeconds");
         if seconds.is_some() && q.get("sinceTime").is_some() {
             let why = "at most one of `sinceTime` or `sinceSeconds` may be specified";
             causes.push(Cause::forbidden("", why));
         } else if let Some(n) = seconds.filter(|n| *n < 1) {
             causes.push(Cause::invalid("sinceSeconds", &n.into(), "must be greater than 0"));
+        }
+        if streams {
+            causes.push(Cause::forbidden("stream", "may not be specified"));
         }
         match causes.is_empty() {
             true => Ok(()),
@@ -88,6 +109,7 @@ impl Request<'_> {
     /// The log of a container.
     pub(super) fn log(&self) -> Result<Answer, Status> {
         let (name, q) = (&self.info.name, &self.r.query);
+        self.read_log_options()?;
         self.check_log_options()?;
         let (container, hook) = self.container()?;
         let now = self.server.clock.now();
