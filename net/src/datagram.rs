@@ -72,6 +72,12 @@ impl Net {
         })
     }
 
+    /// Whether a socket for datagrams is at `host:port`.
+    #[must_use]
+    pub fn is_bound(&self, host: &str, port: u16) -> bool {
+        self.state().sockets.contains_key(&(host.to_owned(), port))
+    }
+
     /// Puts a datagram where it is for, or tells the sender that nobody is there.
     fn deliver(&self, from: (String, u16), to: &(String, u16), data: Vec<u8>, back: Option<Duration>) {
         let state = self.state();

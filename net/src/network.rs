@@ -345,6 +345,12 @@ impl Net {
         Ok(Listener::new(self.clone(), key, kind))
     }
 
+    /// Whether something of this network listens at `host:port`.
+    #[must_use]
+    pub fn listens(&self, host: &str, port: u16) -> bool {
+        self.state().listeners.contains_key(&(host.to_owned(), port))
+    }
+
     fn free_port(&self, host: &str) -> u16 {
         let state = self.state();
         (32768..=u16::MAX)
