@@ -11,6 +11,7 @@ pub mod controllers;
 pub mod crd;
 pub mod data_dir;
 pub mod defaults;
+mod endpoints;
 pub mod http;
 pub mod local;
 pub mod node;

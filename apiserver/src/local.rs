@@ -124,6 +124,12 @@ pub struct Executed {
     pub code: i32,
 }
 
+/// What a container writes from now on; it ends when the container does, or when it is not read for long.
+pub type Output = tokio::sync::mpsc::Receiver<Vec<u8>>;
+
+/// A connection to a port of a pod, when it is made.
+pub type Forwarding = Pin<Box<dyn Future<Output = std::io::Result<cfn_net::Stream>> + Send>>;
+
 /// A command that runs in a container.
 pub type Execution = Pin<Box<dyn Future<Output = Executed> + Send>>;
 
@@ -131,6 +137,16 @@ pub type Execution = Pin<Box<dyn Future<Output = Executed> + Send>>;
 pub trait NodeHook: Send + Sync {
     /// The log of a container so far, or `None` when it does not run here.
     fn log(&self, namespace: &str, pod: &str, container: &str, wanted: &LogOptions) -> Option<Vec<u8>>;
+    /// What a container writes, or `None` when it does not run here.
+    fn attach(&self, namespace: &str, pod: &str, container: &str) -> Option<Output> {
+        let _ = (namespace, pod, container);
+        None
+    }
+    /// Connects to a port of a pod, or `None` when it does not run here.
+    fn forward(&self, namespace: &str, pod: &str, port: u16) -> Option<Forwarding> {
+        let _ = (namespace, pod, port);
+        None
+    }
     /// Runs a command in a container, or `None` when there is no such thing here.
     fn exec(
         &self,

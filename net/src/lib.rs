@@ -5,6 +5,7 @@
 pub mod client;
 pub mod clock;
 mod conn;
+mod datagram;
 mod fault;
 mod host;
 pub mod link;
@@ -25,6 +26,7 @@ pub mod way;
 
 pub use client::{ClientConfig, Identity};
 pub use clock::{Clock, SharedClock, SystemClock, VirtualClock};
+pub use datagram::{Datagram, DatagramSocket};
 pub use link::LinkSpec;
 pub use network::{Listener, Net, Transport};
 pub use seed::Seed;

@@ -13,6 +13,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 
 use crate::conn::Conn;
+use crate::datagram::Inbox;
 use crate::link::LinkSpec;
 pub use crate::listener::Listener;
 use crate::listener::{Endpoint, Kind};
@@ -62,6 +63,10 @@ pub(crate) struct State {
     pub(crate) stopped: BTreeSet<String>,
     /// (host, port) -> where it listens
     pub(crate) listeners: BTreeMap<(String, u16), Endpoint>,
+    /// (host, port) -> where datagrams are put
+    pub(crate) sockets: BTreeMap<(String, u16), Inbox>,
+    /// Counts sockets: names their random streams.
+    pub(crate) last_socket: u64,
     pub(crate) topology: Topology,
     /// Of the host transport.
     pub(crate) addresses: crate::host::Addresses,
@@ -92,6 +97,10 @@ impl Net {
     #[must_use]
     pub fn transport(&self) -> Transport {
         self.inner.transport
+    }
+
+    pub(crate) fn seed(&self) -> Seed {
+        self.inner.seed
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
@@ -334,6 +343,12 @@ impl Net {
         state.listeners.insert(key.clone(), endpoint);
         drop(state);
         Ok(Listener::new(self.clone(), key, kind))
+    }
+
+    /// Whether something of this network listens at `host:port`.
+    #[must_use]
+    pub fn listens(&self, host: &str, port: u16) -> bool {
+        self.state().listeners.contains_key(&(host.to_owned(), port))
     }
 
     fn free_port(&self, host: &str) -> u16 {

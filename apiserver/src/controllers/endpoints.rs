@@ -128,6 +128,12 @@ fn target(pod: &Value) -> Value {
     json!({"kind": "Pod", "name": pod.name(), "namespace": pod.namespace(), "uid": pod.uid()})
 }
 
+/// The name that a pod has below its service (`ShouldSetHostname` of `k8s.io/endpointslice/util`).
+fn hostname<'a>(service: &Value, pod: &'a Value) -> Option<&'a str> {
+    let is = pod.text("/spec/subdomain") == service.name() && pod.namespace() == service.namespace();
+    Some(pod.text("/spec/hostname")).filter(|h| is && !h.is_empty())
+}
+
 /// Ready addresses, others, ports.
 type Subset = (Vec<Value>, Vec<Value>, Vec<Value>);
 
@@ -142,8 +148,11 @@ fn endpoints(service: &Arc<Value>, members: &[Arc<Value>], old: Option<&Arc<Valu
         if ports.is_empty() && !service.items("/spec/ports").is_empty() {
             continue;
         }
-        let address =
+        let mut address =
             json!({"ip": p.text("/status/podIP"), "nodeName": p.text("/spec/nodeName"), "targetRef": target(p)});
+        if let Some(name) = hostname(service, p) {
+            address["hostname"] = json!(name);
+        }
         let entry = subsets.entry(json!(ports).to_string()).or_default();
         entry.2 = ports;
         if publish || pods::is_ready(p) {
@@ -272,6 +281,9 @@ fn slice(service: &Arc<Value>, members: &[Arc<Value>], old: &[Arc<Value>], world
         let ready = publish || (serving && !p.deleting());
         let mut e = json!({"addresses": [p.text("/status/podIP")], "nodeName": p.text("/spec/nodeName"), "targetRef": target(p),
             "conditions": {"ready": ready, "serving": serving, "terminating": p.deleting()}});
+        if let Some(name) = hostname(service, p) {
+            e["hostname"] = json!(name);
+        }
         let node = world.get(&gvr::NODES, "", p.text("/spec/nodeName"));
         if let Some(z) = node.as_deref().and_then(|n| n.label("topology.kubernetes.io/zone")) {
             e["zone"] = json!(z);

@@ -119,8 +119,11 @@ fn reconcile(set: &Arc<Value>, owned: &[Arc<Value>], revisions: &[Arc<Value>], n
         .map(|(_, p)| *p)
         .collect();
     if settled || parallel {
+        // One that is not healthy waits, unless all below it are (`processCondemned`).
+        let first_unhealthy = by_number.values().find(|p| !healthy(p)).map(|p| p.name());
         for p in &extra {
-            if !p.deleting() {
+            let waits = !parallel && !healthy(p) && first_unhealthy != Some(p.name());
+            if !p.deleting() && !waits {
                 plan.delete(&gvr::PODS, p);
             }
             if !parallel {
@@ -202,6 +205,9 @@ mod tests {
             (2, vec![pod(0, "False")], ""),
             (2, vec![pod(0, "True")], "+s-1"),
             (0, vec![pod(0, "True"), pod(1, "True")], "-s-1"),
+            (0, vec![pod(0, "True"), pod(1, "False")], "-s-1"),
+            (0, vec![pod(0, "False"), pod(1, "True")], "-s-1"),
+            (0, vec![pod(0, "False"), pod(1, "False")], ""),
         ] {
             let plan = reconcile(&set(n), &pods, &[], now);
             let did: String = plan

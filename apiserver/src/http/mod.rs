@@ -13,6 +13,7 @@ mod negotiate;
 mod openapi;
 mod output;
 mod patch;
+mod port_forward;
 mod pretty;
 mod protobuf;
 mod proxy;

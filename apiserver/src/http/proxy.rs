@@ -1,16 +1,17 @@
 //! The `proxy` subresource: requests that the API server hands on to a pod, or to a pod behind a service
-//! (`apimachinery/pkg/util/proxy`, `pkg/registry/core/{pod,service}` in Kubernetes). Connections that become something else
-//! are not handed on.
+//! (`apimachinery/pkg/util/proxy`, `pkg/registry/core/{pod,service}` in Kubernetes).
 
 mod html;
 mod location;
+mod upgrade;
+mod url;
 
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use cfn_net::{Net, Transport};
+use cfn_net::{Net, Stream, Transport};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full, Limited};
@@ -20,6 +21,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::task::AbortOnDropHandle;
 
 use self::location::Location;
+use self::url::Url;
 use super::info::RequestInfo;
 use super::{Answer, Incoming, ResponseBody, with_type};
 use crate::anyone;
@@ -42,8 +44,13 @@ const HOP_BY_HOP: [HeaderName; 9] = [
     header::TRANSFER_ENCODING,
     header::UPGRADE,
 ];
-/// What is said to this server alone.
-const TO_US: [HeaderName; 2] = [header::AUTHORIZATION, header::HOST];
+/// What a server behind this one has no say in (`corsRemovingTransport`).
+const OF_ORIGINS: [HeaderName; 4] = [
+    header::ACCESS_CONTROL_ALLOW_CREDENTIALS,
+    header::ACCESS_CONTROL_ALLOW_HEADERS,
+    header::ACCESS_CONTROL_ALLOW_METHODS,
+    header::ACCESS_CONTROL_ALLOW_ORIGIN,
+];
 
 /// Takes out what is not handed on.
 fn strip(headers: &mut HeaderMap) {
@@ -84,11 +91,19 @@ pub(super) async fn serve(
     let caller = server
         .caller()
         .ok_or_else(|| unreachable("this server has no network".to_owned()))?;
-    let request = request(r, sent, (path, query), &at).map_err(|e| unreachable(e.to_string()))?;
     let (net, from) = caller.way_to(&at.host);
+    let undialled = |e: io::Error| format!("dial tcp {}:{}: {e}", at.host, at.port);
+    if upgrade::is_asked(&r.headers) {
+        let stream = connect(net, from, &at)
+            .await
+            .map_err(|e| upgrade::failed(undialled(e)))?;
+        return upgrade::hand_on(r, path, stream).await;
+    }
+    let request = request(r, sent, (path, query), &at).map_err(|e| unreachable(e.to_string()))?;
     let answer = exchange(net, from, &at, request).await;
-    let answer = answer.map_err(|e| unreachable(format!("dial tcp {}:{}: {e}", at.host, at.port)))?;
-    handed_back(answer, before, &at)
+    let answer = answer.map_err(|e| unreachable(undialled(e)))?;
+    let host = r.headers.get(header::HOST).and_then(|h| h.to_str().ok());
+    handed_back(answer, before, &[&at.authority(), host.unwrap_or_default()])
         .await
         .map_err(|e| unreachable(e.to_string()))
 }
@@ -122,45 +137,57 @@ fn request(
     let mut request = Request::builder()
         .method(r.method.clone())
         .uri(http::Uri::from(uri))
-        .header(header::HOST, at.authority())
         .body(Full::new(r.body.clone()))?;
-    let mut headers = r.headers.clone();
+    let mut headers = forwarded(&r.headers);
     strip(&mut headers);
-    let forwarded = |k: &HeaderName| !TO_US.contains(k) && !k.as_str().starts_with("impersonate-");
-    for (k, v) in headers.iter().filter(|(k, _)| forwarded(k)) {
-        request.headers_mut().append(k.clone(), v.clone());
+    if let Ok(v) = HeaderValue::from_str(sent) {
+        headers.insert(HeaderName::from_static("x-forwarded-uri"), v);
     }
-    let said = |name: &'static str, value: &str| (HeaderName::from_static(name), HeaderValue::from_str(value).ok());
-    let host = r
-        .headers
-        .get(header::HOST)
-        .and_then(|h| h.to_str().ok())
-        .unwrap_or_default();
-    for (k, v) in [
-        said("x-forwarded-uri", sent),
-        said("x-forwarded-host", host),
-        said("x-forwarded-proto", "https"),
-    ] {
-        if let Some(v) = v {
-            request.headers_mut().insert(k, v);
-        }
+    // With HTTP/2 it is no header whom the client asked; with HTTP/1 it is handed on.
+    if !headers.contains_key(header::HOST) {
+        headers.insert(header::HOST, HeaderValue::try_from(at.authority())?);
     }
+    *request.headers_mut() = headers;
     Ok(request)
+}
+
+/// What of a request's headers is not for this server alone (authentication and impersonation take theirs away).
+fn forwarded(headers: &HeaderMap) -> HeaderMap {
+    let ours = |k: &HeaderName| *k == header::AUTHORIZATION || k.as_str().starts_with("impersonate-");
+    let kept = headers.iter().filter(|(k, _)| !ours(k));
+    let mut out = HeaderMap::new();
+    for (k, v) in kept {
+        out.append(k.clone(), v.clone());
+    }
+    out
 }
 
 /// An answer, and the connection that it comes through as long as it does.
 type Answered = (Response<hyper::body::Incoming>, AbortOnDropHandle<()>);
 
-async fn exchange(net: &Net, from: &str, at: &Location, request: Request<Full<Bytes>>) -> io::Result<Answered> {
+/// A connection, with TLS where there is any.
+enum Connected {
+    Plain(Stream),
+    Tls(Box<tokio_rustls::client::TlsStream<Stream>>),
+}
+
+async fn connect(net: &Net, from: &str, at: &Location) -> io::Result<Connected> {
     let late = || io::Error::new(io::ErrorKind::TimedOut, "i/o timeout");
     let stream = tokio::time::timeout(PATIENCE, net.connect(from, &at.host, at.port))
         .await
         .map_err(|_| late())??;
     // There is no TLS in memory.
-    if at.tls && net.transport() != Transport::Memory {
-        return ask(anyone::connect(stream, &at.host).await?, request).await;
+    Ok(match at.tls && net.transport() != Transport::Memory {
+        true => Connected::Tls(Box::new(anyone::connect(stream, &at.host).await?)),
+        false => Connected::Plain(stream),
+    })
+}
+
+async fn exchange(net: &Net, from: &str, at: &Location, request: Request<Full<Bytes>>) -> io::Result<Answered> {
+    match connect(net, from, at).await? {
+        Connected::Plain(s) => ask(s, request).await,
+        Connected::Tls(s) => ask(s, request).await,
     }
-    ask(stream, request).await
 }
 
 async fn ask<S>(stream: S, request: Request<Full<Bytes>>) -> io::Result<Answered>
@@ -178,17 +205,22 @@ where
 }
 
 /// What the client gets: links of pages, and where it is sent, lead through the proxy.
-async fn handed_back((answer, connection): Answered, before: &str, at: &Location) -> io::Result<Answer> {
+async fn handed_back((answer, connection): Answered, before: &str, this: &[&str]) -> io::Result<Answer> {
     let (mut parts, body) = answer.into_parts();
     strip(&mut parts.headers);
+    for name in &OF_ORIGINS {
+        parts.headers.remove(name);
+    }
     let text = |k: HeaderName, all: &HeaderMap| all.get(k).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
     let to = text(header::LOCATION, &parts.headers);
-    if !to.is_empty()
-        && let Ok(to) = HeaderValue::from_str(&html::rewritten(&to, before, &at.authority()))
+    let moved = !to.is_empty();
+    if let Some(url) = Url::parse(&to).filter(|_| moved)
+        && let Ok(to) = HeaderValue::from_str(&url.through(before, this))
     {
         parts.headers.insert(header::LOCATION, to);
     }
-    let page = text(header::CONTENT_TYPE, &parts.headers).starts_with("text/html");
+    let kind = text(header::CONTENT_TYPE, &parts.headers);
+    let page = !moved && kind.split(';').next().is_some_and(|k| k.trim() == "text/html");
     let plain = text(header::CONTENT_ENCODING, &parts.headers).is_empty();
     if !(page && plain) || parts.status == StatusCode::NO_CONTENT {
         let body = ResponseBody::proxied(body, connection);
@@ -199,7 +231,7 @@ async fn handed_back((answer, connection): Answered, before: &str, at: &Location
         .await
         .map_err(io::Error::other)?
         .to_bytes();
-    let page = html::page(&String::from_utf8_lossy(&all), before, &at.authority());
+    let page = html::page(&String::from_utf8_lossy(&all), &|url| url.through(before, this));
     parts.headers.remove(header::CONTENT_LENGTH);
     Ok(Response::from_parts(parts, ResponseBody::full(Bytes::from(page))))
 }

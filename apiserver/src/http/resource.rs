@@ -17,6 +17,7 @@ use super::info::{RequestInfo, path_segment_error};
 use super::negotiate::{Form, accepted, routed};
 use super::output::Output;
 use super::route::route;
+use super::streams;
 use super::watch::{Watch, WatchOptions};
 use super::{Annotations, Answer, Incoming, ResponseBody, with_type};
 use crate::auth::{is_review, review};
@@ -224,7 +225,8 @@ impl Request<'_> {
         match (self.info.verb, sub) {
             ("get", "scale") => Ok(self.output.other(200, &server.get_scale(r, ns, name)?)),
             ("get", "log") => self.log(),
-            ("get" | "create", "exec") => self.exec(),
+            ("get" | "create", "exec") => self.exec(call),
+            ("get" | "create", "attach") => self.attach(call),
             (_, "attach" | "portforward" | "proxy") => {
                 let ports = self.r.query.all("ports");
                 if let Some(why) = ports
@@ -235,9 +237,6 @@ impl Request<'_> {
                     return Err(Status::bad_request(why));
                 }
                 let found = server.get(r, ns, name)?;
-                if sub == "attach" {
-                    self.container()?;
-                }
                 // Whoever has no address is not to be reached (`NodeREST.ResourceLocation`).
                 let addresses = found.value()["status"]["addresses"].as_array().map_or(0, Vec::len);
                 if r.is("", "nodes") && addresses == 0 {
@@ -246,6 +245,9 @@ impl Request<'_> {
                 }
                 if sub == "portforward" && text(&found.value(), "/spec/nodeName").is_empty() {
                     return Err(Status::bad_request(format!("pod {name} does not have a host assigned")));
+                }
+                if sub == "portforward" && streams::is_asked(self.r) {
+                    return self.port_forward(call, &ports);
                 }
                 let why = format!("{sub} of {} is not served here", r.plural);
                 Err(Status::new(501, "NotImplemented", why))

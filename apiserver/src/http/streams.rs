@@ -2,6 +2,7 @@
 //! (`apiserver/pkg/util/wsstream`, `kubelet/pkg/cri/streaming/remotecommand`): a frame begins with its channel.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use base64::Engine;
 use bytes::Bytes;
@@ -17,7 +18,7 @@ use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role};
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
 use super::{Answer, Incoming, ResponseBody};
-use crate::local::{Executed, NodeHook};
+use crate::local::{Executed, NodeHook, Output};
 use crate::status::Status;
 
 /// Channels of a command.
@@ -27,6 +28,9 @@ const STDERR: u8 = 2;
 const ERROR: u8 = 3;
 /// In `v5`: the channel named after it is closed.
 const CLOSE: u8 = 255;
+
+/// How long a client has to close its side.
+const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// How a stream ends that ends well.
 const NORMAL: CloseFrame = CloseFrame {
@@ -41,7 +45,7 @@ pub(super) fn is_asked(r: &Incoming) -> bool {
 }
 
 /// A connection that becomes a WebSocket when it is answered.
-struct Offer {
+pub(super) struct Offer {
     upgrade: OnUpgrade,
     key: String,
     protocol: String,
@@ -49,7 +53,7 @@ struct Offer {
 
 impl Offer {
     /// The first protocol of the client that is served.
-    fn of(r: &Incoming, served: &[&str]) -> Result<Self, Status> {
+    pub(super) fn of(r: &Incoming, served: &[&str]) -> Result<Self, Status> {
         let text = |name| r.headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default();
         let asked = text(header::SEC_WEBSOCKET_PROTOCOL);
         let mut all = asked.split(',').map(str::trim);
@@ -78,7 +82,7 @@ impl Offer {
     }
 
     /// Answers, and runs the socket behind the answer.
-    fn accept<F>(
+    pub(super) fn accept<F>(
         self,
         run: impl FnOnce(WebSocketStream<TokioIo<hyper::upgrade::Upgraded>>) -> F + Send + 'static,
     ) -> Answer
@@ -120,6 +124,36 @@ pub(super) fn log(r: &Incoming, log: Vec<u8>) -> Result<Answer, Status> {
         };
         let _ = socket.send(data).await;
         let _ = socket.close(Some(NORMAL)).await;
+    }))
+}
+
+/// What a container says, until it ends or the client goes.
+pub(super) fn attach(r: &Incoming, mut output: Output) -> Result<Answer, Status> {
+    let offer = Offer::of(r, &["v5.channel.k8s.io", "v4.channel.k8s.io", "channel.k8s.io"])?;
+    let states = offer.protocol.starts_with('v');
+    Ok(offer.accept(move |mut socket| async move {
+        loop {
+            let said = tokio::select! {
+                biased;
+                said = output.recv() => said,
+                // What is typed is heard by nobody: programs here read their input when they begin.
+                () = gone(&mut socket) => return,
+            };
+            let Some(said) = said else { break };
+            for part in said.chunks(32 * 1024) {
+                if socket.send(Message::binary([&[STDOUT], part].concat())).await.is_err() {
+                    return;
+                }
+            }
+        }
+        if states {
+            let ended = json!({"metadata": {}, "status": "Success"}).to_string();
+            let _ = socket
+                .send(Message::binary([&[ERROR], ended.as_bytes()].concat()))
+                .await;
+        }
+        let _ = socket.close(Some(NORMAL)).await;
+        let _ = tokio::time::timeout(LAST_WORDS, gone(&mut socket)).await;
     }))
 }
 
@@ -181,7 +215,7 @@ pub(super) fn exec(r: &Incoming, e: Exec) -> Result<Answer, Status> {
         let _ = socket.flush().await;
         let _ = socket.close(Some(NORMAL)).await;
         // The client closes its side: data on its way must not be cut off.
-        let _ = tokio::time::timeout(std::time::Duration::from_secs(5), gone(&mut socket)).await;
+        let _ = tokio::time::timeout(LAST_WORDS, gone(&mut socket)).await;
     }))
 }
 

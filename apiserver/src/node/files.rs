@@ -161,6 +161,10 @@ pub(crate) struct User {
     pub(crate) uid: u32,
     pub(crate) gid: u32,
     pub(crate) groups: Vec<u32>,
+    /// Whether it may configure the network (`CAP_NET_ADMIN`).
+    pub(crate) net_admin: bool,
+    /// Whether programs that belong to others gain it nothing (`no_new_privs`).
+    pub(crate) no_new_privileges: bool,
 }
 
 impl User {
@@ -483,6 +487,7 @@ mod tests {
             uid: 1000,
             gid: 1000,
             groups: vec![],
+            ..User::default()
         };
         let (user, _) = files(other);
         for (done, expected) in [

@@ -1,5 +1,6 @@
 //! The kubelet of a simulated node: makes the host run the pods that its API endpoint binds to it, and reports.
 
+mod admission;
 mod deadline;
 mod launch;
 mod preparation;
@@ -66,13 +67,15 @@ struct Pod {
     /// When containers that were asked to end are killed.
     deadline: Option<Instant>,
     finished: bool,
+    /// Not taken though it is bound to this node.
+    refused: bool,
     resources: resize::Resources,
 }
 
 impl Pod {
     /// A phase that is an end is one whoever wrote it: nothing is started again (upstream's `SyncTerminatingPod`).
     fn is_ended_by_others(&self) -> bool {
-        is_ended(&self.object) && !self.sent.as_ref().is_some_and(is_ended)
+        self.refused || is_ended(&self.object) && !self.sent.as_ref().is_some_and(is_ended)
     }
 }
 
@@ -188,6 +191,14 @@ impl Kubelet {
         }
         let now = self.o.clock.now();
         let object = Arc::new(object);
+        // One that was taken already stays, whatever came since.
+        let new = !self.pods.contains_key(&uid) && self.runtime.address(&uid).is_none();
+        let refusal = (new && !object.deleting() && !is_ended(&object))
+            .then(|| {
+                let others = self.pods.values().filter(|p| !p.refused).map(|p| &*p.object);
+                admission::refusal(&object, others.filter(|p| !is_ended(*p)))
+            })
+            .flatten();
         let pod = self.pods.entry(uid.clone()).or_insert_with(|| Pod {
             object: object.clone(),
             started: object.time("/status/startTime").unwrap_or(now),
@@ -199,9 +210,18 @@ impl Kubelet {
             revision: 0,
             deadline: None,
             finished: false,
+            refused: false,
             resources: resize::Resources::of(&object),
         });
         pod.object = object;
+        if let Some((reason, message)) = refusal {
+            pod.refused = true;
+            let mut status = json!({"phase": "Failed", "reason": reason, "message": message});
+            status["qosClass"] = pod.object.at("/status/qosClass").cloned().unwrap_or_default();
+            status["observedGeneration"] = pod.object.at("/metadata/generation").cloned().unwrap_or_default();
+            self.writer.put(&uid, report(&pod.object, status, false));
+            return;
+        }
         self.sync(&uid);
         // Somebody else may have written the status (node life cycle marks pods not ready): ours is put back.
         let Some(pod) = self.pods.get(&uid) else { return };

@@ -1,12 +1,12 @@
-//! Hooks and looks of the kubelet at interpreted containers: commands, HTTP and TCP.
+//! Hooks and looks of the kubelet at interpreted containers: commands, HTTP, TCP and gRPC.
 
 use std::time::Duration;
 
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-use super::shell::web;
 use super::shell::{self, Process};
+use super::shell::{health, web};
 use super::workload::WorkloadContext;
 use crate::controllers::object::Object;
 
@@ -47,6 +47,11 @@ pub(crate) async fn act(ctx: &WorkloadContext, container: &Value, process: &Proc
     if let Some(seconds) = action.int("/sleep/seconds") {
         tokio::time::sleep(Duration::from_secs(seconds.unsigned_abs())).await;
         return Some(true);
+    }
+    if let Some(g) = action.get("grpc").filter(|g| g.is_object()) {
+        let at = (ctx.host.as_str(), port(container, g.get("port"))?);
+        let healthy = health::check(&ctx.net, &ctx.node, at, g.text("/service")).await;
+        return Some(healthy.unwrap_or(false));
     }
     let (http, tcp) = (action.get("httpGet"), action.get("tcpSocket"));
     let what = http.or(tcp)?;

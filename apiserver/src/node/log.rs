@@ -1,18 +1,21 @@
 //! The log of a container, as a container runtime keeps it: lines with their times.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 use serde_json::Value;
+use tokio::sync::mpsc;
 
 use super::env;
 use super::files::{Kind, Volume};
 use crate::controllers::object::{Object, micro};
-use crate::local::LogOptions;
+use crate::local::{LogOptions, Output};
 
 /// Lines of log kept per container.
 const LINES: usize = 2000;
+/// Writes that somebody who follows it may be behind.
+const FOLLOWED: usize = 1024;
 /// Last words: bytes of the file, and lines and bytes of the log that stand for them.
 const MESSAGE: usize = 4096;
 const MESSAGE_LINES: usize = 80;
@@ -25,6 +28,8 @@ type Line = (Timestamp, Vec<u8>);
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Log {
     lines: Arc<Mutex<VecDeque<Line>>>,
+    /// Who is told what is written.
+    followers: Arc<Mutex<Vec<mpsc::Sender<Vec<u8>>>>>,
 }
 
 impl Log {
@@ -35,6 +40,8 @@ impl Log {
 
     /// Adds bytes; a line goes on until it ends.
     pub(crate) fn write(&self, now: Timestamp, bytes: &[u8]) {
+        // Who does not keep up is let go.
+        self.followers().retain(|f| f.try_send(bytes.to_vec()).is_ok());
         let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         for part in bytes.split_inclusive(|b| *b == b'\n') {
             match lines.back_mut().filter(|(_, l)| l.last() != Some(&b'\n')) {
@@ -47,6 +54,22 @@ impl Log {
                 }
             }
         }
+    }
+
+    fn followers(&self) -> MutexGuard<'_, Vec<mpsc::Sender<Vec<u8>>>> {
+        self.followers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is written from now on.
+    pub(crate) fn follow(&self) -> Output {
+        let (tell, told) = mpsc::channel(FOLLOWED);
+        self.followers().push(tell);
+        told
+    }
+
+    /// Nothing more is written.
+    pub(crate) fn end(&self) {
+        self.followers().clear();
     }
 
     /// What of it is asked for.
@@ -107,6 +130,27 @@ impl LastWords {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn who_follows_is_told_what_comes_until_the_end() {
+        let log = Log::default();
+        let at = Timestamp::from_second(0).unwrap();
+        log.line(at, "before");
+        let mut told = log.follow();
+        log.line(at, "after");
+        log.end();
+        assert_eq!(told.recv().await.as_deref(), Some(b"after\n".as_slice()));
+        assert_eq!(told.recv().await, None);
+        let mut slow = log.follow();
+        for _ in 0..=FOLLOWED {
+            log.line(at, "x");
+        }
+        let mut read = 0;
+        while slow.recv().await.is_some() {
+            read += 1;
+        }
+        assert_eq!(read, FOLLOWED, "who does not read is let go");
+    }
 
     #[test]
     fn lines_go_on_until_they_end() {

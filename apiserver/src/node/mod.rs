@@ -15,14 +15,17 @@ use tokio_util::sync::CancellationToken;
 use crate::controllers::Timers;
 use crate::local::{LogOptions, NodeHook};
 
+mod dns;
 mod env;
 mod files;
 mod heartbeat;
+mod images;
 mod kernel;
 mod kubelet;
 mod lifecycle;
 mod log;
 mod mounts;
+mod network;
 mod probes;
 mod rest;
 mod runtime;

@@ -6,6 +6,8 @@ use serde_json::Value;
 
 use super::env;
 use super::files::{Files, Inode, Mount, User, Volume, split};
+use super::images;
+use super::kernel;
 use super::volumes;
 use crate::controllers::object::Object;
 
@@ -19,6 +21,8 @@ pub(crate) struct PodVolumes {
     pub(crate) by_name: BTreeMap<String, Volume>,
     /// `/etc/hosts`.
     pub(crate) hosts: Option<Volume>,
+    /// `/etc/resolv.conf`.
+    pub(crate) resolv_conf: Option<Volume>,
 }
 
 /// A container's files, and the file of its last words.
@@ -42,36 +46,15 @@ pub(crate) fn user(pod: &Value, container: &Value) -> User {
         uid: number(of("runAsUser").unwrap_or(0)),
         gid: number(of("runAsGroup").unwrap_or(0)),
         groups: groups.map(number).collect(),
+        net_admin: kernel::may(container, "NET_ADMIN"),
+        no_new_privileges: kernel::gains_nothing(container),
     }
 }
 
-/// What the image `agnhost` has beside that: a server's readiness is broken by taking the one away. The texts are
-/// stand-ins; no server of ours is given them.
-const OF_AGNHOST: [&str; 2] = ["localhost.crt", "localhost.key"];
-
-/// The files of a small image.
-fn image(name: &str, hostname: &str) -> Inode {
-    let mut root = Inode::directory(0o755);
-    for dir in ["bin", "dev", "home", "proc", "root", "run", "sys", "usr", "var"] {
-        root.put(dir, Inode::directory(0o755));
-    }
-    root.put("tmp", Inode::directory(0o1777));
-    root.put("dev/null", Inode::file(0o666, Vec::new()));
-    for (path, text) in [
-        (
-            "etc/passwd",
-            "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/home:/bin/false\n",
-        ),
-        ("etc/group", "root:x:0:\nnobody:x:65534:\n"),
-        ("etc/hostname", &format!("{hostname}\n")),
-    ] {
-        root.put(path, Inode::file(0o644, text.as_bytes().to_vec()));
-    }
-    if name.contains("/agnhost:") {
-        for file in OF_AGNHOST {
-            root.put(file, Inode::file(0o644, format!("{file}\n").into_bytes()));
-        }
-    }
+/// The root of a container: its image's files, and its name.
+fn root(image: &str, hostname: &str) -> Inode {
+    let mut root = images::tree(image);
+    root.put("etc/hostname", Inode::file(0o644, format!("{hostname}\n").into_bytes()));
     root
 }
 
@@ -110,12 +93,15 @@ pub(crate) fn container_files(
     if non_root.unwrap_or_else(|| pod.flag("/spec/securityContext/runAsNonRoot")) && user.uid == 0 {
         return Err("container has runAsNonRoot and image will run as root".into());
     }
-    let root = Volume::new(image(container.text("/image"), volumes::hostname(pod, node)), "61267");
+    let root = Volume::new(root(container.text("/image"), volumes::hostname(pod, node)), "61267");
     let read_only = container.flag("/securityContext/readOnlyRootFilesystem");
     let resources = container.get("resources").cloned().unwrap_or_default();
     let mut mounts = vec![Mount::new("/", root, "", read_only)];
-    if let Some(hosts) = &volumes.hosts {
-        mounts.push(Mount::new("/etc/hosts", hosts.clone(), "", false));
+    for (path, made) in [
+        ("/etc/hosts", &volumes.hosts),
+        ("/etc/resolv.conf", &volumes.resolv_conf),
+    ] {
+        mounts.extend(made.as_ref().map(|v| Mount::new(path, v.clone(), "", false)));
     }
     for m in container.items("/volumeMounts") {
         let name = m.text("/name");
@@ -127,7 +113,7 @@ pub(crate) fn container_files(
         };
         let sub = sub_path(m, environment)?;
         let content = volumes::is_content(spec);
-        let read_only = m.flag("/readOnly") || content;
+        let read_only = m.flag("/readOnly") || content || spec.get("image").is_some();
         let at = m.text("/mountPath");
         if let Some(path) = spec.pointer("/hostPath/path").and_then(Value::as_str) {
             let path = format!("{path}/{sub}");
@@ -165,7 +151,8 @@ pub(crate) fn container_files(
     let last_words = Volume::new(Inode::file(0o666, Vec::new()), "61267");
     mounts.push(Mount::new(path, last_words.clone(), "", false));
     let files = Files::new(mounts, user);
-    super::kernel::write(&files, &resources);
+    kernel::write(&files, &resources);
+    kernel::write_sysctls(&files, pod);
     Ok(ContainerFiles { files, last_words })
 }
 
@@ -203,6 +190,7 @@ mod tests {
         let volumes = PodVolumes {
             by_name: BTreeMap::from([("e".to_owned(), Volume::new(Inode::directory(0o777), "tmpfs"))]),
             hosts: Some(Volume::new(Inode::file(0o644, b"h".to_vec()), "tmpfs")),
+            resolv_conf: None,
         };
         let host = Volume::new(Inode::directory(0o755), "61267");
         let made = container_files(&pod, &c, "n", &BTreeMap::new(), &volumes, &host).unwrap();

@@ -441,6 +441,7 @@ impl Runtime {
             });
             c.view.since = Instant::now();
             c.signals = None;
+            c.log.end();
             true
         });
     }
@@ -524,6 +525,7 @@ impl Runtime {
                     };
                     c.view.doing = Doing::Exited(end);
                     c.view.since = Instant::now();
+                    c.log.end();
                 }
                 c.view.stopping = false;
             }

@@ -1,28 +1,42 @@
-//! What kube-proxy and a cluster's DNS do for the containers of a node: names, addresses and ports of services lead to their
-//! endpoints. Services are looked up when somebody connects: a container that is interpreted does so a few times, and nobody
-//! else asks.
+//! What kube-proxy and the host ports of the container network do for the containers of a node: addresses and ports of
+//! services, and ports of nodes, lead to pods. All is looked up when somebody connects: a container that is interpreted
+//! does so a few times, and nobody else asks.
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use cfn_net::{Net, Stream};
 use serde_json::Value;
 use tokio::time::Instant;
 
 use super::rest::Rest;
 use crate::controllers::object::Object;
+use crate::controllers::pods::is_ended;
+use crate::endpoints;
 
-/// How many names a name may lead to before it leads nowhere.
-const LONGEST_CHAIN: usize = 8;
 /// `service.spec.sessionAffinityConfig.clientIP.timeoutSeconds` where nothing is said.
 const AFFINITY: i64 = 10_800;
 
-/// An endpoint's address and port.
-type Endpoint = (String, u16);
+/// A host's name or address in the network, and a port.
+pub(crate) type Endpoint = (String, u16);
+
+/// What is spoken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    Tcp,
+    Udp,
+}
+
+impl Protocol {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Tcp => "TCP",
+            Self::Udp => "UDP",
+        }
+    }
+}
 
 /// The services that a node knows of, and who went where.
 pub(crate) struct Services {
@@ -33,92 +47,45 @@ pub(crate) struct Services {
     affinity: Mutex<BTreeMap<(String, String), (Endpoint, Instant)>>,
 }
 
-/// The network as a container sees it.
-#[derive(Clone)]
-pub(crate) struct Network {
-    pub(crate) net: Net,
-    /// Its host in it.
-    pub(crate) host: String,
-    /// Where short names are looked up.
-    pub(crate) namespace: String,
-    pub(crate) services: Option<Arc<Services>>,
+/// Whether a service is reached at an address.
+fn has_address(service: &Value, address: &str) -> bool {
+    let own = service
+        .items("/spec/clusterIPs")
+        .iter()
+        .chain(service.items("/spec/externalIPs"));
+    let balanced = service.items("/status/loadBalancer/ingress").iter().map(|i| &i["ip"]);
+    own.chain(balanced).any(|a| a == address)
 }
 
-/// What a name or address stands for.
-#[derive(Debug, Clone, PartialEq)]
-enum Meaning<'a> {
-    /// A service at its own ports.
-    Service(&'a Value),
-    /// Its endpoints themselves: it has no address.
-    Headless(&'a Value),
-    /// Another name.
-    Alias(&'a str),
-    Unknown,
+/// Whether a node is called so or has the address.
+fn is_node(node: &Value, host: &str) -> bool {
+    let mut addresses = node.items("/status/addresses").iter();
+    node.name() == host || addresses.any(|a| a["address"] == host)
 }
 
-/// What `host` stands for among services, asked for in `namespace`.
-fn meaning<'a>(services: &'a [Value], host: &str, namespace: &str) -> Meaning<'a> {
-    if host.parse::<IpAddr>().is_ok() {
-        let has = |s: &&Value| {
-            let addresses = s.items("/spec/clusterIPs").iter().chain(s.items("/spec/externalIPs"));
-            let balanced = s.items("/status/loadBalancer/ingress").iter().map(|i| &i["ip"]);
-            addresses.chain(balanced).any(|a| a == host)
-        };
-        return services.iter().find(has).map_or(Meaning::Unknown, Meaning::Service);
-    }
-    let labels: Vec<&str> = host.trim_end_matches('.').split('.').collect();
-    let (name, ns) = match labels.as_slice() {
-        [name] => (*name, namespace),
-        [name, ns] | [name, ns, "svc"] | [name, ns, "svc", "cluster", "local"] => (*name, *ns),
-        _ => return Meaning::Unknown,
-    };
-    let found = services.iter().find(|s| s.name() == name && s.namespace() == ns);
-    match found {
-        None => Meaning::Unknown,
-        Some(s) if s.text("/spec/type") == "ExternalName" => Meaning::Alias(s.text("/spec/externalName")),
-        Some(s) if s.text("/spec/clusterIP") == "None" => Meaning::Headless(s),
-        Some(s) => Meaning::Service(s),
-    }
-}
-
-/// The name of a service's port that `matches`, of those that speak TCP.
-fn port_of(service: &Value, field: &str, port: u16) -> Option<String> {
-    let tcp = |p: &&Value| matches!(p.text("/protocol"), "" | "TCP");
-    let mut ports = service.items("/spec/ports").iter().filter(tcp);
-    let found = ports.find(|p| p[field].as_u64() == Some(u64::from(port)))?;
-    Some(found.text("/name").to_owned())
-}
-
-/// Where a service's port is served: by those that are ready, else by those that still serve while they end
-/// (`CategorizeEndpoints` of kube-proxy).
-fn endpoints(slices: &[Value], port: &str, only_node: Option<&str>) -> Vec<Endpoint> {
-    let (mut ready, mut ending) = (Vec::new(), Vec::new());
-    for slice in slices {
-        let named = slice.items("/ports").iter().find(|p| p.text("/name") == port);
-        let Some(at) = named
-            .and_then(|p| p["port"].as_u64())
-            .and_then(|p| u16::try_from(p).ok())
-        else {
-            continue;
-        };
-        for e in slice.items("/endpoints") {
-            if only_node.is_some_and(|n| e.text("/nodeName") != n) {
-                continue;
-            }
-            let list = match e.at("/conditions/ready") {
-                Some(Value::Bool(false)) if e.flag("/conditions/serving") && e.flag("/conditions/terminating") => {
-                    &mut ending
-                }
-                Some(Value::Bool(false)) => continue,
-                _ => &mut ready,
+/// Where a port of a node leads, of its pods' `hostPort`s: to the pod's address and port. One that is bound to an address
+/// goes before one that is bound to all (`plugins/meta/portmap` of the container network).
+fn host_port(pods: &[Value], address: &str, port: u16, protocol: Protocol) -> Option<Endpoint> {
+    let mut to_all = None;
+    for pod in pods.iter().filter(|p| !is_ended(p) && !p.flag("/spec/hostNetwork")) {
+        let ip = pod.text("/status/podIP");
+        for p in pod.items("/spec/containers").iter().flat_map(|c| c.items("/ports")) {
+            let speaks = match p.text("/protocol") {
+                "" => "TCP",
+                s => s,
             };
-            let addresses = e.items("/addresses").first().and_then(Value::as_str);
-            list.extend(addresses.map(|a| (a.to_owned(), at)));
+            let at = p["containerPort"].as_u64().and_then(|n| u16::try_from(n).ok());
+            let Some(at) = at.filter(|_| p["hostPort"] == port && speaks == protocol.name() && !ip.is_empty()) else {
+                continue;
+            };
+            match p.text("/hostIP") {
+                "" | "0.0.0.0" | "::" => to_all = Some((ip.to_owned(), at)),
+                bound if bound == address => return Some((ip.to_owned(), at)),
+                _ => {}
+            }
         }
     }
-    ready.sort();
-    ending.sort();
-    if ready.is_empty() { ending } else { ready }
+    to_all
 }
 
 impl Services {
@@ -131,12 +98,24 @@ impl Services {
         }
     }
 
-    async fn list(&self, path: &str) -> io::Result<Vec<Value>> {
+    pub(super) async fn list(&self, path: &str) -> io::Result<Vec<Value>> {
         let list = self.rest.get(path).await.map_err(io::Error::other)?;
         Ok(list.items("/items").to_vec())
     }
 
-    async fn slices(&self, service: &Value) -> io::Result<Vec<Value>> {
+    pub(super) async fn service(&self, namespace: &str, name: &str) -> io::Result<Option<Value>> {
+        match self
+            .rest
+            .get(&format!("/api/v1/namespaces/{namespace}/services/{name}"))
+            .await
+        {
+            Ok(s) => Ok(Some(s)),
+            Err(e) if e.code() == 404 => Ok(None),
+            Err(e) => Err(io::Error::other(e)),
+        }
+    }
+
+    pub(super) async fn slices(&self, service: &Value) -> io::Result<Vec<Value>> {
         let (ns, name) = (service.namespace(), service.name());
         let path = format!(
             "/apis/discovery.k8s.io/v1/namespaces/{ns}/endpointslices?labelSelector=kubernetes.io%2Fservice-name%3D{name}"
@@ -144,10 +123,23 @@ impl Services {
         self.list(&path).await
     }
 
+    /// Every endpoint of a service, at each of its ports.
+    pub(super) async fn all(&self, namespace: &str, name: &str) -> io::Result<Vec<Endpoint>> {
+        let Some(service) = self.service(namespace, name).await? else {
+            return Ok(Vec::new());
+        };
+        let slices = self.slices(&service).await?;
+        let ports = service.items("/spec/ports").iter().map(|p| p.text("/name"));
+        let all = ports.flat_map(|p| endpoints::of_slices(&slices, p, None));
+        Ok(all.map(|p| (p.address.to_owned(), p.port)).collect())
+    }
+
     /// Where a client of a service's port goes.
     async fn choose(&self, client: &str, service: &Value, port: &str) -> io::Result<Endpoint> {
         let local = (service.text("/spec/internalTrafficPolicy") == "Local").then_some(self.node.as_str());
-        let all = endpoints(&self.slices(service).await?, port, local);
+        let slices = self.slices(service).await?;
+        let all = endpoints::of_slices(&slices, port, local);
+        let all: Vec<Endpoint> = all.iter().map(|p| (p.address.to_owned(), p.port)).collect();
         let refused = || io::Error::from(io::ErrorKind::ConnectionRefused);
         let sticky = service.text("/spec/sessionAffinity") == "ClientIP";
         let key = (
@@ -175,96 +167,51 @@ impl Services {
         Ok(chosen)
     }
 
-    /// Where a connection to a host and port goes; `None`: it is no service's.
-    async fn endpoint(&self, from: &Network, host: &str, port: u16) -> io::Result<Option<Endpoint>> {
+    /// Where what `client` sends to an address and port goes: to a pod, or to the node that has the address; `None`: it is
+    /// nobody's that is known here. A loopback address is that of this node.
+    pub(super) async fn endpoint(
+        &self,
+        client: &str,
+        address: &str,
+        port: u16,
+        protocol: Protocol,
+    ) -> io::Result<Option<Endpoint>> {
         let services = self.list("/api/v1/services").await?;
-        let refused = || io::Error::from(io::ErrorKind::ConnectionRefused);
-        let mut host = host.to_owned();
-        for _ in 0..LONGEST_CHAIN {
-            match meaning(&services, &host, &from.namespace) {
-                Meaning::Alias(other) => host = other.to_owned(),
-                Meaning::Service(s) => {
-                    let named = port_of(s, "port", port).ok_or_else(refused)?;
-                    return self.choose(&from.host, s, &named).await.map(Some);
-                }
-                Meaning::Headless(s) => {
-                    let addresses = self.addresses_of(s).await?;
-                    let first = addresses.into_iter().next().ok_or(io::ErrorKind::NotFound)?;
-                    return Ok(Some((first, port)));
-                }
-                Meaning::Unknown => break,
-            }
+        if let Some(s) = services.iter().find(|s| has_address(s, address)) {
+            let named = endpoints::port_name(s, "port", port, Some(protocol.name()));
+            let named = named.ok_or(io::ErrorKind::ConnectionRefused)?;
+            return self.choose(client, s, named).await.map(Some);
         }
-        let Some((service, named)) = services.iter().find_map(|s| Some((s, port_of(s, "nodePort", port)?))) else {
-            return Ok(None);
-        };
+        let loopback = super::network::is_loopback(address);
         let nodes = self.list("/api/v1/nodes").await?;
-        let is = |n: &Value| {
-            n.name() == host
-                || n.items("/status/addresses")
-                    .iter()
-                    .any(|a| a["address"] == host.as_str())
+        let found = nodes.iter().find(|n| {
+            if loopback {
+                n.name() == self.node
+            } else {
+                is_node(n, address)
+            }
+        });
+        let Some(node) = found else { return Ok(None) };
+        let path = format!("/api/v1/pods?fieldSelector=spec.nodeName%3D{}", node.name());
+        // By name or by address it is the same node.
+        let bound = match loopback {
+            true => address,
+            false => internal_address(node).unwrap_or(address),
         };
-        match nodes.iter().any(is) {
-            true => self.choose(&from.host, service, &named).await.map(Some),
-            false => Ok(None),
+        if let Some(pod) = host_port(&self.list(&path).await?, bound, port, protocol) {
+            return Ok(Some(pod));
         }
-    }
-
-    /// The addresses of a service that has none of its own.
-    async fn addresses_of(&self, service: &Value) -> io::Result<Vec<String>> {
-        let slices = self.slices(service).await?;
-        let all = slices.iter().flat_map(|s| s.items("/endpoints"));
-        let ready = all.filter(|e| e.at("/conditions/ready") != Some(&Value::Bool(false)));
-        let mut all: Vec<String> = ready
-            .flat_map(|e| e.items("/addresses"))
-            .filter_map(|a| a.as_str().map(str::to_owned))
-            .collect();
-        all.sort();
-        Ok(all)
+        let by_port = |s| endpoints::port_name(s, "nodePort", port, Some(protocol.name())).map(|named| (s, named));
+        match services.iter().find_map(by_port) {
+            Some((service, named)) => self.choose(client, service, named).await.map(Some),
+            None => Ok(Some((node.name().to_owned(), port))),
+        }
     }
 }
 
-impl Network {
-    /// Connects to a host, or to whoever serves the service that it is.
-    pub(crate) async fn connect(&self, host: &str, port: u16) -> io::Result<Stream> {
-        let direct = self.net.connect(&self.host, host, port);
-        let Some(services) = &self.services else {
-            return direct.await;
-        };
-        // A port that nobody listens on may be a service's port of a node.
-        let failed = match self.net.site_of(host) {
-            Some(_) => match direct.await {
-                Err(e) if e.kind() == io::ErrorKind::ConnectionRefused => Some(e),
-                other => return other,
-            },
-            None => None,
-        };
-        match (services.endpoint(self, host, port).await?, failed) {
-            (Some((host, port)), _) => self.net.connect(&self.host, &host, port).await,
-            (None, Some(e)) => Err(e),
-            (None, None) => self.net.connect(&self.host, host, port).await,
-        }
-    }
-
-    /// The addresses of a name.
-    pub(crate) async fn resolve(&self, name: &str) -> io::Result<Vec<String>> {
-        let unknown = || io::Error::from(io::ErrorKind::NotFound);
-        let Some(services) = &self.services else {
-            return Err(unknown());
-        };
-        let all = services.list("/api/v1/services").await?;
-        let mut name = name.to_owned();
-        for _ in 0..LONGEST_CHAIN {
-            match meaning(&all, &name, &self.namespace) {
-                Meaning::Alias(other) => name = other.to_owned(),
-                Meaning::Service(s) => return Ok(vec![s.text("/spec/clusterIP").to_owned()]),
-                Meaning::Headless(s) => return services.addresses_of(s).await,
-                Meaning::Unknown => break,
-            }
-        }
-        Err(unknown())
-    }
+fn internal_address(node: &Value) -> Option<&str> {
+    let mut all = node.items("/status/addresses").iter();
+    all.find(|a| a.text("/type") == "InternalIP")?["address"].as_str()
 }
 
 #[cfg(test)]
@@ -273,73 +220,53 @@ mod tests {
 
     use super::*;
 
-    fn services() -> Vec<Value> {
-        let of = |name: &str, spec: Value| json!({"metadata": {"name": name, "namespace": "a"}, "spec": spec});
-        vec![
-            of(
-                "web",
-                json!({"clusterIP": "10.96.0.9", "clusterIPs": ["10.96.0.9"], "ports": [
-                {"name": "http", "port": 80, "nodePort": 30_080}, {"name": "dns", "port": 53, "protocol": "UDP"}]}),
-            ),
-            of("pods", json!({"clusterIP": "None", "clusterIPs": ["None"]})),
-            of(
-                "far",
-                json!({"type": "ExternalName", "externalName": "web.a.svc.cluster.local"}),
-            ),
-        ]
-    }
-
     #[test]
-    fn names_and_addresses_of_services() {
-        let all = services();
-        for (host, namespace, expected) in [
-            ("10.96.0.9", "b", Meaning::Service(&all[0])),
-            ("10.96.0.8", "a", Meaning::Unknown),
-            ("web", "a", Meaning::Service(&all[0])),
-            ("web", "b", Meaning::Unknown),
-            ("web.a", "b", Meaning::Service(&all[0])),
-            ("web.a.svc", "b", Meaning::Service(&all[0])),
-            ("web.a.svc.cluster.local.", "b", Meaning::Service(&all[0])),
-            ("web.a.svc.example.com", "b", Meaning::Unknown),
-            ("pods", "a", Meaning::Headless(&all[1])),
-            ("far", "a", Meaning::Alias("web.a.svc.cluster.local")),
+    fn addresses_of_services_and_nodes() {
+        let s = json!({"spec": {"clusterIPs": ["10.96.0.9"], "externalIPs": ["1.2.3.4"]},
+            "status": {"loadBalancer": {"ingress": [{"ip": "5.6.7.8"}]}}});
+        for (address, has) in [
+            ("10.96.0.9", true),
+            ("1.2.3.4", true),
+            ("5.6.7.8", true),
+            ("10.96.0.8", false),
         ] {
-            assert_eq!(meaning(&all, host, namespace), expected, "{host}");
+            assert_eq!(has_address(&s, address), has, "{address}");
+        }
+        let n = json!({"metadata": {"name": "n"}, "status": {"addresses": [{"type": "InternalIP", "address": "10.1.0.1"}]}});
+        for (host, is) in [("n", true), ("10.1.0.1", true), ("10.1.0.2", false)] {
+            assert_eq!(is_node(&n, host), is, "{host}");
         }
     }
 
     #[test]
-    fn ports_of_services_that_speak_tcp() {
-        let all = services();
-        assert_eq!(port_of(&all[0], "port", 80).as_deref(), Some("http"));
-        assert_eq!(port_of(&all[0], "nodePort", 30_080).as_deref(), Some("http"));
-        assert_eq!(port_of(&all[0], "port", 53), None);
-    }
-
-    #[test]
-    fn endpoints_that_are_ready_go_before_those_that_end() {
-        let endpoint = |ip: &str, ready: bool, ending: bool| {
-            json!({"addresses": [ip], "nodeName": ip,
-                "conditions": {"ready": ready, "serving": ready || ending, "terminating": ending}})
-        };
-        let slice = |all: Vec<Value>| {
-            vec![
-                json!({"ports": [{"name": "http", "port": 8080}], "endpoints": all}),
-                json!({"ports": []}),
-            ]
-        };
-        let at = |ip: &str| (ip.to_owned(), 8080);
-        let (one, two, gone) = (
-            endpoint("1", true, false),
-            endpoint("2", false, true),
-            endpoint("3", false, false),
-        );
-        assert_eq!(
-            endpoints(&slice(vec![two.clone(), one.clone(), gone.clone()]), "http", None),
-            [at("1")]
-        );
-        assert_eq!(endpoints(&slice(vec![two, gone]), "http", None), [at("2")]);
-        assert_eq!(endpoints(&slice(vec![one.clone()]), "https", None), []);
-        assert_eq!(endpoints(&slice(vec![one]), "http", Some("2")), []);
+    fn host_ports_of_an_address_and_a_protocol() {
+        let pod = |ip: &str, port: Value| json!({"spec": {"containers": [{"ports": [port]}]}, "status": {"podIP": ip, "phase": "Running"}});
+        let pods = [
+            pod(
+                "1",
+                json!({"hostPort": 80, "containerPort": 8080, "hostIP": "127.0.0.1"}),
+            ),
+            pod(
+                "2",
+                json!({"hostPort": 80, "containerPort": 8080, "hostIP": "10.0.0.1", "protocol": "TCP"}),
+            ),
+            pod(
+                "3",
+                json!({"hostPort": 80, "containerPort": 53, "hostIP": "10.0.0.1", "protocol": "UDP"}),
+            ),
+            pod("4", json!({"hostPort": 81, "containerPort": 82})),
+            pod("", json!({"hostPort": 83, "containerPort": 83})),
+        ];
+        for (address, port, protocol, expected) in [
+            ("127.0.0.1", 80, Protocol::Tcp, Some(("1", 8080))),
+            ("10.0.0.1", 80, Protocol::Tcp, Some(("2", 8080))),
+            ("10.0.0.1", 80, Protocol::Udp, Some(("3", 53))),
+            ("127.0.0.1", 80, Protocol::Udp, None),
+            ("10.0.0.1", 81, Protocol::Tcp, Some(("4", 82))),
+            ("10.0.0.1", 83, Protocol::Tcp, None),
+        ] {
+            let expected = expected.map(|(ip, p)| (ip.to_owned(), p));
+            assert_eq!(host_port(&pods, address, port, protocol), expected, "{address}:{port}");
+        }
     }
 }

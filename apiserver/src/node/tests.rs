@@ -1,5 +1,7 @@
 //! Nodes and controllers against a real cluster: memory transport, virtual time.
 
+mod network;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::NodeOptions;
 use super::env::{self, Addresses};
 use super::files::{Inode, Kind, Volume};
+use super::images;
 use super::rest::Rest;
 use super::status::Named;
 use crate::controllers::object::Object;
@@ -29,7 +30,12 @@ pub(crate) struct Sources<'a> {
 pub(crate) fn are_known(pod: &Value) -> bool {
     pod.items("/spec/volumes")
         .iter()
-        .all(|v| is_content(v) || v.get("emptyDir").is_some() || v.get("hostPath").is_some())
+        .all(|v| is_content(v) || v.get("emptyDir").is_some() || v.get("hostPath").is_some() || is_known_image(v))
+}
+
+/// Whether a volume is an image whose content is known.
+fn is_known_image(volume: &Value) -> bool {
+    volume.get("image").is_some() && images::find(volume.text("/image/reference")).is_some()
 }
 
 /// Whether a volume has content of the API.
@@ -92,6 +98,9 @@ impl Sources<'_> {
             let mut tree = Inode::directory(0o777);
             self.own(&mut tree, 0o660);
             return Ok(Volume::new(tree, kind));
+        }
+        if volume.get("image").is_some() {
+            return Ok(Volume::new(images::tree(volume.text("/image/reference")), "61267"));
         }
         Ok(Volume::new(self.content(volume).await?, "tmpfs"))
     }

@@ -240,6 +240,9 @@ impl Server {
             "requestKind": kind_of(r.resource, r.subresource), "requestResource": resource_of(r.resource),
             "operation": r.operation, "userInfo": info, "object": of(object), "oldObject": of(r.old),
             "dryRun": r.call.dry_run, "options": options});
+        if r.operation == "CONNECT" {
+            request["object"].as_object_mut().map(|o| o.remove("metadata"));
+        }
         if !r.subresource.is_empty() {
             request["subResource"] = json!(r.subresource);
             request["requestSubResource"] = json!(r.subresource);

@@ -8,6 +8,7 @@ mod autoscaling;
 mod bootstrap;
 mod call;
 mod catalog;
+mod connect;
 mod conversion;
 mod convert;
 mod create;

@@ -7,6 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use http::Uri;
 use serde_json::Value;
 
+use crate::endpoints;
 use crate::local::Gvr;
 use crate::registry::{Server, text};
 use crate::store::Key;
@@ -92,33 +93,19 @@ impl Server {
             .store
             .get(&SERVICES, &Key::new(ns, name))
             .ok_or_else(|| format!("service {name:?} not found"))?;
-        let spec = &service.value()["spec"];
-        if text(spec, "/type") == "ExternalName" {
-            return Ok((text(spec, "/externalName").to_owned(), port));
+        let service = service.value();
+        if text(&service, "/spec/type") == "ExternalName" {
+            return Ok((text(&service, "/spec/externalName").to_owned(), port));
         }
-        let ports = spec["ports"].as_array().into_iter().flatten();
-        let wanted = ports.into_iter().find(|p| p["port"].as_u64() == Some(u64::from(port)));
-        let wanted = wanted.ok_or_else(|| format!("no service port {port} found for service {name:?}"))?;
-        for slice in self.store.list(&SLICES, Some(ns), None).objects {
-            if slice.value()["metadata"]["labels"]["kubernetes.io/service-name"] != name {
-                continue;
-            }
-            let slice = slice.value();
-            let ports = slice["ports"].as_array().into_iter().flatten();
-            let Some(at) = ports
-                .into_iter()
-                .find(|p| text(p, "/name") == text(wanted, "/name"))
-                .and_then(|p| p["port"].as_u64())
-                .and_then(|p| u16::try_from(p).ok())
-            else {
-                continue;
-            };
-            let endpoints = slice["endpoints"].as_array().into_iter().flatten();
-            let ready = endpoints.into_iter().find(|e| e["conditions"]["ready"] != false);
-            if let Some(address) = ready.and_then(|e| e["addresses"][0].as_str()) {
-                return Ok((address.to_owned(), at));
-            }
-        }
-        Err(format!("no endpoints available for service {name:?}"))
+        let wanted = endpoints::port_name(&service, "port", port, None)
+            .ok_or_else(|| format!("no service port {port} found for service {name:?}"))?;
+        let all = self.store.list(&SLICES, Some(ns), None).objects;
+        let all: Vec<_> = all.iter().map(|o| o.value()).collect();
+        let of_it = |s: &&Value| s["metadata"]["labels"]["kubernetes.io/service-name"] == name;
+        let slices = all.iter().map(|s| &**s).filter(of_it);
+        let first = endpoints::of_slices(slices, wanted, None)
+            .first()
+            .map(|p| (p.address.to_owned(), p.port));
+        first.ok_or_else(|| format!("no endpoints available for service {name:?}"))
     }
 }

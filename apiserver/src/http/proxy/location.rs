@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use serde_json::Value;
 
+use crate::endpoints;
 use crate::local::Gvr;
 use crate::registry::{Server, text};
 use crate::schema::quote;
@@ -94,14 +95,15 @@ pub(super) fn of_service(server: &Server, ns: &str, id: &str) -> Result<Location
     if let Ok(number) = port.parse::<i64>() {
         let found = server.store.get(&SERVICES, &Key::new(ns, name));
         let service = found.ok_or_else(|| Status::not_found("", "services", name))?.value();
-        let mut ports = service["spec"]["ports"].as_array().into_iter().flatten();
-        let declared = ports.find(|p| p["port"] == number);
+        let found = u16::try_from(number)
+            .ok()
+            .and_then(|n| endpoints::port_name(&service, "port", n, None));
         let none = || unavailable(format!("no service port {number} found for service {}", quote(name)));
-        text(declared.ok_or_else(none)?, "/name").clone_into(&mut port);
+        found.ok_or_else(none)?.clone_into(&mut port);
     }
     let found = server.store.get(&ENDPOINTS, &Key::new(ns, name));
-    let endpoints = found.ok_or_else(|| Status::not_found("", "services", name))?.value();
-    let subsets = endpoints["subsets"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let object = found.ok_or_else(|| Status::not_found("", "services", name))?.value();
+    let subsets = object["subsets"].as_array().map(Vec::as_slice).unwrap_or_default();
     if subsets.is_empty() {
         return Err(unavailable(format!(
             "no endpoints available for service {}",
@@ -120,29 +122,18 @@ pub(super) fn of_service(server: &Server, ns: &str, id: &str) -> Result<Location
             })
         }
     };
-    let mut places: Vec<(&Value, u16)> = Vec::new();
-    for subset in subsets {
-        let ports = subset["ports"].as_array().into_iter().flatten();
-        let Some(at) = ports.into_iter().find(|p| text(p, "/name") == port) else {
-            continue;
-        };
-        let Some(at) = at["port"].as_u64().and_then(|p| u16::try_from(p).ok()) else {
-            continue;
-        };
-        let addresses = subset["addresses"].as_array().into_iter().flatten();
-        places.extend(addresses.map(|a| (a, at)));
-    }
+    let places = endpoints::of_endpoints(&object, &port);
     // One after the other: upstream takes any.
     let turn = server.caller().map_or(0, crate::webhook::Caller::turn);
     let first = turn % places.len().max(1);
     let mut in_turn = places[first..].iter().chain(&places[..first]);
-    let Some((address, port)) = in_turn.find(|(a, _)| is_pod(a)) else {
+    let Some(place) = in_turn.find(|p| is_pod(p.endpoint)) else {
         return Err(unavailable(format!("no endpoints available for service {}", quote(id))));
     };
     Ok(Location {
         tls,
-        host: text(address, "/ip").to_owned(),
-        port: *port,
+        host: place.address.to_owned(),
+        port: place.port,
     })
 }
 

@@ -1,16 +1,27 @@
-//! Logs of containers and commands in them.
+//! Logs of containers, what they say, commands in them and ports of theirs.
 
 use std::sync::Arc;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::options::number_of;
 use super::{Request, text};
-use crate::http::{Answer, streams, with_type};
+use crate::http::{Answer, port_forward, streams, with_type};
 use crate::local::{Gvr, LogOptions, NodeHook};
+use crate::registry::{Call, Server};
 use crate::schema::time_error;
 use crate::status::{Cause, Status};
 use crate::store::Key;
+
+/// Why a node cannot be asked.
+fn no_hook(server: &Server, node: &str) -> Status {
+    let nodes = Gvr::new("", "v1", "nodes");
+    match server.store.get(&nodes, &Key::new("", node)) {
+        Some(_) => Status::internal(format!("node {node} does not answer")),
+        // It is the pod's resource that upstream names.
+        None => Status::not_found("", "pods", node),
+    }
+}
 
 impl Request<'_> {
     /// The container that is asked about (the only one, or the one that is the default, where none is named) and
@@ -51,14 +62,7 @@ impl Request<'_> {
         if node.is_empty() {
             return Err(Status::bad_request(format!("pod {name} does not have a host assigned")));
         }
-        let hook = self.server.node_hook(node).ok_or_else(|| {
-            let nodes = Gvr::new("", "v1", "nodes");
-            match self.server.store.get(&nodes, &Key::new("", node)) {
-                Some(_) => Status::internal(format!("node {node} does not answer")),
-                // It is the pod's resource that upstream names.
-                None => Status::not_found("", "pods", node),
-            }
-        })?;
+        let hook = self.server.node_hook(node).ok_or_else(|| no_hook(self.server, node))?;
         Ok((container, hook))
     }
 
@@ -139,8 +143,71 @@ impl Request<'_> {
         Ok(with_type(200, "text/plain", log.into()))
     }
 
+    /// The options of a connection as admission sees them.
+    fn connecting(&self, call: &mut Call, kind: &str) -> Result<(), Status> {
+        let q = &self.r.query;
+        let mut options = json!({"kind": kind, "apiVersion": "v1"});
+        for key in ["stdin", "stdout", "stderr", "tty"] {
+            if q.is(key) {
+                options[key] = json!(true);
+            }
+        }
+        if let Some(c) = q.get("container").filter(|c| !c.is_empty()) {
+            options["container"] = json!(c);
+        }
+        if q.has("ports") {
+            let all = q.all("ports");
+            let numbers: Vec<u16> = all
+                .iter()
+                .flat_map(|p| p.split(','))
+                .filter_map(|p| p.parse().ok())
+                .collect();
+            options["ports"] = json!(numbers);
+        }
+        if q.has("command") {
+            options["command"] = json!(q.all("command"));
+        }
+        let whom = (self.ns, self.info.name.as_str());
+        self.server
+            .admit_connect(call, self.resource, whom, &self.info.subresource, options)
+    }
+
+    /// What a container says from now on.
+    pub(super) fn attach(&self, call: &mut Call) -> Result<Answer, Status> {
+        self.connecting(call, "PodAttachOptions")?;
+        let (container, hook) = self.container()?;
+        if !streams::is_asked(self.r) {
+            return Err(Status::bad_request("Upgrade request required".to_owned()));
+        }
+        let name = &self.info.name;
+        let output = hook.attach(self.ns, name, &container);
+        let output =
+            output.ok_or_else(|| Status::internal(format!("container {container} not found in pod {name}")))?;
+        streams::attach(self.r, output)
+    }
+
+    /// Ports of a pod.
+    pub(super) fn port_forward(&self, call: &mut Call, ports: &[String]) -> Result<Answer, Status> {
+        self.connecting(call, "PodPortForwardOptions")?;
+        let name = &self.info.name;
+        let pod = self.server.get(self.resource, self.ns, name)?.value();
+        let node = text(&pod, "/spec/nodeName");
+        let hook = self.server.node_hook(node).ok_or_else(|| no_hook(self.server, node))?;
+        // Each may be a list.
+        let numbers = ports
+            .iter()
+            .flat_map(|p| p.split(','))
+            .filter_map(|p| p.trim().parse().ok());
+        let ways: Vec<_> = numbers.map(|p| (p, hook.forward(self.ns, name, p))).collect();
+        if ways.is_empty() {
+            return Err(Status::bad_request("query parameter \"port\" is required".to_owned()));
+        }
+        port_forward::serve(self.r, name.clone(), ways)
+    }
+
     /// A command in a container.
-    pub(super) fn exec(&self) -> Result<Answer, Status> {
+    pub(super) fn exec(&self, call: &mut Call) -> Result<Answer, Status> {
+        self.connecting(call, "PodExecOptions")?;
         let (container, hook) = self.container()?;
         if !streams::is_asked(self.r) {
             return Err(Status::bad_request("Upgrade request required".to_owned()));

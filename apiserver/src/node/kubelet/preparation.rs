@@ -11,12 +11,14 @@ use tokio_util::sync::CancellationToken;
 use super::Message;
 use crate::controllers::object::Object;
 use crate::node::NodeOptions;
+use crate::node::dns::ResolvConf;
 use crate::node::env::{self, Addresses};
 use crate::node::files::{Inode, Volume};
 use crate::node::mounts::{self, PodVolumes};
+use crate::node::network::Network;
 use crate::node::rest::Rest;
 use crate::node::runtime::{Prepared, Runtime};
-use crate::node::services::{Network, Services};
+use crate::node::services::Services;
 use crate::node::shell::Process;
 use crate::node::status::Named;
 use crate::node::volumes::{self, Sources};
@@ -109,7 +111,9 @@ impl Preparation {
                 made.by_name.insert(v.name_of().to_owned(), sources.make(v).await?);
             }
             let hosts = volumes::hosts(&self.pod, &self.o.name, ip);
-            made.hosts = Some(Volume::new(Inode::file(0o644, hosts.into_bytes()), "61267"));
+            let file = |text: String| Some(Volume::new(Inode::file(0o644, text.into_bytes()), "61267"));
+            made.hosts = file(hosts);
+            made.resolv_conf = file(ResolvConf::of(&self.pod).text());
             if self.pod.items("/spec/volumes").iter().any(volumes::is_content) {
                 tokio::spawn(self.clone().follow(made.clone()));
             }
@@ -122,8 +126,9 @@ impl Preparation {
         let net = Some(Network {
             net: self.o.net.clone(),
             host,
-            namespace: pod.namespace().to_owned(),
+            of_node: self.pod_ip.is_none(),
             services: Some(self.services.clone()),
+            files: None,
         });
         let process = Process::of(pod, &self.container, node, env, made.files, &self.o.clock, net);
         Ok((process, made.last_words))

@@ -1,9 +1,9 @@
-//! What a host tells the API server of its containers: logs, and commands beside theirs.
+//! What a host tells the API server of its containers: logs, what they say, and commands beside theirs and ports.
 
 use tokio_util::sync::CancellationToken;
 
 use super::{Container, Doing, Runtime};
-use crate::local::{Execution, LogOptions, NodeHook};
+use crate::local::{Execution, Forwarding, LogOptions, NodeHook, Output};
 use crate::node::shell::{self, Process};
 
 impl Runtime {
@@ -32,6 +32,26 @@ impl NodeHook for Runtime {
             false => Some(c.log.clone()),
         })??;
         Some(log.read(wanted))
+    }
+
+    fn attach(&self, namespace: &str, pod: &str, container: &str) -> Option<Output> {
+        self.in_container(namespace, pod, container, |c| match c.view.doing {
+            Doing::Running { .. } => Some(c.log.follow()),
+            Doing::Exited(_) => None,
+        })?
+    }
+
+    fn forward(&self, namespace: &str, pod: &str, port: u16) -> Option<Forwarding> {
+        let address = {
+            let inner = self.inner();
+            let s = inner
+                .pods
+                .values()
+                .find(|s| s.namespace == namespace && s.name == pod)?;
+            s.ip.map_or_else(|| self.node.clone(), |ip| ip.to_string())
+        };
+        let (net, node) = (self.net.clone(), self.node.clone());
+        Some(Box::pin(async move { net.connect(&node, &address, port).await }))
     }
 
     fn exec(

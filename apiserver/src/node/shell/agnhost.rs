@@ -20,6 +20,10 @@ pub(crate) enum Sub {
     Entrypoint(Vec<String>),
     /// Prints `/etc/hosts`.
     Hosts,
+    /// Prints the search list of `/etc/resolv.conf`.
+    Suffixes,
+    /// Prints the first name server of it.
+    NameServers,
     MountTest(Vec<(String, String)>),
     /// Lines, and how long they take.
     Logs(u64, Duration),
@@ -43,6 +47,8 @@ impl Sub {
             "pause" => Some(Self::Pause),
             "entrypoint-tester" => Some(Self::Entrypoint(argv.to_vec())),
             "etc-hosts" => Some(Self::Hosts),
+            "dns-suffix" => Some(Self::Suffixes),
+            "dns-server-list" => Some(Self::NameServers),
             "mounttest" => flags(args).map(Self::MountTest),
             "logs-generator" => {
                 let flags = flags(args)?;
@@ -114,6 +120,23 @@ async fn in_files(sub: &Sub, process: &Process, io: &Io) -> i32 {
                 1
             }
         },
+        Sub::Suffixes | Sub::NameServers => {
+            let key = if matches!(sub, Sub::Suffixes) {
+                "search"
+            } else {
+                "nameserver"
+            };
+            let text = process.files.read("/etc/resolv.conf").unwrap_or_default();
+            let text = String::from_utf8_lossy(&text).into_owned();
+            match text.lines().find_map(|l| l.strip_prefix(key)) {
+                Some(rest) => print(format!("{}\n", rest.split_whitespace().collect::<Vec<_>>().join(","))),
+                None => {
+                    print("panic: Could not find DNS search list!\n".to_owned());
+                    return GO_TERMINATED;
+                }
+            }
+            0
+        }
         Sub::MountTest(flags) => mount_test(process, flags, &print).await,
         Sub::Logs(lines, time) => {
             for id in 0..*lines {

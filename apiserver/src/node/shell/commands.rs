@@ -7,12 +7,12 @@ use super::run::{Flow, Io, Shell};
 use super::test_command;
 
 /// The names of all commands.
-const NAMES: [&str; 57] = [
-    ":", "[", "[[", "awk", "basename", "break", "cat", "cd", "chmod", "continue", "cp", "curl", "cut", "date",
-    "dirname", "echo", "env", "exec", "exit", "export", "expr", "false", "find", "grep", "head", "hexdump", "hostname",
-    "id", "ln", "ls", "mkdir", "mount", "mv", "nc", "nslookup", "printenv", "printf", "pwd", "rm", "rmdir", "seq",
-    "set", "sh", "sleep", "sort", "stat", "sync", "tail", "tee", "test", "touch", "trap", "true", "unset", "wc",
-    "wget", "whoami",
+const NAMES: [&str; 62] = [
+    ":", "[", "[[", "awk", "basename", "break", "cat", "cd", "chmod", "continue", "cp", "curl", "cut", "date", "dig",
+    "dirname", "echo", "env", "exec", "exit", "export", "expr", "false", "find", "getent", "grep", "head", "hexdump",
+    "hostname", "id", "ip", "ln", "ls", "mkdir", "mount", "mv", "nc", "nnp", "nslookup", "printenv", "printf", "pwd",
+    "rm", "rmdir", "seq", "set", "sh", "sleep", "sort", "stat", "sync", "sysctl", "tail", "tee", "test", "touch",
+    "trap", "true", "unset", "wc", "wget", "whoami",
 ];
 
 /// The program's own name: `/bin/echo` is `echo`.
@@ -87,8 +87,10 @@ pub(crate) async fn run(shell: &mut Shell, argv: &[String], io: &Io) -> Flow {
         "mount" => mounts(shell, &args, io),
         "pwd" => print(shell, io, &format!("{}\n", shell.p.directory)),
         "date" => date(shell, &args, io),
-        "curl" => super::web::curl(shell, &args, io).await,
-        "nc" | "nslookup" | "wget" => super::network_commands::run(shell, program, &args, io).await,
+        "curl" => super::curl::run(shell, &args, io).await,
+        "dig" | "getent" | "nslookup" => super::dns_commands::run(shell, program, &args, io).await,
+        "ip" | "nnp" | "sysctl" => super::kernel_commands::run(shell, program, &args, io),
+        "nc" | "wget" => super::network_commands::run(shell, program, &args, io).await,
         "expr" => expr(shell, &args, io),
         "seq" => seq(shell, &args, io),
         "tail" if args.first() == Some(&"-f") => return wait_for_ever().await,

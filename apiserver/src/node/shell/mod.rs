@@ -6,8 +6,14 @@
 mod agnhost;
 mod arithmetic;
 mod commands;
+mod curl;
+mod dns_commands;
 mod file_commands;
 mod filters;
+mod guestbook;
+pub(crate) mod health;
+mod kernel_commands;
+mod nettest;
 mod network_commands;
 mod parse;
 mod porter;
@@ -16,6 +22,7 @@ mod run;
 mod serve;
 mod test_command;
 mod tree;
+mod udp;
 pub(crate) mod web;
 
 use std::collections::BTreeMap;
@@ -28,9 +35,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::env;
 use super::files::Files;
+use super::images::{self, Image};
 use super::lifecycle;
+use super::network::Network;
 use super::probes;
-use super::services::Network;
 use super::volumes;
 use super::workload::{Workload, WorkloadContext, Workloads};
 use crate::controllers::object::Object;
@@ -42,45 +50,9 @@ use run::{Io, Shell, Sink};
 /// Annotations that say how a container lives: it is then not interpreted.
 const STAGED: &str = "cfn.akraino.org/exit-after";
 
-/// An image: how its name starts, its entry point and its command.
-#[derive(Clone, Copy)]
-struct Image {
-    prefix: &'static str,
-    entry: &'static [&'static str],
-    command: &'static [&'static str],
-}
-
-const IMAGES: [Image; 5] = [
-    Image {
-        prefix: "registry.k8s.io/e2e-test-images/agnhost:",
-        entry: &["/agnhost"],
-        command: &["pause"],
-    },
-    Image {
-        prefix: "registry.k8s.io/e2e-test-images/busybox:",
-        entry: &[],
-        command: &["sh"],
-    },
-    Image {
-        prefix: "docker.io/library/busybox:",
-        entry: &[],
-        command: &["sh"],
-    },
-    Image {
-        prefix: "busybox:",
-        entry: &[],
-        command: &["sh"],
-    },
-    Image {
-        prefix: "registry.k8s.io/pause:",
-        entry: &["/pause"],
-        command: &[],
-    },
-];
-
 /// Registers the interpreted images.
 pub fn register(workloads: &mut Workloads) {
-    for i in IMAGES {
+    for i in images::all() {
         workloads.register(i.prefix, Arc::new(Interpreted(i)));
     }
 }
@@ -202,8 +174,13 @@ impl Process {
         ] {
             env.entry(k.to_owned()).or_insert_with(|| v.to_owned());
         }
+        let files = Arc::new(files);
+        let net = net.map(|net| Network {
+            files: Some(files.clone()),
+            ..net
+        });
         Self {
-            files: Arc::new(files),
+            files,
             env,
             directory: directory.to_owned(),
             hostname: hostname.to_owned(),

@@ -1,14 +1,16 @@
-//! `nc`, `nslookup` and `wget`: the network as scripts try it.
+//! `nc` and `wget`: the network as scripts try it.
 
 use std::io;
 use std::time::Duration;
 
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Method, header};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::commands::print;
 use super::run::{Io, Shell};
-use super::web;
-use crate::node::services::Network;
+use super::web::{self, Ask, Url};
+use crate::node::files::absolute;
+use crate::node::network::Network;
 
 /// How long they try where nothing is said.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -22,7 +24,6 @@ pub(super) async fn run(shell: &Shell, program: &str, args: &[&str], io: &Io) ->
     };
     match program {
         "nc" => nc(shell, net, args, io).await,
-        "nslookup" => nslookup(shell, net, args, io).await,
         _ => wget(shell, net, args, io).await,
     }
 }
@@ -33,6 +34,7 @@ struct Netcat {
     verbose: bool,
     /// Only whether somebody listens.
     scan: bool,
+    udp: bool,
     wait: Option<u64>,
     host: String,
     port: u16,
@@ -51,6 +53,7 @@ impl Netcat {
                 match flag {
                     'v' => n.verbose = true,
                     'z' => n.scan = true,
+                    'u' => n.udp = true,
                     'n' | 't' | '4' => {}
                     'w' => {
                         let attached = &flags[i + 1..];
@@ -66,14 +69,22 @@ impl Netcat {
         (n.host, n.port) = ((*host).to_owned(), port.parse().ok()?);
         Some(n)
     }
+
+    fn unknown(&self) -> String {
+        let (host, port) = (&self.host, self.port);
+        format!("nc: getaddrinfo for host \"{host}\" port {port}: Name does not resolve")
+    }
 }
 
 /// Sends its input and prints what comes back, until the other ends or is silent for long.
 async fn nc(shell: &Shell, net: &Network, args: &[&str], io: &Io) -> i32 {
     let Some(n) = Netcat::of(args) else {
-        shell.complain(io, "nc: TCP only: nc [-v] [-z] [-w SECONDS] HOST PORT");
+        shell.complain(io, "usage: nc [-4ntuvz] [-w SECONDS] HOST PORT");
         return 1;
     };
+    if n.udp {
+        return nc_udp(shell, net, &n, io).await;
+    }
     let wait = n.wait.map_or(PATIENCE, Duration::from_secs);
     let failed = |why: &str| {
         let (host, port) = (&n.host, n.port);
@@ -83,13 +94,7 @@ async fn nc(shell: &Shell, net: &Network, args: &[&str], io: &Io) -> i32 {
     let mut stream = match tokio::time::timeout(wait, net.connect(&n.host, n.port)).await {
         Ok(Ok(s)) => s,
         Ok(Err(e)) if e.kind() == io::ErrorKind::NotFound => {
-            shell.complain(
-                io,
-                &format!(
-                    "nc: getaddrinfo for host \"{}\" port {}: Name does not resolve",
-                    n.host, n.port
-                ),
-            );
+            shell.complain(io, &n.unknown());
             return 1;
         }
         Ok(Err(_)) => return failed("Connection refused"),
@@ -120,69 +125,166 @@ async fn nc(shell: &Shell, net: &Network, args: &[&str], io: &Io) -> i32 {
     0
 }
 
-async fn nslookup(shell: &Shell, net: &Network, args: &[&str], io: &Io) -> i32 {
-    let Some(name) = args.iter().find(|a| !a.starts_with('-')) else {
-        shell.complain(io, "Usage: nslookup NAME");
-        return 1;
+/// Sends its input as one datagram and prints what is answered. With `-z` it sends an empty look, as OpenBSD's does, and
+/// takes silence for a yes: only who refuses is not there.
+async fn nc_udp(shell: &Shell, net: &Network, n: &Netcat, io: &Io) -> i32 {
+    let (data, wait) = match n.scan {
+        true => (b"X".to_vec(), Duration::from_secs(1)),
+        false => (io.take_input(), n.wait.map_or(PATIENCE, Duration::from_secs)),
     };
-    match net.resolve(name).await {
-        Ok(all) if !all.is_empty() => {
-            let lines: String = all.iter().map(|a| format!("Name:\t{name}\nAddress: {a}\n")).collect();
-            print(shell, io, &lines)
+    match net.exchange(&n.host, n.port, &data, wait).await {
+        Ok(answer) => {
+            if n.verbose {
+                let (host, port) = (&n.host, n.port);
+                shell.complain(io, &format!("Connection to {host} {port} port [udp/*] succeeded!"));
+            }
+            i32::from(!n.scan && !shell.write(&io.out, &answer))
         }
-        _ => {
-            print(shell, io, &format!("** server can't find {name}: NXDOMAIN\n"));
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            shell.complain(io, &n.unknown());
             1
         }
+        Err(_) => 1,
     }
 }
 
-/// `wget -q -O - URL`: to its output only.
-async fn wget(shell: &Shell, net: &Network, args: &[&str], io: &Io) -> i32 {
-    let (mut url, mut patience, mut rest) = (None, PATIENCE, args.iter());
-    let mut to_output = false;
-    while let Some(a) = rest.next() {
-        match *a {
-            "-T" => {
-                let seconds = rest.next().and_then(|n| n.parse().ok());
-                patience = seconds.map_or(patience, Duration::from_secs);
+/// What `wget` was asked for.
+#[derive(Debug, Default)]
+struct Wget {
+    url: Option<String>,
+    ask: Ask,
+    wait: Option<Duration>,
+    /// `-` is its output.
+    output: Option<String>,
+    quiet: bool,
+    /// Only whether it is there.
+    spider: bool,
+}
+
+impl Wget {
+    /// An error is what it says of a command line that it does not know.
+    fn of(args: &[&str]) -> Result<Self, String> {
+        let mut w = Self::default();
+        let mut rest = args.iter();
+        while let Some(a) = rest.next() {
+            let needs = || format!("option requires an argument: {}", a.trim_start_matches('-'));
+            if let Some(long) = a.strip_prefix("--") {
+                let (name, value) = match long.split_once('=') {
+                    Some((n, v)) => (n, Some(v)),
+                    None => (long, None),
+                };
+                match name {
+                    "quiet" => w.quiet = true,
+                    "spider" => w.spider = true,
+                    "no-check-certificate" => {}
+                    "timeout" | "tries" | "output-document" | "post-data" | "header" => {
+                        let value = match value {
+                            Some(v) => v,
+                            None => rest.next().ok_or_else(needs)?,
+                        };
+                        w.set(name, value)?;
+                    }
+                    _ => return Err(format!("unrecognized option: {name}")),
+                }
+                continue;
             }
-            "-O" => to_output = rest.next() == Some(&"-"),
-            "-O-" | "-qO-" => to_output = true,
-            "--tries" | "-t" => drop(rest.next()),
-            a if a.starts_with("--timeout=") => {
-                let seconds = a.split('=').nth(1).and_then(|n| n.parse().ok());
-                patience = seconds.map_or(patience, Duration::from_secs);
+            let Some(letters) = a.strip_prefix('-').filter(|l| !l.is_empty()) else {
+                w.url = Some((*a).to_owned());
+                continue;
+            };
+            for (i, letter) in letters.char_indices() {
+                let long = match letter {
+                    'q' => {
+                        w.quiet = true;
+                        continue;
+                    }
+                    'O' => "output-document",
+                    'T' => "timeout",
+                    't' => "tries",
+                    _ => return Err(format!("unrecognized option: {letter}")),
+                };
+                let attached = &letters[i + 1..];
+                let value = if attached.is_empty() {
+                    rest.next().ok_or_else(needs)?
+                } else {
+                    attached
+                };
+                w.set(long, value)?;
+                break;
             }
-            a if a.starts_with('-') => {}
-            a => url = Some(a),
         }
+        Ok(w)
     }
-    let Some((host, port, path)) = url.and_then(web::address).filter(|_| to_output) else {
-        shell.complain(io, "wget: to its output only: wget [-q] -O - URL");
-        return 1;
+
+    fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
+        let invalid = || format!("invalid number '{value}'");
+        match name {
+            "timeout" => self.wait = Some(Duration::from_secs(value.parse().map_err(|_| invalid())?)),
+            "output-document" => self.output = Some(value.to_owned()),
+            "post-data" => {
+                self.ask.method = Method::POST;
+                self.ask.body = Bytes::from(value.to_owned());
+                let form = HeaderValue::from_static("application/x-www-form-urlencoded");
+                self.ask.headers.push((header::CONTENT_TYPE, form));
+            }
+            "header" => {
+                let header = value.split_once(':').and_then(|(k, v)| {
+                    Some((
+                        k.trim().parse::<HeaderName>().ok()?,
+                        HeaderValue::from_str(v.trim()).ok()?,
+                    ))
+                });
+                let header = header.ok_or_else(|| format!("invalid header '{value}'"))?;
+                self.ask.headers.retain(|(k, _)| *k != header.0);
+                self.ask.headers.push(header);
+            }
+            // It is tried once: what does not answer now does not answer a moment later.
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// `wget [OPTION]... URL`.
+async fn wget(shell: &Shell, net: &Network, args: &[&str], io: &Io) -> i32 {
+    let failed = |why: &str| {
+        shell.complain(io, &format!("wget: {why}"));
+        1
     };
-    match tokio::time::timeout(patience, web::get_named(net, (&host, port), &path)).await {
-        Ok(Ok(a)) if a.code < 400 => print(shell, io, &String::from_utf8_lossy(&a.body)),
+    let w = match Wget::of(args) {
+        Ok(w) => w,
+        Err(why) => return failed(&why),
+    };
+    let Some(text) = &w.url else {
+        return failed("missing URL");
+    };
+    let Some(url) = Url::of(text) else {
+        return failed(&format!("not an http or ftp url: {text}"));
+    };
+    // Without a name it is the last part of the path.
+    let named = url.path.split('?').next().unwrap_or_default().rsplit('/').next();
+    let named = named.filter(|n| !n.is_empty()).unwrap_or("index.html");
+    let to = w.output.as_deref().unwrap_or(named);
+    let host = &url.host;
+    match tokio::time::timeout(w.wait.unwrap_or(PATIENCE), web::ask(net, &url, &w.ask)).await {
+        Ok(Ok(a)) if a.code >= 400 => failed(&format!("server returned error: HTTP/1.1 {}", a.code)),
+        Ok(Ok(_)) if w.spider => 0,
+        Ok(Ok(a)) if to == "-" => i32::from(!shell.write(&io.out, &a.body)),
         Ok(Ok(a)) => {
-            shell.complain(io, &format!("wget: server returned error: HTTP/1.1 {}", a.code));
-            1
+            let path = absolute(&shell.p.directory, to);
+            let there = w.output.is_none() && shell.p.files.stat(&path).is_ok();
+            match shell.p.files.write(&path, &a.body, false, 0o644) {
+                _ if there => failed(&format!("can't open '{to}': File exists")),
+                Ok(()) => 0,
+                Err(e) => failed(&format!("can't open '{to}': {e}")),
+            }
         }
-        Ok(Err(e)) if e.kind() == io::ErrorKind::NotFound => {
-            shell.complain(io, &format!("wget: bad address '{host}'"));
-            1
+        Ok(Err(e)) if e.kind() == io::ErrorKind::NotFound => failed(&format!("bad address '{host}'")),
+        Ok(Err(e)) if e.kind() == io::ErrorKind::HostUnreachable => {
+            failed(&format!("can't connect to remote host ({host}): Host is unreachable"))
         }
-        Ok(Err(_)) => {
-            shell.complain(
-                io,
-                &format!("wget: can't connect to remote host ({host}): Connection refused"),
-            );
-            1
-        }
-        Err(_) => {
-            shell.complain(io, "wget: download timed out");
-            1
-        }
+        Ok(Err(_)) => failed(&format!("can't connect to remote host ({host}): Connection refused")),
+        Err(_) => failed("download timed out"),
     }
 }
 
@@ -198,6 +300,7 @@ mod tests {
             Some(Netcat {
                 verbose,
                 scan,
+                udp: false,
                 wait,
                 host,
                 port,
@@ -206,8 +309,32 @@ mod tests {
         assert_eq!(of("-v -t -w 2 web 80"), web(true, false, Some(2)));
         assert_eq!(of("-vzw5 web 80"), web(true, true, Some(5)));
         assert_eq!(of("web 80"), web(false, false, None));
-        assert_eq!(of("-u web 80"), None);
+        assert!(of("-u web 80").is_some_and(|n| n.udp));
+        assert_eq!(of("-l web 80"), None);
         assert_eq!(of("web"), None);
         assert_eq!(of("web http"), None);
+    }
+
+    #[test]
+    fn wget_and_its_flags() {
+        let of = |text: &str| Wget::of(&text.split(' ').collect::<Vec<_>>());
+        for (text, output, wait) in [
+            ("-q -O - http://a", Some("-"), None),
+            ("-qO- http://a", Some("-"), None),
+            ("-O- --post-data={} http://a", Some("-"), None),
+            ("-T 5 http://a", None, Some(5)),
+            ("--timeout=5 --tries 1 http://a", None, Some(5)),
+        ] {
+            let w = of(text).unwrap();
+            assert_eq!(
+                (w.output.as_deref(), w.wait),
+                (output, wait.map(Duration::from_secs)),
+                "{text}"
+            );
+            assert_eq!(w.url.as_deref(), Some("http://a"), "{text}");
+        }
+        for wrong in ["--nope http://a", "-x http://a", "-T x http://a", "-O"] {
+            assert!(of(wrong).is_err(), "{wrong}");
+        }
     }
 }

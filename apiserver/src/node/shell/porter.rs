@@ -15,12 +15,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::run::{Io, Process, Shell};
 use super::serve::GO_TERMINATED;
+use super::udp::{self, Answers};
 use crate::node::workload::WorkloadContext;
 
 /// What is served on a port, and whether over TLS.
 type Port = (u16, String, bool);
 
-/// What the environment asks for. UDP and SCTP are not served.
+/// What the environment asks for over TCP. SCTP is not served.
 fn ports<'a>(env: impl Iterator<Item = (&'a String, &'a String)>) -> Vec<Port> {
     let one = |(k, v): (&String, &String)| {
         let plain = ["SERVE_PORT_", "SERVE_TCP_PORT_"];
@@ -30,6 +31,12 @@ fn ports<'a>(env: impl Iterator<Item = (&'a String, &'a String)>) -> Vec<Port> {
         };
         Some((port.parse().ok()?, v.clone(), tls))
     };
+    env.filter_map(one).collect()
+}
+
+/// What is answered to datagrams, by port.
+fn datagram_ports<'a>(env: impl Iterator<Item = (&'a String, &'a String)>) -> Vec<(u16, String)> {
+    let one = |(k, v): (&String, &String)| Some((k.strip_prefix("SERVE_UDP_PORT_")?.parse().ok()?, v.clone()));
     env.filter_map(one).collect()
 }
 
@@ -92,6 +99,19 @@ pub(super) async fn run(json: bool, ctx: &WorkloadContext, p: &Process, shell: &
         };
         servers.spawn(server::serve(listener, tls, handler, cancel.clone()));
     }
+    for (port, value) in datagram_ports(p.env.iter()) {
+        let (shell, io) = (shell.clone(), io.clone());
+        match udp::socket(&ctx.net, &ctx.host, port) {
+            Ok(socket) => {
+                let answering = async move {
+                    udp::serve(socket, &Answers::Always(value), &shell, &io).await;
+                    Ok(())
+                };
+                servers.spawn(answering);
+            }
+            Err(why) => shell.complain(&io, &why),
+        }
+    }
     p.term.cancelled().await;
     GO_TERMINATED
 }
@@ -139,6 +159,7 @@ mod tests {
         let mut found = ports(env.iter());
         found.sort();
         assert_eq!(found, expected);
+        assert_eq!(datagram_ports(env.iter()), [(53, "d".to_owned())]);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::commands;
 use super::parse;
 use super::tree::{Command, Part, Redirect, Word};
 use crate::node::files::{Files, absolute};
-use crate::node::services::Network;
+use crate::node::network::Network;
 use crate::node::workload::Write;
 
 /// How long one turn of a loop takes at least: a loop that waits for nothing must let time go on.

@@ -1,5 +1,5 @@
 //! The servers of `agnhost`, over the testbed's network: `netexec`, `serve-hostname`, `test-webserver`, `liveness`,
-//! `porter`, `webhook` and `crd-conversion-webhook`. TCP only.
+//! `webhook` and `crd-conversion-webhook`; those that are more than a few answers have files of their own.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -16,25 +16,34 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::guestbook::{self, Guestbook};
+use super::health::{self, Health};
+use super::nettest::{self, Nettest};
 use super::porter;
 use super::reviews;
 use super::run::{Io, Process, Shell};
+use super::udp::{self, Answers};
 use super::web;
 use crate::http::decode;
 use crate::node::workload::WorkloadContext;
 
 /// How long `liveness` is well.
 const WELL: Duration = Duration::from_secs(10);
+/// How long `netexec` waits for the answer to a datagram.
+const UDP_PATIENCE: Duration = Duration::from_secs(5);
 /// Exit code of a Go program that gets SIGTERM as the first process.
 pub(super) const GO_TERMINATED: i32 = 2;
 
 /// What is served.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Kind {
     Netexec,
     Hostname,
-    /// The same to whoever connects, without HTTP.
-    HostnameOverTcp,
+    /// The same to whoever connects, or sends, without HTTP.
+    BareHostname {
+        tcp: bool,
+        udp: bool,
+    },
     /// What the environment says, on the ports that it says.
     Porter {
         json: bool,
@@ -43,6 +52,9 @@ pub(crate) enum Kind {
     Liveness,
     Webhook,
     Conversion,
+    Guestbook(Guestbook),
+    Nettest(Nettest),
+    Health(Health),
 }
 
 /// A server.
@@ -50,6 +62,8 @@ pub(crate) enum Kind {
 pub(crate) struct Server {
     kind: Kind,
     port: u16,
+    /// Where datagrams are answered.
+    udp_port: Option<u16>,
     /// Files of its certificate and key.
     tls: Option<(String, String)>,
     /// Seconds from SIGTERM to the end.
@@ -59,6 +73,21 @@ pub(crate) struct Server {
 impl Server {
     /// The server of a subcommand and its flags, where every flag is known.
     pub(super) fn of(sub: &str, flags: &[(String, String)]) -> Option<Self> {
+        let of_its_own = match sub {
+            "guestbook" => Some(Kind::Guestbook(Guestbook::of(flags)?)),
+            "nettest" => Some(Kind::Nettest(Nettest::of(flags)?)),
+            "grpc-health-checking" => Some(Kind::Health(Health::of(flags)?)),
+            _ => None,
+        };
+        if let Some(kind) = of_its_own {
+            return Some(Self {
+                kind,
+                port: 0,
+                udp_port: None,
+                tls: None,
+                delay: 0,
+            });
+        }
         let (kind, port) = match sub {
             "netexec" => (Kind::Netexec, 8080),
             "serve-hostname" => (Kind::Hostname, 9376),
@@ -70,31 +99,41 @@ impl Server {
             _ => return None,
         };
         let mut s = Self {
+            udp_port: Some(8081).filter(|_| kind == Kind::Netexec),
             kind,
             port,
             tls: None,
             delay: 0,
         };
         let (mut cert, mut key) = (None, None);
-        let (mut tcp, mut http) = (false, true);
+        let (mut tcp, mut udp, mut http) = (false, false, true);
         for (k, v) in flags {
             match k.as_str() {
                 "http-port" | "port" => s.port = v.parse().ok()?,
                 "tls-cert-file" => cert = Some(v.clone()),
                 "tls-private-key-file" => key = Some(v.clone()),
                 "delay-shutdown" => s.delay = v.parse().ok()?,
-                // Nothing is served there anyway.
-                "udp-port" | "udp" | "v" => {}
-                "tcp" if kind == Kind::Hostname => tcp = v == "true",
-                "http" if kind == Kind::Hostname => http = v == "true",
-                "json-response" if matches!(kind, Kind::Porter { .. }) => s.kind = Kind::Porter { json: v == "true" },
+                // -1: none.
+                "udp-port" if s.kind == Kind::Netexec => {
+                    let port: i32 = v.parse().ok()?;
+                    s.udp_port = match port {
+                        -1 => None,
+                        n => Some(u16::try_from(n).ok()?),
+                    };
+                }
+                // How much is logged.
+                "v" => {}
+                "tcp" if s.kind == Kind::Hostname => tcp = v == "true",
+                "udp" if s.kind == Kind::Hostname => udp = v == "true",
+                "http" if s.kind == Kind::Hostname => http = v == "true",
+                "json-response" if matches!(s.kind, Kind::Porter { .. }) => s.kind = Kind::Porter { json: v == "true" },
                 _ => return None,
             }
         }
-        match (tcp, http) {
-            (true, false) => s.kind = Kind::HostnameOverTcp,
+        match (tcp || udp, http) {
+            (true, false) => s.kind = Kind::BareHostname { tcp, udp },
             (false, true) => {}
-            // Both at one port, or nothing: not here.
+            // Both at one port, or nothing: it ends at once, saying so.
             _ => return None,
         }
         s.tls = cert.zip(key);
@@ -115,8 +154,13 @@ struct State {
 /// Serves until it is told to end, or asked to.
 pub(super) async fn run(s: &Server, ctx: &WorkloadContext, p: &Process, io: &Io) -> i32 {
     let shell = Shell::new(p.clone(), Vec::new(), false);
-    if let Kind::Porter { json } = s.kind {
-        return porter::run(json, ctx, p, &shell, io).await;
+    match &s.kind {
+        Kind::Porter { json } => return porter::run(*json, ctx, p, &shell, io).await,
+        Kind::Guestbook(g) => return guestbook::run(g, ctx, p, &shell, io).await,
+        Kind::Nettest(n) => return nettest::run(n, ctx, p, &shell, io).await,
+        Kind::Health(h) => return health::run(h, ctx, p, &shell, io).await,
+        Kind::BareHostname { tcp, udp } => return bare(*tcp, *udp, s.port, ctx, p, &shell, io).await,
+        _ => {}
     }
     let tls = match s.tls.as_ref().map(|(cert, key)| certificate(p, cert, key)).transpose() {
         Ok(t) => t,
@@ -132,16 +176,27 @@ pub(super) async fn run(s: &Server, ctx: &WorkloadContext, p: &Process, io: &Io)
             return 1;
         }
     };
-    if s.kind == Kind::HostnameOverTcp {
-        return tokio::select! {
-            biased;
-            () = p.term.cancelled() => GO_TERMINATED,
-            () = tell_name(listener, &p.hostname) => 1,
-        };
-    }
+    let datagrams = match s
+        .udp_port
+        .map(|port| udp::socket(&ctx.net, &ctx.host, port))
+        .transpose()
+    {
+        Ok(d) => d,
+        Err(why) => {
+            shell.complain(io, &why);
+            return 1;
+        }
+    };
+    let talker = shell.clone();
+    let answering = async {
+        match datagrams {
+            Some(socket) => udp::serve(socket, &Answers::Commands, &talker, io).await,
+            None => std::future::pending().await,
+        }
+    };
     let (exit, mut asked) = watch::channel(None);
     let state = Arc::new(State {
-        kind: s.kind,
+        kind: s.kind.clone(),
         port: s.port,
         shell,
         io: io.clone(),
@@ -163,7 +218,46 @@ pub(super) async fn run(s: &Server, ctx: &WorkloadContext, p: &Process, io: &Io)
             tokio::time::sleep(Duration::from_secs(s.delay)).await;
         } => ended,
         Ok(code) = asked.wait_for(Option::is_some) => code.unwrap_or(0),
+        () = answering => 1,
         _ = server::serve(listener, tls, handler, cancel.clone()) => 1,
+    }
+}
+
+/// Says the host's name over TCP, UDP or both.
+async fn bare(tcp: bool, udp: bool, port: u16, ctx: &WorkloadContext, p: &Process, shell: &Shell, io: &Io) -> i32 {
+    let opened = async {
+        let listener = match tcp {
+            true => Some(ctx.net.listen(&ctx.host, port).await.map_err(|e| e.to_string())?),
+            false => None,
+        };
+        let socket = udp.then(|| udp::socket(&ctx.net, &ctx.host, port)).transpose()?;
+        Ok::<_, String>((listener, socket))
+    };
+    let (listener, socket) = match opened.await {
+        Ok(both) => both,
+        Err(why) => {
+            shell.complain(io, &why);
+            return 1;
+        }
+    };
+    let over_tcp = async {
+        match listener {
+            Some(l) => tell_name(l, &p.hostname).await,
+            None => std::future::pending().await,
+        }
+    };
+    let name = Answers::Always(p.hostname.clone());
+    let over_udp = async {
+        match socket {
+            Some(s) => udp::serve(s, &name, shell, io).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        biased;
+        () = p.term.cancelled() => GO_TERMINATED,
+        () = over_tcp => 1,
+        () = over_udp => 1,
     }
 }
 
@@ -179,7 +273,7 @@ async fn tell_name(mut listener: Listener, name: &str) {
     }
 }
 
-fn certificate(p: &Process, cert: &str, key: &str) -> Result<Arc<rustls::ServerConfig>, String> {
+pub(super) fn certificate(p: &Process, cert: &str, key: &str) -> Result<Arc<rustls::ServerConfig>, String> {
     let read = |path: &str| match p.files.read(path) {
         Ok(data) => Ok(String::from_utf8_lossy(&data).into_owned()),
         Err(e) => Err(format!("open {path}: {e}")),
@@ -191,7 +285,14 @@ fn certificate(p: &Process, cert: &str, key: &str) -> Result<Arc<rustls::ServerC
     server::tls_server_config(&pair, None).map_err(|e| e.to_string())
 }
 
-fn text(code: u16, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
+/// The first value of a key of a query; empty when there is none.
+pub(super) fn query(asked: &str, key: &str) -> String {
+    let mut all = asked.split('&').filter_map(|p| p.split_once('='));
+    let found = all.find(|(k, _)| *k == key);
+    found.map(|(_, v)| decode(v, true).into_owned()).unwrap_or_default()
+}
+
+pub(super) fn text(code: u16, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
     let mut r = Response::new(Full::new(body.into()));
     *r.status_mut() = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     r
@@ -199,24 +300,21 @@ fn text(code: u16, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
 
 async fn answer(s: &State, r: Request<Incoming>) -> Response<Full<Bytes>> {
     let path = r.uri().path().to_owned();
-    let query = r.uri().query().unwrap_or_default().to_owned();
+    let asked = r.uri().query().unwrap_or_default().to_owned();
     let method = r.method().clone();
-    let value = |key: &str| {
-        let mut all = query.split('&').filter_map(|p| p.split_once('='));
-        all.find(|(k, _)| *k == key)
-            .map(|(_, v)| decode(v, true).into_owned())
-            .unwrap_or_default()
-    };
+    let value = |key: &str| query(&asked, key);
     let hostname = || s.shell.p.hostname.clone();
     let log = |line: String| {
         let now = s.shell.p.clock.now().strftime("%Y/%m/%d %H:%M:%S").to_string();
         s.shell.complain(&s.io, &format!("{now} {line}"));
     };
-    match s.kind {
+    match &s.kind {
         Kind::Hostname => text(200, hostname()),
         // These are served elsewhere.
-        Kind::HostnameOverTcp | Kind::Porter { .. } => text(404, ""),
-        Kind::Files => match s.shell.p.files.read(&path) {
+        Kind::BareHostname { .. } | Kind::Porter { .. } | Kind::Guestbook(_) | Kind::Nettest(_) | Kind::Health(_) => {
+            text(404, "")
+        }
+        Kind::Files => match s.shell.p.files.read(&decode(&path, false)) {
             Ok(data) => text(200, data),
             Err(_) if path == "/" => text(200, "<pre>\n</pre>\n"),
             Err(_) => text(404, "404 page not found\n"),
@@ -260,13 +358,21 @@ async fn answer(s: &State, r: Request<Incoming>) -> Response<Full<Bytes>> {
             "/healthz" => text(200, ""),
             "/readyz" if s.term.is_cancelled() => text(503, "shutting down"),
             "/readyz" => text(200, "ok"),
-            "/dial" if matches!(value("protocol").as_str(), "" | "http") => {
+            "/dial" => {
                 let (host, port, request) = (value("host"), value("port"), value("request"));
+                let (protocol, tries) = (value("protocol"), value("tries"));
                 log(format!(
-                    "GET /dial?host={host}&protocol=http&port={port}&request={request}"
+                    "GET /dial?host={host}&protocol={protocol}&port={port}&request={request}&tries={tries}"
                 ));
-                let tries = value("tries").parse().unwrap_or(1);
-                dial(s, &host, port.parse().unwrap_or(0), &request, tries).await
+                let udp = match protocol.to_lowercase().as_str() {
+                    "" | "http" => false,
+                    "udp" => true,
+                    _ => return text(400, format!("unsupported protocol. {protocol}\n")),
+                };
+                let Ok(port) = port.parse() else {
+                    return text(400, format!("host and/or port param are invalid. {port}\n"));
+                };
+                dial(s, udp, (&host, port), &request, tries.parse().unwrap_or(1)).await
             }
             "/serverport" => text(200, s.port.to_string()),
             "/exit" | "/shutdown" => {
@@ -287,21 +393,21 @@ async fn answer(s: &State, r: Request<Incoming>) -> Response<Full<Bytes>> {
     }
 }
 
-/// Asks another server so many times; what it answered, and whether the last time went well.
-async fn dial(s: &State, host: &str, port: u16, request: &str, tries: u32) -> Response<Full<Bytes>> {
+/// Asks another server so many times; what it answered, and what went wrong.
+async fn dial(s: &State, udp: bool, at: (&str, u16), request: &str, tries: u32) -> Response<Full<Bytes>> {
     let (mut responses, mut errors) = (Vec::new(), Vec::new());
-    let mut code = 417;
     for _ in 0..tries.min(100) {
         let Some(net) = &s.shell.p.net else { break };
-        match web::get_named(net, (host, port), request).await {
-            Ok(a) => {
-                code = 200;
-                responses.push(String::from_utf8_lossy(&a.body).into_owned());
-            }
-            Err(e) => {
-                code = 417;
-                errors.push(e.to_string());
-            }
+        let answer = match udp {
+            false => web::get_named(net, at, request).await.map(|a| a.body),
+            true => match net.exchange(at.0, at.1, request.as_bytes(), UDP_PATIENCE).await {
+                Ok(nothing) if nothing.is_empty() => Err(std::io::ErrorKind::TimedOut.into()),
+                other => other,
+            },
+        };
+        match answer {
+            Ok(body) => responses.push(String::from_utf8_lossy(&body).into_owned()),
+            Err(e) => errors.push(e.to_string()),
         }
     }
     let mut all = serde_json::json!({});
@@ -310,7 +416,7 @@ async fn dial(s: &State, host: &str, port: u16, request: &str, tries: u32) -> Re
             all[key] = serde_json::json!(list);
         }
     }
-    text(code, all.to_string())
+    text(200, all.to_string())
 }
 
 #[cfg(test)]
@@ -331,8 +437,13 @@ mod tests {
         assert_eq!(Server::of("netexec", &[flag("sctp-port", "1")]), None);
         assert_eq!(Server::of("dns", &[]), None);
         let both = [flag("http", "false"), flag("tcp", "true"), flag("udp", "true")];
-        assert_eq!(Server::of("serve-hostname", &both).unwrap().kind, Kind::HostnameOverTcp);
+        let bare = Kind::BareHostname { tcp: true, udp: true };
+        assert_eq!(Server::of("serve-hostname", &both).unwrap().kind, bare);
         assert_eq!(Server::of("serve-hostname", &both[1..]), None);
+        for (port, expected) in [("-1", None), ("53", Some(53))] {
+            let s = Server::of("netexec", &[flag("udp-port", port)]).unwrap();
+            assert_eq!(s.udp_port, expected);
+        }
         let json = Server::of("porter", &[flag("json-response", "true")]).unwrap();
         assert_eq!(json.kind, Kind::Porter { json: true });
     }

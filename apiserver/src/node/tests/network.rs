@@ -1,0 +1,244 @@
+//! What interpreted containers find in their network: names, datagrams, host ports, probes, and who is connected to them.
+
+use super::*;
+use crate::node::shell;
+
+const AGNHOST: &str = "registry.k8s.io/e2e-test-images/agnhost:2.63.0";
+
+/// A pod of one container, with more of its specification.
+fn pod(name: &str, args: &[&str], more: &Value, container: &Value) -> Value {
+    let mut c = json!({"name": "c", "image": AGNHOST, "args": args});
+    for (k, v) in container.as_object().unwrap() {
+        c[k] = v.clone();
+    }
+    let mut spec = json!({"containers": [c]});
+    for (k, v) in more.as_object().unwrap() {
+        spec[k] = v.clone();
+    }
+    json!({"apiVersion": "v1", "kind": "Pod", "spec": spec,
+        "metadata": {"name": name, "namespace": "default", "labels": {"app": name}}})
+}
+
+async fn interpreted(seed: u64) -> Bed {
+    let mut workloads = Workloads::default();
+    shell::register(&mut workloads);
+    bed(seed, workloads).await
+}
+
+/// What a command in a pod prints, and its exit code.
+async fn run(n: &NodeHandle, pod: &str, script: &str) -> (String, i32) {
+    let argv = ["sh", "-c", script].map(str::to_owned);
+    let running = n.hook().exec("default", pod, "c", &argv, Vec::new());
+    let done = running.unwrap_or_else(|| panic!("{script} is not understood")).await;
+    let text = String::from_utf8([done.out, done.err].concat()).unwrap();
+    (text, done.code)
+}
+
+#[tokio::test(start_paused = true)]
+async fn names_datagrams_and_host_ports() {
+    let b = interpreted(31).await;
+    let (one, two) = (b.node("n1", 1).await, b.node("n2", 2).await);
+    let l = b.local();
+    let service = |name: &str, spec: Value| json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name, "namespace": "default"}, "spec": spec});
+    let ports = json!([{"name": "http", "port": 80, "targetPort": 8080},
+        {"name": "udp", "port": 80, "targetPort": 8081, "protocol": "UDP"}]);
+    for s in [
+        service("web", json!({"selector": {"app": "web"}, "ports": ports})),
+        service(
+            "pods",
+            json!({"selector": {"app": "web"}, "clusterIP": "None", "ports": ports}),
+        ),
+        service(
+            "far",
+            json!({"type": "ExternalName", "externalName": "foo.example.com"}),
+        ),
+    ] {
+        l.create(&Gvr::new("", "v1", "services"), "default", s).unwrap();
+    }
+    let exposed = json!({"ports": [{"containerPort": 8080, "hostPort": 4000, "hostIP": "127.0.0.1"}]});
+    let more = json!({"nodeName": "n1", "hostname": "h", "subdomain": "pods",
+        "hostAliases": [{"ip": "1.2.3.4", "hostnames": ["alias"]}]});
+    for p in [
+        pod("web", &["netexec"], &more, &exposed),
+        pod("away", &["pause"], &json!({"nodeName": "n2"}), &json!({})),
+        pod(
+            "host",
+            &["pause"],
+            &json!({"nodeName": "n1", "hostNetwork": true}),
+            &json!({}),
+        ),
+        pod(
+            "other",
+            &["pause"],
+            &json!({"nodeName": "n1", "dnsPolicy": "None",
+            "dnsConfig": {"nameservers": ["10.96.0.10"], "searches": ["svc.cluster.local"]}}),
+            &json!({}),
+        ),
+    ] {
+        l.create(&PODS, "default", p).unwrap();
+    }
+    b.until("all ready", 30, |l| ready_pods(l).len() == 4).await;
+    // Slices are there a moment after their pods.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let ip = l.get(&PODS, "default", "web").unwrap().text("/status/podIP").to_owned();
+    let services = list(&l, &Gvr::new("", "v1", "services"));
+    let cluster_ip = services.iter().find(|s| s["metadata"]["name"] == "web").unwrap()["spec"]["clusterIP"].clone();
+    let cluster_ip = cluster_ip.as_str().unwrap();
+    let reversed = cluster_ip.split('.').rev().collect::<Vec<_>>().join(".");
+    for (from, script, expected) in [
+        ("web", "dig +short +search web", format!("{cluster_ip}\n")),
+        (
+            "web",
+            "dig +short web.default.svc.cluster.local A",
+            format!("{cluster_ip}\n"),
+        ),
+        ("web", "dig +short web", String::new()),
+        ("web", "dig +short +search pods", format!("{ip}\n")),
+        ("web", "dig +short +search h.pods", format!("{ip}\n")),
+        (
+            "web",
+            "dig +short +search _http._tcp.web SRV",
+            "0 100 80 web.default.svc.cluster.local.\n".into(),
+        ),
+        (
+            "web",
+            "dig +short +search _http._tcp.pods SRV",
+            "0 100 8080 h.pods.default.svc.cluster.local.\n".into(),
+        ),
+        ("web", "dig +short +search far CNAME", "foo.example.com.\n".into()),
+        (
+            "web",
+            &format!("dig +short -x {cluster_ip}"),
+            "web.default.svc.cluster.local.\n".into(),
+        ),
+        (
+            "web",
+            &format!("dig +short {reversed}.in-addr.arpa PTR"),
+            "web.default.svc.cluster.local.\n".into(),
+        ),
+        (
+            "web",
+            &format!("dig +short -x {ip}"),
+            "h.pods.default.svc.cluster.local.\n".into(),
+        ),
+        ("web", "getent hosts alias", "1.2.3.4         alias\n".into()),
+        (
+            "web",
+            "getent hosts h",
+            format!("{ip:<15} h.pods.default.svc.cluster.local h\n"),
+        ),
+        ("web", "getent hosts nope || echo $?", "2\n".into()),
+        (
+            "web",
+            "/agnhost dns-suffix",
+            "default.svc.cluster.local,svc.cluster.local,cluster.local\n".into(),
+        ),
+        ("other", "/agnhost dns-suffix", "svc.cluster.local\n".into()),
+        ("other", "dig +short +search web.default", format!("{cluster_ip}\n")),
+        ("host", "/agnhost dns-server-list", "127.0.0.1\n".into()),
+        (
+            "host",
+            "dig +short web.default.svc.cluster.local",
+            ";; communications error: timed out\n;; no servers could be reached\n".into(),
+        ),
+        ("away", "curl -s http://web/hostname", "h".into()),
+        ("away", "echo hostname | nc -u -w 5 web 80", "h".into()),
+        ("away", &format!("echo echo Hi | nc -u -w 5 {ip} 8081"), "hi".into()),
+        (
+            "away",
+            &format!("curl -s 'http://{ip}:8080/dial?protocol=udp&host=web&port=80&request=hostname'"),
+            "{\"responses\":[\"h\"]}".into(),
+        ),
+        ("away", &format!("nc -u -z {ip} 9 || echo refused"), "refused\n".into()),
+        // A port of a host that is bound to its loopback address leads from there, and from nowhere else.
+        ("host", "curl -s http://127.0.0.1:4000/hostname", "h".into()),
+        ("host", "curl -s http://n1:4000/hostname || echo $?", "7\n".into()),
+        (
+            "away",
+            "curl -s http://127.0.0.1:4000/hostname || echo $?",
+            "7\n".into(),
+        ),
+        ("away", "curl -s http://nope/ || echo $?", "6\n".into()),
+        ("away", "curl --nope x 2>/dev/null || echo $?", "2\n".into()),
+    ] {
+        let (out, _) = run(if from == "away" { &two } else { &one }, from, script).await;
+        assert_eq!(out, expected, "{from}: {script}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn probes_over_grpc() {
+    let b = interpreted(32).await;
+    let _n = b.node("n1", 1).await;
+    let l = b.local();
+    let probe = json!({"livenessProbe": {"grpc": {"port": 5000}, "failureThreshold": 1, "periodSeconds": 5}});
+    let well = pod("well", &["grpc-health-checking"], &json!({}), &probe);
+    let ill = pod(
+        "ill",
+        &["grpc-health-checking", "--delay-unhealthy-sec=20"],
+        &json!({}),
+        &probe,
+    );
+    for p in [well, ill] {
+        l.create(&PODS, "default", p).unwrap();
+    }
+    let restarts = |l: &Local, name: &str| {
+        let p = l.get(&PODS, "default", name).unwrap();
+        p.int("/status/containerStatuses/0/restartCount").unwrap_or(0)
+    };
+    b.until("one is restarted", 120, |l| restarts(l, "ill") > 0).await;
+    assert_eq!(restarts(&l, "well"), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_port_that_is_taken_is_refused_and_so_are_settings() {
+    let b = interpreted(33).await;
+    let _n = b.node("n1", 1).await;
+    let l = b.local();
+    let here = json!({"nodeName": "n1"});
+    let taken = json!({"ports": [{"containerPort": 80, "hostPort": 80}]});
+    l.create(&PODS, "default", pod("first", &["pause"], &here, &taken))
+        .unwrap();
+    b.until("the first runs", 10, |l| ready_pods(l).len() == 1).await;
+    let unsafe_setting =
+        json!({"nodeName": "n1", "securityContext": {"sysctls": [{"name": "kernel.msgmax", "value": "1"}]}});
+    l.create(&PODS, "default", pod("second", &["pause"], &here, &taken))
+        .unwrap();
+    l.create(&PODS, "default", pod("third", &["pause"], &unsafe_setting, &json!({})))
+        .unwrap();
+    let reason = |l: &Local, name: &str| l.get(&PODS, "default", name).unwrap().text("/status/reason").to_owned();
+    b.until("both are refused", 10, |l| {
+        !reason(l, "second").is_empty() && !reason(l, "third").is_empty()
+    })
+    .await;
+    assert_eq!(
+        (reason(&l, "second").as_str(), reason(&l, "third").as_str()),
+        ("NodePorts", "SysctlForbidden")
+    );
+    for name in ["second", "third"] {
+        let p = l.get(&PODS, "default", name).unwrap();
+        assert_eq!(p.text("/status/phase"), "Failed", "{name}");
+        assert!(p.text("/status/message").starts_with("Pod was rejected: "), "{p}");
+    }
+    assert_eq!(ready_pods(&l).len(), 1, "the first one stays");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_attached_hears_what_is_said_from_then_on() {
+    let b = interpreted(34).await;
+    let n = b.node("n1", 1).await;
+    let l = b.local();
+    let script = "echo early; sleep 30; echo late; sleep 1";
+    let command = json!({"command": ["sh", "-c", script]});
+    l.create(
+        &PODS,
+        "default",
+        pod("p", &[], &json!({"restartPolicy": "Never"}), &command),
+    )
+    .unwrap();
+    b.until("it runs", 10, |l| ready_pods(l).len() == 1).await;
+    let mut output = n.hook().attach("default", "p", "c").unwrap();
+    assert_eq!(output.recv().await.as_deref(), Some(b"late\n".as_slice()));
+    assert_eq!(output.recv().await, None);
+    assert!(n.hook().attach("default", "p", "c").is_none(), "it has ended");
+}
