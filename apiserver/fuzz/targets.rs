@@ -19,12 +19,46 @@ use serde_json::Value;
 pub type Target = (&'static str, fn(&str));
 
 /// All of them.
-pub const TARGETS: [Target; 4] = [
+pub const TARGETS: [Target; 5] = [
     ("patches", patches),
     ("selectors", selectors),
     ("schemas", schemas),
     ("requests", requests),
+    ("expressions", expressions),
 ];
+
+/// An expression: whether its types fit is told the same twice, what it costs and its value are found in any case.
+pub fn expressions(text: &str) {
+    let own = ["s", "t"].map(|f| (f.to_owned(), cfn_cel::Type::Text));
+    let own = own
+        .into_iter()
+        .chain([("l".to_owned(), cfn_cel::Type::list(cfn_cel::Type::Int))]);
+    let environment = cfn_cel::Environment {
+        variables: [("self".to_owned(), cfn_cel::Type::object("self", own))].into(),
+        bindings: true,
+        patches: true,
+    };
+    let told = cfn_cel::check(text, &environment);
+    match cfn_cel::Expression::compile(text, &environment) {
+        Ok(expression) => {
+            assert_eq!(told.as_ref(), Ok(expression.value_type()), "checked twice");
+            let _ = expression.cost(&cfn_cel::cost::Shape::default());
+            drop(expression.instantiate());
+        }
+        Err(why) => assert_eq!(told, Err(why), "checked twice"),
+    }
+    if let Ok(program) = cfn_cel::Program::read(text) {
+        let own = cfn_cel::Value::from_json(&serde_json::json!({"s": "a", "t": "2024-01-02", "l": [1, 2, 3]}));
+        let scope = cfn_cel::Scope::from([("self".to_owned(), own)]);
+        let value = |r: Result<cfn_cel::Value, cfn_cel::CelError>| r.map(|v| v.to_json());
+        // NaN is not itself, but has no form in JSON.
+        assert_eq!(
+            value(program.evaluate(&scope)),
+            value(program.evaluate(&scope)),
+            "evaluated twice"
+        );
+    }
+}
 
 /// `KIND`, an object and a patch, each on a line of its own. KIND: `json`, `merge`, or a kind of [`schema_of`] for a
 /// strategic merge and an apply.

@@ -1,7 +1,7 @@
 //! Whether the types of an expression fit, told as cel-go tells it (`checker/checker.go`). What is not known here is of
 //! type `dyn`, so that nothing that fits is refused.
 
-mod macros;
+pub(super) mod macros;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
@@ -10,7 +10,7 @@ use super::cost::{self, Shape};
 use super::parse::{self, Expr, What, parse};
 use super::types::{Bound, ObjectType, Type, arguments, most_general};
 use super::value::Value;
-use super::{CelError, numbers, source};
+use super::{CelError, eval, numbers, source};
 
 /// What an expression may name.
 #[derive(Debug, Clone, Default)]
@@ -31,14 +31,50 @@ pub fn check(text: &str, environment: &Environment) -> Result<Type, CelError> {
     Ok(checked(text, environment)?.1.of)
 }
 
-/// The type of an expression's value, and the most that it may cost where what it names is of this shape.
-///
-/// # Errors
-/// As [`check`].
-pub fn check_with_cost(text: &str, environment: &Environment, shape: &Shape) -> Result<(Type, u64), CelError> {
-    let (root, checked) = checked(text, environment)?;
-    let most = cost::most(&root, &checked, shape);
-    Ok((checked.of, most))
+/// An expression whose types fit.
+pub struct Expression {
+    root: Box<Expr>,
+    checked: Checked,
+}
+
+impl Expression {
+    /// Reads and checks it.
+    ///
+    /// # Errors
+    /// As [`check`].
+    pub fn compile(text: &str, environment: &Environment) -> Result<Self, CelError> {
+        let (root, checked) = checked(text, environment)?;
+        Ok(Self { root, checked })
+    }
+
+    /// The type of its value.
+    #[must_use]
+    pub fn value_type(&self) -> &Type {
+        &self.checked.of
+    }
+
+    /// The most that it may cost where what it names is of this shape.
+    #[must_use]
+    pub fn cost(&self, shape: &Shape) -> u64 {
+        cost::most(&self.root, &self.checked, shape)
+    }
+
+    /// Whether it names something of this name.
+    #[must_use]
+    pub fn mentions(&self, name: &str) -> bool {
+        self.root.mentions(name)
+    }
+
+    /// Works out the conversions of its constants, as is done once before anything is evaluated.
+    ///
+    /// # Errors
+    /// [`CelError::Constant`] for the first that has no value.
+    pub fn instantiate(&self) -> Result<(), CelError> {
+        match eval::constants(&self.root) {
+            Err(why) => Err(CelError::Constant(why.to_string())),
+            Ok(_) => Ok(()),
+        }
+    }
 }
 
 /// What was found out about an expression.
@@ -542,8 +578,8 @@ impl Checker<'_> {
             if let Some((at, What::Literal(Value::Text(s)))) = last {
                 let wrong = match (name.as_str(), target.is_some(), args.len()) {
                     ("duration", false, 1) => numbers::parse_span(s).is_none(),
-                    ("timestamp", false, 1) => s.parse::<jiff::Timestamp>().is_err(),
-                    ("matches", true, 1) | ("matches", false, 2) => regex::Regex::new(s).is_err(),
+                    ("timestamp", false, 1) => super::moment::Moment::parse(s).is_none(),
+                    ("matches", true, 1) | ("matches", false, 2) => super::pattern::error(s).is_some(),
                     _ => false,
                 };
                 if wrong {

@@ -93,19 +93,28 @@ impl<'a> Evaluation<'a> {
                 Ok(Value::list(list))
             }
             What::Map(entries) => {
-                let mut map = BTreeMap::new();
+                let (mut map, mut binary) = (BTreeMap::new(), false);
                 for (k, v, optional) in entries {
-                    let Some(key) = self.value(k)?.key() else {
-                        return fail("unsupported key type");
-                    };
+                    let key = self.value(k)?;
+                    binary |= matches!(key, Value::Bytes(_));
                     let v = match (self.value(v)?, optional) {
                         (Value::Optional(None), true) => continue,
                         (Value::Optional(Some(v)), true) => *v,
                         (v, _) => v,
                     };
+                    if binary {
+                        continue;
+                    }
+                    let Some(key) = key.key() else {
+                        return fail("unsupported key type");
+                    };
                     if map.insert(key.clone(), v).is_some() {
                         return fail(format!("Failed with repeated key: {}", key.to_text()));
                     }
+                }
+                if binary {
+                    // As Go's fault is told.
+                    return fail("internal error: runtime error: hash of unhashable type types.Bytes");
                 }
                 Ok(Value::Map(Arc::new(map)))
             }
@@ -129,10 +138,10 @@ impl<'a> Evaluation<'a> {
     fn name(&self, n: &str) -> Result {
         let n = n.strip_prefix('.').unwrap_or(n);
         if let Some((_, v)) = self.bound.iter().rev().find(|(k, _)| k == n) {
-            return Ok(v.clone());
+            return there(v.clone());
         }
         if let Some(v) = self.scope.get(n) {
-            return Ok(v.clone());
+            return there(v.clone());
         }
         match functions::type_named(n) {
             Some(t) => Ok(Value::Type(t)),
@@ -148,10 +157,11 @@ impl<'a> Evaluation<'a> {
         {
             return Ok(Value::Bool(decides));
         }
-        match (left, self.value(b)?) {
-            (_, Value::Bool(y)) if y == decides => Ok(Value::Bool(decides)),
-            (Ok(Value::Bool(_)), Value::Bool(y)) => Ok(Value::Bool(y)),
-            (Err(e), _) => Err(e),
+        match (left, self.value(b)) {
+            (_, Ok(Value::Bool(y))) if y == decides => Ok(Value::Bool(decides)),
+            (Ok(Value::Bool(_)), Ok(Value::Bool(y))) => Ok(Value::Bool(y)),
+            // Of two errors the first is told.
+            (Err(e), _) | (_, Err(e)) => Err(e),
             _ => no_overload(),
         }
     }
@@ -303,7 +313,7 @@ impl<'a> Evaluation<'a> {
                 ("all", Ok(Value::Bool(false))) => return Ok(Value::Bool(false)),
                 ("exists", Ok(Value::Bool(true))) => return Ok(Value::Bool(true)),
                 ("all" | "exists", Ok(Value::Bool(_))) => {}
-                ("all" | "exists", Err(e)) => error = Some(e),
+                ("all" | "exists", Err(e)) => error = error.or(Some(e)),
                 ("exists_one" | "existsOne", Ok(Value::Bool(b))) => found += usize::from(b),
                 ("filter", Ok(Value::Bool(b))) => {
                     if b {
@@ -379,6 +389,7 @@ pub(super) fn constants(e: &Expr) -> Result<Option<Value>> {
     }
     match (&e.what, inner.as_slice()) {
         (What::Literal(v), _) => Ok(Some(v.clone())),
+        (What::Index(..), [_, Some(index)]) => qualifier(index).map(|()| None),
         (What::Call(None, name, _), [Some(of)]) if CONVERSIONS.contains(&name.as_str()) => {
             functions::global(name, std::slice::from_ref(of)).map(Some)
         }
@@ -407,8 +418,9 @@ fn weight(v: &Value) -> u64 {
 fn select(of: &Value, field: &str, optional: bool) -> Result {
     match of {
         Value::Map(m) => match (m.get(&Key::Text(field.into())), optional) {
-            (Some(v), false) => Ok(v.clone()),
-            (v, true) => Ok(Value::Optional(v.cloned().map(Box::new))),
+            (Some(v), false) => there(v.clone()),
+            (Some(v), true) => Ok(Value::Optional(Some(Box::new(there(v.clone())?)))),
+            (None, true) => Ok(Value::Optional(None)),
             (None, false) => fail(format!("no such key: {field}")),
         },
         Value::Optional(None) => Ok(Value::Optional(None)),
@@ -417,7 +429,26 @@ fn select(of: &Value, field: &str, optional: bool) -> Result {
     }
 }
 
+/// Whether a value can tell a part of another (`cel-go/interpreter/attributes.go`).
+fn qualifier(index: &Value) -> Result<()> {
+    match index {
+        Value::Time(_) => fail("invalid qualifier type: types.Timestamp"),
+        Value::Span(_) => fail("invalid qualifier type: types.Duration"),
+        Value::Bytes(_) => fail("invalid qualifier type: types.Bytes"),
+        _ => Ok(()),
+    }
+}
+
+/// What is asked for, if it has a value.
+fn there(v: Value) -> Result {
+    match v {
+        Value::Wrong(why) => fail(&*why),
+        v => Ok(v),
+    }
+}
+
 fn index_of(of: &Value, index: &Value, optional: bool) -> Result {
+    qualifier(index)?;
     let found = match of {
         Value::List(l) => {
             let i = match index {
@@ -433,6 +464,7 @@ fn index_of(of: &Value, index: &Value, optional: bool) -> Result {
         Value::Optional(Some(v)) => return index_of(v, index, true),
         _ => return no_overload(),
     };
+    let found = found.map(there).transpose()?;
     match (found, optional) {
         (v, true) => Ok(Value::Optional(v.map(Box::new))),
         (Some(v), false) => Ok(v),

@@ -46,9 +46,7 @@ pub(super) fn wrong(format: &str, text: &str) -> Vec<String> {
             "dns1035Label" => first_label(text),
             "qualifiedName" => qualified(text),
             "labelValue" => value(text),
-            "uri" if text.is_empty() => vec!["parse \"\": empty url".to_owned()],
-            "uri" if super::address::is_url(text) => Vec::new(),
-            "uri" => vec![format!("parse {text:?}: invalid URI for request")],
+            "uri" => super::url::Url::of_request(text).err().into_iter().collect(),
             "uuid" => unless(is_uuid(text), "does not match the UUID format"),
             "byte" => {
                 use base64::Engine;

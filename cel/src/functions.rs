@@ -1,16 +1,17 @@
 //! Functions without a target: conversions, constructors, and those of the homes `math`, `sets`, `strings`.
 
 use std::cmp::Ordering;
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::CelError;
-use super::address::{is_url, network};
+use super::address;
 use super::eval::no_overload;
 use super::methods::method;
+use super::moment::Moment;
 use super::numbers;
 use super::quantity::Quantity;
 use super::semver::Version;
+use super::url::Url;
 use super::value::Value;
 
 pub(super) type Result<T = Value> = std::result::Result<T, CelError>;
@@ -108,38 +109,40 @@ pub(super) fn global(name: &str, args: &[Value]) -> Result {
         ("type", [v]) => Ok(Value::Type(v.type_name())),
         ("matches", [s, p]) => method("matches", s, std::slice::from_ref(p)),
         ("int", [v]) => to_int(v),
-        ("uint", [v]) => match to_int(v)? {
-            Value::Int(n) => {
-                u64::try_from(n).map_or_else(|_| fail("unsigned integer overflow"), |n| Ok(Value::Uint(n)))
-            }
-            v => Ok(v),
-        },
-        ("double", [Value::Text(s)]) => s.parse().map_or_else(
-            |_| fail("type conversion error from 'string' to 'double'"),
-            |n| Ok(Value::Double(n)),
-        ),
+        ("uint", [v]) => to_uint(v),
+        ("double", [Value::Text(s)]) => {
+            // What is too large is none, but infinity is.
+            let number = s
+                .parse()
+                .ok()
+                .filter(|n: &f64| n.is_finite() || !s.contains(|c: char| c.is_ascii_digit()));
+            number.map_or_else(|| unconverted("double"), |n| Ok(Value::Double(n)))
+        }
         ("double", [v]) => v.number().map_or_else(no_overload, |n| Ok(Value::Double(n))),
         ("bool", [Value::Bool(b)]) => truth(*b),
         ("bool", [Value::Text(s)]) => match &**s {
-            "true" | "True" | "TRUE" | "t" | "1" => truth(true),
-            "false" | "False" | "FALSE" | "f" | "0" => truth(false),
-            _ => fail("type conversion error from 'string' to 'bool'"),
+            "true" | "True" | "TRUE" | "t" | "T" | "1" => truth(true),
+            "false" | "False" | "FALSE" | "f" | "F" | "0" => truth(false),
+            _ => unconverted("bool"),
         },
+        ("string", [Value::Bytes(b)]) if std::str::from_utf8(b).is_err() => {
+            fail("invalid UTF-8 in bytes, cannot convert to string")
+        }
         ("string", [v]) => text_of(v).map_or_else(no_overload, |s| Ok(Value::text(&s))),
         ("bytes", [Value::Text(s)]) => Ok(Value::Bytes(s.as_bytes().into())),
         ("bytes", [v @ Value::Bytes(_)]) => Ok(v.clone()),
-        ("timestamp", [Value::Text(s)]) => s.parse().map_or_else(
-            |_| fail("type conversion error from 'string' to 'timestamp'"),
-            |t| Ok(Value::Time(t)),
-        ),
-        ("timestamp", [Value::Int(n)]) => {
-            jiff::Timestamp::from_second(*n).map_or_else(|_| fail("timestamp overflow"), |t| Ok(Value::Time(t)))
+        ("timestamp", [Value::Text(s)]) => {
+            Moment::parse(s).map_or_else(|| unconverted("google.protobuf.Timestamp"), |t| Ok(Value::Time(t)))
         }
+        ("timestamp", [Value::Int(n)]) => jiff::Timestamp::from_second(*n)
+            .ok()
+            .filter(|_| (-62_135_596_800..=253_402_300_799).contains(n))
+            .map_or_else(|| fail("timestamp overflow"), |t| Ok(Value::Time(t.into()))),
+        ("duration", [Value::Int(n)]) => Ok(Value::Span(jiff::SignedDuration::from_nanos(*n))),
         ("timestamp", [v @ Value::Time(_)]) | ("duration", [v @ Value::Span(_)]) => Ok(v.clone()),
-        ("duration", [Value::Text(s)]) => numbers::parse_span(s).map_or_else(
-            || fail("type conversion error from 'string' to 'duration'"),
-            |d| Ok(Value::Span(d)),
-        ),
+        ("duration", [Value::Text(s)]) => {
+            numbers::parse_span(s).map_or_else(|| unconverted("google.protobuf.Duration"), |d| Ok(Value::Span(d)))
+        }
         ("quantity", [Value::Text(s)]) => {
             Quantity::parse(s).map_or_else(|e| fail(e.to_string()), |q| Ok(Value::Quantity(q)))
         }
@@ -149,16 +152,15 @@ pub(super) fn global(name: &str, args: &[Value]) -> Result {
         ("isSemver", [Value::Text(s), rest @ ..]) => {
             truth(Version::parse(s, matches!(rest, [Value::Bool(true)])).is_ok())
         }
-        ("isURL", [Value::Text(s)]) => truth(is_url(s)),
-        ("url", [Value::Text(s)]) if is_url(s) => Ok(Value::Text(s.clone())),
-        ("isIP", [Value::Text(s)]) => truth(s.parse::<IpAddr>().is_ok_and(|a| !is_mapped(a))),
-        ("ip", [Value::Text(s)]) => match s.parse::<IpAddr>() {
-            Ok(a) if is_mapped(a) => fail(format!("IPv4-mapped IPv6 address {:?} is not allowed", &**s)),
-            Ok(_) => Ok(Value::Text(s.clone())),
-            Err(_) => no_overload(),
-        },
-        ("isCIDR", [Value::Text(s)]) => truth(network(s).is_some()),
-        ("cidr", [Value::Text(s)]) if network(s).is_some() => Ok(Value::Text(s.clone())),
+        ("isURL", [Value::Text(s)]) => truth(Url::of_request(s).is_ok()),
+        ("url", [Value::Text(s)]) => Url::of_expression(s).map_or_else(
+            |why| fail(format!("URL parse error during conversion from string: {why}")),
+            |u| Ok(Value::Url(Arc::new(u))),
+        ),
+        ("isIP", [Value::Text(s)]) => truth(address::plain(s).is_ok()),
+        ("ip", [Value::Text(s)]) => to_address(s),
+        ("isCIDR", [Value::Text(s)]) => truth(address::network(s).is_ok()),
+        ("cidr", [Value::Text(s)]) => to_network(s),
         ("sign", [v @ Value::Quantity(_)]) => method("sign", v, &[]),
         ("isSorted", [v]) => method("isSorted", v, &[]),
         (n, _) if GLOBAL.contains(&n) => no_overload(),
@@ -166,8 +168,37 @@ pub(super) fn global(name: &str, args: &[Value]) -> Result {
     }
 }
 
-fn is_mapped(a: IpAddr) -> bool {
-    matches!(a, IpAddr::V6(a) if a.to_ipv4_mapped().is_some())
+/// A text that cannot be read as another type's.
+fn unconverted(to: &str) -> Result {
+    fail(format!("type conversion error from 'string' to '{to}'"))
+}
+
+pub(super) fn to_address(s: &str) -> Result {
+    address::plain(s).map_or_else(fail, |a| Ok(Value::Ip(a)))
+}
+
+pub(super) fn to_network(s: &str) -> Result {
+    address::network(s).map_or_else(
+        |why| {
+            fail(format!(
+                "network address parse error during conversion from string: {why}"
+            ))
+        },
+        |(a, bits)| Ok(Value::Cidr(a, bits)),
+    )
+}
+
+fn to_uint(v: &Value) -> Result {
+    let overflow = || fail("unsigned integer overflow");
+    match v {
+        Value::Uint(_) => Ok(v.clone()),
+        Value::Int(n) => u64::try_from(*n).map_or_else(|_| overflow(), |n| Ok(Value::Uint(n))),
+        Value::Double(n) if *n >= 0.0 && *n < 18_446_744_073_709_551_616.0 => Ok(Value::Uint(*n as u64)),
+        Value::Double(_) => overflow(),
+        Value::Text(s) if s.starts_with('+') => unconverted("uint"),
+        Value::Text(s) => s.parse().map_or_else(|_| unconverted("uint"), |n| Ok(Value::Uint(n))),
+        _ => no_overload(),
+    }
 }
 
 pub(super) fn size(v: &Value) -> Result {
@@ -184,13 +215,14 @@ fn to_int(v: &Value) -> Result {
     match v {
         Value::Int(_) => Ok(v.clone()),
         Value::Uint(n) => i64::try_from(*n).map_or_else(|_| fail("integer overflow"), |n| Ok(Value::Int(n))),
-        Value::Double(n) if n.abs() < 9.2e18 => Ok(Value::Int(*n as i64)),
+        Value::Double(n) if n.abs() < 9_223_372_036_854_775_808.0 => Ok(Value::Int(*n as i64)),
         Value::Double(_) => fail("integer overflow"),
-        Value::Text(s) => s.parse().map_or_else(
-            |_| fail("type conversion error from 'string' to 'int'"),
-            |n| Ok(Value::Int(n)),
-        ),
-        Value::Time(t) => Ok(Value::Int(t.as_second())),
+        Value::Text(s) => s.parse().map_or_else(|_| unconverted("int"), |n| Ok(Value::Int(n))),
+        // Downwards, as Go counts seconds.
+        Value::Time(t) => {
+            let t = t.timestamp();
+            Ok(Value::Int(t.as_second() - i64::from(t.subsec_nanosecond() < 0)))
+        }
         Value::Span(d) => Ok(Value::Int(i64::try_from(d.as_nanos()).unwrap_or(i64::MAX))),
         _ => no_overload(),
     }
@@ -198,8 +230,10 @@ fn to_int(v: &Value) -> Result {
 
 pub(super) fn text_of(v: &Value) -> Option<String> {
     Some(match v {
-        Value::Null | Value::Type(_) => return None,
         Value::Text(s) => s.to_string(),
+        Value::Type(t) => (*t).to_owned(),
+        Value::Ip(a) => address::text(*a),
+        Value::Cidr(a, bits) => format!("{}/{bits}", address::text(*a)),
         Value::Int(n) => n.to_string(),
         Value::Uint(n) => n.to_string(),
         Value::Double(n) => numbers::double_text(*n),
@@ -224,7 +258,7 @@ pub(super) fn in_home(home: &str, name: &str, args: &[Value]) -> Result {
             } else {
                 Ordering::Less
             };
-            extreme(list, wanted)
+            extreme(name, list, wanted)
         }
         ("math", "abs", [Value::Int(n)]) => Ok(Value::Int(n.saturating_abs())),
         ("math", "abs", [Value::Double(n)]) => Ok(Value::Double(n.abs())),
@@ -243,10 +277,12 @@ pub(super) fn in_home(home: &str, name: &str, args: &[Value]) -> Result {
             Ok(Value::Optional(found))
         }
         ("format", name, []) => super::formats::named(name).map_or_else(no_overload, |f| Ok(Value::Format(f))),
-        ("strings", "quote", [Value::Text(s)]) => Ok(Value::text(&format!("{s:?}"))),
+        ("strings", "quote", [Value::Text(s)]) => Ok(Value::text(&quoted(s))),
         // A reference token of a JSON pointer (RFC 6901).
         ("jsonpatch", "escapeKey", [Value::Text(s)]) => Ok(Value::text(&s.replace('~', "~0").replace('/', "~1"))),
-        ("ip", "isCanonical", [Value::Text(s)]) => truth(s.parse::<IpAddr>().is_ok_and(|a| a.to_string() == **s)),
+        ("ip", "isCanonical", [Value::Text(s)]) => {
+            address::plain(s).map_or_else(fail, |a| truth(address::text(a) == **s))
+        }
         _ => no_overload(),
     }
 }
@@ -263,10 +299,34 @@ pub(super) fn unwrapped(all: &[Value]) -> Result {
     Ok(Value::list(there))
 }
 
-pub(super) fn extreme(list: &[Value], wanted: Ordering) -> Result {
+/// A text as it would be written, in double quotes (`cel-go/ext/strings.go`).
+fn quoted(text: &str) -> String {
+    let mut out = String::from('"');
+    for c in text.chars() {
+        let escape = match c {
+            '\u{7}' => 'a',
+            '\u{8}' => 'b',
+            '\u{c}' => 'f',
+            '\n' => 'n',
+            '\r' => 'r',
+            '\t' => 't',
+            '\u{b}' => 'v',
+            '\\' | '"' => c,
+            _ => {
+                out.push(c);
+                continue;
+            }
+        };
+        out.extend(['\\', escape]);
+    }
+    out.push('"');
+    out
+}
+
+pub(super) fn extreme(name: &str, list: &[Value], wanted: Ordering) -> Result {
     let mut items = list.iter();
     let Some(mut best) = items.next() else {
-        return fail("min called on empty list");
+        return fail(format!("{name} called on empty list"));
     };
     for v in items {
         match v.order(best) {

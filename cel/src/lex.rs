@@ -1,6 +1,8 @@
-//! From text to tokens.
+//! From text to tokens: the grammar's own ([`super::antlr::tokens`]), with the values that they stand for
+//! (`cel-go/parser/parser.go`, `unescape.go`).
 
 use super::CelError;
+use super::antlr::{self, tokens as grammar};
 
 /// A token and where it starts.
 #[derive(Debug, Clone, PartialEq)]
@@ -18,224 +20,182 @@ pub(super) enum Kind {
     Int(i64),
     Uint(u64),
     Double(f64),
-    /// A number that has no value: what it would be (`int`).
-    Large(&'static str),
     /// The one whose negative is the least integer.
     Least,
     Text(String),
     Bytes(Vec<u8>),
+    /// A literal that has no value: which kind of number it would be, if it is one that may have a sign, and why it has none.
+    Wrong(bool, &'static str),
     /// An operator or a bracket.
     Sign(&'static str),
     End,
 }
 
-/// Longest first.
-const SIGNS: [&str; 24] = [
-    "==", "!=", "<=", ">=", "&&", "||", "<", ">", "+", "-", "*", "/", "%", "!", "?", ":", "(", ")", "[", "]", "{", "}",
-    ",", ".",
-];
-
+/// Every token of a text.
+///
+/// # Errors
+/// [`CelError::Syntax`], at the first that is none.
 pub(super) fn tokens(text: &str) -> Result<Vec<Token>, CelError> {
-    let bytes = text.as_bytes();
-    let mut list = Vec::new();
-    let mut i = 0;
-    let fail = |at: usize, detail: String| CelError::Syntax {
-        at,
-        detail: format!("Syntax error: {detail}"),
-        source_text: text.to_owned(),
-    };
-    while i < bytes.len() {
-        let c = bytes[i];
-        if c.is_ascii_whitespace() {
-            i += 1;
-            continue;
-        }
-        if text[i..].starts_with("//") {
-            i = text[i..].find('\n').map_or(bytes.len(), |n| i + n);
-            continue;
-        }
-        let at = i;
-        if let Some((what, end)) = string(text, i).map_err(|d| fail(at, d))? {
-            list.push(Token { at, what });
-            i = end;
-            continue;
-        }
-        if c.is_ascii_digit() || (c == b'.' && bytes.get(i + 1).is_some_and(u8::is_ascii_digit)) {
-            let (what, end) = number(text, i);
-            list.push(Token { at, what });
-            i = end;
-            continue;
-        }
-        if c.is_ascii_alphabetic() || c == b'_' {
-            while i < bytes.len() && (bytes[i].is_ascii_alphanumeric() || bytes[i] == b'_') {
-                i += 1;
-            }
-            list.push(Token {
-                at,
-                what: Kind::Name(text[at..i].to_owned()),
-            });
-            continue;
-        }
-        if c == b'`' {
-            // An escaped field name.
-            let end = text[i + 1..].find('`').ok_or_else(|| fail(at, "no closing `".into()))?;
-            list.push(Token {
-                at,
-                what: Kind::Escaped(text[i + 1..i + 1 + end].to_owned()),
-            });
-            i += end + 2;
-            continue;
-        }
-        let sign = SIGNS.iter().find(|s| text[i..].starts_with(**s)).ok_or_else(|| {
-            let c = text[i..].chars().next().unwrap_or_default();
-            fail(at, format!("token recognition error at: '{c}'"))
-        })?;
-        i += sign.len();
-        list.push(Token {
-            at,
-            what: Kind::Sign(sign),
+    let (found, wrong) = grammar::tokens(text);
+    if let Some((_, (at, detail))) = wrong.into_iter().next() {
+        return Err(CelError::Syntax {
+            at: at.unwrap_or_default(),
+            detail,
+            source_text: text.to_owned(),
         });
     }
-    list.push(Token {
-        at: text.len(),
-        what: Kind::End,
-    });
-    Ok(list)
-}
-
-/// A literal of text or bytes at `i`, and where it ends.
-fn string(text: &str, i: usize) -> Result<Option<(Kind, usize)>, String> {
-    let rest = &text[i..];
-    let prefix = rest
-        .bytes()
-        .take_while(|b| matches!(b, b'r' | b'R' | b'b' | b'B'))
-        .count();
-    let (mut raw, mut binary) = (false, false);
-    for b in rest.bytes().take(prefix) {
-        match b {
-            b'r' | b'R' => raw = true,
-            _ => binary = true,
-        }
-    }
-    let open = &rest[prefix..];
-    let quote = match open.as_bytes().first() {
-        Some(b'"') => "\"",
-        Some(b'\'') => "'",
-        _ => return Ok(None),
+    let of = |t: antlr::tokens::Token| Token {
+        at: t.start,
+        what: kind(t.kind, &text[t.start..t.end]),
     };
-    if prefix > 2 {
-        return Ok(None);
-    }
-    let triple = quote.repeat(3);
-    let quote: &str = if open.starts_with(&triple) { &triple } else { quote };
-    let mut out: Vec<u8> = Vec::new();
-    let mut p = i + prefix + quote.len();
-    loop {
-        let rest = &text[p..];
-        if rest.starts_with(quote) {
-            p += quote.len();
-            break;
-        }
-        let Some(c) = rest.chars().next() else {
-            return Err("unterminated string literal".into());
-        };
-        if c == '\n' && quote.len() == 1 {
-            return Err("unterminated string literal".into());
-        }
-        if c != '\\' || raw {
-            out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
-            p += c.len_utf8();
-            continue;
-        }
-        let (n, used) = escape(&rest[1..]).ok_or("bad escape in a string literal")?;
-        p += 1 + used;
-        match n {
-            Escape::Char(c) => out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
-            Escape::Byte(b) if binary => out.push(b),
-            Escape::Byte(b) => out.extend_from_slice(char::from(b).encode_utf8(&mut [0; 4]).as_bytes()),
-        }
-    }
-    let what = if binary {
-        Kind::Bytes(out)
-    } else {
-        Kind::Text(String::from_utf8(out).map_err(|_| "not UTF-8")?)
-    };
-    Ok(Some((what, p)))
+    Ok(found.into_iter().map(of).collect())
 }
 
-enum Escape {
-    Char(char),
-    Byte(u8),
+fn kind(kind: u8, text: &str) -> Kind {
+    match kind {
+        grammar::END => Kind::End,
+        grammar::NAME => Kind::Name(text.to_owned()),
+        grammar::ESCAPED => Kind::Escaped(text.trim_matches('`').to_owned()),
+        grammar::INT => match whole(text) {
+            Some(n) if n == 1 << 63 => Kind::Least,
+            n => match n.map(i64::try_from) {
+                Some(Ok(n)) => Kind::Int(n),
+                _ => Kind::Wrong(true, "invalid int literal"),
+            },
+        },
+        grammar::UINT => {
+            let n = whole(&text[..text.len() - 1]);
+            n.map_or(Kind::Wrong(false, "invalid uint literal"), Kind::Uint)
+        }
+        grammar::FLOAT => match text.parse() {
+            Ok(n) if f64::is_finite(n) => Kind::Double(n),
+            _ => Kind::Wrong(true, "invalid double literal"),
+        },
+        grammar::STRING => match unescaped(text, false) {
+            Ok(bytes) => String::from_utf8(bytes).map_or(Kind::Wrong(false, "unable to unescape string"), Kind::Text),
+            Err(why) => Kind::Wrong(false, why),
+        },
+        grammar::BYTES => match unescaped(&text[1..], true) {
+            Ok(bytes) => Kind::Bytes(bytes),
+            Err(why) => Kind::Wrong(false, why),
+        },
+        sign => match grammar::sign(sign) {
+            word @ ("true" | "false" | "null" | "in") => Kind::Name(word.to_owned()),
+            sign => Kind::Sign(sign),
+        },
+    }
 }
 
-/// What stands behind a backslash, and its length.
-fn escape(s: &str) -> Option<(Escape, usize)> {
-    let c = s.chars().next()?;
-    let plain = |c: char| Some((Escape::Char(c), 1));
-    let hex = |n: usize| u32::from_str_radix(s.get(1..=n)?, 16).ok();
-    match c {
-        'n' => plain('\n'),
-        't' => plain('\t'),
-        'r' => plain('\r'),
-        'a' => plain('\u{7}'),
-        'b' => plain('\u{8}'),
-        'f' => plain('\u{c}'),
-        'v' => plain('\u{b}'),
-        '\\' | '\'' | '"' | '`' | '?' => plain(c),
-        'x' | 'X' => Some((Escape::Byte(u8::try_from(hex(2)?).ok()?), 3)),
-        'u' => Some((Escape::Char(char::from_u32(hex(4)?)?), 5)),
-        'U' => Some((Escape::Char(char::from_u32(hex(8)?)?), 9)),
-        '0'..='3' => Some((Escape::Byte(u8::from_str_radix(s.get(..3)?, 8).ok()?), 3)),
+/// Why a literal has no value, if it has none; `negative`: a minus stands before it.
+pub(super) fn wrong(of: u8, text: &str, negative: bool) -> Option<&'static str> {
+    match kind(of, text) {
+        Kind::Wrong(_, why) => Some(why),
+        Kind::Least if !negative => Some("invalid int literal"),
         _ => None,
     }
 }
 
-/// A number at `i`, and where it ends.
-fn number(text: &str, i: usize) -> (Kind, usize) {
-    let b = text.as_bytes();
-    let signed = |digits: &str, base: u32| match u64::from_str_radix(digits, base) {
-        Ok(n) if n == 1 << 63 => Kind::Least,
-        Ok(n) => i64::try_from(n).map_or(Kind::Large("int"), Kind::Int),
-        Err(_) => Kind::Large("int"),
+fn whole(text: &str) -> Option<u64> {
+    let (digits, base) = text.strip_prefix("0x").map_or((text, 10), |hex| (hex, 16));
+    u64::from_str_radix(digits, base).ok()
+}
+
+/// What a literal in quotes stands for: lines end in one way, and escapes are done unless it is a raw one.
+fn unescaped(text: &str, binary: bool) -> Result<Vec<u8>, &'static str> {
+    let lines = text.replace("\r\n", "\n").replace('\r', "\n");
+    let (raw, quoted) = match lines.strip_prefix(['r', 'R']) {
+        Some(quoted) => (true, quoted),
+        None => (false, lines.as_str()),
     };
-    let unsigned = |digits: &str, base: u32| u64::from_str_radix(digits, base).map_or(Kind::Large("uint"), Kind::Uint);
-    let is_unsigned = |p: usize| matches!(b.get(p), Some(b'u' | b'U'));
-    let hex = text[i..].strip_prefix("0x").unwrap_or_default();
-    let hex = &hex[..hex.find(|c: char| !c.is_ascii_hexdigit()).unwrap_or(hex.len())];
-    if !hex.is_empty() {
-        let p = i + 2 + hex.len();
-        return if is_unsigned(p) {
-            (unsigned(hex, 16), p + 1)
-        } else {
-            (signed(hex, 16), p)
+    let triple = ["\"\"\"", "'''"]
+        .iter()
+        .any(|q| quoted.starts_with(q) && quoted.len() >= 6);
+    let quote = if triple { 3 } else { 1 };
+    let mut rest = &quoted[quote..quoted.len() - quote];
+    if raw {
+        return Ok(rest.as_bytes().to_vec());
+    }
+    let mut out = Vec::with_capacity(rest.len());
+    while let Some(c) = rest.chars().next() {
+        let Some(behind) = rest.strip_prefix('\\') else {
+            out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
+            rest = &rest[c.len_utf8()..];
+            continue;
         };
-    }
-    let digits = |mut p: usize| {
-        while p < b.len() && b[p].is_ascii_digit() {
-            p += 1;
+        let (value, used) = escape(behind, binary)?;
+        match value {
+            // Of bytes the number is itself one.
+            Escape::Number(n) if binary => out.push(n as u8),
+            Escape::Number(n) => {
+                let c = char::from_u32(n).ok_or("invalid unicode code point")?;
+                out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
+            }
+            Escape::Byte(b) => out.push(b),
         }
-        p
+        rest = &behind[used..];
+    }
+    Ok(out)
+}
+
+enum Escape {
+    Number(u32),
+    Byte(u8),
+}
+
+/// What stands behind a backslash, and its length.
+fn escape(s: &str, binary: bool) -> Result<(Escape, usize), &'static str> {
+    const UNABLE: &str = "unable to unescape string";
+    let number = |digits: Option<&str>, base: u32| {
+        let digits = digits.filter(|d| d.bytes().all(|b| char::from(b).is_digit(base)));
+        let n = digits.and_then(|d| u32::from_str_radix(d, base).ok());
+        n.map(Escape::Number).ok_or(UNABLE)
     };
-    let mut p = digits(i);
-    let mut double = false;
-    if b.get(p) == Some(&b'.') && b.get(p + 1).is_some_and(u8::is_ascii_digit) {
-        double = true;
-        p = digits(p + 1);
+    let byte = |b: u8| Ok((Escape::Byte(b), 1));
+    match s.bytes().next().ok_or(UNABLE)? {
+        b'n' => byte(b'\n'),
+        b't' => byte(b'\t'),
+        b'r' => byte(b'\r'),
+        b'a' => byte(7),
+        b'b' => byte(8),
+        b'f' => byte(12),
+        b'v' => byte(11),
+        b @ (b'\\' | b'\'' | b'"' | b'`' | b'?') => byte(b),
+        b'x' | b'X' => Ok((number(s.get(1..3), 16)?, 3)),
+        b'u' | b'U' if binary => Err(UNABLE),
+        b'u' => Ok((number(s.get(1..5), 16)?, 5)),
+        b'U' => Ok((number(s.get(1..9), 16)?, 9)),
+        b'0'..=b'3' => Ok((number(s.get(..3), 8)?, 3)),
+        _ => Err(UNABLE),
     }
-    if matches!(b.get(p), Some(b'e' | b'E')) {
-        let sign = usize::from(matches!(b.get(p + 1), Some(b'+' | b'-')));
-        if b.get(p + 1 + sign).is_some_and(u8::is_ascii_digit) {
-            double = true;
-            p = digits(p + 1 + sign);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Kind, tokens};
+
+    #[test]
+    fn literals_have_the_values_that_cel_go_gives_them() {
+        let text = |s: &str| Some(Kind::Text(s.to_owned()));
+        for (literal, wanted) in [
+            (r"'\x41\101\u00e9\U0001F600\n'", text("AA\u{e9}\u{1F600}\n")),
+            (r"r'\d'", text("\\d")),
+            ("'''a\r\nb\rc'''", text("a\nb\nc")),
+            (r"'\ud800'", Some(Kind::Wrong(false, "invalid unicode code point"))),
+            (r"b'\xff\303é'", Some(Kind::Bytes(vec![0xff, 0o303, 0xc3, 0xa9]))),
+            (r"b'\u00e9'", Some(Kind::Wrong(false, "unable to unescape string"))),
+            (r"br'\x'", Some(Kind::Bytes(b"\\x".to_vec()))),
+            ("''", text("")),
+            ("0x1Fu", Some(Kind::Uint(31))),
+            ("9223372036854775808", Some(Kind::Least)),
+            ("1e999", Some(Kind::Wrong(true, "invalid double literal"))),
+            (r"'\x+5'", None),
+            ("'a\rb'", None),
+        ] {
+            let found = tokens(literal).ok().and_then(|all| all.into_iter().next());
+            assert_eq!(found.map(|t| t.what), wanted, "{literal}");
         }
+        // No prefix of a literal.
+        let found: Vec<Kind> = tokens("rb'x'").unwrap().into_iter().map(|t| t.what).collect();
+        assert_eq!(found[0], Kind::Name("rb".to_owned()));
     }
-    let s = &text[i..p];
-    if double {
-        let value = s.parse().ok().filter(|n: &f64| n.is_finite());
-        return (value.map_or(Kind::Large("double"), Kind::Double), p);
-    }
-    if is_unsigned(p) {
-        return (unsigned(s, 10), p + 1);
-    }
-    (signed(s, 10), p)
 }

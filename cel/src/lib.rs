@@ -7,7 +7,7 @@
 //! values met; what upstream refuses when it type-checks, [`check`] refuses in the same words. Names nobody declared are
 //! refused by both.
 
-mod address;
+pub mod address;
 mod antlr;
 mod check;
 pub mod cost;
@@ -15,10 +15,14 @@ mod eval;
 mod format;
 mod formats;
 mod functions;
+pub mod go;
 mod lex;
+mod list;
 mod methods;
+mod moment;
 mod numbers;
 mod parse;
+pub mod pattern;
 pub mod quantity;
 mod semver;
 mod source;
@@ -26,31 +30,18 @@ mod source;
 mod tests;
 mod tree;
 mod types;
+mod url;
 mod value;
 
 use std::collections::BTreeMap;
 
-pub use check::{Environment, check, check_with_cost};
+pub use check::{Environment, Expression, check};
+pub use list::{List, ListKind};
+pub use moment::Moment;
 pub use semver::Version;
 pub use types::{ObjectType, Type};
+pub use url::Url;
 pub use value::{Key, Value};
-
-/// Whether an expression that can be read names something of this name.
-#[must_use]
-pub fn mentions(text: &str, name: &str) -> bool {
-    parse::parse(text).is_ok_and(|root| root.mentions(name))
-}
-
-/// Reads an expression and works out the conversions of its constants, as is done once before anything is evaluated.
-///
-/// # Errors
-/// [`CelError::Constant`] for the first that has no value, and as reading says.
-pub fn instantiate(text: &str) -> Result<(), CelError> {
-    match eval::constants(&parse::parse(text)?) {
-        Err(why) => Err(CelError::Constant(why.to_string())),
-        Ok(_) => Ok(()),
-    }
-}
 
 /// Words that are no names in expressions (the language definition's keywords, literals and reserved words).
 pub const RESERVED: [&str; 21] = [
@@ -128,6 +119,16 @@ pub struct Program {
 const BUDGET: u64 = 1_000_000;
 
 impl Program {
+    /// Reads `text`, which was checked before.
+    ///
+    /// # Errors
+    /// [`CelError::Syntax`].
+    pub fn read(text: &str) -> Result<Self, CelError> {
+        let text = text.to_owned();
+        let root = parse::parse(&text)?;
+        Ok(Self { root, text })
+    }
+
     /// Reads `text`, whose free names must be among `declared`.
     ///
     /// # Errors

@@ -3,18 +3,18 @@
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use regex::Regex;
 
 use super::CelError;
-use super::address::{is_of, masked, network, part_of_url, query, within};
+use super::address::{is_of, masked, within};
 use super::eval::no_overload;
-use super::functions::{Result, count, extreme, fail, size, truth};
+use super::functions::{Result, count, extreme, fail, size, to_address, to_network, truth};
 use super::numbers;
 use super::quantity::Quantity;
 use super::semver::Version;
+use super::url::Url;
 use super::value::{Key, Value};
 
 /// Methods of values, of what stands in the homes, and of `authorizer`, which policies may name though it has no value
@@ -149,6 +149,29 @@ pub(super) fn method(name: &str, on: &Value, args: &[Value]) -> Result {
             }
             _ => no_overload(),
         },
+        Value::Ip(a) => match (name, args) {
+            ("family", []) => Ok(Value::Int(if a.is_ipv4() { 4 } else { 6 })),
+            (
+                "isUnspecified" | "isLoopback" | "isLinkLocalMulticast" | "isLinkLocalUnicast" | "isGlobalUnicast",
+                [],
+            ) => truth(is_of(name, *a)),
+            _ => no_overload(),
+        },
+        Value::Cidr(a, bits) => match (name, args) {
+            // Upstream tells nothing of a text that is no address.
+            ("containsIP", [Value::Text(s)]) => match to_address(s) {
+                Ok(other) => method(name, on, &[other]),
+                Err(_) => no_overload(),
+            },
+            ("containsIP", [Value::Ip(other)]) => truth(within(*a, *bits, *other)),
+            ("containsCIDR", [Value::Text(s)]) => method(name, on, &[to_network(s)?]),
+            ("containsCIDR", [Value::Cidr(other, more)]) => truth(more >= bits && within(*a, *bits, *other)),
+            ("masked", []) => Ok(Value::Cidr(masked(*a, *bits), *bits)),
+            ("prefixLength", []) => Ok(Value::Int(i64::from(*bits))),
+            ("ip", []) => Ok(Value::Ip(*a)),
+            _ => no_overload(),
+        },
+        Value::Url(u) => url_method(name, u),
         Value::Quantity(q) => quantity_method(name, *q, args),
         Value::Semver(v) => semver_method(name, v, args),
         Value::Optional(v) => match (name, v) {
@@ -159,10 +182,13 @@ pub(super) fn method(name: &str, on: &Value, args: &[Value]) -> Result {
         },
         Value::Time(t) => {
             let zone = match args {
-                [Value::Text(z)] => &**z,
-                _ => "",
+                [Value::Text(z)] => Some(&**z),
+                _ => None,
             };
-            numbers::part_of_time(name, *t, zone).map_or_else(no_overload, |n| Ok(Value::Int(n)))
+            match t.part(name, zone) {
+                Ok(found) => found.map_or_else(no_overload, |n| Ok(Value::Int(n))),
+                Err(why) => fail(why),
+            }
         }
         Value::Span(d) => match name {
             "getHours" => Ok(Value::Int(d.as_hours())),
@@ -182,7 +208,8 @@ fn pattern(text: &str) -> Result<Regex> {
     if let Some(r) = known.get(text) {
         return Ok(r.clone());
     }
-    let r = Regex::new(text).map_err(|e| CelError::evaluation(format!("error parsing regexp: {e}")))?;
+    let wrong = || super::pattern::error(text).unwrap_or_else(|| "error parsing regexp: not supported".to_owned());
+    let r = super::pattern::compiled(text).ok_or_else(|| CelError::evaluation(wrong()))?;
     if known.len() > 1000 {
         known.clear();
     }
@@ -201,7 +228,7 @@ fn text_method(name: &str, s: &Arc<str>, args: &[Value]) -> Result {
     let of = |s: String| Ok(Value::text(&s));
     match (name, args) {
         ("size", []) => count(s.chars().count()),
-        ("contains", [Value::Text(x)]) if network(s).is_none() || !x.contains('.') => truth(s.contains(&**x)),
+        ("contains", [Value::Text(x)]) => truth(s.contains(&**x)),
         ("startsWith", [Value::Text(x)]) => truth(s.starts_with(&**x)),
         ("endsWith", [Value::Text(x)]) => truth(s.ends_with(&**x)),
         ("matches", [Value::Text(p)]) => truth(pattern(p)?.is_match(s)),
@@ -227,22 +254,25 @@ fn text_method(name: &str, s: &Arc<str>, args: &[Value]) -> Result {
         }
         ("substring", [Value::Int(a), rest @ ..]) => {
             let all: Vec<char> = s.chars().collect();
+            if let [Value::Int(b)] = rest
+                && a > b
+            {
+                return fail(format!("invalid substring range. start: {a}, end: {b}"));
+            }
             let a = place(*a, all.len())?;
             let b = match rest {
                 [Value::Int(b)] => place(*b, all.len())?,
                 _ => all.len(),
             };
-            if a > b {
-                return fail(format!("invalid substring range. start: {a}, end: {b}"));
-            }
             of(all[a..b].iter().collect())
         }
         ("indexOf" | "lastIndexOf", [Value::Text(x), Value::Int(from)]) => {
             let (all, part): (Vec<char>, Vec<char>) = (s.chars().collect(), x.chars().collect());
             let from = match usize::try_from(*from) {
-                Ok(n) if part.is_empty() => return Ok(Value::Int(i64::try_from(n).unwrap_or(-1))),
+                _ if part.is_empty() => return Ok(Value::Int(*from)),
                 Ok(n) if n < all.len() => n,
-                _ => return fail(format!("index out of range: {from}")),
+                Ok(_) => return Ok(Value::Int(-1)),
+                Err(_) => return fail(format!("index out of range: {from}")),
             };
             let mut starts = (0..all.len()).filter(|i| all[*i..].starts_with(&part));
             let found = if name == "indexOf" {
@@ -266,56 +296,53 @@ fn text_method(name: &str, s: &Arc<str>, args: &[Value]) -> Result {
         ("split", [Value::Text(by), rest @ ..]) => {
             let parts: Vec<&str> = match rest {
                 [Value::Int(0)] => Vec::new(),
-                [Value::Int(n)] if *n > 0 => s.splitn(usize::try_from(*n).unwrap_or(usize::MAX), &**by).collect(),
+                [Value::Int(n)] if *n > 0 => {
+                    let n = usize::try_from(*n).unwrap_or(usize::MAX);
+                    if by.is_empty() {
+                        each_character(s, n)
+                    } else {
+                        s.splitn(n, &**by).collect()
+                    }
+                }
                 _ if by.is_empty() => s.split("").filter(|p| !p.is_empty()).collect(),
                 _ => s.split(&**by).collect(),
             };
             Ok(Value::list(parts.into_iter().map(Value::text).collect()))
         }
         ("format", [Value::List(args)]) => super::format::format(s, args),
-        // Addresses, networks and URLs are kept as their text.
-        ("family", []) => match s.parse::<IpAddr>() {
-            Ok(IpAddr::V4(_)) => Ok(Value::Int(4)),
-            Ok(IpAddr::V6(_)) => Ok(Value::Int(6)),
-            Err(_) => no_overload(),
-        },
-        ("isUnspecified" | "isLoopback" | "isLinkLocalMulticast" | "isLinkLocalUnicast" | "isGlobalUnicast", []) => {
-            match s.parse() {
-                Ok(a) => truth(is_of(name, a)),
-                Err(_) => no_overload(),
-            }
-        }
-        ("masked", []) => match network(s) {
-            Some((a, bits)) => of(format!("{}/{bits}", masked(a, bits))),
-            None => no_overload(),
-        },
-        ("containsIP", [Value::Text(a)]) => match (network(s), a.parse::<IpAddr>()) {
-            (Some((n, bits)), Ok(a)) => truth(within(n, bits, a)),
-            _ => no_overload(),
-        },
-        ("containsCIDR", [Value::Text(c)]) => match (network(s), network(c)) {
-            (Some((n, bits)), Some((m, more))) => truth(more >= bits && within(n, bits, m)),
-            _ => no_overload(),
-        },
-        ("prefixLength", []) => match network(s) {
-            Some((_, bits)) => Ok(Value::Int(i64::from(bits))),
-            None => no_overload(),
-        },
-        ("ip", []) => match network(s) {
-            Some((a, _)) => of(a.to_string()),
-            None => no_overload(),
-        },
-        ("getQuery", []) => {
-            let all = query(s).into_iter();
-            let all = all.map(|(k, v)| {
-                (
-                    Key::Text(k.as_str().into()),
-                    Value::list(v.iter().map(|v| Value::text(v)).collect()),
-                )
-            });
+        _ => no_overload(),
+    }
+}
+
+/// The characters of a text; of more than `most`, the last part is the rest.
+fn each_character(s: &str, most: usize) -> Vec<&str> {
+    let (mut parts, mut rest) = (Vec::new(), s);
+    while let Some(c) = rest.chars().next() {
+        let end = if parts.len() + 1 == most {
+            rest.len()
+        } else {
+            c.len_utf8()
+        };
+        parts.push(&rest[..end]);
+        rest = &rest[end..];
+    }
+    parts
+}
+
+fn url_method(name: &str, u: &Url) -> Result {
+    let of = |s: &str| Ok(Value::text(s));
+    match name {
+        "getScheme" => of(&u.scheme),
+        "getHost" => of(&u.host),
+        "getHostname" => of(u.host_and_port().0),
+        "getPort" => of(u.host_and_port().1),
+        "getEscapedPath" => of(&u.escaped_path()),
+        "getQuery" => {
+            let texts = |all: Vec<String>| Value::list(all.iter().map(|v| Value::text(v)).collect());
+            let all = u.parameters().into_iter();
+            let all = all.map(|(k, v)| (Key::Text(k.as_str().into()), texts(v)));
             Ok(Value::Map(Arc::new(all.collect())))
         }
-        ("getScheme" | "getHost" | "getHostname" | "getPort" | "getEscapedPath", []) => of(part_of_url(name, s)),
         _ => no_overload(),
     }
 }
@@ -332,9 +359,9 @@ fn flat(l: &[Value], depth: i64) -> Vec<Value> {
 fn list_method(name: &str, l: &[Value], args: &[Value]) -> Result {
     match (name, args) {
         ("size", []) => count(l.len()),
-        ("isSorted", []) => truth(l.windows(2).all(|w| w[0].order(&w[1]).is_some_and(Ordering::is_le))),
-        ("min", []) => extreme(l, Ordering::Less),
-        ("max", []) => extreme(l, Ordering::Greater),
+        ("isSorted", []) => truth(l.windows(2).all(|w| w[0].order(&w[1]) != Some(Ordering::Greater))),
+        ("min", []) => extreme(name, l, Ordering::Less),
+        ("max", []) => extreme(name, l, Ordering::Greater),
         ("sum", []) => {
             let mut items = l.iter();
             let Some(first) = items.next() else {

@@ -60,8 +60,10 @@ const OPERATORS: [(&str, usize); 14] = [
 ];
 /// Words that are no names even of fields.
 const WORDS: [&str; 4] = ["true", "false", "null", "in"];
-/// Longest expression in bytes.
-const LENGTH: usize = 128 * 1024;
+/// Most characters of an expression.
+const LENGTH: usize = 100_000;
+/// What is told of a name in backquotes.
+const UNSUPPORTED: &str = "unsupported syntax: '`'";
 
 /// Macros over a list or map: the first arguments are names.
 pub(super) const MACROS: [&str; 10] = [
@@ -78,12 +80,10 @@ pub(super) const MACROS: [&str; 10] = [
 ];
 
 pub(super) fn parse(text: &str) -> Result<Expr, CelError> {
-    if text.len() > LENGTH {
-        return Err(CelError::Syntax {
-            at: 0,
-            detail: "expression code point size exceeds limit".into(),
-            source_text: text.chars().take(80).collect(),
-        });
+    let length = text.chars().count();
+    if length > LENGTH {
+        let why = format!("expression code point size exceeds limit: size: {length}, limit {LENGTH}");
+        return Err(nowhere(&why));
     }
     read(text).map_err(|own| {
         // What is wrong is told as ANTLR's parser tells it.
@@ -92,6 +92,11 @@ pub(super) fn parse(text: &str) -> Result<Expr, CelError> {
             None => own,
         }
     })
+}
+
+/// An error that is of no place.
+fn nowhere(message: &str) -> CelError {
+    CelError::Types(format!("ERROR: <input>:-1:0: {message}"))
 }
 
 /// All that is wrong, by its places; what has none comes first.
@@ -104,7 +109,7 @@ pub(super) fn told(text: &str, errors: &[(Option<usize>, String)]) -> Option<Cel
     (!all.is_empty()).then(|| CelError::Types(all.join("\n")))
 }
 
-fn read(text: &str) -> Result<Expr, CelError> {
+pub(super) fn read(text: &str) -> Result<Expr, CelError> {
     let mut p = Parser {
         text,
         tokens: tokens(text)?,
@@ -121,6 +126,11 @@ fn read(text: &str) -> Result<Expr, CelError> {
         Some(wrong) => Err(wrong),
         None => Ok(e),
     }
+}
+
+/// What cel-go tells of what is nested too deep.
+fn deep() -> CelError {
+    nowhere(&format!("expression recursion limit exceeded: {HEIGHT}"))
 }
 
 struct Parser<'a> {
@@ -186,16 +196,16 @@ impl Parser<'_> {
         }
     }
 
-    /// The same expression, where it is not too deep for those who read it.
+    /// The same expression, where it is not too deep for those who read it; an operator's right side is a part more.
     fn readable(&self, e: Expr) -> Parsed {
-        if e.height <= HEIGHT {
+        let most = match e.what {
+            What::Binary(operator, ..) if !matches!(operator, "&&" | "||") => HEIGHT - 1,
+            _ => HEIGHT,
+        };
+        if e.height <= most {
             return Ok(e);
         }
-        Err(CelError::Syntax {
-            at: e.at,
-            detail: format!("expression recursion limit exceeded: {HEIGHT}"),
-            source_text: self.text.chars().take(80).collect(),
-        })
+        Err(deep())
     }
 
     /// Operands of `&&` or `||`, of which there may be many: halved, they are as deep as they must be, and mean the same
@@ -217,11 +227,7 @@ impl Parser<'_> {
     fn deeper<T>(&mut self, f: impl FnOnce(&mut Self) -> Result<T, CelError>) -> Result<T, CelError> {
         self.depth += 1;
         if self.depth > DEPTH {
-            return Err(CelError::Syntax {
-                at: self.tokens[self.next].at,
-                detail: format!("expression recursion limit exceeded: {DEPTH}"),
-                source_text: self.text.chars().take(80).collect(),
-            });
+            return Err(deep());
         }
         let r = f(self);
         self.depth -= 1;
@@ -303,7 +309,7 @@ impl Parser<'_> {
         let what = self.tokens.get(self.next + after).map(|t| &t.what);
         matches!(
             what,
-            Some(Kind::Int(_) | Kind::Double(_) | Kind::Least | Kind::Large("int" | "double"))
+            Some(Kind::Int(_) | Kind::Double(_) | Kind::Least | Kind::Wrong(true, _))
         )
     }
 
@@ -327,12 +333,6 @@ impl Parser<'_> {
                 let index = self.expression()?;
                 self.expect("]")?;
                 What::Index(Box::new(e), Box::new(index), optional)
-            } else if self.is("{") {
-                let Some(name) = e.path() else {
-                    return Ok(e);
-                };
-                self.next += 1;
-                What::Struct(name, self.fields()?)
             } else {
                 return Ok(e);
             };
@@ -350,7 +350,7 @@ impl Parser<'_> {
             Kind::Escaped(n) => {
                 let n = n.clone();
                 // Kubernetes does not allow them.
-                self.tell(self.at(), "unsupported syntax: '`'".to_owned());
+                self.tell(self.at(), UNSUPPORTED.to_owned());
                 self.next += 1;
                 Ok(n)
             }
@@ -391,12 +391,20 @@ impl Parser<'_> {
         if self.nothing("}")? {
             return Ok(list);
         }
+        let start = self.at();
         while !self.take("}") {
             let optional = self.take("?");
+            let escaped = matches!(self.peek(), Kind::Escaped(_));
             let name = self.name()?;
             let colon = self.at();
             self.expect(":")?;
+            let told = self.wrong.len();
             list.push((name, self.expression()?, optional, colon));
+            if escaped {
+                // It is told of all fields together, and its value is not looked at.
+                self.wrong.truncate(told.saturating_sub(1));
+                self.tell(start, UNSUPPORTED.to_owned());
+            }
             if !self.take(",") && !self.is("}") {
                 return Err(self.unexpected("}"));
             }
@@ -425,9 +433,9 @@ impl Parser<'_> {
                 self.tell(at, "invalid int literal".to_owned());
                 What::Literal(Value::Int(0))
             }
-            Kind::Large(of) => {
-                self.tell(at, format!("invalid {of} literal"));
-                What::Literal(Value::Int(0))
+            Kind::Wrong(_, why) => {
+                self.tell(at, why.to_owned());
+                What::Literal(Value::Null)
             }
             Kind::Text(s) => What::Literal(Value::text(&s)),
             Kind::Bytes(b) => What::Literal(Value::Bytes(b.into())),
@@ -439,7 +447,17 @@ impl Parser<'_> {
                     self.next = start;
                     return Err(self.unexpected("expression"));
                 }
-                n if RESERVED.contains(&n) && !self.is_message() => {
+                n if self.is_message() => {
+                    let dot = if absolute.is_some() { "." } else { "" };
+                    let mut name = format!("{dot}{n}");
+                    while self.take(".") {
+                        name = format!("{name}.{}", self.name()?);
+                    }
+                    at = self.at();
+                    self.expect("{")?;
+                    What::Struct(name, self.fields()?)
+                }
+                n if RESERVED.contains(&n) => {
                     self.tell(absolute.unwrap_or(at), format!("reserved identifier: {n}"));
                     if self.take("(") {
                         self.arguments()?;
@@ -505,7 +523,8 @@ impl Parser<'_> {
         loop {
             match rest.next() {
                 Some(Kind::Sign("{")) => return true,
-                Some(Kind::Sign(".")) if matches!(rest.next(), Some(Kind::Name(_))) => {}
+                Some(Kind::Sign(".")) if matches!(rest.next(), Some(Kind::Name(n)) if !WORDS.contains(&n.as_str())) => {
+                }
                 _ => return false,
             }
         }

@@ -1,7 +1,8 @@
 //! What Go says of regular expressions that it cannot read (`regexp/syntax`), whose language is RE2's.
 
 /// Go's error of compiling a pattern, if it has one.
-pub(crate) fn error(pattern: &str) -> Option<String> {
+#[must_use]
+pub fn error(pattern: &str) -> Option<String> {
     let mut reader = Reader {
         whole: pattern,
         rest: pattern,
@@ -25,7 +26,8 @@ const CLASSES: [(&str, &str, &str); 6] = [
 
 /// A pattern of Go's as this engine has it, which reads brackets, braces, dashes and ampersands as more than text where Go
 /// does not, and escapes as of Unicode where Go's are of ASCII.
-pub(crate) fn compiled(pattern: &str) -> Option<regex::Regex> {
+#[must_use]
+pub fn compiled(pattern: &str) -> Option<regex::Regex> {
     if error(pattern).is_some() {
         return None;
     }
@@ -51,9 +53,24 @@ pub(crate) fn compiled(pattern: &str) -> Option<regex::Regex> {
                     2
                 }
                 None => {
-                    let end = 1 + rest[1..].chars().next().map_or(0, char::len_utf8);
-                    out.push_str(&rest[..end]);
-                    end
+                    match (class_escape(rest), character_escape(rest)) {
+                        // A class of Unicode.
+                        (Ok(Some(after)), _) => {
+                            out.push_str(&positive(read_of(rest, after)));
+                            ends_range = true;
+                            rest.len() - after.len()
+                        }
+                        // Written by its number: not every escape of Go's is one here, and some are of something else.
+                        (_, Ok((number, after))) => {
+                            out.push_str(&format!("\\x{{{number:x}}}"));
+                            rest.len() - after.len()
+                        }
+                        // A place.
+                        _ => {
+                            out.push_str(&rest[..2]);
+                            2
+                        }
+                    }
                 }
             },
             '[' if class => match rest.find(":]").filter(|_| rest.starts_with("[:")) {
@@ -111,6 +128,15 @@ pub(crate) fn compiled(pattern: &str) -> Option<regex::Regex> {
         rest = &rest[end..];
     }
     regex::Regex::new(&out).ok()
+}
+
+/// A class of Unicode without the sign that makes it all but itself.
+fn positive(class: &str) -> String {
+    match (class.strip_prefix("\\p{^"), class.strip_prefix("\\P{^")) {
+        (Some(name), _) => format!("\\P{{{name}"),
+        (_, Some(name)) => format!("\\p{{{name}"),
+        _ => class.to_owned(),
+    }
 }
 
 /// What is wrong, and the part that is.
@@ -514,6 +540,10 @@ mod tests {
             ("^{x}$", "{x}", true),
             ("^[\\d-z]+$", "1-z", true),
             ("^[[:alpha:]-]+$", "a-", true),
+            ("^\\p{L}+$", "aé", true),
+            ("^\\pN[\\p{^L}]$", "1-", true),
+            ("^\\101\\<[\\]\\-a]\\*$", "A<-*", true),
+            ("^\\Aa\\z$", "a", true),
         ] {
             let compiled = super::compiled(pattern).unwrap_or_else(|| panic!("{pattern}"));
             assert_eq!(compiled.is_match(text), matches, "{pattern} {text}");

@@ -3,7 +3,7 @@
 use super::parse::{Expr, MACROS, What};
 
 /// Names that are functions' homes or types.
-const KNOWN: [&str; 21] = [
+const KNOWN: [&str; 22] = [
     "bool",
     "int",
     "uint",
@@ -25,6 +25,7 @@ const KNOWN: [&str; 21] = [
     "format",
     "lists",
     "semver",
+    "ip",
 ];
 
 impl Expr {

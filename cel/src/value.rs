@@ -4,10 +4,15 @@ use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use jiff::{SignedDuration, Timestamp};
+use std::net::IpAddr;
 
+use jiff::SignedDuration;
+
+use super::list::List;
+use super::moment::Moment;
 use super::quantity::Quantity;
 use super::semver::Version;
+use super::url::Url;
 
 /// A value of an expression.
 #[derive(Debug, Clone)]
@@ -27,11 +32,11 @@ pub enum Value {
     /// Bytes.
     Bytes(Arc<[u8]>),
     /// A list.
-    List(Arc<Vec<Value>>),
+    List(Arc<List>),
     /// A map, or an object.
     Map(Arc<BTreeMap<Key, Value>>),
     /// A moment.
-    Time(Timestamp),
+    Time(Moment),
     /// A span of time.
     Span(SignedDuration),
     /// A Kubernetes quantity.
@@ -42,6 +47,14 @@ pub enum Value {
     Type(&'static str),
     /// A named format.
     Format(&'static str),
+    /// An address.
+    Ip(IpAddr),
+    /// A network, and the bits that its addresses have in common.
+    Cidr(IpAddr, u8),
+    /// An URL.
+    Url(Arc<Url>),
+    /// What has no value: why whoever asks for it is refused.
+    Wrong(Arc<str>),
     /// Something that may be absent.
     Optional(Option<Box<Value>>),
 }
@@ -55,6 +68,12 @@ pub enum Key {
     Int(i128),
     /// Text.
     Text(Arc<str>),
+    /// A number that is not whole: its bits.
+    Double(u64),
+    /// A moment.
+    Time(Moment),
+    /// A span of time.
+    Span(SignedDuration),
 }
 
 impl Value {
@@ -66,7 +85,7 @@ impl Value {
 
     /// A list.
     pub(super) fn list(items: Vec<Self>) -> Self {
-        Self::List(Arc::new(items))
+        Self::List(Arc::new(items.into()))
     }
 
     /// From JSON: whole numbers are integers.
@@ -118,7 +137,10 @@ impl Value {
             Self::Quantity(q) => json!(q.to_string()),
             Self::Optional(Some(v)) => v.to_json()?,
             Self::Semver(v) => json!(v.to_string()),
-            Self::Type(_) | Self::Format(_) | Self::Optional(None) => return None,
+            Self::Ip(a) => json!(super::address::text(*a)),
+            Self::Cidr(a, bits) => json!(format!("{}/{bits}", super::address::text(*a))),
+            Self::Url(u) => json!(u.text),
+            Self::Wrong(_) | Self::Type(_) | Self::Format(_) | Self::Optional(None) => return None,
         })
     }
 
@@ -141,6 +163,10 @@ impl Value {
             Self::Semver(_) => "kubernetes.Semver",
             Self::Type(_) => "type",
             Self::Format(_) => "kubernetes.NamedFormat",
+            Self::Ip(_) => "net.IP",
+            Self::Cidr(..) => "net.CIDR",
+            Self::Url(_) => "kubernetes.URL",
+            Self::Wrong(_) => "error",
             Self::Optional(_) => "optional_type",
         }
     }
@@ -152,7 +178,10 @@ impl Value {
             Self::Int(n) => Key::Int(i128::from(*n)),
             Self::Uint(n) => Key::Int(i128::from(*n)),
             Self::Double(n) if n.fract() == 0.0 && n.abs() < 9e18 => Key::Int(*n as i128),
+            Self::Double(n) => Key::Double(n.to_bits()),
             Self::Text(s) => Key::Text(s.clone()),
+            Self::Time(t) => Key::Time(*t),
+            Self::Span(d) => Key::Span(*d),
             _ => return None,
         })
     }
@@ -203,6 +232,9 @@ impl PartialEq for Value {
             (Self::Map(a), Self::Map(b)) => a == b,
             (Self::Type(a), Self::Type(b)) | (Self::Format(a), Self::Format(b)) => a == b,
             (Self::Optional(a), Self::Optional(b)) => a == b,
+            (Self::Ip(a), Self::Ip(b)) => a == b,
+            (Self::Cidr(a, bits), Self::Cidr(b, more)) => a == b && bits == more,
+            (Self::Url(a), Self::Url(b)) => a.text == b.text,
             (a, b) => a.order(b) == Some(Ordering::Equal),
         }
     }
@@ -216,6 +248,9 @@ impl Key {
                 i64::try_from(*n).map_or_else(|_| Value::Uint(u64::try_from(*n).unwrap_or_default()), Value::Int)
             }
             Self::Text(s) => Value::Text(s.clone()),
+            Self::Double(bits) => Value::Double(f64::from_bits(*bits)),
+            Self::Time(t) => Value::Time(*t),
+            Self::Span(d) => Value::Span(*d),
         }
     }
 
@@ -224,6 +259,9 @@ impl Key {
             Self::Bool(b) => b.to_string(),
             Self::Int(n) => n.to_string(),
             Self::Text(s) => s.to_string(),
+            Self::Double(bits) => super::numbers::double_text(f64::from_bits(*bits)),
+            Self::Time(t) => t.to_string(),
+            Self::Span(d) => super::numbers::span_text(*d),
         }
     }
 }

@@ -138,8 +138,8 @@ fn check_structural(schema: &Value, path: &str) -> Result<(), SchemaError> {
     }
     if let Some(pattern) = schema["pattern"].as_str() {
         // Patterns this engine does not know but upstream's does are refused too, rather than never matched.
-        if super::pattern::compiled(pattern).is_none() {
-            let error = super::pattern::error(pattern).unwrap_or_else(|| "it is not supported".to_owned());
+        if cfn_cel::pattern::compiled(pattern).is_none() {
+            let error = cfn_cel::pattern::error(pattern).unwrap_or_else(|| "it is not supported".to_owned());
             return Err(malformed(
                 &join("pattern"),
                 format!("Invalid value: \"{pattern}\": must be a valid regular expression, but isn't: {error}"),

@@ -1,8 +1,8 @@
 //! Fields a schema does not know.
 
-use super::error::quote;
 use super::node::Type;
 use super::reference::SchemaRef;
+use cfn_cel::go::quote;
 use serde_json::Value;
 
 /// Removes the fields the schema does not know.

@@ -64,7 +64,7 @@ fn check(schema: &SchemaRef, value: &Value, path: &str, errors: &mut Vec<FieldEr
 fn mistyped(schema: &SchemaRef, value: &Value, path: &str) -> Option<FieldError> {
     let format = schema
         .format()
-        .filter(|f| !f.is_empty() && !schema.is_builtin() && !value.is_null());
+        .filter(|f| super::formats::is_known(schema.kind(), f) && !schema.is_builtin() && !value.is_null());
     let number = matches!(schema.kind(), Type::Integer | Type::Number);
     match (format, value) {
         (Some(_), Value::Array(_)) if !number => None,
@@ -213,7 +213,7 @@ fn check_values(node: &Node, value: &Value, path: &str, errors: &mut Vec<FieldEr
 fn check_string(node: &Node, checks: &Checks, text: &str, path: &str, errors: &mut Vec<FieldError>) {
     let length = i64::try_from(text.chars().count()).unwrap_or(i64::MAX);
     let matches = |pattern: &str| {
-        let regex = checks.regex.get_or_init(|| super::pattern::compiled(pattern));
+        let regex = checks.regex.get_or_init(|| cfn_cel::pattern::compiled(pattern));
         regex.as_ref().is_none_or(|regex| regex.is_match(text))
     };
     // The first of these that is broken is all that is told.
@@ -231,9 +231,9 @@ fn check_string(node: &Node, checks: &Checks, text: &str, path: &str, errors: &m
         errors.push(FieldError::invalid(path, text, detail));
     }
     if let Some(format) = &node.format
-        && !has_format(format, text)
+        && !super::formats::has(format, text)
     {
-        let detail = format!("{path} in body must be of type {format}: {}", super::error::quote(text));
+        let detail = format!("{path} in body must be of type {format}: {}", cfn_cel::go::quote(text));
         errors.push(FieldError {
             path: path.to_owned(),
             kind: FieldErrorKind::TypeInvalid,
@@ -249,7 +249,7 @@ fn check_combinations(checks: &Checks, value: &Value, path: &str, errors: &mut V
         check_nested(node, value, path, &mut errors);
         errors.is_empty()
     };
-    let quoted = super::error::quote(path);
+    let quoted = cfn_cel::go::quote(path);
     for node in &checks.all_of {
         check_nested(node, value, path, errors);
     }
@@ -323,7 +323,9 @@ pub(super) fn fits(kind: Type, value: &Value) -> bool {
 }
 
 fn is_integer(value: &Value) -> bool {
-    value.is_i64() || value.is_u64() || value.as_f64().is_some_and(|x| x.fract() == 0.0)
+    // Of what has a fraction or a power, those that a double tells from their neighbours (`swag.IsFloat64AJSONInteger`).
+    let whole = |x: f64| x.fract() == 0.0 && x.abs() <= 9_007_199_254_740_991.0;
+    value.is_i64() || value.is_u64() || value.as_f64().is_some_and(whole)
 }
 
 fn type_error(path: &str, expected: &str, found: &str) -> FieldError {
@@ -362,59 +364,9 @@ fn data_type(value: &Value) -> &'static str {
     }
 }
 
-/// Formats that are checked (`k8s.io/kube-openapi/pkg/validation/strfmt`); others pass, as unknown ones do upstream.
-fn has_format(format: &str, text: &str) -> bool {
-    match format {
-        "date-time" | "datetime" => text.parse::<jiff::Timestamp>().is_ok(),
-        "date" => text.parse::<jiff::civil::Date>().is_ok() && text.len() == 10,
-        "ipv4" => text.parse::<std::net::Ipv4Addr>().is_ok(),
-        "ipv6" => text.parse::<std::net::Ipv6Addr>().is_ok(),
-        "cidr" => text.split_once('/').is_some_and(|(ip, bits)| {
-            ip.parse::<std::net::IpAddr>().is_ok_and(|ip| {
-                bits.parse::<u8>()
-                    .is_ok_and(|bits| bits <= if ip.is_ipv4() { 32 } else { 128 })
-            })
-        }),
-        "byte" => {
-            use base64::Engine;
-            base64::engine::general_purpose::STANDARD.decode(text).is_ok()
-        }
-        "duration" => is_go_duration(text),
-        "uuid" => {
-            let hex: Vec<char> = text.chars().filter(|c| *c != '-').collect();
-            hex.len() == 32 && hex.iter().all(char::is_ascii_hexdigit)
-        }
-        _ => true,
-    }
-}
-
 /// `1h30m`, `-1.5s`, `0`: what Go's time.ParseDuration takes.
 pub fn is_go_duration(text: &str) -> bool {
-    let mut rest = text.strip_prefix(['-', '+']).unwrap_or(text);
-    if rest == "0" {
-        return true;
-    }
-    if rest.is_empty() {
-        return false;
-    }
-    while !rest.is_empty() {
-        let digits = rest
-            .find(|c: char| !c.is_ascii_digit() && c != '.')
-            .unwrap_or(rest.len());
-        if digits == 0 || rest[..digits].matches('.').count() > 1 || &rest[..digits] == "." {
-            return false;
-        }
-        rest = &rest[digits..];
-        let unit = ["ns", "us", "µs", "μs", "ms", "s", "m", "h"].into_iter().find(|unit| {
-            rest.strip_prefix(unit)
-                .is_some_and(|after| !after.starts_with(|c: char| c.is_alphabetic()))
-        });
-        match unit {
-            Some(unit) => rest = &rest[unit.len()..],
-            None => return false,
-        }
-    }
-    true
+    cfn_cel::go::duration(text).is_some()
 }
 
 fn plain(value: &Value) -> String {

@@ -27,7 +27,7 @@ pub(super) enum Part {
 use Part::{Choice, Loop, Many, Maybe, Rule, Suffixes, Token};
 
 pub(super) const START: usize = 0;
-const EXPR: usize = 1;
+pub(super) const EXPR: usize = 1;
 const OR: usize = 2;
 const AND: usize = 3;
 const RELATION: usize = 4;
@@ -35,7 +35,7 @@ const CALC: usize = 5;
 const UNARY: usize = 6;
 pub(super) const MEMBER: usize = 7;
 pub(super) const PRIMARY: usize = 8;
-const ARGUMENTS: usize = 9;
+pub(super) const ARGUMENTS: usize = 9;
 const ELEMENTS: usize = 10;
 const FIELDS: usize = 11;
 const FIELD: usize = 12;

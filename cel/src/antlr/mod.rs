@@ -7,15 +7,15 @@ mod network;
 mod predict;
 mod recover;
 mod run;
-mod tokens;
+pub(super) mod tokens;
 
 /// An error: where it is (a byte's place), if it is anywhere, and its text.
 pub(super) type Told = (Option<usize>, String);
 
 /// Bytes of the stack of the thread that reads.
 const ROOM: usize = 64 << 20;
-/// Longest expression, in tokens, that is read again.
-const MOST: usize = 1000;
+/// Longest expression, in tokens, that is read again: how far a prediction looks ahead grows with it, and so does each.
+const MOST: usize = 500;
 
 /// The syntax errors of an expression, by their places.
 pub(super) fn errors(text: &str) -> Vec<Told> {
@@ -63,6 +63,14 @@ mod tests {
             ),
             ("/x", vec![(0, format!("extraneous input '/' expecting {START}"))]),
             ("../a", vec![(1, "no viable alternative at input '..'".to_owned())]),
+            (
+                "has(a) + b.all(c.d, e) *",
+                vec![
+                    (4, "invalid argument to has() macro".to_owned()),
+                    (16, "argument must be a simple name".to_owned()),
+                    (24, format!("mismatched input '<EOF>' expecting {START}")),
+                ],
+            ),
             ("1.2.3.4", vec![(3, "mismatched input '.3' expecting <EOF>".to_owned())]),
             (
                 "$",

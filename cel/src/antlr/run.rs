@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use super::Told;
-use super::grammar::{GRAMMAR, IDENTIFIER, LITERAL, MEMBER, PRIMARY, START, is_recursive};
+use super::grammar::{ARGUMENTS, EXPR, GRAMMAR, IDENTIFIER, LITERAL, MEMBER, PRIMARY, START, is_recursive};
 use super::network::{Network, Place, Step};
 use super::predict::{Decision, Predicted, Stack};
-use super::tokens::{ESCAPED, FLOAT, INT, Kinds, NAME, Token, UINT};
-use crate::RESERVED;
+use super::tokens::{BYTES, ESCAPED, FLOAT, INT, Kinds, NAME, STRING, Token, UINT};
+use crate::check::macros;
+use crate::{RESERVED, lex, parse};
 
 /// Deepest nesting of one rule.
 const DEPTH: usize = 250;
@@ -50,6 +51,8 @@ pub(super) struct Parser<'p> {
     /// The rules that it is in, and where each was called.
     pub(super) contexts: Vec<Context>,
     precedences: Vec<u8>,
+    /// Of the lists of arguments that it is in, the tokens of each argument.
+    arguments: Vec<Vec<(usize, usize)>>,
     /// How deep each rule is nested.
     depths: Vec<usize>,
     pub(super) errors: Vec<Told>,
@@ -74,6 +77,7 @@ pub(super) fn errors(text: &str, tokens: Vec<Token>, skipped: Vec<(usize, usize)
         at: 0,
         contexts: Vec::new(),
         precedences: vec![0],
+        arguments: Vec::new(),
         depths: vec![0; network.rules.len()],
         errors: Vec::new(),
         recovering: false,
@@ -88,25 +92,6 @@ pub(super) fn errors(text: &str, tokens: Vec<Token>, skipped: Vec<(usize, usize)
         errors.append(&mut parser.visited);
     }
     errors
-}
-
-/// The kind of a number that has no value.
-fn number(text: &str, kind: u8, negative: bool) -> Option<&'static str> {
-    let (base, digits) = match text.strip_prefix("0x") {
-        Some(digits) => (16, digits),
-        None => (10, text),
-    };
-    match kind {
-        UINT => {
-            let digits = digits.trim_end_matches(['u', 'U']);
-            u64::from_str_radix(digits, base).is_err().then_some("uint")
-        }
-        FLOAT => (!text.parse::<f64>().is_ok_and(f64::is_finite)).then_some("double"),
-        _ => {
-            let most = u64::from(negative) + (1 << 63) - 1;
-            (!u64::from_str_radix(digits, base).is_ok_and(|n| n <= most)).then_some("int")
-        }
-    }
 }
 
 impl Parser<'_> {
@@ -151,6 +136,9 @@ impl Parser<'_> {
         if is_recursive(rule) {
             self.precedences.push(precedence);
         }
+        if rule == ARGUMENTS {
+            self.arguments.push(Vec::new());
+        }
         self.at = self.network.firsts[rule];
         let network = self.network;
         let mut done = self.steps(&network.rules[rule]);
@@ -160,6 +148,18 @@ impl Parser<'_> {
                 let at = self.token(start).start;
                 self.visited.push((Some(at), "unsupported ident kind".to_owned()));
             }
+        }
+        if rule == ARGUMENTS
+            && let Some(all) = self.arguments.pop()
+        {
+            self.called(start, &all);
+        }
+        if rule == EXPR && self.caller() == Some(ARGUMENTS) {
+            let end = self.next;
+            self.arguments
+                .last_mut()
+                .into_iter()
+                .for_each(|all| all.push((start, end)));
         }
         if is_recursive(rule) {
             self.precedences.pop();
@@ -188,16 +188,38 @@ impl Parser<'_> {
         let wrong = match (context.rule, token.kind) {
             (IDENTIFIER, ESCAPED) => "unsupported syntax: '`'".to_owned(),
             (PRIMARY, NAME) if context.way < 2 && RESERVED.contains(&text) => format!("reserved identifier: {text}"),
-            (LITERAL, INT | UINT | FLOAT) => {
+            (LITERAL, INT | UINT | FLOAT | STRING | BYTES) => {
                 let negative = context.start < self.next;
-                match number(text, token.kind, negative) {
-                    Some(kind) => format!("invalid {kind} literal"),
+                match lex::wrong(token.kind, text, negative) {
+                    Some(why) => why.to_owned(),
                     None => return,
                 }
             }
             _ => return,
         };
         self.visited.push((Some(at), wrong));
+    }
+
+    /// Looks at a call whose arguments, the first of which begins at this token, were read: those of macros are told of
+    /// even where something else cannot be read.
+    fn called(&mut self, first: usize, all: &[(usize, usize)]) {
+        let Some(name) = first.checked_sub(2).map(|i| self.token(i)) else {
+            return;
+        };
+        let read = |(from, to): &(usize, usize)| {
+            let start = self.token(*from).start;
+            let last = to.checked_sub(1).filter(|last| last >= from)?;
+            let text = self.text.get(start..self.token(last).end)?;
+            Some((start, parse::read(text).ok()?))
+        };
+        // Where an argument is itself wrong, nothing is known of it.
+        let Some(read) = all.iter().map(read).collect::<Option<Vec<_>>>() else {
+            return;
+        };
+        let (starts, args): (Vec<usize>, Vec<parse::Expr>) = read.into_iter().unzip();
+        let method = self.caller() == Some(MEMBER);
+        let name = &self.text[name.start..name.end];
+        self.visited.extend(macros::misnamed(method, name, &args, &starts));
     }
 
     fn steps(&mut self, steps: &'static [Step]) -> Done {

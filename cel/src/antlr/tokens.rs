@@ -47,23 +47,23 @@ pub(super) const NAMES: [&str; 38] = [
     "ESC_IDENTIFIER",
 ];
 
-pub(super) const END: u8 = 0;
+pub(crate) const END: u8 = 0;
 const WHITESPACE: u8 = 29;
 const COMMENT: u8 = 30;
-pub(super) const FLOAT: u8 = 31;
-pub(super) const INT: u8 = 32;
-pub(super) const UINT: u8 = 33;
-pub(super) const STRING: u8 = 34;
-pub(super) const BYTES: u8 = 35;
-pub(super) const NAME: u8 = 36;
-pub(super) const ESCAPED: u8 = 37;
+pub(crate) const FLOAT: u8 = 31;
+pub(crate) const INT: u8 = 32;
+pub(crate) const UINT: u8 = 33;
+pub(crate) const STRING: u8 = 34;
+pub(crate) const BYTES: u8 = 35;
+pub(crate) const NAME: u8 = 36;
+pub(crate) const ESCAPED: u8 = 37;
 
 /// A token: what it is and the bytes it is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Token {
-    pub(super) kind: u8,
-    pub(super) start: usize,
-    pub(super) end: usize,
+pub(crate) struct Token {
+    pub(crate) kind: u8,
+    pub(crate) start: usize,
+    pub(crate) end: usize,
 }
 
 /// The number of a sign or a word.
@@ -74,8 +74,13 @@ pub(super) fn kind_of(text: &str) -> u8 {
     found.and_then(|i| u8::try_from(i).ok()).unwrap_or(NAME)
 }
 
+/// The sign or the word of a kind.
+pub(crate) fn sign(kind: u8) -> &'static str {
+    NAMES[usize::from(kind)].trim_matches('\'')
+}
+
 /// All tokens that are not hidden, the end among them, and what none could be made of: where that ends and what is told.
-pub(super) fn tokens(text: &str) -> (Vec<Token>, Vec<(usize, Told)>) {
+pub(crate) fn tokens(text: &str) -> (Vec<Token>, Vec<(usize, Told)>) {
     let (mut all, mut errors, mut at) = (Vec::new(), Vec::new(), 0);
     while at < text.len() {
         let rest = &text[at..];

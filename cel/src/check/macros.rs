@@ -27,32 +27,37 @@ fn gather(e: &Expr, environment: &Environment, wrong: &mut Vec<(Option<usize>, S
     for child in e.children() {
         gather(child, environment, wrong);
     }
-    if let What::Call(target, name, args) = &e.what
-        && let Some((at, why)) = argument(target.as_deref(), name, args, environment)
-    {
-        wrong.push((Some(at), why));
+    if let What::Call(target, name, args) = &e.what {
+        let binds = target.as_deref().and_then(Expr::name) == Some("cel") && environment.bindings;
+        let found = argument(target.is_some(), binds, name, args);
+        wrong.extend(found.map(|(i, why)| (Some(args[i].at), why)));
     }
 }
 
-fn argument(target: Option<&Expr>, name: &str, args: &[Expr], environment: &Environment) -> Option<(usize, String)> {
+/// What is wrong with the arguments of a call, if it is one of a macro, each of which was read on its own and begins there;
+/// `method`: it is called on something.
+pub(crate) fn misnamed(method: bool, name: &str, args: &[Expr], starts: &[usize]) -> Option<(Option<usize>, String)> {
+    let (i, why) = argument(method, false, name, args)?;
+    Some((Some(starts[i] + args[i].at), why))
+}
+
+/// The argument of a macro that is wrong, by its number, and why; `binds`: there is `cel.bind`, and this is called on `cel`.
+fn argument(method: bool, binds: bool, name: &str, args: &[Expr]) -> Option<(usize, String)> {
     let named = |i: usize, why: &str| match args.get(i)?.name() {
-        None => Some((args[i].at, why.to_owned())),
-        Some(n) if OWN.contains(&n) => Some((
-            args[i].at,
-            "iteration variable overwrites accumulator variable".to_owned(),
-        )),
+        None => Some((i, why.to_owned())),
+        Some(n) if OWN.contains(&n) => Some((i, "iteration variable overwrites accumulator variable".to_owned())),
         Some(_) => None,
     };
-    let Some(target) = target else {
+    if !method {
         let field = |e: &Expr| matches!(e.what, What::Select(_, _, false));
-        return (name == "has" && args.len() == 1 && !field(&args[0]))
-            .then(|| (args[0].at, "invalid argument to has() macro".to_owned()));
-    };
+        let wrong = name == "has" && args.len() == 1 && !field(&args[0]);
+        return wrong.then(|| (0, "invalid argument to has() macro".to_owned()));
+    }
     let simple = "argument must be a simple name";
     match (name, args.len()) {
-        ("bind", 3) if target.name() == Some("cel") && environment.bindings => {
+        ("bind", 3) if binds => {
             let why = "cel.bind() variable names must be simple identifiers";
-            args[0].name().is_none().then(|| (args[0].at, why.to_owned()))
+            args[0].name().is_none().then(|| (0, why.to_owned()))
         }
         ("all" | "exists" | "exists_one", 2) => named(0, simple),
         ("map", 2 | 3) | ("filter", 2) => named(0, "argument is not an identifier"),
@@ -60,9 +65,9 @@ fn argument(target: Option<&Expr>, name: &str, args: &[Expr], environment: &Envi
         | ("transformList" | "transformMap" | "transformMapEntry", 3 | 4) => {
             let twice = || {
                 let (a, b) = (args[0].name()?, args[1].name()?);
-                (a == b).then(|| (args[1].at, format!("duplicate variable name: {a}")))
+                (a == b).then(|| (1, format!("duplicate variable name: {a}")))
             };
-            let plain = |i: usize| args[i].name().is_none().then(|| (args[i].at, simple.to_owned()));
+            let plain = |i: usize| args[i].name().is_none().then(|| (i, simple.to_owned()));
             plain(0)
                 .or_else(|| plain(1))
                 .or_else(twice)
@@ -71,7 +76,7 @@ fn argument(target: Option<&Expr>, name: &str, args: &[Expr], environment: &Envi
         }
         ("optMap" | "optFlatMap", 2) => {
             let why = format!("{name}() variable name must be a simple identifier");
-            args[0].name().is_none().then(|| (args[0].at, why))
+            args[0].name().is_none().then(|| (0, why))
         }
         _ => None,
     }

@@ -1,7 +1,7 @@
 //! Rules in CEL: how they are written, whether their types fit and what they cost
 //! (`apiextensions-apiserver/pkg/apiserver/schema/cel/compilation.go`).
 
-use cfn_cel::{self as cel, Environment, Type};
+use cfn_cel::{self as cel, Environment, Expression, Type};
 use serde_json::{Value, json};
 
 use super::context::{Context, Costs};
@@ -157,34 +157,32 @@ impl Compiled {
     fn of(r: &Value, environment: &Environment, shape: &cel::cost::Shape) -> Self {
         let (rule, e) = (text(r, "/rule"), text(r, "/messageExpression"));
         let mut this = Self::default();
-        match cel::check_with_cost(rule, environment, shape) {
+        let compiled = match Expression::compile(rule, environment) {
             Err(why) => {
                 this.wrong = Some(why.to_string());
                 return this;
             }
-            Ok((Type::Bool, cost)) => match cel::instantiate(rule) {
-                Ok(()) => this.cost = cost,
-                Err(why) => {
-                    this.uses_old = cel::mentions(rule, "oldSelf");
-                    this.wrong = Some(why.to_string());
-                    return this;
-                }
-            },
-            Ok(_) => {
+            Ok(e) if *e.value_type() != Type::Bool => {
                 this.wrong = Some("cel expression must evaluate to a bool".to_owned());
                 return this;
             }
+            Ok(e) => e,
+        };
+        this.uses_old = compiled.mentions("oldSelf");
+        if let Err(why) = compiled.instantiate() {
+            this.wrong = Some(why.to_string());
+            return this;
         }
-        this.uses_old = cel::mentions(rule, "oldSelf");
+        this.cost = compiled.cost(shape);
         if !e.is_empty() {
-            this.message = Some(match cel::check_with_cost(e, environment, shape) {
+            this.message = Some(match Expression::compile(e, environment) {
                 Err(why) => Err(format!("messageExpression {why}")),
-                Ok((Type::Text, cost)) => match cel::instantiate(e) {
-                    Ok(()) => Ok(cost),
+                Ok(e) if *e.value_type() != Type::Text => Err("messageExpression must evaluate to a string".to_owned()),
+                Ok(e) => match e.instantiate() {
+                    Ok(()) => Ok(e.cost(shape)),
                     Err(cel::CelError::Constant(why)) => Err(format!("messageExpression instantiation failed: {why}")),
                     Err(why) => Err(why.to_string()),
                 },
-                Ok(_) => Err("messageExpression must evaluate to a string".to_owned()),
             });
         }
         this

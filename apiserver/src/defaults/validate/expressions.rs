@@ -2,7 +2,7 @@
 //! `dynamic-resource-allocation/cel/compile.go`).
 
 use crate::schema::FieldError;
-use cfn_cel::{Environment, Type, check, instantiate};
+use cfn_cel::{Environment, Expression, Type};
 
 fn object(name: &str, fields: &[(&str, Type)]) -> Type {
     Type::object(name, fields.iter().map(|(n, t)| ((*n).to_owned(), t.clone())))
@@ -120,13 +120,14 @@ pub(super) fn expression(
     path: String,
     errors: &mut Vec<FieldError>,
 ) {
-    let why = match check(text, environment) {
+    let why = match Expression::compile(text, environment) {
         Err(error) => error.to_string(),
-        Ok(t) if wanted.contains(&t) => match instantiate(text) {
+        Ok(e) if wanted.contains(e.value_type()) => match e.instantiate() {
             Ok(()) => return,
             Err(error) => error.to_string(),
         },
-        Ok(t) => {
+        Ok(e) => {
+            let t = e.value_type();
             let names: Vec<String> = wanted.iter().map(Type::runtime_name).collect();
             let names = match names.as_slice() {
                 [one] => one.clone(),
