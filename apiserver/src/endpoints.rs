@@ -103,7 +103,11 @@ mod tests {
             ("port", 53, Some("TCP"), Some("dns-tcp")),
             ("port", 53, None, Some("dns")),
         ] {
-            assert_eq!(port_name(&service, field, port, protocol), expected, "{port} {protocol:?}");
+            assert_eq!(
+                port_name(&service, field, port, protocol),
+                expected,
+                "{port} {protocol:?}"
+            );
         }
     }
 

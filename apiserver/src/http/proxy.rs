@@ -94,7 +94,9 @@ pub(super) async fn serve(
     let (net, from) = caller.way_to(&at.host);
     let undialled = |e: io::Error| format!("dial tcp {}:{}: {e}", at.host, at.port);
     if upgrade::is_asked(&r.headers) {
-        let stream = connect(net, from, &at).await.map_err(|e| upgrade::failed(undialled(e)))?;
+        let stream = connect(net, from, &at)
+            .await
+            .map_err(|e| upgrade::failed(undialled(e)))?;
         return upgrade::hand_on(r, path, stream).await;
     }
     let request = request(r, sent, (path, query), &at).map_err(|e| unreachable(e.to_string()))?;

@@ -148,7 +148,9 @@ pub(super) fn attach(r: &Incoming, mut output: Output) -> Result<Answer, Status>
         }
         if states {
             let ended = json!({"metadata": {}, "status": "Success"}).to_string();
-            let _ = socket.send(Message::binary([&[ERROR], ended.as_bytes()].concat())).await;
+            let _ = socket
+                .send(Message::binary([&[ERROR], ended.as_bytes()].concat()))
+                .await;
         }
         let _ = socket.close(Some(NORMAL)).await;
         let _ = tokio::time::timeout(LAST_WORDS, gone(&mut socket)).await;

@@ -131,7 +131,11 @@ mod tests {
         for (reference, path, has) in [
             ("registry.k8s.io/e2e-test-images/kitten:1.8", "data.json", true),
             ("registry.k8s.io/e2e-test-images/kitten:1.8", "etc/os-release", true),
-            ("registry.k8s.io/e2e-test-images/busybox:1.37.0-1", "etc/os-release", false),
+            (
+                "registry.k8s.io/e2e-test-images/busybox:1.37.0-1",
+                "etc/os-release",
+                false,
+            ),
             ("example.com/other:1", "etc/passwd", true),
         ] {
             assert_eq!(tree(reference).at(&split(path)).is_some(), has, "{reference} {path}");

@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-use super::shell::{health, web};
 use super::shell::{self, Process};
+use super::shell::{health, web};
 use super::workload::WorkloadContext;
 use crate::controllers::object::Object;
 

@@ -97,7 +97,10 @@ pub(crate) fn container_files(
     let read_only = container.flag("/securityContext/readOnlyRootFilesystem");
     let resources = container.get("resources").cloned().unwrap_or_default();
     let mut mounts = vec![Mount::new("/", root, "", read_only)];
-    for (path, made) in [("/etc/hosts", &volumes.hosts), ("/etc/resolv.conf", &volumes.resolv_conf)] {
+    for (path, made) in [
+        ("/etc/hosts", &volumes.hosts),
+        ("/etc/resolv.conf", &volumes.resolv_conf),
+    ] {
         mounts.extend(made.as_ref().map(|v| Mount::new(path, v.clone(), "", false)));
     }
     for m in container.items("/volumeMounts") {

@@ -68,9 +68,8 @@ impl Network {
             return Ok(vec![name.to_owned()]);
         }
         let hosts = self.hosts();
-        let is = |n: &&str| n.eq_ignore_ascii_case(name);
         let here: Vec<&str> = dns::hosts(&hosts)
-            .filter(|(_, names)| names.iter().any(|n| is(&n)))
+            .filter(|(_, names)| names.iter().any(|n| n.eq_ignore_ascii_case(name)))
             .map(|(address, _)| address)
             .collect();
         // Of both families it is the older one that something listens at.
@@ -138,7 +137,12 @@ impl Network {
 
     /// Sends a datagram to a host or service, and waits so long for the answer; none is an answer without bytes.
     pub(crate) async fn exchange(&self, host: &str, port: u16, data: &[u8], wait: Duration) -> io::Result<Vec<u8>> {
-        let address = self.resolve(host).await?.into_iter().next().ok_or(io::ErrorKind::NotFound)?;
+        let address = self
+            .resolve(host)
+            .await?
+            .into_iter()
+            .next()
+            .ok_or(io::ErrorKind::NotFound)?;
         let (to, port) = self.target(&address, port, Protocol::Udp).await?;
         let mut socket = self.net.bind(&self.host, 0)?;
         match socket.send(&to, port, data) {

@@ -49,7 +49,10 @@ pub(crate) struct Services {
 
 /// Whether a service is reached at an address.
 fn has_address(service: &Value, address: &str) -> bool {
-    let own = service.items("/spec/clusterIPs").iter().chain(service.items("/spec/externalIPs"));
+    let own = service
+        .items("/spec/clusterIPs")
+        .iter()
+        .chain(service.items("/spec/externalIPs"));
     let balanced = service.items("/status/loadBalancer/ingress").iter().map(|i| &i["ip"]);
     own.chain(balanced).any(|a| a == address)
 }
@@ -101,7 +104,11 @@ impl Services {
     }
 
     pub(super) async fn service(&self, namespace: &str, name: &str) -> io::Result<Option<Value>> {
-        match self.rest.get(&format!("/api/v1/namespaces/{namespace}/services/{name}")).await {
+        match self
+            .rest
+            .get(&format!("/api/v1/namespaces/{namespace}/services/{name}"))
+            .await
+        {
             Ok(s) => Ok(Some(s)),
             Err(e) if e.code() == 404 => Ok(None),
             Err(e) => Err(io::Error::other(e)),
@@ -177,9 +184,13 @@ impl Services {
         }
         let loopback = super::network::is_loopback(address);
         let nodes = self.list("/api/v1/nodes").await?;
-        let found = nodes
-            .iter()
-            .find(|n| if loopback { n.name() == self.node } else { is_node(n, address) });
+        let found = nodes.iter().find(|n| {
+            if loopback {
+                n.name() == self.node
+            } else {
+                is_node(n, address)
+            }
+        });
         let Some(node) = found else { return Ok(None) };
         let path = format!("/api/v1/pods?fieldSelector=spec.nodeName%3D{}", node.name());
         // By name or by address it is the same node.
@@ -213,7 +224,12 @@ mod tests {
     fn addresses_of_services_and_nodes() {
         let s = json!({"spec": {"clusterIPs": ["10.96.0.9"], "externalIPs": ["1.2.3.4"]},
             "status": {"loadBalancer": {"ingress": [{"ip": "5.6.7.8"}]}}});
-        for (address, has) in [("10.96.0.9", true), ("1.2.3.4", true), ("5.6.7.8", true), ("10.96.0.8", false)] {
+        for (address, has) in [
+            ("10.96.0.9", true),
+            ("1.2.3.4", true),
+            ("5.6.7.8", true),
+            ("10.96.0.8", false),
+        ] {
             assert_eq!(has_address(&s, address), has, "{address}");
         }
         let n = json!({"metadata": {"name": "n"}, "status": {"addresses": [{"type": "InternalIP", "address": "10.1.0.1"}]}});
@@ -224,13 +240,20 @@ mod tests {
 
     #[test]
     fn host_ports_of_an_address_and_a_protocol() {
-        let pod = |ip: &str, port: Value| {
-            json!({"spec": {"containers": [{"ports": [port]}]}, "status": {"podIP": ip, "phase": "Running"}})
-        };
+        let pod = |ip: &str, port: Value| json!({"spec": {"containers": [{"ports": [port]}]}, "status": {"podIP": ip, "phase": "Running"}});
         let pods = [
-            pod("1", json!({"hostPort": 80, "containerPort": 8080, "hostIP": "127.0.0.1"})),
-            pod("2", json!({"hostPort": 80, "containerPort": 8080, "hostIP": "10.0.0.1", "protocol": "TCP"})),
-            pod("3", json!({"hostPort": 80, "containerPort": 53, "hostIP": "10.0.0.1", "protocol": "UDP"})),
+            pod(
+                "1",
+                json!({"hostPort": 80, "containerPort": 8080, "hostIP": "127.0.0.1"}),
+            ),
+            pod(
+                "2",
+                json!({"hostPort": 80, "containerPort": 8080, "hostIP": "10.0.0.1", "protocol": "TCP"}),
+            ),
+            pod(
+                "3",
+                json!({"hostPort": 80, "containerPort": 53, "hostIP": "10.0.0.1", "protocol": "UDP"}),
+            ),
             pod("4", json!({"hostPort": 81, "containerPort": 82})),
             pod("", json!({"hostPort": 83, "containerPort": 83})),
         ];

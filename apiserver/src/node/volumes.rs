@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use super::NodeOptions;
 use super::env::{self, Addresses};
 use super::files::{Inode, Kind, Volume};
-use super::rest::Rest;
 use super::images;
+use super::rest::Rest;
 use super::status::Named;
 use crate::controllers::object::Object;
 

@@ -103,7 +103,9 @@ impl Server {
         let all: Vec<_> = all.iter().map(|o| o.value()).collect();
         let of_it = |s: &&Value| s["metadata"]["labels"]["kubernetes.io/service-name"] == name;
         let slices = all.iter().map(|s| &**s).filter(of_it);
-        let first = endpoints::of_slices(slices, wanted, None).first().map(|p| (p.address.to_owned(), p.port));
+        let first = endpoints::of_slices(slices, wanted, None)
+            .first()
+            .map(|p| (p.address.to_owned(), p.port));
         first.ok_or_else(|| format!("no endpoints available for service {name:?}"))
     }
 }

@@ -37,7 +37,16 @@ const LINKS: [(&str, &[&str]); 25] = [
 ];
 /// Tags whose content is text up to their end.
 const RAW: [&str; 10] = [
-    "iframe", "noembed", "noframes", "noscript", "plaintext", "script", "style", "textarea", "title", "xmp",
+    "iframe",
+    "noembed",
+    "noframes",
+    "noscript",
+    "plaintext",
+    "script",
+    "style",
+    "textarea",
+    "title",
+    "xmp",
 ];
 
 fn is_link(tag: &str, attribute: &str) -> bool {
@@ -59,7 +68,9 @@ pub(super) fn page(text: &str, f: &dyn Fn(&Url) -> String) -> String {
         let after = bytes.get(start + 1).copied().unwrap_or_default();
         if after.is_ascii_alphabetic() {
             // A tag that never ends is nothing.
-            let Some(tag) = Tag::read(text, start + 1) else { return out };
+            let Some(tag) = Tag::read(text, start + 1) else {
+                return out;
+            };
             tag.write(&mut out, f);
             at = tag.end;
             if RAW.contains(&tag.name.as_str()) {
@@ -199,7 +210,10 @@ impl Tag {
                 _ => {}
             }
             if !key.is_empty() {
-                attributes.push((key.to_ascii_lowercase(), value.replace("\r\n", "\n").replace('\r', "\n")));
+                attributes.push((
+                    key.to_ascii_lowercase(),
+                    value.replace("\r\n", "\n").replace('\r', "\n"),
+                ));
                 last_value_end = Some(value_end);
             }
         }
@@ -295,7 +309,9 @@ fn escaped(text: &str) -> String {
 /// Whether a name of a character follows: a word that is none of the five, and its semicolon.
 fn is_reference(rest: &str) -> bool {
     let end = rest.find(|c: char| !c.is_ascii_alphanumeric());
-    let word = end.filter(|e| *e > 0 && rest[*e..].starts_with(';')).map(|e| &rest[..e]);
+    let word = end
+        .filter(|e| *e > 0 && rest[*e..].starts_with(';'))
+        .map(|e| &rest[..e]);
     word.is_some_and(|w| character(w).is_none() && w.starts_with(|c: char| c.is_ascii_alphabetic()))
 }
 

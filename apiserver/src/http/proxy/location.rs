@@ -95,7 +95,9 @@ pub(super) fn of_service(server: &Server, ns: &str, id: &str) -> Result<Location
     if let Ok(number) = port.parse::<i64>() {
         let found = server.store.get(&SERVICES, &Key::new(ns, name));
         let service = found.ok_or_else(|| Status::not_found("", "services", name))?.value();
-        let found = u16::try_from(number).ok().and_then(|n| endpoints::port_name(&service, "port", n, None));
+        let found = u16::try_from(number)
+            .ok()
+            .and_then(|n| endpoints::port_name(&service, "port", n, None));
         let none = || unavailable(format!("no service port {number} found for service {}", quote(name)));
         found.ok_or_else(none)?.clone_into(&mut port);
     }

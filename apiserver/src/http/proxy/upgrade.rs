@@ -59,7 +59,10 @@ where
     let code = answer.status();
     if code != StatusCode::SWITCHING_PROTOCOLS {
         if code.as_u16() < 400 {
-            return Err(failed(format!("invalid upgrade response: status code {}", code.as_u16())));
+            return Err(failed(format!(
+                "invalid upgrade response: status code {}",
+                code.as_u16()
+            )));
         }
         let (parts, body) = answer.into_parts();
         let all = Limited::new(body, LARGEST).collect().await;

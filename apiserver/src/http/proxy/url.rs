@@ -32,7 +32,11 @@ fn unescape(text: &str) -> Option<Vec<u8>> {
             continue;
         }
         let digits = std::str::from_utf8(tail.get(..2)?).ok()?;
-        out.push(u8::from_str_radix(digits, 16).ok().filter(|_| !digits.starts_with('+'))?);
+        out.push(
+            u8::from_str_radix(digits, 16)
+                .ok()
+                .filter(|_| !digits.starts_with('+'))?,
+        );
         rest = &tail[2..];
     }
     Some(out)
@@ -52,7 +56,8 @@ fn escape(path: &[u8]) -> String {
 
 /// Whether a path may be written as it was sent (`validEncoded`).
 fn is_valid(raw: &str) -> bool {
-    raw.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.~$&+,/:;=@!'()*[]%".contains(&b))
+    raw.bytes()
+        .all(|b| b.is_ascii_alphanumeric() || b"-_.~$&+,/:;=@!'()*[]%".contains(&b))
 }
 
 /// Without dots and doubled slashes (`path.Join` of two parts).
@@ -111,7 +116,9 @@ impl Url {
         let path = match rest.strip_prefix("//") {
             Some(there) if !url.scheme.is_empty() || !rest.starts_with("///") => {
                 let (authority, path) = there.split_at(there.find('/').unwrap_or(there.len()));
-                if authority.contains([' ', '<', '>', '"', '^', '`']) || authority.contains('[') != authority.contains(']') {
+                if authority.contains([' ', '<', '>', '"', '^', '`'])
+                    || authority.contains('[') != authority.contains(']')
+                {
                     return None;
                 }
                 authority.clone_into(&mut url.authority);

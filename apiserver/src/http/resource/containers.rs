@@ -135,7 +135,11 @@ impl Request<'_> {
         }
         if q.has("ports") {
             let all = q.all("ports");
-            let numbers: Vec<u16> = all.iter().flat_map(|p| p.split(',')).filter_map(|p| p.parse().ok()).collect();
+            let numbers: Vec<u16> = all
+                .iter()
+                .flat_map(|p| p.split(','))
+                .filter_map(|p| p.parse().ok())
+                .collect();
             options["ports"] = json!(numbers);
         }
         if q.has("command") {
@@ -155,7 +159,8 @@ impl Request<'_> {
         }
         let name = &self.info.name;
         let output = hook.attach(self.ns, name, &container);
-        let output = output.ok_or_else(|| Status::internal(format!("container {container} not found in pod {name}")))?;
+        let output =
+            output.ok_or_else(|| Status::internal(format!("container {container} not found in pod {name}")))?;
         streams::attach(self.r, output)
     }
 
@@ -167,7 +172,10 @@ impl Request<'_> {
         let node = text(&pod, "/spec/nodeName");
         let hook = self.server.node_hook(node).ok_or_else(|| no_hook(self.server, node))?;
         // Each may be a list.
-        let numbers = ports.iter().flat_map(|p| p.split(',')).filter_map(|p| p.trim().parse().ok());
+        let numbers = ports
+            .iter()
+            .flat_map(|p| p.split(','))
+            .filter_map(|p| p.trim().parse().ok());
         let ways: Vec<_> = numbers.map(|p| (p, hook.forward(self.ns, name, p))).collect();
         if ways.is_empty() {
             return Err(Status::bad_request("query parameter \"port\" is required".to_owned()));

@@ -9,8 +9,8 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 pub(crate) use resolv_conf::ResolvConf;
-pub(crate) use zone::{Data, Type, reverse};
 use zone::Subject;
+pub(crate) use zone::{Data, Type, reverse};
 
 use super::services::Services;
 
@@ -99,14 +99,26 @@ impl Services {
                 Ok(Some(found)) => found,
                 // What an alias leads to is somebody else's.
                 _ if !all.is_empty() => break,
-                Ok(None) => return Ok(Reply { code: Code::NxDomain, records: Vec::new() }),
-                Err(code) => return Ok(Reply { code, records: Vec::new() }),
+                Ok(None) => {
+                    return Ok(Reply {
+                        code: Code::NxDomain,
+                        records: Vec::new(),
+                    });
+                }
+                Err(code) => {
+                    return Ok(Reply {
+                        code,
+                        records: Vec::new(),
+                    });
+                }
             };
             let alias = found.iter().find_map(|d| match d {
                 Data::Alias(to) => Some(to.to_ascii_lowercase()),
                 _ => None,
             });
-            let wanted = found.into_iter().filter(|d| d.kind() == kind || d.kind() == Type::Cname);
+            let wanted = found
+                .into_iter()
+                .filter(|d| d.kind() == kind || d.kind() == Type::Cname);
             all.extend(wanted.map(|d| (name.clone(), d)));
             match alias {
                 Some(to) if kind != Type::Cname => name = to,

@@ -112,7 +112,11 @@ impl ResolvConf {
         if let Some(absolute) = name.strip_suffix('.') {
             return vec![absolute.to_owned()];
         }
-        let ndots = self.options.iter().rev().find_map(|o| o.strip_prefix("ndots:")?.parse().ok());
+        let ndots = self
+            .options
+            .iter()
+            .rev()
+            .find_map(|o| o.strip_prefix("ndots:")?.parse().ok());
         let below = |domain: &String| match domain.trim_matches('.') {
             "" => name.to_owned(),
             d => format!("{name}.{d}"),
@@ -134,14 +138,18 @@ mod tests {
     #[test]
     fn files_of_pods() {
         let pod = |spec: Value| json!({"metadata": {"namespace": "n"}, "spec": spec});
-        let cluster = "search n.svc.cluster.local svc.cluster.local cluster.local\nnameserver 10.96.0.10\noptions ndots:5\n";
+        let cluster =
+            "search n.svc.cluster.local svc.cluster.local cluster.local\nnameserver 10.96.0.10\noptions ndots:5\n";
         let node = "search .\nnameserver 127.0.0.1\n";
         for (spec, expected) in [
             (json!({"dnsPolicy": "ClusterFirst"}), cluster),
             (json!({}), cluster),
             (json!({"dnsPolicy": "ClusterFirst", "hostNetwork": true}), node),
             (json!({"dnsPolicy": "Default"}), node),
-            (json!({"dnsPolicy": "ClusterFirstWithHostNet", "hostNetwork": true}), cluster),
+            (
+                json!({"dnsPolicy": "ClusterFirstWithHostNet", "hostNetwork": true}),
+                cluster,
+            ),
             (
                 json!({"dnsPolicy": "None", "dnsConfig": {"nameservers": ["1.1.1.1"], "searches": ["a.b"]}}),
                 "search a.b\nnameserver 1.1.1.1\n",

@@ -109,10 +109,7 @@ fn reversed(name: &str) -> Option<IpAddr> {
     }
     let nibbles: String = name.strip_suffix(".ip6.arpa")?.split('.').rev().collect();
     let is = nibbles.len() == 32 && nibbles.bytes().all(|b| b.is_ascii_hexdigit());
-    let groups: Vec<&str> = (0..32)
-        .step_by(4)
-        .filter_map(|i| nibbles.get(i..i + 4))
-        .collect();
+    let groups: Vec<&str> = (0..32).step_by(4).filter_map(|i| nibbles.get(i..i + 4)).collect();
     is.then(|| groups.join(":").parse().ok()).flatten()
 }
 
@@ -160,10 +157,7 @@ impl Subject {
             [endpoint, name, ns, "svc"] => service(ns, name, Part::Endpoint((*endpoint).to_owned())),
             [dashed, _, "pod"] => match dashed.replace('-', ".").parse::<Ipv4Addr>() {
                 Ok(ip) => Self::Pod(IpAddr::V4(ip)),
-                Err(_) => dashed
-                    .replace('-', ":")
-                    .parse()
-                    .map_or(Self::Nothing, Self::Pod),
+                Err(_) => dashed.replace('-', ":").parse().map_or(Self::Nothing, Self::Pod),
             },
             _ => Self::Nothing,
         }
@@ -179,8 +173,10 @@ fn endpoint_name(endpoint: &Value, address: &str) -> String {
 }
 
 /// The endpoints that are published, each with its name and its address.
-fn endpoints<'a>(slices: &'a [Value]) -> impl Iterator<Item = (&'a Value, String, IpAddr)> {
-    let all = slices.iter().flat_map(|s| s.items("/endpoints").iter().map(move |e| (s, e)));
+fn endpoints(slices: &[Value]) -> impl Iterator<Item = (&Value, String, IpAddr)> {
+    let all = slices
+        .iter()
+        .flat_map(|s| s.items("/endpoints").iter().map(move |e| (s, e)));
     all.filter(|(_, e)| e.at("/conditions/ready") != Some(&Value::Bool(false)))
         .flat_map(|(s, e)| e.items("/addresses").iter().map(move |a| (s, e, a)))
         .filter_map(|(s, e, a)| {
@@ -277,9 +273,8 @@ pub(crate) fn names_of(ip: IpAddr, services: &[Value], slices: &[Value]) -> Vec<
     }
     let mut all = Vec::new();
     for s in services.iter().filter(|s| is_headless(s)) {
-        let of_it = |x: &&Value| {
-            x.namespace() == s.namespace() && x.label("kubernetes.io/service-name") == Some(s.name())
-        };
+        let of_it =
+            |x: &&Value| x.namespace() == s.namespace() && x.label("kubernetes.io/service-name") == Some(s.name());
         let mine: Vec<Value> = slices.iter().filter(of_it).cloned().collect();
         let named = endpoints(&mine).filter(|(_, _, a)| *a == ip);
         all.extend(named.map(|(_, n, _)| Data::Pointer(format!("{n}.{}", full_name(s)))));
@@ -311,7 +306,10 @@ mod tests {
                 "p-0.web.a.svc.cluster.local",
                 service("a", "web", Part::Endpoint("p-0".into())),
             ),
-            ("10-1-2-3.a.pod.cluster.local", Subject::Pod("10.1.2.3".parse().unwrap())),
+            (
+                "10-1-2-3.a.pod.cluster.local",
+                Subject::Pod("10.1.2.3".parse().unwrap()),
+            ),
             ("fd00--1.a.pod.cluster.local", Subject::Pod("fd00::1".parse().unwrap())),
             ("x.a.pod.cluster.local", Subject::Nothing),
             ("a.svc.cluster.local", Subject::Above),
@@ -336,7 +334,10 @@ mod tests {
     }
 
     fn lines(all: Option<Vec<Data>>) -> Vec<String> {
-        all.into_iter().flatten().map(|d| format!("{:?} {d}", d.kind())).collect()
+        all.into_iter()
+            .flatten()
+            .map(|d| format!("{:?} {d}", d.kind()))
+            .collect()
     }
 
     #[test]
@@ -346,14 +347,23 @@ mod tests {
             json!({"clusterIP": "10.96.0.9", "clusterIPs": ["10.96.0.9"], "ports": [{"name": "http", "port": 80}]}),
         );
         let pods = service("pods", json!({"clusterIP": "None", "clusterIPs": ["None"]}));
-        let far = service("far", json!({"type": "ExternalName", "externalName": "foo.example.com"}));
-        let slices = [json!({"ports": [{"name": "http", "port": 8080, "protocol": "TCP"}], "endpoints": [
+        let far = service(
+            "far",
+            json!({"type": "ExternalName", "externalName": "foo.example.com"}),
+        );
+        let slices = [
+            json!({"ports": [{"name": "http", "port": 8080, "protocol": "TCP"}], "endpoints": [
             {"addresses": ["10.1.0.2"], "hostname": "p-0", "conditions": {"ready": true}},
             {"addresses": ["10.1.0.3"], "conditions": {"ready": true}},
-            {"addresses": ["10.1.0.4"], "conditions": {"ready": false}}]})];
+            {"addresses": ["10.1.0.4"], "conditions": {"ready": false}}]}),
+        ];
         let port = |p: &str| Part::Port("http".into(), p.into());
         for (s, part, expected) in [
-            (&web, Part::Whole, vec!["A 10.96.0.9", "Srv 0 100 80 web.a.svc.cluster.local."]),
+            (
+                &web,
+                Part::Whole,
+                vec!["A 10.96.0.9", "Srv 0 100 80 web.a.svc.cluster.local."],
+            ),
             (&web, port("tcp"), vec!["Srv 0 100 80 web.a.svc.cluster.local."]),
             (&web, port("udp"), vec![]),
             (&web, Part::Endpoint("x".into()), vec![]),
@@ -400,7 +410,11 @@ mod tests {
             ("10.1.0.2", vec!["Ptr p-0.pods.a.svc.cluster.local."]),
             ("10.1.0.3", vec![]),
         ] {
-            assert_eq!(lines(Some(names_of(ip.parse().unwrap(), &all, &slices))), expected, "{ip}");
+            assert_eq!(
+                lines(Some(names_of(ip.parse().unwrap(), &all, &slices))),
+                expected,
+                "{ip}"
+            );
         }
     }
 }

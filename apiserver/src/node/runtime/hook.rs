@@ -44,7 +44,10 @@ impl NodeHook for Runtime {
     fn forward(&self, namespace: &str, pod: &str, port: u16) -> Option<Forwarding> {
         let address = {
             let inner = self.inner();
-            let s = inner.pods.values().find(|s| s.namespace == namespace && s.name == pod)?;
+            let s = inner
+                .pods
+                .values()
+                .find(|s| s.namespace == namespace && s.name == pod)?;
             s.ip.map_or_else(|| self.node.clone(), |ip| ip.to_string())
         };
         let (net, node) = (self.net.clone(), self.node.clone());

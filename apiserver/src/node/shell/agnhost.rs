@@ -121,7 +121,11 @@ async fn in_files(sub: &Sub, process: &Process, io: &Io) -> i32 {
             }
         },
         Sub::Suffixes | Sub::NameServers => {
-            let key = if matches!(sub, Sub::Suffixes) { "search" } else { "nameserver" };
+            let key = if matches!(sub, Sub::Suffixes) {
+                "search"
+            } else {
+                "nameserver"
+            };
             let text = process.files.read("/etc/resolv.conf").unwrap_or_default();
             let text = String::from_utf8_lossy(&text).into_owned();
             match text.lines().find_map(|l| l.strip_prefix(key)) {

@@ -9,10 +9,10 @@ use super::test_command;
 /// The names of all commands.
 const NAMES: [&str; 62] = [
     ":", "[", "[[", "awk", "basename", "break", "cat", "cd", "chmod", "continue", "cp", "curl", "cut", "date", "dig",
-    "dirname", "echo", "env", "exec", "exit", "export", "expr", "false", "find", "getent", "grep", "head", "hexdump", "hostname",
-    "id", "ip", "ln", "ls", "mkdir", "mount", "mv", "nc", "nnp", "nslookup", "printenv", "printf", "pwd", "rm", "rmdir", "seq",
-    "set", "sh", "sleep", "sort", "stat", "sync", "sysctl", "tail", "tee", "test", "touch", "trap", "true", "unset", "wc",
-    "wget", "whoami",
+    "dirname", "echo", "env", "exec", "exit", "export", "expr", "false", "find", "getent", "grep", "head", "hexdump",
+    "hostname", "id", "ip", "ln", "ls", "mkdir", "mount", "mv", "nc", "nnp", "nslookup", "printenv", "printf", "pwd",
+    "rm", "rmdir", "seq", "set", "sh", "sleep", "sort", "stat", "sync", "sysctl", "tail", "tee", "test", "touch",
+    "trap", "true", "unset", "wc", "wget", "whoami",
 ];
 
 /// The program's own name: `/bin/echo` is `echo`.

@@ -193,7 +193,10 @@ pub(super) async fn run(shell: &Shell, args: &[&str], io: &Io) -> i32 {
     let c = match Curl::of(args) {
         Ok(c) => c,
         Err(why) => {
-            shell.complain(io, &format!("curl: {why}\ncurl: try 'curl --help' for more information"));
+            shell.complain(
+                io,
+                &format!("curl: {why}\ncurl: try 'curl --help' for more information"),
+            );
             return 2;
         }
     };
@@ -210,7 +213,10 @@ pub(super) async fn run(shell: &Shell, args: &[&str], io: &Io) -> i32 {
         return failed(3, "URL rejected");
     };
     if url.tls && !c.insecure {
-        return failed(60, "SSL certificate problem: certificates are not looked at here (--insecure)");
+        return failed(
+            60,
+            "SSL certificate problem: certificates are not looked at here (--insecure)",
+        );
     }
     let Some(net) = &shell.p.net else {
         return failed(7, "no network");
@@ -245,9 +251,7 @@ pub(super) async fn run(shell: &Shell, args: &[&str], io: &Io) -> i32 {
             }
             print(shell, io, &written_out(&c.write_out, a.code, a.body.len()))
         }
-        Ok(Err(e)) if e.kind() == io::ErrorKind::NotFound => {
-            failed(6, &format!("Could not resolve host: {host}"))
-        }
+        Ok(Err(e)) if e.kind() == io::ErrorKind::NotFound => failed(6, &format!("Could not resolve host: {host}")),
         Ok(Err(e)) => {
             print(shell, io, &written_out(&c.write_out, 0, 0));
             match e.kind() {
@@ -260,7 +264,10 @@ pub(super) async fn run(shell: &Shell, args: &[&str], io: &Io) -> i32 {
         }
         Err(_) => {
             print(shell, io, &written_out(&c.write_out, 0, 0));
-            failed(28, &format!("Operation timed out after {} milliseconds", patience.as_millis()))
+            failed(
+                28,
+                &format!("Operation timed out after {} milliseconds", patience.as_millis()),
+            )
         }
     }
 }
@@ -272,10 +279,14 @@ mod tests {
     #[test]
     fn options() {
         let of = |text: &str| Curl::of(&text.split(' ').collect::<Vec<_>>());
-        let c = of("-g -q -sS --max-time 15 --connect-timeout 1.5 -H X-Y:z -o /dev/null -w %{http_code} http://a/b").unwrap();
+        let c = of("-g -q -sS --max-time 15 --connect-timeout 1.5 -H X-Y:z -o /dev/null -w %{http_code} http://a/b")
+            .unwrap();
         assert_eq!(c.url.as_deref(), Some("http://a/b"));
         assert_eq!(c.patience, Some(Duration::from_millis(1500)));
-        assert_eq!((c.output.as_deref(), c.write_out.as_str()), (Some("/dev/null"), "%{http_code}"));
+        assert_eq!(
+            (c.output.as_deref(), c.write_out.as_str()),
+            (Some("/dev/null"), "%{http_code}")
+        );
         assert_eq!(c.ask.headers[0].0, "x-y");
         let c = of("-fsLk -XPUT -d a=b -d c=d https://a").unwrap();
         assert!(c.fail && c.silent && c.follow && c.insecure);
@@ -287,11 +298,7 @@ mod tests {
 
     #[test]
     fn what_is_written_out() {
-        for (format, expected) in [
-            ("%{http_code}\\n", "200\n"),
-            ("", ""),
-            ("%{size_download}b", "3b"),
-        ] {
+        for (format, expected) in [("%{http_code}\\n", "200\n"), ("", ""), ("%{size_download}b", "3b")] {
             assert_eq!(written_out(format, 200, 3), expected);
         }
         assert_eq!(written_out("%{response_code}", 0, 0), "000");

@@ -64,7 +64,9 @@ impl Dig {
                     "all" => (d.comments, d.question, d.answer) = (is, is, is),
                     // Both are the same here: an answer has the room that it needs. (`+notcp` is `+no` and `tcp`.)
                     "tcp" | "vc" | "recurse" | "edns" | "cmd" | "stats" => {}
-                    f if ["time=", "tries=", "retry=", "timeout="].iter().any(|k| f.starts_with(k)) => {}
+                    f if ["time=", "tries=", "retry=", "timeout="]
+                        .iter()
+                        .any(|k| f.starts_with(k)) => {}
                     _ => return Err(unknown(a)),
                 }
             } else if let Some(flag) = a.strip_prefix('-') {
@@ -73,7 +75,9 @@ impl Dig {
                     "t" => d.kind = Type::of(value).ok_or_else(|| unknown(value))?,
                     "q" => d.name = (*value).to_owned(),
                     "x" => {
-                        let ip = value.parse::<IpAddr>().map_err(|_| format!("Invalid IP address {value}"))?;
+                        let ip = value
+                            .parse::<IpAddr>()
+                            .map_err(|_| format!("Invalid IP address {value}"))?;
                         (d.name, d.kind) = (dns::reverse(ip), Type::Ptr);
                     }
                     _ => return Err(unknown(a)),
@@ -100,7 +104,10 @@ async fn dig(shell: &Shell, net: &Network, args: &[&str], io: &Io) -> i32 {
     let d = match Dig::of(args) {
         Ok(d) => d,
         Err(why) => {
-            shell.complain(io, &format!("{why}\nUsage:  dig [@global-server] [domain] [q-type] {{q-opt}}"));
+            shell.complain(
+                io,
+                &format!("{why}\nUsage:  dig [@global-server] [domain] [q-type] {{q-opt}}"),
+            );
             return 1;
         }
     };
@@ -115,7 +122,11 @@ async fn dig(shell: &Shell, net: &Network, args: &[&str], io: &Io) -> i32 {
         None => net.look_up(&d.name, d.kind, d.search).await,
     };
     let Ok(reply) = asked else {
-        print(shell, io, ";; communications error: timed out\n;; no servers could be reached\n");
+        print(
+            shell,
+            io,
+            ";; communications error: timed out\n;; no servers could be reached\n",
+        );
         return 9;
     };
     print(shell, io, &shown(&d, &reply))
@@ -265,7 +276,10 @@ mod tests {
         assert_eq!((d.name.as_str(), d.kind, d.search), ("web.a", Type::Srv, true));
         assert_eq!((d.comments, d.question, d.answer), (false, false, true));
         let d = of("@10.96.0.10 +short -x 10.1.2.3").unwrap();
-        assert_eq!((d.name.as_str(), d.kind, d.short), ("3.2.1.10.in-addr.arpa", Type::Ptr, true));
+        assert_eq!(
+            (d.name.as_str(), d.kind, d.short),
+            ("3.2.1.10.in-addr.arpa", Type::Ptr, true)
+        );
         assert_eq!(d.server.as_deref(), Some("10.96.0.10"));
         for wrong in ["+nope x", "-z x", "-x host", "-t"] {
             assert!(of(wrong).is_err(), "{wrong}");

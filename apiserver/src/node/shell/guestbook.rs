@@ -187,9 +187,7 @@ pub(super) async fn run(g: &Guestbook, ctx: &WorkloadContext, p: &Process, shell
 }
 
 async fn handle(state: &State, r: &Request<Incoming>) -> Response<Full<Bytes>> {
-    let (code, body) = state
-        .answer(r.uri().path(), r.uri().query().unwrap_or_default())
-        .await;
+    let (code, body) = state.answer(r.uri().path(), r.uri().query().unwrap_or_default()).await;
     text(code, body)
 }
 
@@ -221,7 +219,11 @@ mod tests {
             ("/guestbook", "cmd=get", 417, "encountered error: no network\n"),
             ("/nope", "", 404, "404 page not found\n"),
         ] {
-            assert_eq!(state.answer(path, asked).await, (code, body.to_owned()), "{path}?{asked}");
+            assert_eq!(
+                state.answer(path, asked).await,
+                (code, body.to_owned()),
+                "{path}?{asked}"
+            );
         }
     }
 }

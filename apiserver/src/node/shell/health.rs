@@ -3,8 +3,8 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -46,7 +46,9 @@ fn framed(message: &[u8]) -> Bytes {
 fn unframed(data: &[u8]) -> Option<&[u8]> {
     let (head, rest) = data.split_at_checked(5)?;
     let length = u32::from_be_bytes([head[1], head[2], head[3], head[4]]);
-    (head[0] == 0).then(|| rest.get(..usize::try_from(length).ok()?)).flatten()
+    (head[0] == 0)
+        .then(|| rest.get(..usize::try_from(length).ok()?))
+        .flatten()
 }
 
 /// `HealthCheckRequest`: the service's name is its first field.
@@ -171,7 +173,11 @@ pub(super) async fn run(h: &Health, ctx: &WorkloadContext, p: &Process, shell: &
     let tls = h.tls.as_ref().map(|(cert, key)| certificate(p, cert, key)).transpose();
     let listening = async {
         let tls = tls?;
-        let http = ctx.net.listen(&ctx.host, h.http_port).await.map_err(|e| e.to_string())?;
+        let http = ctx
+            .net
+            .listen(&ctx.host, h.http_port)
+            .await
+            .map_err(|e| e.to_string())?;
         let grpc = ctx.net.listen(&ctx.host, h.port).await.map_err(|e| e.to_string())?;
         Ok::<_, String>((tls, http, grpc))
     };
@@ -203,7 +209,10 @@ pub(super) async fn run(h: &Health, ctx: &WorkloadContext, p: &Process, shell: &
                 }
             };
             state.said.store(said, Ordering::Relaxed);
-            Ok(Response::new(Full::new(Bytes::from(format!("{:?}", state.began.elapsed())))))
+            Ok(Response::new(Full::new(Bytes::from(format!(
+                "{:?}",
+                state.began.elapsed()
+            )))))
         }
     };
     let check = move |r: Request<Incoming>| {

@@ -60,14 +60,20 @@ fn sysctl(shell: &Shell, args: &[&str], io: &Io) -> i32 {
     let bare = args.contains(&"-n");
     for a in args.iter().filter(|a| **a != "-n") {
         if a.starts_with('-') {
-            shell.complain(io, &format!("sysctl: unrecognized option: {}", a.trim_start_matches('-')));
+            shell.complain(
+                io,
+                &format!("sysctl: unrecognized option: {}", a.trim_start_matches('-')),
+            );
             return 1;
         }
         let (name, written) = a.split_once('=').map_or((*a, false), |(name, _)| (name, true));
         let path = crate::node::kernel::sysctl_path(name);
         match shell.p.files.read(&path) {
             Ok(_) if written => {
-                shell.complain(io, &format!("sysctl: error setting key '{name}': Read-only file system"));
+                shell.complain(
+                    io,
+                    &format!("sysctl: error setting key '{name}': Read-only file system"),
+                );
                 code = 1;
             }
             Ok(data) => {

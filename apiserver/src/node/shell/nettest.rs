@@ -110,7 +110,13 @@ impl State {
                 let why = format!("{}: Got request with no source", seen.hostname);
                 seen.errors.get_or_insert_default().push(why);
             }
-            source => *seen.received.get_or_insert_default().entry(source.to_owned()).or_default() += 1,
+            source => {
+                *seen
+                    .received
+                    .get_or_insert_default()
+                    .entry(source.to_owned())
+                    .or_default() += 1
+            }
         }
         format!("{}\n", json!({"Hostname": seen.hostname}))
     }
@@ -168,7 +174,9 @@ impl State {
             for (host, port) in net.endpoints_of(&self.of.namespace, &self.of.service).await {
                 let to = format!("http://{host}:{port}");
                 self.log(format!("Attempting to contact {to}"));
-                let Some(url) = Url::of(&format!("{to}/write")) else { continue };
+                let Some(url) = Url::of(&format!("{to}/write")) else {
+                    continue;
+                };
                 let body = json!({"Dest": to, "Source": self.seen().hostname});
                 let ask = Ask {
                     method: Method::POST,

@@ -229,7 +229,10 @@ impl Wget {
             }
             "header" => {
                 let header = value.split_once(':').and_then(|(k, v)| {
-                    Some((k.trim().parse::<HeaderName>().ok()?, HeaderValue::from_str(v.trim()).ok()?))
+                    Some((
+                        k.trim().parse::<HeaderName>().ok()?,
+                        HeaderValue::from_str(v.trim()).ok()?,
+                    ))
                 });
                 let header = header.ok_or_else(|| format!("invalid header '{value}'"))?;
                 self.ask.headers.retain(|(k, _)| *k != header.0);
@@ -323,7 +326,11 @@ mod tests {
             ("--timeout=5 --tries 1 http://a", None, Some(5)),
         ] {
             let w = of(text).unwrap();
-            assert_eq!((w.output.as_deref(), w.wait), (output, wait.map(Duration::from_secs)), "{text}");
+            assert_eq!(
+                (w.output.as_deref(), w.wait),
+                (output, wait.map(Duration::from_secs)),
+                "{text}"
+            );
             assert_eq!(w.url.as_deref(), Some("http://a"), "{text}");
         }
         for wrong in ["--nope http://a", "-x http://a", "-T x http://a", "-O"] {

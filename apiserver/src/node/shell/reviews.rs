@@ -67,7 +67,9 @@ fn decide(path: &str, request: &Value) -> Option<Value> {
             }
         }
         "/pods/attach" => match request.text("/name") {
-            "to-be-attached-pod" if object.flag("/stdin") && object.text("/container") == "container1" => deny("message", "attaching to pod 'to-be-attached-pod' is not allowed"),
+            "to-be-attached-pod" if object.flag("/stdin") && object.text("/container") == "container1" => {
+                deny("message", "attaching to pod 'to-be-attached-pod' is not allowed")
+            }
             _ => allow(),
         },
         "/mutating-pods" => match object.text("/metadata/name") {

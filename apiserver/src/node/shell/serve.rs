@@ -176,7 +176,11 @@ pub(super) async fn run(s: &Server, ctx: &WorkloadContext, p: &Process, io: &Io)
             return 1;
         }
     };
-    let datagrams = match s.udp_port.map(|port| udp::socket(&ctx.net, &ctx.host, port)).transpose() {
+    let datagrams = match s
+        .udp_port
+        .map(|port| udp::socket(&ctx.net, &ctx.host, port))
+        .transpose()
+    {
         Ok(d) => d,
         Err(why) => {
             shell.complain(io, &why);

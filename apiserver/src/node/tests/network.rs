@@ -39,15 +39,19 @@ async fn names_datagrams_and_host_ports() {
     let b = interpreted(31).await;
     let (one, two) = (b.node("n1", 1).await, b.node("n2", 2).await);
     let l = b.local();
-    let service = |name: &str, spec: Value| {
-        json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name, "namespace": "default"}, "spec": spec})
-    };
+    let service = |name: &str, spec: Value| json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name, "namespace": "default"}, "spec": spec});
     let ports = json!([{"name": "http", "port": 80, "targetPort": 8080},
         {"name": "udp", "port": 80, "targetPort": 8081, "protocol": "UDP"}]);
     for s in [
         service("web", json!({"selector": {"app": "web"}, "ports": ports})),
-        service("pods", json!({"selector": {"app": "web"}, "clusterIP": "None", "ports": ports})),
-        service("far", json!({"type": "ExternalName", "externalName": "foo.example.com"})),
+        service(
+            "pods",
+            json!({"selector": {"app": "web"}, "clusterIP": "None", "ports": ports}),
+        ),
+        service(
+            "far",
+            json!({"type": "ExternalName", "externalName": "foo.example.com"}),
+        ),
     ] {
         l.create(&Gvr::new("", "v1", "services"), "default", s).unwrap();
     }
@@ -57,9 +61,19 @@ async fn names_datagrams_and_host_ports() {
     for p in [
         pod("web", &["netexec"], &more, &exposed),
         pod("away", &["pause"], &json!({"nodeName": "n2"}), &json!({})),
-        pod("host", &["pause"], &json!({"nodeName": "n1", "hostNetwork": true}), &json!({})),
-        pod("other", &["pause"], &json!({"nodeName": "n1", "dnsPolicy": "None",
-            "dnsConfig": {"nameservers": ["10.96.0.10"], "searches": ["svc.cluster.local"]}}), &json!({})),
+        pod(
+            "host",
+            &["pause"],
+            &json!({"nodeName": "n1", "hostNetwork": true}),
+            &json!({}),
+        ),
+        pod(
+            "other",
+            &["pause"],
+            &json!({"nodeName": "n1", "dnsPolicy": "None",
+            "dnsConfig": {"nameservers": ["10.96.0.10"], "searches": ["svc.cluster.local"]}}),
+            &json!({}),
+        ),
     ] {
         l.create(&PODS, "default", p).unwrap();
     }
@@ -73,33 +87,77 @@ async fn names_datagrams_and_host_ports() {
     let reversed = cluster_ip.split('.').rev().collect::<Vec<_>>().join(".");
     for (from, script, expected) in [
         ("web", "dig +short +search web", format!("{cluster_ip}\n")),
-        ("web", "dig +short web.default.svc.cluster.local A", format!("{cluster_ip}\n")),
+        (
+            "web",
+            "dig +short web.default.svc.cluster.local A",
+            format!("{cluster_ip}\n"),
+        ),
         ("web", "dig +short web", String::new()),
         ("web", "dig +short +search pods", format!("{ip}\n")),
         ("web", "dig +short +search h.pods", format!("{ip}\n")),
-        ("web", "dig +short +search _http._tcp.web SRV", "0 100 80 web.default.svc.cluster.local.\n".into()),
-        ("web", "dig +short +search _http._tcp.pods SRV", "0 100 8080 h.pods.default.svc.cluster.local.\n".into()),
+        (
+            "web",
+            "dig +short +search _http._tcp.web SRV",
+            "0 100 80 web.default.svc.cluster.local.\n".into(),
+        ),
+        (
+            "web",
+            "dig +short +search _http._tcp.pods SRV",
+            "0 100 8080 h.pods.default.svc.cluster.local.\n".into(),
+        ),
         ("web", "dig +short +search far CNAME", "foo.example.com.\n".into()),
-        ("web", &format!("dig +short -x {cluster_ip}"), "web.default.svc.cluster.local.\n".into()),
-        ("web", &format!("dig +short {reversed}.in-addr.arpa PTR"), "web.default.svc.cluster.local.\n".into()),
-        ("web", &format!("dig +short -x {ip}"), "h.pods.default.svc.cluster.local.\n".into()),
+        (
+            "web",
+            &format!("dig +short -x {cluster_ip}"),
+            "web.default.svc.cluster.local.\n".into(),
+        ),
+        (
+            "web",
+            &format!("dig +short {reversed}.in-addr.arpa PTR"),
+            "web.default.svc.cluster.local.\n".into(),
+        ),
+        (
+            "web",
+            &format!("dig +short -x {ip}"),
+            "h.pods.default.svc.cluster.local.\n".into(),
+        ),
         ("web", "getent hosts alias", "1.2.3.4         alias\n".into()),
-        ("web", "getent hosts h", format!("{ip:<15} h.pods.default.svc.cluster.local h\n")),
+        (
+            "web",
+            "getent hosts h",
+            format!("{ip:<15} h.pods.default.svc.cluster.local h\n"),
+        ),
         ("web", "getent hosts nope || echo $?", "2\n".into()),
-        ("web", "/agnhost dns-suffix", "default.svc.cluster.local,svc.cluster.local,cluster.local\n".into()),
+        (
+            "web",
+            "/agnhost dns-suffix",
+            "default.svc.cluster.local,svc.cluster.local,cluster.local\n".into(),
+        ),
         ("other", "/agnhost dns-suffix", "svc.cluster.local\n".into()),
         ("other", "dig +short +search web.default", format!("{cluster_ip}\n")),
         ("host", "/agnhost dns-server-list", "127.0.0.1\n".into()),
-        ("host", "dig +short web.default.svc.cluster.local", ";; communications error: timed out\n;; no servers could be reached\n".into()),
+        (
+            "host",
+            "dig +short web.default.svc.cluster.local",
+            ";; communications error: timed out\n;; no servers could be reached\n".into(),
+        ),
         ("away", "curl -s http://web/hostname", "h".into()),
         ("away", "echo hostname | nc -u -w 5 web 80", "h".into()),
         ("away", &format!("echo echo Hi | nc -u -w 5 {ip} 8081"), "hi".into()),
-        ("away", &format!("curl -s 'http://{ip}:8080/dial?protocol=udp&host=web&port=80&request=hostname'"), "{\"responses\":[\"h\"]}".into()),
+        (
+            "away",
+            &format!("curl -s 'http://{ip}:8080/dial?protocol=udp&host=web&port=80&request=hostname'"),
+            "{\"responses\":[\"h\"]}".into(),
+        ),
         ("away", &format!("nc -u -z {ip} 9 || echo refused"), "refused\n".into()),
         // A port of a host that is bound to its loopback address leads from there, and from nowhere else.
         ("host", "curl -s http://127.0.0.1:4000/hostname", "h".into()),
         ("host", "curl -s http://n1:4000/hostname || echo $?", "7\n".into()),
-        ("away", "curl -s http://127.0.0.1:4000/hostname || echo $?", "7\n".into()),
+        (
+            "away",
+            "curl -s http://127.0.0.1:4000/hostname || echo $?",
+            "7\n".into(),
+        ),
         ("away", "curl -s http://nope/ || echo $?", "6\n".into()),
         ("away", "curl --nope x 2>/dev/null || echo $?", "2\n".into()),
     ] {
@@ -115,7 +173,12 @@ async fn probes_over_grpc() {
     let l = b.local();
     let probe = json!({"livenessProbe": {"grpc": {"port": 5000}, "failureThreshold": 1, "periodSeconds": 5}});
     let well = pod("well", &["grpc-health-checking"], &json!({}), &probe);
-    let ill = pod("ill", &["grpc-health-checking", "--delay-unhealthy-sec=20"], &json!({}), &probe);
+    let ill = pod(
+        "ill",
+        &["grpc-health-checking", "--delay-unhealthy-sec=20"],
+        &json!({}),
+        &probe,
+    );
     for p in [well, ill] {
         l.create(&PODS, "default", p).unwrap();
     }
@@ -134,15 +197,24 @@ async fn a_port_that_is_taken_is_refused_and_so_are_settings() {
     let l = b.local();
     let here = json!({"nodeName": "n1"});
     let taken = json!({"ports": [{"containerPort": 80, "hostPort": 80}]});
-    l.create(&PODS, "default", pod("first", &["pause"], &here, &taken)).unwrap();
+    l.create(&PODS, "default", pod("first", &["pause"], &here, &taken))
+        .unwrap();
     b.until("the first runs", 10, |l| ready_pods(l).len() == 1).await;
-    let unsafe_setting = json!({"nodeName": "n1", "securityContext": {"sysctls": [{"name": "kernel.msgmax", "value": "1"}]}});
-    l.create(&PODS, "default", pod("second", &["pause"], &here, &taken)).unwrap();
-    l.create(&PODS, "default", pod("third", &["pause"], &unsafe_setting, &json!({}))).unwrap();
+    let unsafe_setting =
+        json!({"nodeName": "n1", "securityContext": {"sysctls": [{"name": "kernel.msgmax", "value": "1"}]}});
+    l.create(&PODS, "default", pod("second", &["pause"], &here, &taken))
+        .unwrap();
+    l.create(&PODS, "default", pod("third", &["pause"], &unsafe_setting, &json!({})))
+        .unwrap();
     let reason = |l: &Local, name: &str| l.get(&PODS, "default", name).unwrap().text("/status/reason").to_owned();
-    b.until("both are refused", 10, |l| !reason(l, "second").is_empty() && !reason(l, "third").is_empty())
-        .await;
-    assert_eq!((reason(&l, "second").as_str(), reason(&l, "third").as_str()), ("NodePorts", "SysctlForbidden"));
+    b.until("both are refused", 10, |l| {
+        !reason(l, "second").is_empty() && !reason(l, "third").is_empty()
+    })
+    .await;
+    assert_eq!(
+        (reason(&l, "second").as_str(), reason(&l, "third").as_str()),
+        ("NodePorts", "SysctlForbidden")
+    );
     for name in ["second", "third"] {
         let p = l.get(&PODS, "default", name).unwrap();
         assert_eq!(p.text("/status/phase"), "Failed", "{name}");
@@ -158,8 +230,12 @@ async fn who_is_attached_hears_what_is_said_from_then_on() {
     let l = b.local();
     let script = "echo early; sleep 30; echo late; sleep 1";
     let command = json!({"command": ["sh", "-c", script]});
-    l.create(&PODS, "default", pod("p", &[], &json!({"restartPolicy": "Never"}), &command))
-        .unwrap();
+    l.create(
+        &PODS,
+        "default",
+        pod("p", &[], &json!({"restartPolicy": "Never"}), &command),
+    )
+    .unwrap();
     b.until("it runs", 10, |l| ready_pods(l).len() == 1).await;
     let mut output = n.hook().attach("default", "p", "c").unwrap();
     assert_eq!(output.recv().await.as_deref(), Some(b"late\n".as_slice()));
