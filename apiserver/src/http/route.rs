@@ -72,7 +72,7 @@ fn builtin(catalog: &Catalog, r: &Incoming, info: &RequestInfo, rest: &str) -> R
     let rest = &tokens[at..];
     let everywhere = resource.namespaced && at == 1;
     let verb = served(&resource, rest, everywhere, watched, &r.method)?;
-    // What is handed on is no patch of ours.
+    // Any body is handed on (`Consumes("*/*")` of routes that connect).
     if verb == "patch" && rest.get(1) != Some(&"proxy") && !is_patch(r) {
         return Err(Status::new(415, "UnsupportedMediaType", "415: Unsupported Media Type").about("", "", ""));
     }

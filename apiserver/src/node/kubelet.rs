@@ -21,6 +21,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::NodeOptions;
+use super::events::{self, Told};
 use super::rest::Rest;
 use super::runtime::{Doing, Prepared, Runtime, Start, View};
 use super::services::Services;
@@ -93,6 +94,8 @@ pub(crate) struct Kubelet {
     listing: Option<BTreeSet<String>>,
     /// Where services lead, for containers that are interpreted.
     services: Arc<Services>,
+    /// Counts events.
+    told: u64,
     cancel: CancellationToken,
 }
 
@@ -119,6 +122,7 @@ impl Kubelet {
             writer,
             messages: tell,
             listing: None,
+            told: 0,
             cancel,
         }
     }
@@ -193,12 +197,7 @@ impl Kubelet {
         let object = Arc::new(object);
         // One that was taken already stays, whatever came since.
         let new = !self.pods.contains_key(&uid) && self.runtime.address(&uid).is_none();
-        let refusal = (new && !object.deleting() && !is_ended(&object))
-            .then(|| {
-                let others = self.pods.values().filter(|p| !p.refused).map(|p| &*p.object);
-                admission::refusal(&object, others.filter(|p| !is_ended(*p)))
-            })
-            .flatten();
+        let refusal = if new { self.refusal(&object) } else { None };
         let pod = self.pods.entry(uid.clone()).or_insert_with(|| Pod {
             object: object.clone(),
             started: object.time("/status/startTime").unwrap_or(now),
@@ -214,13 +213,9 @@ impl Kubelet {
             resources: resize::Resources::of(&object),
         });
         pod.object = object;
-        if let Some((reason, message)) = refusal {
+        if let Some(refusal) = refusal {
             pod.refused = true;
-            let mut status = json!({"phase": "Failed", "reason": reason, "message": message});
-            status["qosClass"] = pod.object.at("/status/qosClass").cloned().unwrap_or_default();
-            status["observedGeneration"] = pod.object.at("/metadata/generation").cloned().unwrap_or_default();
-            self.writer.put(&uid, report(&pod.object, status, false));
-            return;
+            return self.refuse(&uid, refusal);
         }
         self.sync(&uid);
         // Somebody else may have written the status (node life cycle marks pods not ready): ours is put back.
@@ -271,6 +266,13 @@ impl Kubelet {
                             return;
                         };
                         let restarts = served_restarts(&p.object, &container);
+                        let told = ["Created", "Started"].map(|reason| Told {
+                            warning: false,
+                            reason,
+                            message: format!("Container {}", reason.to_lowercase()),
+                            container: Some(container.clone()),
+                        });
+                        let object = p.object.clone();
                         let start = Start {
                             container,
                             image: spec.text("/image").to_owned(),
@@ -278,6 +280,7 @@ impl Kubelet {
                             builtin: Some((w, *prepared)),
                         };
                         self.runtime.start(&uid, start);
+                        told.iter().for_each(|t| self.record(&object, t));
                     }
                     Err(why) => {
                         p.waiting
@@ -288,6 +291,12 @@ impl Kubelet {
                 }
             }
         }
+    }
+
+    /// Tells an event of a pod.
+    fn record(&mut self, pod: &Value, told: &Told) {
+        self.told += 1;
+        events::tell(&self.rest, pod, &self.o.name, told, self.o.clock.now(), self.told);
     }
 
     /// Brings one pod on the host nearer to what it should be, and reports.
@@ -332,6 +341,15 @@ impl Kubelet {
                 continue;
             }
             if !v.stopping {
+                if v.builtin {
+                    let told = Told {
+                        warning: false,
+                        reason: "Killing",
+                        message: format!("Stopping container {name}"),
+                        container: Some(name.clone()),
+                    };
+                    self.record(&pod.object, &told);
+                }
                 self.runtime.terminate(uid, name);
                 continue; // Comes back as a change.
             }
@@ -433,9 +451,10 @@ impl Kubelet {
     /// Reports a status that is new.
     fn tell(&self, uid: &str, pod: &mut Pod, status: Value) {
         if pod.sent.as_ref().is_none_or(|s| s["status"] != status) {
-            pod.sent = Some(json!({"status": status}));
-            // After a kubelet's restart the server may know all of it already.
-            if status::differs(&pod.object, &status) || self.writer.is_busy(uid) {
+            let first = pod.sent.replace(json!({"status": status})).is_none();
+            // After a kubelet's restart the server may know all of it already. Later the pod as it was seen last may be older
+            // than what was reported since.
+            if !first || status::differs(&pod.object, &status) || self.writer.is_busy(uid) {
                 self.writer.put(uid, report(&pod.object, status, false));
             }
         }

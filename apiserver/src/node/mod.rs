@@ -17,6 +17,7 @@ use crate::local::{LogOptions, NodeHook};
 
 mod dns;
 mod env;
+mod events;
 mod files;
 mod heartbeat;
 mod images;

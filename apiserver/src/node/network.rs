@@ -68,9 +68,8 @@ impl Network {
             return Ok(vec![name.to_owned()]);
         }
         let hosts = self.hosts();
-        let is = |n: &&str| n.eq_ignore_ascii_case(name);
         let here: Vec<&str> = dns::hosts(&hosts)
-            .filter(|(_, names)| names.iter().any(|n| is(&n)))
+            .filter(|(_, names)| names.iter().any(|n| n.eq_ignore_ascii_case(name)))
             .map(|(address, _)| address)
             .collect();
         // Of both families it is the older one that something listens at.

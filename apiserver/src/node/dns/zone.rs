@@ -173,7 +173,7 @@ fn endpoint_name(endpoint: &Value, address: &str) -> String {
 }
 
 /// The endpoints that are published, each with its name and its address.
-fn endpoints<'a>(slices: &'a [Value]) -> impl Iterator<Item = (&'a Value, String, IpAddr)> {
+fn endpoints(slices: &[Value]) -> impl Iterator<Item = (&Value, String, IpAddr)> {
     let all = slices
         .iter()
         .flat_map(|s| s.items("/endpoints").iter().map(move |e| (s, e)));

@@ -3,10 +3,16 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use super::{Kubelet, report};
 use crate::controllers::object::Object;
+use crate::controllers::pods::is_ended;
+use crate::node::events::Told;
 use crate::node::kernel;
+
+/// What the message of a pod that is refused begins with (`rejectPod`).
+const REFUSED: &str = "Pod was rejected: ";
 
 /// Why a pod is refused: reason and message of its status.
 pub(super) type Refusal = (&'static str, String);
@@ -32,27 +38,60 @@ fn same(a: &HostPort, b: &HostPort) -> bool {
 }
 
 /// Why a node with these pods does not take another one; `None`: it does.
-pub(super) fn refusal<'a>(pod: &Value, others: impl Iterator<Item = &'a Value>) -> Option<Refusal> {
+fn refusal<'a>(pod: &Value, others: impl Iterator<Item = &'a Value>) -> Option<Refusal> {
     if let Some(why) = kernel::forbidden_sysctl(pod) {
-        return Some(("SysctlForbidden", format!("Pod was rejected: forbidden sysctl: {why}")));
+        return Some(("SysctlForbidden", format!("{REFUSED}forbidden sysctl: {why}")));
     }
     let wanted = host_ports(pod);
-    let taken = (!wanted.is_empty())
-        .then(|| others.flat_map(host_ports).collect::<BTreeSet<_>>())
-        .unwrap_or_default();
+    // Most pods want none.
+    if wanted.is_empty() {
+        return None;
+    }
+    let taken: BTreeSet<HostPort> = others.flat_map(host_ports).collect();
     wanted.iter().any(|p| taken.iter().any(|t| same(p, t))).then(|| {
         let why = "node(s) didn't have free ports for the requested pod ports";
-        (
-            "NodePorts",
-            format!("Pod was rejected: Predicate NodePorts failed: {why}"),
-        )
+        ("NodePorts", format!("{REFUSED}Predicate NodePorts failed: {why}"))
     })
+}
+
+impl Kubelet {
+    /// Why a pod that is bound to this node now is not taken.
+    pub(super) fn refusal(&self, pod: &Value) -> Option<Refusal> {
+        if pod.deleting() || is_ended(pod) {
+            return None;
+        }
+        let others = self.pods.values().filter(|p| !p.refused).map(|p| &*p.object);
+        refusal(pod, others.filter(|p| !is_ended(p)))
+    }
+
+    /// Says that a pod is not taken (`rejectPod`).
+    pub(super) fn refuse(&mut self, uid: &str, (reason, message): Refusal) {
+        let Some(pod) = self.pods.get(uid).map(|p| p.object.clone()) else {
+            return;
+        };
+        let mut status = json!({"phase": "Failed", "reason": reason, "message": message});
+        for (key, from) in [
+            ("qosClass", "/status/qosClass"),
+            ("observedGeneration", "/metadata/generation"),
+        ] {
+            if let Some(v) = pod.at(from) {
+                status[key] = v.clone();
+            }
+        }
+        self.writer.put(uid, report(&pod, status, false));
+        let told = Told {
+            warning: true,
+            reason,
+            message: message.trim_start_matches(REFUSED).to_owned(),
+            container: None,
+        };
+        self.record(&pod, &told);
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     #[test]
     fn ports_that_are_taken() {
