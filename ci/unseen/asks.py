@@ -554,6 +554,7 @@ def identities(rng, world):
     if "watch" in q:
         q += "&timeoutSeconds=1"
     headers = [("Accept", rng.choice([JSON, JSON, JSON, YAML]))] + ([("Content-Type", "application/merge-patch+json" if method == "PATCH" else JSON)] if changes else [])
+    shape = r"(?s).*" if path in ("/version", "/metrics", "/") else ""
     user = rng.choice(["admin"] * 5 + ["anonymous", "Bearer {sa-token}", "Bearer {sa-token}", "Bearer {other-token}", "Bearer x", "Bearer ", "Basic eDp5", "bearer {sa-token}", "Bearer  {sa-token}", "{sa-token}", "Token x", "Bearer a.b.c"])
     if user == "admin" or rng.random() < 0.1:
         choices = [("Impersonate-User", ["jane", "jane", f"system:serviceaccount:{NAMESPACE}:sa", "system:anonymous", "", "system:serviceaccount:a", "system:node:n1", "é"]),
@@ -563,7 +564,7 @@ def identities(rng, world):
             if rng.random() < (0.9 if i == 0 else 0.35 if i == 1 else 0.12):
                 value = rng.choice(values)
                 headers.append((k, value.encode().decode("latin1")))
-    return Ask("identities", method, path + q, headers, "{}" if method in ("POST", "PUT", "PATCH") else None, user=user, wait=2 if "watch=" in q else 0, names_only=True)
+    return Ask("identities", method, path + q, headers, "{}" if method in ("POST", "PUT", "PATCH") else None, user=user, wait=2 if "watch=" in q else 0, shape=shape, names_only=True)
 
 
 FAMILIES = {

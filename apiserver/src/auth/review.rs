@@ -65,6 +65,12 @@ pub(crate) fn review(
         _ => return None,
     };
     let mut v = body.clone();
+    // Go leaves out an empty list.
+    if v["spec"]["audiences"].as_array().is_some_and(Vec::is_empty)
+        && let Some(spec) = v["spec"].as_object_mut()
+    {
+        spec.remove("audiences");
+    }
     if !v["metadata"].is_object() {
         v["metadata"] = json!({});
     }

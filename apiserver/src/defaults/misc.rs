@@ -204,13 +204,6 @@ pub(super) fn node(object: &mut Object) {
         super::pod::canonical_quantities(status, list);
     }
     if let Some(capacity) = status.get("capacity").cloned() {
-        // An empty list is none once it is read again.
-        if status
-            .get("allocatable")
-            .is_some_and(|a| a.as_object().is_some_and(Map::is_empty))
-        {
-            status.remove("allocatable");
-        }
         set(status, "allocatable", capacity);
     }
     // What Go writes always.

@@ -229,8 +229,16 @@ pub fn read_status(group: &str, kind: &str, object: &mut Value) {
 
 /// What a status strategy makes of a written status, whoever owns its fields by then (`PrepareForUpdate`).
 pub fn prepare_status(group: &str, kind: &str, old: &Value, object: &mut Value) {
-    if let (("", "Pod"), Value::Object(pod)) = ((group, kind), object) {
-        pod_status::prepare(old, pod);
+    match ((group, kind), object) {
+        (("", "Pod"), Value::Object(pod)) => pod_status::prepare(old, pod),
+        // An empty list is none once it is read again, and then what a node has is what it gives.
+        (("", "Node"), node) if node["status"]["allocatable"].as_object().is_some_and(Map::is_empty) => {
+            let has = node["status"]["capacity"].clone();
+            if has.as_object().is_some_and(|c| !c.is_empty()) {
+                node["status"]["allocatable"] = has;
+            }
+        }
+        _ => {}
     }
 }
 

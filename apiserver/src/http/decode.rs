@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::strict::{self, Parsed};
 use super::yaml_read;
-use crate::registry::{Catalog, Resource, group_version};
+use crate::registry::{Catalog, Resource, go_package, group_version};
 use crate::schema;
 use crate::status::Status;
 
@@ -104,9 +104,22 @@ impl Body<'_> {
     }
 
     /// As [`Body::read`], of a kind that nobody has a default for: it has to say what it is.
-    pub(super) fn read_typed(&self, api_version: &str) -> Result<Parsed, Status> {
+    /// Who asks for no validation (`lenient`) gets a decoder that has a default for it, and reads the JSON of it again.
+    pub(super) fn read_typed(&self, api_version: &str, lenient: bool) -> Result<Parsed, Status> {
         let parsed = self.read()?;
         let said = |field: &str| parsed.value[field].as_str().unwrap_or_default();
+        let yaml = self.media_type.as_deref() == Some("application/yaml");
+        if said("kind").is_empty() && lenient {
+            let text = match yaml {
+                // As it was read: nothing is null.
+                true => yaml_read::read(self.bytes).map_or_else(|_| String::new(), |p| p.value.to_string()),
+                false => String::from_utf8_lossy(self.bytes).into_owned(),
+            };
+            let (kind, version) = (self.kind, group_version(api_version).1);
+            return Err(Status::bad_request(format!(
+                "{kind} in version {version:?} cannot be handled as a {kind}: Object 'Kind' is missing in '{text}'"
+            )));
+        }
         if said("kind").is_empty() {
             let text = String::from_utf8_lossy(self.bytes);
             return Err(self.unrecognized(&format!("Object 'Kind' is missing in '{text}'")));
@@ -199,7 +212,9 @@ pub(super) fn check_type(catalog: &Catalog, value: &Value, api_version: &str, ki
             && (catalog.of_kind(of, kind).is_some_and(|r| r.custom.is_none())
                 || schema::SchemaRef::for_gvk(group, version, kind).is_some())
     };
-    let why = if known(own) || known(element) {
+    // A type of the scheme's own, in the core group.
+    let listed = (of, own) == ("v1", "List");
+    let why = if listed || known(own) || known(element) {
         // It is read as what it says that it is, before it is to become anything else.
         if known(own)
             && let Err(why) = schema::read(of, own, &mut value.clone())
@@ -363,14 +378,6 @@ pub(super) fn check_namespace(value: &Value, ns: &str) -> Result<(), Status> {
 /// What a scheme says of a type that it does not know.
 pub(super) fn not_registered(api_version: &str, kind: &str) -> String {
     format!("no kind {kind:?} is registered for version {api_version:?} in scheme \"pkg/runtime/scheme.go:111\"")
-}
-
-/// Package of a group's internal types.
-fn go_package(group: &str) -> &str {
-    match group {
-        "" | "events.k8s.io" => "core",
-        group => group.split('.').next().unwrap_or(group),
-    }
 }
 
 /// The kind whose objects a subresource takes, and its version.

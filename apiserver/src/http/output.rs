@@ -140,7 +140,11 @@ fn not_of_form(form: &str, what: &str, r: &Resource, kind: &str) -> Status {
         None | Some("" | "events") => "core",
         Some(first) => first,
     };
-    let text = format!("you requested {form}, but the requested object is {what} (*{package}.{kind})");
+    let of = match r.custom.is_some() && kind.ends_with("List") {
+        true => "unstructured.UnstructuredList".to_owned(),
+        false => format!("{package}.{kind}"),
+    };
+    let text = format!("you requested {form}, but the requested object is {what} (*{of})");
     Status::new(406, "NotAcceptable", text)
 }
 

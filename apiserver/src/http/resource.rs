@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde_json::{Value, json};
 
 use self::options::{Said, WriteOptions, dry_run_causes, number_of, revision};
@@ -77,7 +77,12 @@ pub(super) async fn serve(
     if info.name.is_empty() && matches!(info.verb, "get" | "update" | "patch") {
         return Err(Status::bad_request("name must be provided"));
     }
-    let understood = accepted(&r.headers, has_tables(&resource, &info.subresource)).and_then(|accepted| {
+    // Who connects is answered by whom it is connected to.
+    let forms = match connects {
+        true => accepted(&HeaderMap::new(), false),
+        false => accepted(&r.headers, has_tables(&resource, &info.subresource)),
+    };
+    let understood = forms.and_then(|accepted| {
         // Creating looks at the body's type first.
         if info.verb == "create" && !connects {
             decode::check_media_type(media_type(&r.headers).as_deref())?;
@@ -134,7 +139,9 @@ fn has_tables(r: &Resource, subresource: &str) -> bool {
         ("apiregistration.k8s.io", "apiservices"),
         ("resource.k8s.io", "resourceclaims"),
     ];
-    !(subresource == "status" && without.iter().any(|(group, plural)| r.is(group, plural)))
+    !is_review(r)
+        && !matches!(subresource, "approval" | "finalize")
+        && !(subresource == "status" && without.iter().any(|(group, plural)| r.is(group, plural)))
 }
 
 /// An answer with warnings.
@@ -484,7 +491,7 @@ impl Request<'_> {
             kind,
         };
         let parsed = match self.resource.custom.is_some() && self.info.subresource != "scale" {
-            true => body.read_typed(api_version)?,
+            true => body.read_typed(api_version, call.validation == Some(FieldValidation::Ignore))?,
             false => body.read()?,
         };
         if self.resource.custom.is_none() || !self.info.subresource.is_empty() {

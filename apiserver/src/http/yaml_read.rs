@@ -26,6 +26,17 @@ const UNSUPPORTED: &str = "json: unsupported value: ";
 /// # Errors
 /// Why it is none, in upstream's words.
 pub(super) fn read(b: &[u8]) -> Result<Parsed, String> {
+    // What says that it is UTF-16 is read as that.
+    let pair: Option<fn([u8; 2]) -> u16> = match b {
+        [0xff, 0xfe, ..] => Some(u16::from_le_bytes),
+        [0xfe, 0xff, ..] => Some(u16::from_be_bytes),
+        _ => None,
+    };
+    if let Some(pair) = pair {
+        let (units, _) = b[2..].as_chunks::<2>();
+        let text = String::from_utf16_lossy(&units.iter().map(|u| pair(*u)).collect::<Vec<_>>());
+        return read(text.as_bytes());
+    }
     // JSON is YAML; most of it comes as JSON.
     if b.iter().find(|c| !c.is_ascii_whitespace()) == Some(&b'{')
         && let Ok(p) = strict::json(b)
@@ -69,6 +80,8 @@ fn told(e: &serde_yaml::Error, b: &[u8]) -> String {
 
 fn parser_told(text: &str, e: &serde_yaml::Error, b: &[u8]) -> String {
     let problem = text.split(" at line ").next().unwrap_or(text);
+    // What was being read is told beside it where there is no place.
+    let problem = problem.split(", while ").next().unwrap_or(problem);
     // Of bytes Go does not say where they are.
     let problem = problem.split(" at position ").next().unwrap_or(problem);
     for own in ["exceeded max depth of 10000", WANTS_MAP, BAD_BASE64] {
@@ -412,9 +425,21 @@ mod tests {
                 "c:\n  <<: [{x: 1}, {x: 2, z: 3}]\n  \"<<\": 4",
                 json!({"c": {"x": 1, "z": 3, "<<": 4}}),
             ),
+            ("", Value::Null),
             ("a: |\n  yes\nb: >-\n  yes", json!({"a": "yes\n", "b": "yes"})),
         ] {
             assert_eq!(read(text.as_bytes()).unwrap().value, wanted, "{text}");
+        }
+    }
+
+    #[test]
+    fn documents_may_be_in_utf16() {
+        for (bytes, wanted) in [
+            (&b"\xff\xfe"[..], Value::Null),
+            (b"\xff\xfea\0:\0 \x001\0", json!({"a": 1})),
+            (b"\xfe\xff\0a\0:\0 \0y", json!({"a": true})),
+        ] {
+            assert_eq!(read(bytes).unwrap().value, wanted);
         }
     }
 

@@ -4,6 +4,7 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 
 use serde_json::{Value, json};
 
+use super::conditions;
 use super::meta::{child, finalizers, metadata, set_finalizers};
 use super::{Call, Resource, Server, text};
 use crate::controllers::in_use::{ATTRIBUTES, CLAIM, VOLUME};
@@ -58,13 +59,16 @@ impl Server {
             }
             ("", "pods") => self.admit_new_pod(call, ns, v)?,
             ("", "persistentvolumeclaims") => {
-                self.check_claim_limits(ns, v)?;
                 protect(v, CLAIM);
             }
             ("", "persistentvolumes") => {
                 protect(v, VOLUME);
                 v["status"]["lastPhaseTransitionTime"] = json!(self.now());
             }
+            ("apiregistration.k8s.io", "apiservices") => match v["spec"]["service"].is_object() {
+                true => v["status"] = json!({}),
+                false => v["status"] = json!({"conditions": [conditions::local(&self.now())]}),
+            },
             ("storage.k8s.io", "volumeattributesclasses") => protect(v, ATTRIBUTES),
             ("certificates.k8s.io", "certificatesigningrequests") => {
                 // pkg/registry/certificates: who asks is not the asker's to say.
@@ -247,6 +251,8 @@ impl Server {
             crd::changed(self);
         } else if object.is_none() && r.custom.is_some() {
             crd::emptied(self, r);
+        } else if r.custom.is_none() {
+            conditions::settle(self, r);
         }
     }
 }

@@ -116,6 +116,26 @@ pub(super) fn to_v2(m: &mut Object) {
     change_annotations(m, drop_told);
 }
 
+/// What is told of the spec is told as it was.
+pub(super) fn keep_spec(old: &Value, new: &mut Value) {
+    let Some(metadata) = new.get_mut("metadata").and_then(Value::as_object_mut) else {
+        return;
+    };
+    for name in [METRICS, BEHAVIOR] {
+        match &old["metadata"]["annotations"][name] {
+            Value::Null => {
+                if let Some(all) = metadata.get_mut("annotations").and_then(Value::as_object_mut) {
+                    all.remove(name);
+                }
+            }
+            told => {
+                let all = metadata.entry("annotations").or_insert_with(|| json!({}));
+                all[name] = told.clone();
+            }
+        }
+    }
+}
+
 fn is_cpu(m: &Value) -> bool {
     m["type"] == "Resource" && m["resource"]["name"] == "cpu"
 }

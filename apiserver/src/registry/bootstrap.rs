@@ -215,6 +215,8 @@ fn cluster_roles() -> Vec<(&'static str, Value)> {
     };
     let discovery = json!([{"nonResourceURLs": ["/api", "/api/*", "/apis", "/apis/*", "/healthz", "/livez", "/openapi", "/openapi/*",
         "/readyz", "/version", "/version/"], "verbs": ["get"]}]);
+    let issuer = json!([{"nonResourceURLs": ["/.well-known/openid-configuration", "/.well-known/openid-configuration/",
+        "/openid/v1/jwks", "/openid/v1/jwks/"], "verbs": ["get"]}]);
     let public =
         json!([{"nonResourceURLs": ["/healthz", "/livez", "/readyz", "/version", "/version/"], "verbs": ["get"]}]);
     vec![
@@ -238,6 +240,7 @@ fn cluster_roles() -> Vec<(&'static str, Value)> {
         ),
         ("system:discovery", discovery),
         ("system:public-info-viewer", public),
+        ("system:service-account-issuer-discovery", issuer),
         ("system:node", node_rules()),
         (
             "system:node-bootstrapper",
@@ -332,7 +335,7 @@ fn node_rules() -> Value {
 }
 
 /// Name, role, subject (users of the control plane, groups otherwise).
-fn cluster_bindings() -> [(&'static str, &'static str, &'static str); 10] {
+fn cluster_bindings() -> [(&'static str, &'static str, &'static str); 11] {
     [
         ("cluster-admin", "cluster-admin", "system:masters"),
         ("system:basic-user", "system:basic-user", "system:authenticated"),
@@ -341,6 +344,11 @@ fn cluster_bindings() -> [(&'static str, &'static str, &'static str); 10] {
             "system:public-info-viewer",
             "system:public-info-viewer",
             "system:authenticated",
+        ),
+        (
+            "system:service-account-issuer-discovery",
+            "system:service-account-issuer-discovery",
+            "system:serviceaccounts",
         ),
         ("system:node", "system:node", "system:nodes"),
         ("system:kube-scheduler", "cluster-admin", "system:kube-scheduler"),

@@ -55,6 +55,13 @@ pub(super) fn retell(v: &mut Value) {
     }
 }
 
+/// Keeps what the annotations of an autoscaler of `autoscaling/v1` tell of its spec: a status does not change that.
+pub(super) fn keep_told(old: &Value, new: &mut Value) {
+    if new["kind"] == "HorizontalPodAutoscaler" && new["apiVersion"] == "autoscaling/v1" {
+        autoscaling::keep_spec(old, new);
+    }
+}
+
 /// core/v1 name, events.k8s.io/v1 name.
 const EVENT_FIELDS: &[(&str, &str)] = &[
     ("involvedObject", "regarding"),

@@ -315,7 +315,11 @@ impl Server {
                 FieldValidation::Strict if !minded.is_empty() => {
                     return Err(format!("strict decoding error: {}", minded.join(", ")));
                 }
-                FieldValidation::Warn => call.warnings.extend(minded),
+                // What YAML's reader told at once is told line by line (`parseYAMLWarnings`).
+                FieldValidation::Warn => call.warnings.extend(minded.iter().flat_map(|m| {
+                    let lines = m.strip_prefix("yaml: unmarshal errors:\n").unwrap_or(m);
+                    lines.lines().map(|l| l.trim().to_owned())
+                })),
                 _ => {}
             }
             if prunes {
@@ -485,6 +489,7 @@ pub(super) fn reset_fields(r: &Resource, sub: Option<&str>) -> &'static [&'stati
         None if r.is("certificates.k8s.io", "certificatesigningrequests") => &[".spec", ".status"],
         None if r.has_status() => &[".status"],
         Some("status") if status_keeps_metadata(r) => &[".spec", ".metadata"],
+        Some("status") if r.is("apps", "deployments") => &[".spec", ".metadata.labels"],
         Some("status") => &[".spec"],
         _ => &[],
     }

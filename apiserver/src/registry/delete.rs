@@ -106,9 +106,10 @@ impl Server {
         name: &str,
         o: &DeleteOptions,
     ) -> Result<Deleted, Status> {
+        // Also of one that there is not.
+        warn_of_orphans(call, r, o);
         loop {
             let stored = self.stored(r, ns, name)?;
-            warn_of_orphans(call, r, o);
             preconditions(r, name, &stored.value(), o)?;
             self.admit_delete(r, name)?;
             let shown = r.present(&stored)?;

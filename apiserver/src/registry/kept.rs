@@ -80,7 +80,9 @@ pub(super) fn keep_metadata(old: &Value, new: &mut Value, tracked: bool) {
 pub(super) fn keep_all_but_status(r: &Resource, only_status: bool, old: &Value, new: &mut Value) {
     // Custom resources and some others keep all of their metadata; most built-in kinds let labels, annotations and
     // finalizers pass.
-    let passes = !status_keeps_metadata(r) && !only_status;
+    // Definitions' strategy resets their metadata to what they are already.
+    let definition = r.is("apiextensions.k8s.io", "customresourcedefinitions");
+    let passes = (!status_keeps_metadata(r) || definition) && !only_status;
     let (Some(fields), Some(kept)) = (new.as_object_mut(), old.as_object()) else {
         return;
     };
@@ -88,6 +90,12 @@ pub(super) fn keep_all_but_status(r: &Resource, only_status: bool, old: &Value, 
     for (k, v) in kept.iter().filter(|(k, _)| *k != "status") {
         match fields.get_mut(k) {
             Some(Value::Object(m)) if k == "metadata" && passes => {
+                if r.is("apps", "deployments") {
+                    match v.get("labels") {
+                        Some(v) => drop(m.insert("labels".into(), v.clone())),
+                        None => drop(m.remove("labels")),
+                    }
+                }
                 if !r.is("", "nodes") {
                     match v.get("ownerReferences") {
                         Some(v) => drop(m.insert("ownerReferences".into(), v.clone())),

@@ -11,6 +11,14 @@ pub fn rfc3339(t: Timestamp) -> String {
     Timestamp::from_second(t.as_second()).unwrap_or(t).to_string()
 }
 
+/// Package of a group's internal types.
+pub(crate) fn go_package(group: &str) -> &str {
+    match group {
+        "" | "events.k8s.io" => "core",
+        group => group.split('.').next().unwrap_or(group),
+    }
+}
+
 /// The text at a JSON pointer, or empty.
 #[must_use]
 pub fn text<'a>(v: &'a Value, pointer: &str) -> &'a str {

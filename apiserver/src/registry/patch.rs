@@ -116,6 +116,19 @@ impl Server {
                 )));
             }
         }
+        if r.custom.is_some() {
+            if text(&value, "/kind").is_empty() {
+                let new = whole(&patched().unwrap_or_default());
+                let shown = printed(&r.api_version, &r.kind, kind, &whole(old), body, &new).compact();
+                return Err(refuse(&format!("Object 'Kind' is missing in '{shown}'")));
+            }
+            let said = text(&value, "/apiVersion");
+            if said != r.api_version {
+                let cause = Cause::invalid("apiVersion", &json!(said), &format!("must be {}", r.api_version));
+                let (group, name) = (super::group_version(said).0, text(&value, "/metadata/name"));
+                return Err(Status::invalid(group, text(&value, "/kind"), name, vec![cause]));
+            }
+        }
         if r.custom.is_none() && text(&value, "/apiVersion").is_empty() {
             // Then it is read as the internal type, which knows none of these names.
             let fields = value.as_object().into_iter().flatten().map(|(name, _)| name.as_str());
@@ -141,6 +154,15 @@ impl Server {
             let (version, named) = (said("/apiVersion", &r.api_version), said("/kind", &r.kind));
             if version.matches('/').count() > 1 {
                 return Err(refuse(&format!("unexpected GroupVersion string: {version}")));
+            }
+            let other = super::group_version(&version).0 != &*r.group || named != r.kind;
+            if other && self.catalog.of_kind(&version, &named).is_some() {
+                let of = super::group_version(&version).1;
+                return Err(refuse(&format!(
+                    "converting ({of}.{named}) to ({}.{}): unknown conversion",
+                    super::go_package(&r.group),
+                    r.kind
+                )));
             }
             if self.catalog.of_kind(&version, &named).is_none() {
                 let version = version.trim_start_matches('/');
@@ -215,14 +237,25 @@ pub(super) fn unfit_document(
     new: &Value,
     why: &str,
 ) -> Status {
-    let shown = schema::Printed::object(api_version, named, old);
-    let shown = match kind {
-        PatchKind::Json => shown.patched(old, new, patch),
-        _ => shown.merged(patch, new),
-    };
-    let shown = schema::quote(&shown.compact());
+    let shown = schema::quote(&printed(api_version, named, kind, old, patch, new).compact());
     let cause = Cause::new("FieldValueInvalid", "patch", format!("Invalid value: {shown}: {why}"));
     Status::invalid("", "", "", vec![cause])
+}
+
+/// The object that a patch makes, as Go's decoder gets it.
+fn printed(
+    api_version: &str,
+    named: &str,
+    kind: PatchKind,
+    old: &Value,
+    patch: &Value,
+    new: &Value,
+) -> schema::Printed {
+    let shown = schema::Printed::object(api_version, named, old);
+    match kind {
+        PatchKind::Json => shown.patched(old, new, patch),
+        _ => shown.merged(patch, new),
+    }
 }
 
 /// 400 for an object that does not say its name.

@@ -259,6 +259,10 @@ impl Server {
 
     /// 403 when a quota would be exceeded by this object in the place of `old`.
     pub(super) fn check_quotas(&self, r: &Resource, ns: &str, old: Option<&Value>, v: &Value) -> Result<(), Status> {
+        // Both are plugins that look at what is valid.
+        if r.is("", "persistentvolumeclaims") && old.is_none() {
+            self.check_claim_limits(ns, v)?;
+        }
         if !r.namespaced {
             return Ok(());
         }

@@ -190,7 +190,15 @@ impl Server {
                 .retain(|o| (o.namespace(), o.name()) >= (&*key.namespace, &*key.name));
         }
         if o.not_older_than > page.revision {
-            return Err(too_new(o.not_older_than, page.revision));
+            let mut s = too_new(o.not_older_than, page.revision);
+            // The storage below the caches, which events have none of, does not say when to come back.
+            if r.custom.is_none()
+                && r.plural == "events"
+                && let Some(details) = &mut s.details
+            {
+                details.retry_after_seconds = 0;
+            }
+            return Err(s);
         }
         if o.limit > 0 {
             self.compacted();

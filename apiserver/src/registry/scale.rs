@@ -114,6 +114,23 @@ impl Server {
                     let shown = json!(schema::go_value(&spent));
                     Status::invalid("", "", "", vec![Cause::invalid("patch", &shown, &why)])
                 })?,
+                PatchKind::Apply { .. } => {
+                    let replicas = &read["spec"]["replicas"];
+                    if !replicas.is_null() && !replicas.is_number() {
+                        let what = match schema::json_kind(replicas) {
+                            "array" => "list",
+                            "object" => "map",
+                            "bool" => "boolean",
+                            what => what,
+                        };
+                        let why = format!(
+                            "failed to create typed patch object ({}/{}; {api_version}, Kind={named}): .spec.replicas: expected numeric (int or float), got {what}",
+                            text(body, "/metadata/namespace"),
+                            text(body, "/metadata/name"),
+                        );
+                        return Err(Status::new(500, "", why));
+                    }
+                }
                 _ => schema::read(api_version, named, &mut read)
                     .map_err(|why| super::patch::unfit_document(SCALE, kind, live, body, &patched, &why))?,
             }

@@ -211,11 +211,13 @@ impl Server {
         let Ok(stored) = self.stored(r, t.namespace, t.name) else {
             return;
         };
+        // As upstream's managers get them: both by way of the version asked for.
+        let Ok(live) = r.present(&stored) else { return };
         let others = self.catalog.all().into_iter();
         for other in others.filter(|o| o.storage == r.storage && o.api_version != r.api_version) {
-            let Ok(was) = other.present(&stored) else { continue };
+            let was = convert((*live.value()).clone(), &other.api_version, false);
             let is = convert(new.clone(), &other.api_version, false);
-            patch::release(new, &was.value(), &is, &other.api_version, &other.schema());
+            patch::release(new, &was, &is, &other.api_version, &other.schema());
         }
     }
 
@@ -241,7 +243,10 @@ impl Server {
         }
         match t.subresource {
             // Controllers in process write a status and nothing else, from objects that may be behind.
-            Some("status") => keep_all_but_status(r, call.validation.is_none(), old, &mut new),
+            Some("status") => {
+                keep_all_but_status(r, call.validation.is_none(), old, &mut new);
+                super::convert::keep_told(old, &mut new);
+            }
             Some("finalize") => {
                 let wanted = new["spec"]["finalizers"].clone();
                 let meta = new["metadata"].clone();
@@ -279,6 +284,13 @@ impl Server {
         if call.validation.is_some() && t.subresource == Some("status") {
             defaults::read_status(&r.group, &r.kind, &mut new);
         }
+        if r.is("apps", "daemonsets") {
+            // Who does not send the count says that it is nought, as far as it is known who owns what.
+            let all = metadata(&mut new).entry("annotations").or_insert_with(|| json!({}));
+            if all[defaults::TEMPLATE_GENERATION].is_null() {
+                all[defaults::TEMPLATE_GENERATION] = json!("0");
+            }
+        }
         if r.custom.is_none() {
             defaults::default_builtin(&r.group, &r.version, &r.kind, &mut new);
         } else if p.tracked {
@@ -286,13 +298,6 @@ impl Server {
         }
         if r.custom.is_none() {
             super::convert::retell(&mut new);
-        }
-        if r.is("apps", "daemonsets") {
-            // Who does not send the count says that it is nought, as far as it is known who owns what.
-            let all = metadata(&mut new).entry("annotations").or_insert_with(|| json!({}));
-            if all[defaults::TEMPLATE_GENERATION].is_null() {
-                all[defaults::TEMPLATE_GENERATION] = json!("0");
-            }
         }
         if !p.tracked {
             let (own, now) = (r.schema(), self.now());

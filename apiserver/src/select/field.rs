@@ -83,11 +83,16 @@ impl FieldSelector {
                     ),
                     // `pkg/apis/batch/v1/conversion.go` has words of its own.
                     _ if (group, kind) == ("batch", "Job") => format!("field label {field:?} not supported for Job"),
+                    _ if kind == "ResourceSlice" && crd_fields.is_none() => {
+                        format!("field label not supported for resource.k8s.io/v1, Kind=ResourceSlice: {field}")
+                    }
                     _ => field.clone(),
                 };
                 return Err(match (crd_fields, selectable(group, kind).is_empty()) {
                     (None, true) => SelectError::Malformed(detail),
-                    _ if (group, kind) == ("batch", "Job") => SelectError::Malformed(detail),
+                    _ if (group, kind) == ("batch", "Job") || kind == "ResourceSlice" && crd_fields.is_none() => {
+                        SelectError::Malformed(detail)
+                    }
                     _ => SelectError::NotSupported(detail),
                 });
             }

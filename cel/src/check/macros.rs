@@ -76,7 +76,7 @@ fn argument(method: bool, binds: bool, name: &str, args: &[Expr]) -> Option<(usi
         }
         ("optMap" | "optFlatMap", 2) => {
             let why = format!("{name}() variable name must be a simple identifier");
-            args[0].name().is_none().then(|| (0, why))
+            args[0].name().is_none().then_some((0, why))
         }
         _ => None,
     }

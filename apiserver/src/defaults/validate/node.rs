@@ -148,11 +148,23 @@ pub(super) fn changes(new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
 
 pub(super) fn namespace(new: &Value, errors: &mut Vec<FieldError>) {
     for name in texts(&new["spec"], "finalizers") {
-        by_rule(name, "spec.finalizers".to_owned(), names::qualified_name, errors);
-        if !name.contains('/') && !matches!(name, "kubernetes" | "orphan" | "foregroundDeletion") {
-            let detail = "name is neither a standard finalizer name nor is it fully qualified";
-            errors.push(FieldError::invalid("spec.finalizers", name, detail));
-        }
+        finalizer(name, "spec.finalizers", errors);
+    }
+}
+
+/// `ValidateNamespaceFinalizeUpdate`.
+pub(super) fn finalizers(new: &Value, errors: &mut Vec<FieldError>) {
+    for (i, name) in texts(&new["spec"], "finalizers").into_iter().enumerate() {
+        finalizer(name, &format!("spec.finalizers[{i}]"), errors);
+    }
+}
+
+/// `validateFinalizerName`.
+fn finalizer(name: &str, path: &str, errors: &mut Vec<FieldError>) {
+    by_rule(name, path.to_owned(), names::qualified_name, errors);
+    if !name.contains('/') && !matches!(name, "kubernetes" | "orphan" | "foregroundDeletion") {
+        let detail = "name is neither a standard finalizer name nor is it fully qualified";
+        errors.push(FieldError::invalid(path, name, detail));
     }
 }
 

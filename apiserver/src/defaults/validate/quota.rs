@@ -3,6 +3,7 @@
 use crate::defaults::names;
 use crate::defaults::resource_name;
 use crate::defaults::validate_parts::{list, text, texts};
+use crate::defaults::validate_resources;
 use crate::schema::{FieldError, Printed};
 use cfn_cel::quantity::Quantity;
 use serde_json::{Value, json};
@@ -61,7 +62,7 @@ fn amounts(hard: &Value, path: &str, errors: &mut Vec<FieldError>) {
             let detail = "must be greater than or equal to 0";
             errors.push(FieldError::invalid(at.as_str(), amount.to_string(), detail));
         }
-        if resource_name::is_whole(name) && !amount.is_whole() {
+        if resource_name::is_whole(name) && !validate_resources::is_whole(&amount) {
             errors.push(FieldError::invalid(at, amount.to_string(), "must be an integer"));
         }
     }

@@ -26,6 +26,10 @@ pub fn validate_subresource(
             validate_pod_update::ephemeral(new, old, &mut errors);
             return errors;
         }
+        "finalize" => {
+            super::node::finalizers(new, &mut errors);
+            return errors;
+        }
         "status" | "approval" => {}
         _ => return errors,
     }
