@@ -177,7 +177,7 @@ fn media_type(headers: &http::HeaderMap) -> Option<Cow<'_, str>> {
 fn call_of(r: &Incoming, verb: &str) -> Result<Call, Status> {
     let patch = (verb == "patch").then(|| {
         let said = media_type(&r.headers).unwrap_or_default();
-        said.starts_with("application/apply-patch")
+        matches!(PatchKind::of(&said), Some(PatchKind::Apply { .. }))
     });
     let options = match verb {
         "create" | "update" | "patch" => WriteOptions::read(&r.query, verb, patch)?,
@@ -515,14 +515,13 @@ impl Request<'_> {
     }
 
     fn patch_body(&self, call: &mut Call) -> Result<(PatchKind, Value), Status> {
-        let kind = match &*media_type(&self.r.headers).unwrap_or_default() {
-            "application/json-patch+json" => PatchKind::Json,
-            "application/merge-patch+json" => PatchKind::Merge,
-            "application/strategic-merge-patch+json" => PatchKind::Strategic,
-            "application/apply-patch+yaml" | "application/apply-patch+json" => PatchKind::Apply {
+        let said = media_type(&self.r.headers).unwrap_or_default();
+        let kind = match PatchKind::of(&said) {
+            Some(PatchKind::Apply { .. }) => PatchKind::Apply {
                 force: self.r.query.is("force"),
             },
-            _ => return Err(Status::new(415, "UnsupportedMediaType", "415: Unsupported Media Type").about("", "", "")),
+            Some(kind) => kind,
+            None => return Err(unknown_patch()),
         };
         let read = super::patch::read(call, kind, &self.r.body).or_else(|s| {
             // What is to be patched is looked for first; an apply may make it.
@@ -581,6 +580,11 @@ impl Request<'_> {
         call.dry_run = !dry_run.is_empty();
         DeleteOptions::from_body(&v, dry_run_causes(dry_run))
     }
+}
+
+/// What go-restful says of a patch of a type that is none.
+pub(super) fn unknown_patch() -> Status {
+    Status::new(415, "UnsupportedMediaType", "415: Unsupported Media Type").about("", "", "")
 }
 
 fn success(details: Option<Value>) -> Value {

@@ -8,16 +8,9 @@ use http::{Method, header};
 
 use super::Incoming;
 use super::info::{RequestInfo, SEGMENTS};
-use crate::registry::{Catalog, Resource};
+use super::resource::unknown_patch;
+use crate::registry::{Catalog, PatchKind, Resource};
 use crate::status::Status;
-
-/// Types of patches that built-in kinds take.
-const PATCHES: [&str; 4] = [
-    "application/json-patch+json",
-    "application/merge-patch+json",
-    "application/strategic-merge-patch+json",
-    "application/apply-patch+yaml",
-];
 
 /// Where a request for a resource leads to.
 pub(super) struct Route {
@@ -74,7 +67,7 @@ fn builtin(catalog: &Catalog, r: &Incoming, info: &RequestInfo, rest: &str) -> R
     let verb = served(&resource, rest, everywhere, watched, &r.method)?;
     // Any body is handed on (`Consumes("*/*")` of routes that connect).
     if verb == "patch" && rest.get(1) != Some(&"proxy") && !is_patch(r) {
-        return Err(Status::new(415, "UnsupportedMediaType", "415: Unsupported Media Type").about("", "", ""));
+        return Err(unknown_patch());
     }
     Ok(Route {
         verb: match verb {
@@ -151,7 +144,7 @@ fn is_patch(r: &Incoming) -> bool {
     let said = r.headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok());
     said.unwrap_or_default().split(',').any(|t| {
         let t = t.split(';').next().unwrap_or_default().trim();
-        t == "*/*" || PATCHES.contains(&t)
+        t == "*/*" || PatchKind::of(t).is_some()
     })
 }
 
@@ -188,9 +181,8 @@ fn custom(catalog: &Catalog, r: &Incoming, info: &RequestInfo) -> Result<Route, 
     if info.verb == "patch" {
         let said = r.headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok());
         let said = said.unwrap_or_default().split(';').next().unwrap_or_default();
-        let taken = [PATCHES[0], PATCHES[1], PATCHES[3]];
-        if !taken.contains(&said) {
-            return Err(Status::unsupported_media_type(&taken.join(", ")));
+        if !matches!(PatchKind::of(said), Some(kind) if kind != PatchKind::Strategic) {
+            return Err(Status::unsupported_media_type(&PatchKind::of_custom_resources()));
         }
     }
     Ok(Route {

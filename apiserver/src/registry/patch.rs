@@ -24,6 +24,33 @@ pub enum PatchKind {
     },
 }
 
+impl PatchKind {
+    /// The media types of patches and what they are, in the order in which refusals list them (`patchTypes` of
+    /// `endpoints/installer.go`).
+    const ALL: [(&str, Self); 4] = [
+        ("application/json-patch+json", Self::Json),
+        ("application/merge-patch+json", Self::Merge),
+        ("application/strategic-merge-patch+json", Self::Strategic),
+        ("application/apply-patch+yaml", Self::Apply { force: false }),
+    ];
+
+    /// What a media type is, without forcing anything.
+    #[must_use]
+    pub fn of(media_type: &str) -> Option<Self> {
+        Self::ALL
+            .iter()
+            .find(|(name, _)| *name == media_type)
+            .map(|(_, kind)| *kind)
+    }
+
+    /// The media types that custom resources take, as refusals list them: strategies are in the schemas of built-in kinds.
+    #[must_use]
+    pub fn of_custom_resources() -> String {
+        let taken = Self::ALL.iter().filter(|(_, kind)| *kind != Self::Strategic);
+        taken.map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
+    }
+}
+
 /// Whether a patch may be about who owns which field.
 fn names_owners(kind: PatchKind, body: &Value) -> bool {
     let above = |path: &str| matches!(path, "" | "/metadata") || path.starts_with("/metadata/managedFields");
@@ -44,9 +71,7 @@ impl Server {
     pub fn patch(&self, call: &mut Call, t: &Target<'_>, kind: PatchKind, body: &Value) -> Result<Written, Status> {
         let r = t.resource;
         if kind == PatchKind::Strategic && r.custom.is_some() {
-            return Err(Status::unsupported_media_type(
-                "application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml",
-            ));
+            return Err(Status::unsupported_media_type(&PatchKind::of_custom_resources()));
         }
         if let PatchKind::Apply { force } = kind {
             return self.apply(call, t, force, body);
