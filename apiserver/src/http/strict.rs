@@ -106,7 +106,11 @@ pub(super) fn yaml_lines(b: &[u8]) -> Vec<String> {
         }
         if let Some((_, keys)) = open.last_mut() {
             match keys.iter().find(|(k, _)| *k == key) {
-                Some(_) => found.push(format!("line {}: key {key:?} already set in map", n + 1)),
+                Some(_) => found.push(format!(
+                    "line {}: key {} already set in map",
+                    n + 1,
+                    crate::schema::quote(key)
+                )),
                 None => keys.push((key, n)),
             }
         }
@@ -227,7 +231,9 @@ impl<'de> Visitor<'de> for Seed<'_> {
                 Entry::Vacant(e) => drop(e.insert(v)),
                 Entry::Occupied(mut e) => {
                     let path = self.step(Name::Key(e.key())).to_string();
-                    self.seen.borrow_mut().push(format!("duplicate field {path:?}"));
+                    self.seen
+                        .borrow_mut()
+                        .push(format!("duplicate field {}", crate::schema::quote(&path)));
                     e.insert(v);
                 }
             }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use super::identity::same_name;
 use super::policy::Review;
 use super::update::Proposal;
 use super::{Call, PatchKind, Resource, Server, Target, text};
@@ -108,11 +109,8 @@ impl Server {
         let done = self.modify(call, &t, false, &mut |call, old| {
             let scale = wanted(&scale_of(r, old))?;
             let named = text(&scale, "/metadata/name");
-            if !named.is_empty() && named != t.name {
-                return Err(Status::bad_request(format!(
-                    "the name of the object ({named}) does not match the name on the URL ({})",
-                    t.name
-                )));
+            if !named.is_empty() {
+                same_name(named, t.name)?;
             }
             let n = scale["spec"]["replicas"].as_i64().unwrap_or(0);
             if n < 0 {
@@ -142,6 +140,7 @@ impl Server {
             Ok(Proposal {
                 value: v,
                 tracked: forced.is_some(),
+                patched: false,
             })
         })?;
         Ok(scale_of(r, &done.object))

@@ -379,42 +379,13 @@ fn has_format(format: &str, text: &str) -> bool {
             use base64::Engine;
             base64::engine::general_purpose::STANDARD.decode(text).is_ok()
         }
-        "duration" => is_go_duration(text),
+        "duration" => super::parse_duration(text).is_ok(),
         "uuid" => {
             let hex: Vec<char> = text.chars().filter(|c| *c != '-').collect();
             hex.len() == 32 && hex.iter().all(char::is_ascii_hexdigit)
         }
         _ => true,
     }
-}
-
-/// `1h30m`, `-1.5s`, `0`: what Go's time.ParseDuration takes.
-pub fn is_go_duration(text: &str) -> bool {
-    let mut rest = text.strip_prefix(['-', '+']).unwrap_or(text);
-    if rest == "0" {
-        return true;
-    }
-    if rest.is_empty() {
-        return false;
-    }
-    while !rest.is_empty() {
-        let digits = rest
-            .find(|c: char| !c.is_ascii_digit() && c != '.')
-            .unwrap_or(rest.len());
-        if digits == 0 || rest[..digits].matches('.').count() > 1 || &rest[..digits] == "." {
-            return false;
-        }
-        rest = &rest[digits..];
-        let unit = ["ns", "us", "µs", "μs", "ms", "s", "m", "h"].into_iter().find(|unit| {
-            rest.strip_prefix(unit)
-                .is_some_and(|after| !after.starts_with(|c: char| c.is_alphabetic()))
-        });
-        match unit {
-            Some(unit) => rest = &rest[unit.len()..],
-            None => return false,
-        }
-    }
-    true
 }
 
 fn plain(value: &Value) -> String {

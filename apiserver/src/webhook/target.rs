@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::local::Gvr;
 use crate::registry::{Server, text};
+use crate::schema::quote;
 use crate::store::Key;
 
 const SERVICES: Gvr = Gvr::new("", "v1", "services");
@@ -57,7 +58,7 @@ impl Server {
         let ca_pem = String::from_utf8_lossy(&ca).into_owned();
         let url = text(config, "/url");
         if !url.is_empty() {
-            let uri: Uri = url.parse().map_err(|e| (None, format!("parse {url:?}: {e}")))?;
+            let uri: Uri = url.parse().map_err(|e| (None, format!("parse {}: {e}", quote(url))))?;
             let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
             let path = uri.path_and_query().map_or("/", |p| p.as_str());
             return Ok(Target {
@@ -91,14 +92,14 @@ impl Server {
         let service = self
             .store
             .get(&SERVICES, &Key::new(ns, name))
-            .ok_or_else(|| format!("service {name:?} not found"))?;
+            .ok_or_else(|| format!("service {} not found", quote(name)))?;
         let spec = &service.value()["spec"];
         if text(spec, "/type") == "ExternalName" {
             return Ok((text(spec, "/externalName").to_owned(), port));
         }
         let ports = spec["ports"].as_array().into_iter().flatten();
         let wanted = ports.into_iter().find(|p| p["port"].as_u64() == Some(u64::from(port)));
-        let wanted = wanted.ok_or_else(|| format!("no service port {port} found for service {name:?}"))?;
+        let wanted = wanted.ok_or_else(|| format!("no service port {port} found for service {}", quote(name)))?;
         for slice in self.store.list(&SLICES, Some(ns), None).objects {
             if slice.value()["metadata"]["labels"]["kubernetes.io/service-name"] != name {
                 continue;
@@ -119,6 +120,6 @@ impl Server {
                 return Ok((address.to_owned(), at));
             }
         }
-        Err(format!("no endpoints available for service {name:?}"))
+        Err(format!("no endpoints available for service {}", quote(name)))
     }
 }

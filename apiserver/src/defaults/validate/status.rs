@@ -1,7 +1,7 @@
 //! Validation of what is written to `status` (the status strategies' `ValidateUpdate` in Kubernetes).
 
 use super::text;
-use crate::defaults::validate_parts::{by_rule, ip, join, list};
+use crate::defaults::validate_parts::{by_rule, ip, join, list, number};
 use crate::defaults::{names, validate_pod_resize, validate_pod_update};
 use crate::schema::FieldError;
 use serde_json::Value;
@@ -59,10 +59,6 @@ fn at_least_zero(status: &Value, fields: &[&str], errors: &mut Vec<FieldError>) 
     for field in fields {
         super::nonnegative(status, field, "status", errors);
     }
-}
-
-fn number(status: &Value, field: &str) -> i64 {
-    status[field].as_i64().unwrap_or_default()
 }
 
 /// Counts that may not be more than another one.
