@@ -171,10 +171,20 @@ impl Status {
         self.reason == PAGE
     }
 
+    /// 400 for a body that says it is of a kind and version and cannot be read as another kind (`transformDecodeError` of
+    /// `apiserver/pkg/endpoints/handlers/rest.go`).
+    #[must_use]
+    pub fn not_handled(said: &str, version: &str, kind: &str, why: &str) -> Self {
+        let version = quote(version);
+        Self::bad_request(format!(
+            "{said} in version {version} cannot be handled as a {kind}: {why}"
+        ))
+    }
+
     /// 409 on create: `pods "x" already exists`.
     #[must_use]
     pub fn already_exists(group: &str, resource: &str, name: &str) -> Self {
-        let m = format!("{} {:?} already exists", qualified(group, resource), name);
+        let m = format!("{} {} already exists", qualified(group, resource), quote(name));
         Self::new(409, "AlreadyExists", m).about(group, resource, name)
     }
 
@@ -182,9 +192,9 @@ impl Status {
     #[must_use]
     pub fn conflict(group: &str, resource: &str, name: &str, why: &str) -> Self {
         let m = format!(
-            "Operation cannot be fulfilled on {} {:?}: {why}",
+            "Operation cannot be fulfilled on {} {}: {why}",
             qualified(group, resource),
-            name
+            quote(name)
         );
         Self::new(409, "Conflict", m).about(group, resource, name)
     }
@@ -220,7 +230,7 @@ impl Status {
         let m = match (resource, name) {
             ("", _) => format!("forbidden: {why}"),
             (_, "") => format!("{q} is forbidden: {why}"),
-            _ => format!("{q} {name:?} is forbidden: {why}"),
+            _ => format!("{q} {} is forbidden: {why}", quote(name)),
         };
         Self::new(403, "Forbidden", m).about(group, resource, name)
     }

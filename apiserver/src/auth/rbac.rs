@@ -202,13 +202,13 @@ impl Subject {
     /// `describeSubject`.
     fn told(&self) -> String {
         match self {
-            Self::Group(name) => format!("Group {name:?}"),
+            Self::Group(name) => format!("Group {}", quote(name)),
             Self::User(name) => match name
                 .strip_prefix("system:serviceaccount:")
                 .and_then(|n| n.split_once(':'))
             {
-                Some((of, name)) => format!("ServiceAccount \"{name}/{of}\""),
-                None => format!("User {name:?}"),
+                Some((of, name)) => format!("ServiceAccount {}", quote(&format!("{name}/{of}"))),
+                None => format!("User {}", quote(name)),
             },
         }
     }
@@ -298,13 +298,13 @@ impl Server {
                 .get(&(ns.to_owned(), text(&o.value(), "/roleRef/name").to_owned()))?
                 .clone();
             let told = match (o.namespace(), o.name()) {
-                ("", name) => format!("ClusterRoleBinding {name:?}"),
-                (of, name) => format!("RoleBinding \"{name}/{of}\""),
+                ("", name) => format!("ClusterRoleBinding {}", quote(name)),
+                (of, name) => format!("RoleBinding {}", quote(&format!("{name}/{of}"))),
             };
             let value = o.value();
             let role = (text(&value, "/roleRef/kind"), text(&value, "/roleRef/name"));
             Some(Binding {
-                told: format!("{told} of {} {:?}", role.0, role.1),
+                told: format!("{told} of {} {}", role.0, quote(role.1)),
                 subjects: subjects_of(&o.value(), o.namespace()),
                 rules,
             })

@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 use crate::local::Gvr;
 use crate::registry::{Call, Server, User, group_version, rfc3339, text};
-use crate::schema::SchemaRef;
+use crate::schema::{SchemaRef, quote};
 use crate::status::{Cause, Status};
 use crate::store::{Key, Object};
 use std::sync::Arc;
@@ -157,7 +157,8 @@ impl Server {
         };
         if field == "pod" && own != account {
             let why = format!(
-                "cannot bind token for serviceaccount {account:?} to pod running with different serviceaccount name."
+                "cannot bind token for serviceaccount {} to pod running with different serviceaccount name.",
+                quote(account)
             );
             return Err(Status::bad_request(why));
         }

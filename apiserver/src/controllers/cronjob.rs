@@ -6,17 +6,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
-use jiff::{Timestamp, ToSpan, Zoned};
+use jiff::{Timestamp, ToSpan};
 use serde_json::{Value, json};
 
 use super::manager::{Action, Controller, Now, Plan};
 use super::object::{Object, between, owner_reference, stamp};
 use super::replicaset::queue_owner;
 use super::world::{Key, World, gvr};
+use crate::cron::Schedule;
 use crate::local::WatchEvent;
 use crate::status::Status;
 
 const SCHEDULED: &str = "batch.kubernetes.io/cronjob-scheduled-timestamp";
+
+/// More missed times than that are told of.
+const MANY: i64 = 100;
 
 pub(crate) struct CronJobs;
 
@@ -65,16 +69,22 @@ fn reconcile(cron: &Arc<Value>, jobs: &[Arc<Value>], now: Now) -> Plan {
     }
     if !cron.flag("/spec/suspend") {
         let zone = TimeZone::get(cron.text("/spec/timeZone")).unwrap_or(TimeZone::UTC);
-        if let Some(schedule) = Schedule::parse(cron.text("/spec/schedule")) {
+        if let Ok(schedule) = Schedule::parse(cron.text("/spec/schedule")) {
             let since = cron
                 .time("/status/lastScheduleTime")
                 .or(cron.time("/metadata/creationTimestamp"))
                 .unwrap_or(now.wall);
-            let since = match cron.int("/spec/startingDeadlineSeconds") {
+            let in_time = match cron.int("/spec/startingDeadlineSeconds") {
                 Some(d) => since.max(now.wall - d.max(0).seconds()),
                 None => since,
             };
-            if let Some(due) = schedule.last_between(since, now.wall, &zone) {
+            let due = missed(&schedule, &zone, in_time, now.wall);
+            if due.count > MANY {
+                let message =
+                    "too many missed start times. Set or decrease .spec.startingDeadlineSeconds or check clock skew";
+                plan.push(event(cron, true, "TooManyMissedTimes", message.to_owned()));
+            }
+            if let Some(due) = due.last {
                 match cron.text("/spec/concurrencyPolicy") {
                     "Forbid" if !active.is_empty() => {}
                     policy => {
@@ -83,20 +93,17 @@ fn reconcile(cron: &Arc<Value>, jobs: &[Arc<Value>], now: Now) -> Plan {
                             list.clear();
                         }
                         let job = job_of(cron, due);
-                        plan.push(Action::Event {
-                            about: cron.clone(),
-                            kind: "CronJob",
-                            component: "cronjob-controller",
-                            warning: false,
-                            reason: "SuccessfulCreate",
-                            message: format!("Created job {}", job.name()),
-                        });
+                        let message = format!("Created job {}", job.name());
+                        plan.push(event(cron, false, "SuccessfulCreate", message));
                         plan.create(&gvr::JOBS, cron.namespace(), job);
                         changed["status"]["lastScheduleTime"] = json!(stamp(due));
                     }
                 }
             }
-            if let Some(next) = schedule.next_after(now.wall, &zone) {
+            // `nextScheduleTimeDuration`: counted from the last time, which matters to what comes every so often.
+            let all = missed(&schedule, &zone, since, now.wall);
+            let last = all.last.unwrap_or(if all.count == 0 { since } else { now.wall });
+            if let Some(next) = schedule.next_after(last, &zone) {
                 plan.after(between(now.wall, next) + Duration::from_millis(100));
             }
         }
@@ -110,6 +117,17 @@ fn reconcile(cron: &Arc<Value>, jobs: &[Arc<Value>], now: Now) -> Plan {
         plan.update_status(&gvr::CRON_JOBS, changed);
     }
     plan
+}
+
+fn event(cron: &Arc<Value>, warning: bool, reason: &'static str, message: String) -> Action {
+    Action::Event {
+        about: cron.clone(),
+        kind: "CronJob",
+        component: "cronjob-controller",
+        warning,
+        reason,
+        message,
+    }
 }
 
 fn reference(job: &Value) -> Value {
@@ -150,130 +168,36 @@ fn job_of(cron: &Value, due: Timestamp) -> Value {
     json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": meta, "spec": template["spec"]})
 }
 
-/// A schedule of five fields, as sets of bits (`robfig/cron`).
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Schedule {
-    minutes: u64,
-    hours: u64,
-    days: u64,
-    months: u64,
-    weekdays: u64,
-    /// Day and weekday are both said: either may hold.
-    either: bool,
+/// The times of a schedule that went by (`mostRecentScheduleTime`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Missed {
+    /// The last of them.
+    last: Option<Timestamp>,
+    /// About how many there are.
+    count: i64,
 }
 
-impl Schedule {
-    /// `*/5 * * * *`, `@hourly`; `None`: it is none.
-    pub(crate) fn parse(text: &str) -> Option<Self> {
-        let text = match text.trim() {
-            "@yearly" | "@annually" => "0 0 1 1 *",
-            "@monthly" => "0 0 1 * *",
-            "@weekly" => "0 0 * * 0",
-            "@daily" | "@midnight" => "0 0 * * *",
-            "@hourly" => "0 * * * *",
-            t => t,
-        };
-        let fields: Vec<&str> = text.split_ascii_whitespace().collect();
-        let [minutes, hours, days, months, weekdays] = fields.as_slice() else {
-            return None;
-        };
-        const MONTHS: [&str; 12] = [
-            "jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec",
-        ];
-        const DAYS: [&str; 7] = ["sun", "mon", "tue", "wed", "thu", "fri", "sat"];
-        let star = |f: &str| f.starts_with(['*', '?']);
-        let mut week = bits(weekdays, 0, 7, &DAYS, 0)?;
-        // Sunday is 0 and 7.
-        week |= week >> 7;
-        Some(Self {
-            minutes: bits(minutes, 0, 59, &[], 0)?,
-            hours: bits(hours, 0, 23, &[], 0)?,
-            days: bits(days, 1, 31, &[], 0)?,
-            months: bits(months, 1, 12, &MONTHS, 1)?,
-            weekdays: week & 0x7f,
-            either: !star(days) && !star(weekdays),
-        })
-    }
-
-    fn day_fits(&self, d: &Zoned) -> bool {
-        let has = |set: u64, n: i8| set >> n & 1 == 1;
-        let (day, week) = (
-            has(self.days, d.day()),
-            has(self.weekdays, d.weekday().to_sunday_zero_offset()),
-        );
-        has(self.months, d.month()) && if self.either { day || week } else { day && week }
-    }
-
-    /// The first time after `t`, within five years. As time goes in the zone: what a clock skips in spring is skipped,
-    /// and what it shows twice in autumn comes twice.
-    pub(crate) fn next_after(&self, t: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
-        let start = t.to_zoned(zone.clone());
-        let minute = start.with().second(0).subsec_nanosecond(0).build().ok()?;
-        let mut d = minute.checked_add(1.minute()).ok()?;
-        while d.year() <= start.year() + 5 {
-            if !self.day_fits(&d) {
-                d = d.tomorrow().ok()?.start_of_day().ok()?;
-            } else if self.hours >> d.hour() & 1 == 0 {
-                d = d.with().minute(0).build().ok()?.checked_add(1.hour()).ok()?;
-            } else if self.minutes >> d.minute() & 1 == 0 {
-                d = d.checked_add(1.minute()).ok()?;
-            } else {
-                return Some(d.timestamp());
-            }
-        }
-        None
-    }
-
-    /// The last time after `since` and not after `now`; of very many only the last hundred are looked at.
-    fn last_between(&self, since: Timestamp, now: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
-        let mut last = None;
-        let mut at = since;
-        let mut seen = 0;
-        while let Some(next) = self.next_after(at, zone).filter(|n| *n <= now) {
-            (last, at, seen) = (Some(next), next, seen + 1);
-            if seen == 100 {
-                at = at.max(now - 3.hours());
-            }
-            if seen > 1000 {
-                break;
-            }
-        }
-        last
-    }
-}
-
-fn bits(field: &str, low: u32, high: u32, names: &[&str], first: u32) -> Option<u64> {
-    let number = |s: &str| -> Option<u32> {
-        let lower = s.to_ascii_lowercase();
-        match names.iter().position(|n| *n == lower) {
-            Some(i) => Some(u32::try_from(i).ok()? + first),
-            None => s.parse().ok(),
-        }
+/// The times after `since` and not after `now`. How many there are is told from how far the first two are apart, so that
+/// they need not all be found.
+fn missed(schedule: &Schedule, zone: &TimeZone, since: Timestamp, now: Timestamp) -> Missed {
+    let next = |t: Timestamp| schedule.next_after(t, zone);
+    let Some(first) = next(since).filter(|first| *first <= now) else {
+        return Missed { last: None, count: 0 };
     };
-    let mut set = 0;
-    for part in field.split(',') {
-        let (range, step) = match part.split_once('/') {
-            Some((r, s)) => (r, s.parse().ok().filter(|n: &u32| *n > 0)?),
-            None => (part, 1),
+    let Some(second) = next(first).filter(|second| *second <= now) else {
+        return Missed {
+            last: Some(first),
+            count: 0,
         };
-        let (a, b) = match range {
-            "*" | "?" => (low, high),
-            r => match r.split_once('-') {
-                Some((a, b)) => (number(a)?, number(b)?),
-                None if part.contains('/') => (number(r)?, high),
-                None => (number(r)?, number(r)?),
-            },
-        };
-        if a < low || b > high || a > b {
-            return None;
-        }
-        let mut n = a;
-        while n <= b {
-            set |= 1 << n;
-            n += step;
-        }
+    };
+    let seconds = (second.as_second() - first.as_second()).max(1);
+    let count = (now.as_second() - first.as_second()) / seconds + 1;
+    let from = Timestamp::from_second(first.as_second() + (count - 2) * seconds).unwrap_or(first);
+    let times = std::iter::successors(next(from), |t| next(*t)).take_while(|t| *t <= now);
+    Missed {
+        last: times.last(),
+        count,
     }
-    Some(set)
 }
 
 #[cfg(test)]
@@ -281,57 +205,44 @@ mod tests {
     use super::*;
 
     #[test]
-    fn schedules_and_their_next_times() {
-        let from: Timestamp = "2024-02-28T23:59:30Z".parse().unwrap();
-        for (text, next) in [
-            ("* * * * *", "2024-02-29T00:00:00Z"),
-            ("*/15 * * * *", "2024-02-29T00:00:00Z"),
-            ("30 4 1,15 * *", "2024-03-01T04:30:00Z"),
-            ("0 0 29 2 *", "2024-02-29T00:00:00Z"),
-            ("0 12 * * mon-fri", "2024-02-29T12:00:00Z"),
-            ("0 12 * * 7", "2024-03-03T12:00:00Z"),
-            ("0 0 13 * fri", "2024-03-01T00:00:00Z"),
-            ("@yearly", "2025-01-01T00:00:00Z"),
-        ] {
-            let s = Schedule::parse(text).unwrap();
-            let t = s.next_after(from, &TimeZone::UTC).map(|t| t.to_string());
-            assert_eq!(t.as_deref(), Some(next), "{text}");
-        }
-        for bad in ["", "* * * *", "60 * * * *", "a * * * *", "5-1 * * * *", "*/0 * * * *"] {
-            assert_eq!(Schedule::parse(bad), None, "{bad}");
-        }
-    }
-
-    #[test]
-    fn schedules_go_by_the_clock_of_their_zone() {
-        let next = |text: &str, zone: &str, from: &str| {
-            let zone = TimeZone::get(zone).unwrap();
-            let t = Schedule::parse(text).unwrap().next_after(from.parse().unwrap(), &zone);
-            t.unwrap().to_string()
-        };
-        let berlin = "Europe/Berlin";
-        for (text, zone, from, wanted) in [
-            ("0 9 * * *", berlin, "2024-01-15T00:00:00Z", "2024-01-15T08:00:00Z"),
-            ("0 9 * * *", berlin, "2024-07-15T00:00:00Z", "2024-07-15T07:00:00Z"),
+    fn what_was_missed_is_counted_without_looking_at_all_of_it() {
+        let at = |text: &str| -> Timestamp { text.parse().unwrap() };
+        for (schedule, since, now, last, count) in [
+            ("0 * * * *", "2024-01-01T00:30:00Z", "2024-01-01T00:59:59Z", None, 0),
             (
-                "0 0 * * *",
-                "Asia/Kolkata",
-                "2024-01-15T12:00:00Z",
-                "2024-01-15T18:30:00Z",
+                "0 * * * *",
+                "2024-01-01T00:30:00Z",
+                "2024-01-01T01:00:00Z",
+                Some("2024-01-01T01:00:00Z"),
+                0,
             ),
             (
-                "30 8 * * mon",
-                "America/New_York",
-                "2024-01-15T13:30:00Z",
-                "2024-01-22T13:30:00Z",
+                "0 * * * *",
+                "2024-01-01T00:30:00Z",
+                "2024-01-01T03:10:00Z",
+                Some("2024-01-01T03:00:00Z"),
+                3,
             ),
-            // Half past two is not there when clocks go forward.
-            ("30 2 * * *", berlin, "2024-03-30T23:00:00Z", "2024-04-01T00:30:00Z"),
-            // And there twice when they go back.
-            ("30 2 * * *", berlin, "2024-10-27T00:00:00Z", "2024-10-27T00:30:00Z"),
-            ("30 2 * * *", berlin, "2024-10-27T00:30:00Z", "2024-10-27T01:30:00Z"),
+            (
+                "* * * * *",
+                "2004-01-01T00:00:00Z",
+                "2024-01-01T00:00:30Z",
+                Some("2024-01-01T00:00:00Z"),
+                10_519_200,
+            ),
+            // From when it began, not from when somebody looks.
+            (
+                "@every 90s",
+                "2024-01-01T00:00:10Z",
+                "2024-01-01T00:05:00Z",
+                Some("2024-01-01T00:04:40Z"),
+                3,
+            ),
+            ("0 0 31 2 *", "2024-01-01T00:00:00Z", "2024-02-01T00:00:00Z", None, 0),
         ] {
-            assert_eq!(next(text, zone, from), wanted, "{text} in {zone} after {from}");
+            let told = missed(&Schedule::parse(schedule).unwrap(), &TimeZone::UTC, at(since), at(now));
+            let last = last.map(at);
+            assert_eq!(told, Missed { last, count }, "{schedule} {now}");
         }
     }
 

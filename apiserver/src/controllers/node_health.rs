@@ -328,31 +328,10 @@ fn autonomy(node: &Value) -> Autonomy {
     }
 }
 
-/// A Go duration such as `10m`, `1h30m`, `500ms`.
+/// A Go duration such as `10m`, `1h30m`, `500ms`; none is negative.
 pub(crate) fn duration(s: &str) -> Option<Duration> {
-    let mut total = 0.0;
-    let mut rest = s.trim();
-    if rest.is_empty() {
-        return None;
-    }
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
-        let number: f64 = rest[..digits].parse().ok()?;
-        rest = &rest[digits..];
-        let unit = rest.find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len());
-        total += number
-            * match &rest[..unit] {
-                "h" => 3600.0,
-                "m" => 60.0,
-                "s" => 1.0,
-                "ms" => 1e-3,
-                "us" | "µs" => 1e-6,
-                "ns" => 1e-9,
-                _ => return None,
-            };
-        rest = &rest[unit..];
-    }
-    Duration::try_from_secs_f64(total).ok()
+    let nanoseconds = crate::schema::parse_duration(s.trim()).ok()?;
+    u64::try_from(nanoseconds).ok().map(Duration::from_nanos)
 }
 
 fn make_unknown(node: &mut Value, now: Now) {

@@ -11,6 +11,7 @@ use crate::controllers::object::{Object, set_condition};
 use crate::local::Gvr;
 use crate::patch;
 use crate::registry::{Server, rfc3339, text};
+use crate::schema::quote;
 use crate::store::{Expect, Key};
 
 /// Gives definitions the names they ask for, where nobody of their group has them, and establishes those that have
@@ -89,12 +90,12 @@ fn accepted<'a>(v: &Value, others: impl Iterator<Item = &'a Value>, now: Timesta
         let in_use: Vec<String> = if field == "shortNames" {
             let had: Vec<&str> = short_names(had).collect();
             let new = short_names(wanted).filter(|n| !had.contains(n) && taken.contains(*n));
-            new.map(|n| format!("{n:?} is already in use")).collect()
+            new.map(|n| format!("{} is already in use", quote(n))).collect()
         } else {
             let name = text(wanted, &format!("/{field}"));
             let fresh = name == text(had, &format!("/{field}")) || !taken.contains(name);
             (!fresh)
-                .then(|| format!("{name:?} is already in use"))
+                .then(|| format!("{} is already in use", quote(name)))
                 .into_iter()
                 .collect()
         };

@@ -2,6 +2,7 @@
 
 mod cluster;
 mod image;
+mod immutable;
 mod misc;
 pub mod names;
 mod pod;
@@ -9,6 +10,7 @@ mod pod_status;
 mod resource_name;
 #[cfg(test)]
 mod tests;
+mod told;
 mod validate;
 mod validate_container;
 mod validate_cron;
@@ -29,18 +31,20 @@ mod validate_windows;
 mod validate_workload;
 mod warnings;
 mod warnings_paths;
+mod warnings_ports;
 mod workloads;
 
 pub(crate) use pod::SYSTEM_CLASSES;
 pub use pod::qos_class;
 pub use validate::{
-    NameRule, name_rule, told_unchangeable, validate_builtin, validate_metadata, validate_metadata_update,
-    validate_subresource, validate_updated,
+    NameRule, name_rule, validate_builtin, validate_metadata, validate_metadata_update, validate_subresource,
+    validate_updated,
 };
 pub(crate) use validate::{service_addresses, service_or_address};
 pub(crate) use validate_pod_resize::RESIZABLE;
 pub use workloads::only_generated;
 
+pub(crate) use told::{MOST, MOST_OF_ONE};
 pub use warnings::warnings;
 
 use serde_json::{Map, Value};

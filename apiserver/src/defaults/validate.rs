@@ -24,17 +24,17 @@ mod status;
 mod storage;
 
 pub(crate) use admission::service_or_address;
-pub use metadata::{
-    NameRule, name_rule, told_unchangeable, validate_metadata, validate_metadata_update, validate_updated,
-};
+pub use metadata::{NameRule, name_rule, validate_metadata, validate_metadata_update, validate_updated};
 pub(super) use metadata::{annotations, finalizers};
 pub(super) use network::prefixed_path;
 pub(crate) use service::addresses as service_addresses;
 pub use status::validate_subresource;
 
 use super::validate_parts::text;
-use super::{names, validate_cron, validate_parts as parts, validate_pod, validate_pod_update, validate_workload};
-use crate::schema::{FieldError, Printed, same};
+use super::{
+    immutable, names, validate_cron, validate_parts as parts, validate_pod, validate_pod_update, validate_workload,
+};
+use crate::schema::FieldError;
 use cfn_cel::quantity::Quantity;
 use config::{config_map, secret};
 use node::{node, runtime_class};
@@ -88,12 +88,13 @@ pub fn validate_builtin(group: &str, kind: &str, old: Option<&Value>, new: &Valu
         ("", "PodTemplate") => validate_pod::template(&new["template"], "template", &mut errors),
         ("apps", "ControllerRevision") => validate_workload::revision(new, old, &mut errors),
         ("", "PersistentVolume") => {
+            let before = errors.len();
             storage::volume(new, &mut errors);
             // Both its strategy and the check of the change look at all of it.
-            if old.is_some() {
-                storage::volume(new, &mut errors);
+            if let Some(old) = old {
+                errors.extend_from_within(before..);
+                storage::volume_changes(new, old, &mut errors);
             }
-            storage::volume_changes(new, old, &mut errors);
         }
         ("", "Endpoints") => network::endpoints(new, &mut errors),
         ("discovery.k8s.io", "EndpointSlice") => network::endpoint_slice(new, old, &mut errors),
@@ -144,10 +145,10 @@ fn priority_class(new: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>
         parts::choice(new, "preemptionPolicy", &policies, "", errors);
     }
     let detail = "may not be changed in an update.";
-    fixed(new, old, &[("value", detail)], errors);
+    immutable::forbidden(new, old, &[("value", detail)], errors);
     if let Some(old) = old {
         let field = "preemptionPolicy";
-        unchanged("scheduling.PriorityClass", &[(field, field)], new, old, errors);
+        immutable::places("scheduling.PriorityClass", &[(field, field)], new, old, errors);
     }
 }
 
@@ -203,7 +204,7 @@ fn claim_changes(new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
         errors.push(FieldError::forbidden("spec.resources.requests.storage", detail));
     }
     let mode = [("spec.volumeMode", "volumeMode")];
-    unchanged("core.PersistentVolumeClaim", &mode, new, old, errors);
+    immutable::places("core.PersistentVolumeClaim", &mode, new, old, errors);
 }
 
 /// `ValidatePersistentVolumeClaimSpec`.
@@ -305,40 +306,6 @@ pub(super) fn labels(labels: &Value, path: &str, errors: &mut Vec<FieldError>) {
         for detail in names::label_value(value) {
             errors.push(FieldError::invalid(path, value, detail));
         }
-    }
-}
-
-/// Fields that may not change, with what is said about them.
-fn fixed(new: &Value, old: Option<&Value>, fields: &[(&str, &str)], errors: &mut Vec<FieldError>) {
-    for (field, detail) in fields {
-        if old.is_some_and(|old| old[*field] != new[*field]) {
-            errors.push(FieldError::forbidden(*field, *detail));
-        }
-    }
-}
-
-/// A field that may not change.
-pub(super) fn immutable(new: &Value, old: &Value, path: &str, errors: &mut Vec<FieldError>) {
-    if new != old {
-        errors.push(FieldError::invalid(path, new.clone(), "field is immutable"));
-    }
-}
-
-/// Places of an object of an internal type (`storage.StorageClass`) that may not change, each with the path that is told;
-/// they are compared as Go compares them, and shown as the Go struct holds them (`ValidateImmutableField`).
-pub(super) fn unchanged(of: &str, places: &[(&str, &str)], new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
-    for (place, path) in places {
-        let steps: Vec<&str> = place.split('.').collect();
-        let [now, was] = [new, old].map(|object| steps.iter().fold(object, |v, step| &v[*step]));
-        if same(text(new, "apiVersion"), text(new, "kind"), &steps, now, was) {
-            continue;
-        }
-        let detail = "field is immutable";
-        errors.push(match now {
-            // Texts are quoted as Go quotes them.
-            Value::String(text) => FieldError::invalid(*path, text.as_str(), detail),
-            _ => FieldError::invalid_shown(*path, &Printed::at(of, place, new).compact(), detail),
-        });
     }
 }
 

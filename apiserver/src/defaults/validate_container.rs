@@ -4,7 +4,7 @@
 use super::validate_parts::{by_rule, choice, list, named, needed, text, within};
 use super::validate_pod::port_or_name;
 use super::{names, validate_windows};
-use crate::schema::{FieldError, Printed};
+use crate::schema::FieldError;
 use cfn_cel::quantity::Quantity;
 use serde_json::Value;
 
@@ -345,8 +345,12 @@ pub(super) fn security_context(container: &Value, spec: &Value, path: &str, erro
             .filter(|c| *c == "CAP_SYS_ADMIN");
         let added = added.map(|_| format!("{more} `capabilities.Add` CAP_SYS_ADMIN"));
         for detail in privileged.into_iter().chain(added) {
-            let shown = Printed::internal("core.SecurityContext", context).compact();
-            errors.push(FieldError::invalid_shown(path.as_str(), &shown, &detail));
+            errors.push(FieldError::invalid_internal(
+                path.as_str(),
+                "core.SecurityContext",
+                context,
+                &detail,
+            ));
         }
     }
     validate_windows::options(&context["windowsOptions"], &format!("{path}.windowsOptions"), errors);
@@ -372,8 +376,7 @@ pub(super) fn seccomp(of: &Value, path: &str, errors: &mut Vec<FieldError>) {
         (false, None) => {}
         (false, Some(_)) => {
             let detail = "can only be set when seccomp type is Localhost";
-            let shown = Printed::internal("core.SeccompProfile", of).compact();
-            errors.push(FieldError::invalid_shown(at, &shown, detail));
+            errors.push(FieldError::invalid_internal(at, "core.SeccompProfile", of, detail));
         }
     }
 }

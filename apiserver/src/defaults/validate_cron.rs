@@ -1,13 +1,12 @@
 //! Validation of cron jobs (`validateCronJobSpec` of `pkg/apis/batch/validation` in Kubernetes).
 
-use jiff::tz::TimeZone;
 use serde_json::Value;
 
 use super::validate::{nonnegative, one_of};
 use super::validate_job::job_spec;
-use super::validate_job_policies::schedule_error;
 use super::validate_parts::text;
-use crate::schema::{FieldError, Printed};
+use crate::cron::{Schedule, unknown_location};
+use crate::schema::FieldError;
 
 /// A cron job.
 pub(super) fn cron_job(new: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>) {
@@ -28,9 +27,13 @@ pub(super) fn cron_job(new: &Value, old: Option<&Value>, errors: &mut Vec<FieldE
     let (job, path) = (&spec["jobTemplate"]["spec"], "spec.jobTemplate.spec");
     job_spec(job, path, errors);
     if !job["selector"].is_null() {
-        let shown = Printed::internal("meta.LabelSelector", &job["selector"]).compact();
         let detail = "`selector` will be auto-generated";
-        errors.push(FieldError::invalid_shown(format!("{path}.selector"), &shown, detail));
+        errors.push(FieldError::invalid_internal(
+            format!("{path}.selector"),
+            "meta.LabelSelector",
+            &job["selector"],
+            detail,
+        ));
     }
     if job["manualSelector"] == true {
         let valid = ["nil", "false"];
@@ -57,7 +60,7 @@ fn schedule(spec: &Value, before: Option<&Value>, errors: &mut Vec<FieldError>) 
         errors.push(FieldError::required(path, ""));
         return;
     }
-    if let Some(why) = unreadable(schedule) {
+    if let Err(why) = Schedule::parse(schedule) {
         errors.push(FieldError::invalid(path, schedule, why));
     }
     // Those that have it from before the field may keep it.
@@ -69,35 +72,6 @@ fn schedule(spec: &Value, before: Option<&Value>, errors: &mut Vec<FieldError>) 
         let detail = "cannot use both timeZone field and TZ or CRON_TZ in schedule";
         errors.push(FieldError::invalid(path, schedule, detail));
     }
-}
-
-/// What `robfig/cron` says of a schedule that it cannot read, with its zone if it names one.
-fn unreadable(schedule: &str) -> Option<String> {
-    let zoned = ["TZ=", "CRON_TZ="]
-        .iter()
-        .find_map(|prefix| schedule.strip_prefix(prefix));
-    let rest = match zoned {
-        None => schedule,
-        Some(rest) => {
-            let (zone, rest) = rest.split_once(' ')?;
-            if let Some(why) = unknown_zone(zone) {
-                return Some(format!("provided bad location {zone}: {why}"));
-            }
-            rest.trim()
-        }
-    };
-    let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
-    if !rest.starts_with('@') && fields.len() != 5 {
-        let (count, fields) = (fields.len(), fields.join(" "));
-        return Some(format!("expected exactly 5 fields, found {count}: [{fields}]"));
-    }
-    schedule_error(rest)
-}
-
-/// What is said of a zone that is not known. Names are as files are named: capitals count. Go calls the machine's zone Local.
-fn unknown_zone(name: &str) -> Option<String> {
-    let known = TimeZone::get(name).is_ok_and(|zone| zone.iana_name() == Some(name));
-    (!known && name != "Local").then(|| format!("unknown time zone {name}"))
 }
 
 fn time_zone(zone: &Value, errors: &mut Vec<FieldError>) {
@@ -123,7 +97,7 @@ fn time_zone(zone: &Value, errors: &mut Vec<FieldError>) {
         let detail = "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones";
         errors.push(FieldError::invalid(path, name, detail));
     }
-    if let Some(why) = unknown_zone(name) {
+    if let Some(why) = unknown_location(name) {
         errors.push(FieldError::invalid(path, name, why));
     }
 }

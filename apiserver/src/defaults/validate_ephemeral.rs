@@ -1,9 +1,10 @@
 //! Validation of containers that are put into a pod that runs (`validateEphemeralContainers` in Kubernetes).
 
-use super::validate_parts::{list, text};
+use super::validate_parts::{list, repeated, text};
 use super::validate_pod;
 use crate::schema::FieldError;
 use serde_json::Value;
+use std::collections::BTreeSet;
 
 /// What the others have and these may not, in the order the type declares.
 const NOT_THESE: [&str; 9] = [
@@ -21,19 +22,20 @@ const NOT_THESE: [&str; 9] = [
 const DETAIL: &str = "cannot be set for an Ephemeral Container";
 
 /// The ephemeral containers of a pod or a template whose volumes are these.
-pub(super) fn containers(spec: &Value, volumes: &[&str], path: &str, errors: &mut Vec<FieldError>) {
-    let others: Vec<&str> = ["containers", "initContainers"]
+pub(super) fn containers(spec: &Value, volumes: &BTreeSet<&str>, path: &str, errors: &mut Vec<FieldError>) {
+    let others: BTreeSet<&str> = ["containers", "initContainers"]
         .iter()
         .flat_map(|which| list(spec, which))
         .map(|c| text(c, "name"))
         .collect();
     let all = list(spec, "ephemeralContainers");
-    for (i, container) in all.iter().enumerate() {
+    let again = repeated(all.iter().map(|container| text(container, "name")));
+    for ((i, container), again) in all.iter().enumerate().zip(again) {
         let path = format!("{path}.ephemeralContainers[{i}]");
         validate_pod::container(container, volumes, spec, &path, errors);
         validate_pod::only_for_pod(container, &path, errors);
         let name = text(container, "name");
-        if others.contains(&name) || all[..i].iter().any(|c| text(c, "name") == name) {
+        if again || others.contains(&name) {
             errors.push(FieldError::duplicate(format!("{path}.name"), name));
         }
         let target = text(container, "targetContainerName");
@@ -79,7 +81,7 @@ mod tests {
             }
             let spec = json!({"containers": [{"name": "c"}], "ephemeralContainers": [container]});
             let mut errors = Vec::new();
-            containers(&spec, &[], "spec", &mut errors);
+            containers(&spec, &BTreeSet::new(), "spec", &mut errors);
             errors.iter().map(ToString::to_string).collect::<Vec<_>>()
         };
         let at = |rest: &str| vec![format!("spec.ephemeralContainers[0].{rest}")];

@@ -5,7 +5,7 @@ use super::validate::{finalizers, nonnegative, validate_metadata_update};
 use super::validate_job_policies;
 use super::validate_parts::{label_selector, text};
 use super::validate_pod;
-use crate::schema::{FieldError, Printed};
+use crate::schema::FieldError;
 use crate::select::LabelSelector;
 use serde_json::{Value, json};
 
@@ -13,14 +13,16 @@ use serde_json::{Value, json};
 pub(super) fn job(new: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>) {
     let spec = &new["spec"];
     generated_selector(new, old, errors);
+    let before = errors.len();
     selecting_job_spec(spec, errors);
+    let of_spec = before..errors.len();
     pod_names(new, errors);
     if let Some(old) = old {
         // The strategy checks the object, and the check of the change its metadata and its spec again.
         errors.extend(validate_metadata_update(&new["metadata"], &old["metadata"]));
         finalizers(&new["metadata"], errors);
-        selecting_job_spec(spec, errors);
-        validate_job_policies::changes(spec, old, errors);
+        errors.extend_from_within(of_spec);
+        validate_job_policies::changes(new, old, errors);
     }
 }
 
@@ -61,9 +63,13 @@ fn generated_selector(job: &Value, old: Option<&Value>, errors: &mut Vec<FieldEr
     let all: serde_json::Map<String, Value> = wanted.iter().map(|(k, v)| ((*k).to_owned(), json!(v))).collect();
     let selected = LabelSelector::from_object(&spec["selector"]).map(|s| s.matches(&Value::Object(all)));
     if selected.is_ok_and(|matches| !matches) {
-        let shown = Printed::internal("meta.LabelSelector", &spec["selector"]).compact();
         let detail = "`selector` not auto-generated";
-        errors.push(FieldError::invalid_shown("spec.selector", &shown, detail));
+        errors.push(FieldError::invalid_internal(
+            "spec.selector",
+            "meta.LabelSelector",
+            &spec["selector"],
+            detail,
+        ));
     }
 }
 

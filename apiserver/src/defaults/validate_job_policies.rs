@@ -1,10 +1,8 @@
 //! Validation of what jobs say of failure and success (`pkg/apis/batch/validation` in Kubernetes).
 
-use super::names;
-use super::validate::immutable;
-use super::validate_parts::{by_rule, choice, list, text};
-use super::validate_workload::immutable_selector;
-use crate::schema::{FieldError, Printed};
+use super::validate_parts::{by_rule, choice, list, repeated, text};
+use super::{immutable, names};
+use crate::schema::{FieldError, quote};
 use serde_json::{Value, json};
 
 /// More than that many completions ask for a limit of failures, and for fewer pods at once.
@@ -92,49 +90,35 @@ pub(super) fn policies(spec: &Value, path: &str, errors: &mut Vec<FieldError>) {
 }
 
 /// What may change in a job's spec (`ValidateJobSpecUpdate`).
-pub(super) fn changes(spec: &Value, old_job: &Value, errors: &mut Vec<FieldError>) {
-    let old = &old_job["spec"];
-    let (now, before) = (&spec["completions"], &old["completions"]);
+pub(super) fn changes(new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
+    let (spec, was) = (&new["spec"], &old["spec"]);
+    let stay = |fields: &[&str], errors: &mut Vec<FieldError>| {
+        for path in fields {
+            immutable::places("batch.Job", &[(path, path)], new, old, errors);
+        }
+    };
+    let (now, before) = (&spec["completions"], &was["completions"]);
     if text(spec, "completionMode") != "Indexed" {
-        immutable(now, before, "spec.completions", errors);
+        stay(&["spec.completions"], errors);
     } else if now != before && !now.is_null() && *now != spec["parallelism"] {
         let detail = "can only be modified in tandem with spec.parallelism";
         errors.push(FieldError::invalid("spec.completions", now.clone(), detail));
     }
-    immutable_selector(&spec["selector"], &old["selector"], errors);
-    template_changes(spec, old_job, errors);
-    immutable(
-        &spec["completionMode"],
-        &old["completionMode"],
+    stay(&["spec.selector"], errors);
+    template_changes(new, old, errors);
+    let fields = [
         "spec.completionMode",
-        errors,
-    );
-    for (field, name) in [
-        ("podFailurePolicy", "batch.PodFailurePolicy"),
-        ("backoffLimitPerIndex", ""),
-        ("managedBy", ""),
-        ("successPolicy", "batch.SuccessPolicy"),
-    ] {
-        immutable_internal(&spec[field], &old[field], name, &format!("spec.{field}"), errors);
-    }
-}
-
-/// A field of an internal type that may not change.
-fn immutable_internal(new: &Value, old: &Value, name: &str, path: &str, errors: &mut Vec<FieldError>) {
-    if new == old {
-        return;
-    }
-    if new.is_object() {
-        let shown = Printed::internal(name, new).compact();
-        errors.push(FieldError::invalid_shown(path, &shown, "field is immutable"));
-    } else {
-        immutable(new, old, path, errors);
-    }
+        "spec.podFailurePolicy",
+        "spec.backoffLimitPerIndex",
+        "spec.managedBy",
+        "spec.successPolicy",
+    ];
+    stay(&fields, errors);
 }
 
 /// The template of a job stays, but for where its pods may run and what they ask for while it is suspended and none runs.
-fn template_changes(spec: &Value, old_job: &Value, errors: &mut Vec<FieldError>) {
-    let (template, old) = (&spec["template"], &old_job["spec"]["template"]);
+fn template_changes(new_job: &Value, old_job: &Value, errors: &mut Vec<FieldError>) {
+    let (template, old) = (&new_job["spec"]["template"], &old_job["spec"]["template"]);
     let suspended = old_job["spec"]["suspend"] == true;
     let status = &old_job["status"];
     let of_condition = |c: &Value| c["type"] == "Suspended" && c["status"] == "True";
@@ -142,7 +126,8 @@ fn template_changes(spec: &Value, old_job: &Value, errors: &mut Vec<FieldError>)
         && (status["startTime"].is_null() || list(status, "conditions").iter().any(of_condition))
         && status["active"].as_i64().unwrap_or_default() == 0;
     if !may_change {
-        immutable_internal(template, old, "core.PodTemplateSpec", "spec.template", errors);
+        let path = "spec.template";
+        immutable::places("batch.Job", &[(path, path)], new_job, old_job, errors);
         return;
     }
     let mut allowed = old["spec"].clone();
@@ -173,13 +158,8 @@ fn template_changes(spec: &Value, old_job: &Value, errors: &mut Vec<FieldError>)
     if let Some(m) = allowed.as_object_mut() {
         m.retain(|_, v| !v.is_null());
     }
-    immutable_internal(
-        &template["spec"],
-        &allowed,
-        "core.PodSpec",
-        "spec.template.spec",
-        errors,
-    );
+    let (path, allowed) = ("spec.template.spec", json!({"spec": {"template": {"spec": allowed}}}));
+    immutable::places("batch.Job", &[(path, path)], new_job, &allowed, errors);
 }
 
 /// Sets a field, or takes it away.
@@ -280,12 +260,12 @@ fn exit_codes(codes: &Value, spec: &Value, path: &str, errors: &mut Vec<FieldErr
     }
     // What is null there is nothing, which is a number too.
     let values: Vec<i64> = values.iter().map(|v| v.as_i64().unwrap_or_default()).collect();
-    for (i, value) in values.iter().enumerate() {
+    for ((i, value), again) in values.iter().enumerate().zip(repeated(&values)) {
         let at = format!("{path}.values[{i}]");
         if text(codes, "operator") == "In" && *value == 0 {
             errors.push(FieldError::invalid(at.as_str(), 0, "must not be 0 for the In operator"));
         }
-        if values[..i].contains(value) {
+        if again {
             errors.push(FieldError::duplicate(at, *value));
         }
     }
@@ -301,10 +281,10 @@ fn success(spec: &Value, path: &str, errors: &mut Vec<FieldError>) {
     }
     let at = format!("{path}.successPolicy");
     if text(spec, "completionMode") != "Indexed" {
-        let shown = Printed::internal("batch.SuccessPolicy", policy).compact();
-        errors.push(FieldError::invalid_shown(
+        errors.push(FieldError::invalid_internal(
             at,
-            &shown,
+            "batch.SuccessPolicy",
+            policy,
             "requires indexed completion mode",
         ));
         return;
@@ -371,9 +351,9 @@ pub(super) fn interval(text: &str, all: i64) -> Result<(i64, i64), String> {
     let number = |text: &str| {
         let value = text
             .parse::<i64>()
-            .map_err(|_| format!("cannot convert string to integer for index: {text:?}"))?;
+            .map_err(|_| format!("cannot convert string to integer for index: {}", quote(text)))?;
         if value >= all {
-            return Err(format!("too large index: {text:?}"));
+            return Err(format!("too large index: {}", quote(text)));
         }
         Ok(value)
     };
@@ -383,86 +363,4 @@ pub(super) fn interval(text: &str, all: i64) -> Result<(i64, i64), String> {
         return Err(format!("non-increasing order, previous: {x}, current: {y}"));
     }
     Ok((x, y))
-}
-
-const MONTHS: &[&str] = &[
-    "jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec",
-];
-const DAYS: &[&str] = &["sun", "mon", "tue", "wed", "thu", "fri", "sat"];
-
-/// What `robfig/cron` says of a schedule of five fields, or of one by name, that it cannot read.
-pub(super) fn schedule_error(schedule: &str) -> Option<String> {
-    if let Some(name) = schedule.strip_prefix('@') {
-        let known = ["yearly", "annually", "monthly", "weekly", "daily", "midnight", "hourly"];
-        let every = name.starts_with("every ");
-        return (!every && !known.contains(&name)).then(|| format!("unrecognized descriptor: {schedule}"));
-    }
-    let bounds: [(i64, i64, &[&str], i64); 5] = [
-        (0, 59, &[], 0),
-        (0, 23, &[], 0),
-        (1, 31, &[], 0),
-        (1, 12, MONTHS, 1),
-        (0, 6, DAYS, 0),
-    ];
-    schedule
-        .split_ascii_whitespace()
-        .zip(bounds)
-        .flat_map(|(field, bounds)| field.split(',').map(move |part| (part, bounds)))
-        .find_map(|(part, bounds)| range_error(part, bounds).err())
-}
-
-fn range_error(part: &str, (low, high, names, first): (i64, i64, &[&str], i64)) -> Result<(), String> {
-    let number = |text: &str| -> Result<i64, String> {
-        let lower = text.to_ascii_lowercase();
-        if let Some(i) = names.iter().position(|n| *n == lower) {
-            return Ok(first + i64::try_from(i).unwrap_or_default());
-        }
-        match text.parse::<i64>() {
-            Ok(n) if n < 0 => Err(format!("negative number ({n}) not allowed: {text}")),
-            Ok(n) => Ok(n),
-            Err(_) => Err(format!(
-                "failed to parse int from {text}: strconv.Atoi: parsing {text:?}: invalid syntax"
-            )),
-        }
-    };
-    let steps: Vec<&str> = part.split('/').collect();
-    let ends: Vec<&str> = steps[0].split('-').collect();
-    let (start, mut end) = match ends.as_slice() {
-        ["*" | "?", ..] => (low, high),
-        [one] => (number(one)?, number(one)?),
-        [a, b] => (number(a)?, number(b)?),
-        _ => return Err(format!("too many hyphens: {part}")),
-    };
-    let step = match steps.as_slice() {
-        [_] => 1,
-        [_, step] => {
-            if ends.len() == 1 {
-                end = high;
-            }
-            match step.parse::<i64>() {
-                Ok(_) => number(step)?,
-                // Names are none here.
-                Err(_) => {
-                    let why = format!("strconv.Atoi: parsing {step:?}: invalid syntax");
-                    return Err(format!("failed to parse int from {step}: {why}"));
-                }
-            }
-        }
-        _ => return Err(format!("too many slashes: {part}")),
-    };
-    if start < low {
-        return Err(format!("beginning of range ({start}) below minimum ({low}): {part}"));
-    }
-    if end > high {
-        return Err(format!("end of range ({end}) above maximum ({high}): {part}"));
-    }
-    if start > end {
-        return Err(format!(
-            "beginning of range ({start}) beyond end of range ({end}): {part}"
-        ));
-    }
-    if step == 0 {
-        return Err(format!("step of range should be a positive number: {part}"));
-    }
-    Ok(())
 }

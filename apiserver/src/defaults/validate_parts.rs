@@ -4,6 +4,7 @@ use super::names;
 use crate::schema::FieldError;
 pub(super) use crate::schema::join;
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 /// What is said of a text that is no address.
@@ -21,10 +22,21 @@ pub(super) fn list<'v>(value: &'v Value, name: &str) -> &'v [Value] {
     value[name].as_array().map_or(&[], Vec::as_slice)
 }
 
+/// A field as a number, nought where there is none.
+pub(super) fn number(value: &Value, name: &str) -> i64 {
+    value[name].as_i64().unwrap_or_default()
+}
+
 /// The texts of a list. What is null there is an empty one.
 pub(super) fn texts<'v>(value: &'v Value, name: &str) -> Vec<&'v str> {
     let text = |v: &'v Value| if v.is_null() { Some("") } else { v.as_str() };
     list(value, name).iter().filter_map(text).collect()
+}
+
+/// Of each element whether it was there before.
+pub(super) fn repeated<T: Ord>(all: impl IntoIterator<Item = T>) -> impl Iterator<Item = bool> {
+    let mut seen = BTreeSet::new();
+    all.into_iter().map(move |one| !seen.insert(one))
 }
 
 /// A text that may be left out, and else must be one of a list.

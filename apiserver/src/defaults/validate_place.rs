@@ -5,6 +5,7 @@ use super::names;
 use super::validate_parts::{by_rule, choice, ip, label_selector, list, text, texts};
 use crate::schema::FieldError;
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 
 /// `validateAffinity`.
 pub(super) fn affinity(affinity: &Value, path: &str, errors: &mut Vec<FieldError>) {
@@ -301,20 +302,20 @@ pub(super) fn gates(spec: &Value, path: &str, errors: &mut Vec<FieldError>) {
             errors,
         );
     }
-    let mut seen: Vec<&str> = Vec::new();
+    let mut seen = BTreeSet::new();
     for (i, gate) in list(spec, "schedulingGates").iter().enumerate() {
         let (name, at) = (text(gate, "name"), format!("{path}.schedulingGates[{i}]"));
         by_rule(name, at.clone(), names::qualified_name, errors);
         if seen.contains(&name) {
             errors.push(FieldError::duplicate(at, name));
         }
-        seen.push(name);
+        seen.insert(name);
     }
 }
 
 /// Devices that a pod asks for.
 pub(super) fn claims(spec: &Value, path: &str, errors: &mut Vec<FieldError>) {
-    let mut seen: Vec<&str> = Vec::new();
+    let mut seen = BTreeSet::new();
     for (i, claim) in list(spec, "resourceClaims").iter().enumerate() {
         let at = format!("{path}.resourceClaims[{i}]");
         let name = text(claim, "name");
@@ -325,16 +326,20 @@ pub(super) fn claims(spec: &Value, path: &str, errors: &mut Vec<FieldError>) {
         } else {
             by_rule(name, format!("{at}.name"), names::dns1123_label, errors);
         }
-        seen.push(name);
+        seen.insert(name);
         let (one, other) = (&claim["resourceClaimName"], &claim["resourceClaimTemplateName"]);
-        let shown = json!({"Name": name, "ResourceClaimName": one, "ResourceClaimTemplateName": other});
         let detail = match (one.is_null(), other.is_null()) {
             (true, true) => "must specify one of: `resourceClaimName`, `resourceClaimTemplateName`",
             (false, false) => "at most one of `resourceClaimName` or `resourceClaimTemplateName` may be specified",
             _ => "",
         };
         if !detail.is_empty() {
-            errors.push(FieldError::invalid(at.as_str(), shown, detail));
+            errors.push(FieldError::invalid_internal(
+                at.as_str(),
+                "core.PodResourceClaim",
+                claim,
+                detail,
+            ));
         }
         for field in ["resourceClaimName", "resourceClaimTemplateName"] {
             if let Some(name) = claim[field].as_str() {

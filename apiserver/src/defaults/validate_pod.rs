@@ -16,6 +16,7 @@ use super::validate_volume;
 use super::validate_windows;
 use crate::schema::FieldError;
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 
 pub(super) fn pod(new: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>) {
     pod_spec_of(&new["spec"], Some(&new["metadata"]), "spec", errors);
@@ -73,7 +74,7 @@ fn pod_spec_of(spec: &Value, metadata: Option<&Value>, path: &str, errors: &mut 
     if containers.is_empty() {
         errors.push(FieldError::required(format!("{path}.containers"), ""));
     }
-    let mut seen: Vec<&str> = Vec::new();
+    let mut seen = BTreeSet::new();
     for (which, containers) in [
         ("containers", containers),
         ("initContainers", list(spec, "initContainers")),
@@ -88,11 +89,11 @@ fn pod_spec_of(spec: &Value, metadata: Option<&Value>, path: &str, errors: &mut 
             if seen.contains(&name) {
                 errors.push(FieldError::duplicate(format!("{path}.name"), name));
             } else if !init || !name.is_empty() {
-                seen.push(name);
+                seen.insert(name);
             }
             if init {
                 // One runs after the other.
-                host_ports_of(container, &path, &mut Vec::new(), errors);
+                host_ports_of(container, &path, &mut BTreeSet::new(), errors);
             }
             if !init || container["restartPolicy"] == "Always" {
                 let grace = spec["terminationGracePeriodSeconds"].as_i64().unwrap_or(30);
@@ -186,13 +187,13 @@ fn pod_spec_of(spec: &Value, metadata: Option<&Value>, path: &str, errors: &mut 
 
 /// `checkHostPortConflicts`: containers that run together.
 fn host_ports(containers: &[Value], path: &str, errors: &mut Vec<FieldError>) {
-    let mut taken = Vec::new();
+    let mut taken = BTreeSet::new();
     for (i, container) in containers.iter().enumerate() {
         host_ports_of(container, &format!("{path}[{i}]"), &mut taken, errors);
     }
 }
 
-fn host_ports_of(container: &Value, path: &str, taken: &mut Vec<String>, errors: &mut Vec<FieldError>) {
+fn host_ports_of(container: &Value, path: &str, taken: &mut BTreeSet<String>, errors: &mut Vec<FieldError>) {
     for (i, port) in list(container, "ports").iter().enumerate() {
         let Some(number) = port["hostPort"].as_i64().filter(|n| *n != 0) else {
             continue;
@@ -204,17 +205,22 @@ fn host_ports_of(container: &Value, path: &str, taken: &mut Vec<String>, errors:
                 key.as_str(),
             ));
         }
-        taken.push(key);
+        taken.insert(key);
     }
 }
 
 /// Checks the volumes; answers their names.
-fn volumes<'v>(spec: &'v Value, metadata: Option<&Value>, path: &str, errors: &mut Vec<FieldError>) -> Vec<&'v str> {
-    let mut seen: Vec<&str> = Vec::new();
+fn volumes<'v>(
+    spec: &'v Value,
+    metadata: Option<&Value>,
+    path: &str,
+    errors: &mut Vec<FieldError>,
+) -> BTreeSet<&'v str> {
+    let mut seen = BTreeSet::new();
     let template = path != "spec";
     // Claims that are made for the pod are called by its name and the volume's.
     let owner = metadata.map_or("", |m| text(m, "name"));
-    let made: Vec<String> = list(spec, "volumes")
+    let made: BTreeSet<String> = list(spec, "volumes")
         .iter()
         .filter(|v| !owner.is_empty() && v["ephemeral"].is_object())
         .map(|v| format!("{owner}-{}", text(v, "name")))
@@ -236,10 +242,10 @@ fn volumes<'v>(spec: &'v Value, metadata: Option<&Value>, path: &str, errors: &m
         }
         // Mounts of a volume that is wrong are told as of none.
         if errors.len() == before {
-            seen.push(name);
+            seen.insert(name);
         }
         let claim = text(&volume["persistentVolumeClaim"], "claimName");
-        if made.iter().any(|m| m == claim) {
+        if made.contains(claim) {
             let detail = "must not reference a PVC that gets created for an ephemeral volume";
             let at = format!("{path}.persistentVolumeClaim.claimName");
             errors.push(FieldError::invalid(at, claim, detail));
@@ -258,7 +264,13 @@ pub(super) fn only_for_pod(container: &Value, path: &str, errors: &mut Vec<Field
 }
 
 /// `validateContainerCommon`.
-pub(super) fn container(container: &Value, volumes: &[&str], spec: &Value, path: &str, errors: &mut Vec<FieldError>) {
+pub(super) fn container(
+    container: &Value,
+    volumes: &BTreeSet<&str>,
+    spec: &Value,
+    path: &str,
+    errors: &mut Vec<FieldError>,
+) {
     let name = text(container, "name");
     if name.is_empty() {
         errors.push(FieldError::required(format!("{path}.name"), ""));
@@ -274,7 +286,7 @@ pub(super) fn container(container: &Value, volumes: &[&str], spec: &Value, path:
         path,
         errors,
     );
-    let mut seen: Vec<&str> = Vec::new();
+    let mut seen = BTreeSet::new();
     for (i, port) in list(container, "ports").iter().enumerate() {
         let path = format!("{path}.ports[{i}]");
         let name = text(port, "name");
@@ -286,7 +298,7 @@ pub(super) fn container(container: &Value, volumes: &[&str], spec: &Value, path:
             for detail in wrong {
                 errors.push(FieldError::invalid(format!("{path}.name"), name, detail));
             }
-            seen.push(name);
+            seen.insert(name);
         }
         match port["containerPort"].as_i64().unwrap_or_default() {
             0 => errors.push(FieldError::required(format!("{path}.containerPort"), "")),
@@ -308,7 +320,14 @@ pub(super) fn container(container: &Value, volumes: &[&str], spec: &Value, path:
     }
     validate_container::env_from(container, path, errors);
     let all = format!("{path}.volumeMounts");
-    let mut paths: Vec<&str> = Vec::new();
+    let mut paths = BTreeSet::new();
+    let devices = |field: &str| -> BTreeSet<&str> {
+        list(container, "volumeDevices")
+            .iter()
+            .map(|d| text(d, field))
+            .collect()
+    };
+    let (devices, device_paths) = (devices("name"), devices("devicePath"));
     for (i, mount) in list(container, "volumeMounts").iter().enumerate() {
         let path = format!("{path}.volumeMounts[{i}]");
         let (name, place) = (text(mount, "name"), text(mount, "mountPath"));
@@ -321,17 +340,15 @@ pub(super) fn container(container: &Value, volumes: &[&str], spec: &Value, path:
         if place.is_empty() {
             errors.push(FieldError::required(format!("{path}.mountPath"), ""));
         }
-        if paths.contains(&place) {
+        if !paths.insert(place) {
             let at = format!("{path}.mountPath");
             errors.push(FieldError::invalid(at, place, "must be unique"));
         }
-        paths.push(place);
-        let devices = list(container, "volumeDevices");
-        if devices.iter().any(|d| text(d, "name") == name) {
+        if devices.contains(name) {
             let detail = "must not already exist in volumeDevices";
             errors.push(FieldError::invalid(format!("{path}.name"), name, detail));
         }
-        if devices.iter().any(|d| text(d, "devicePath") == place) {
+        if device_paths.contains(place) {
             let detail = "must not already exist as a path in volumeDevices";
             errors.push(FieldError::invalid(format!("{path}.mountPath"), place, detail));
         }
@@ -418,13 +435,13 @@ fn restart(container: &Value, path: &str, errors: &mut Vec<FieldError>) {
 /// `validateResizePolicy`.
 fn resize_policy(container: &Value, spec: &Value, path: &str, errors: &mut Vec<FieldError>) {
     let at = format!("{path}.resizePolicy");
-    let mut seen: Vec<&str> = Vec::new();
+    let mut seen = BTreeSet::new();
     for (i, policy) in list(container, "resizePolicy").iter().enumerate() {
         let name = text(policy, "resourceName");
         if seen.contains(&name) {
             errors.push(FieldError::duplicate(format!("{at}[{i}]"), name));
         }
-        seen.push(name);
+        seen.insert(name);
         for (field, valid) in [
             ("resourceName", ["cpu", "memory"]),
             ("restartPolicy", ["NotRequired", "RestartContainer"]),

@@ -1,11 +1,12 @@
 //! What may change in a pod (`ValidatePodUpdate` in Kubernetes).
 
-use super::validate::immutable;
+use super::immutable;
 use super::validate_ephemeral;
 use super::validate_parts::{list, text};
 use super::validate_pod;
-use crate::schema::{FieldError, Printed, unified};
+use crate::schema::{FieldError, Printed, quote, unified};
 use serde_json::Value;
+use std::collections::BTreeSet;
 
 /// Fields of a pod that may change, as the message lists them.
 const UPDATABLE: &str = "`spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,\
@@ -51,9 +52,9 @@ pub(super) fn pod_update(new: &Value, old: &Value, errors: &mut Vec<FieldError>)
         if let Value::Object(fields) = &mut toleration {
             fields.remove("tolerationSeconds");
         }
-        toleration
+        toleration.to_string()
     };
-    let now: Vec<Value> = list(new, "tolerations").iter().map(bare).collect();
+    let now: BTreeSet<String> = list(new, "tolerations").iter().map(bare).collect();
     let mut before = list(old, "tolerations").iter();
     if before.any(|toleration| !now.contains(&bare(toleration))) {
         let detail = "existing toleration can not be modified except its tolerationSeconds";
@@ -103,7 +104,7 @@ pub(super) fn pod_update(new: &Value, old: &Value, errors: &mut Vec<FieldError>)
     }
     // Where a pod runs is never changed once set, whatever else is allowed.
     if !text(old, "nodeName").is_empty() && munged == *old {
-        immutable(&new["nodeName"], &old["nodeName"], "spec.nodeName", errors);
+        immutable::value(&new["nodeName"], &old["nodeName"], "spec.nodeName", errors);
     }
 }
 
@@ -192,7 +193,7 @@ pub(super) fn difference(of: &str, old: &Value, new: &Value) -> String {
 /// A write to `ephemeralcontainers` (`ValidatePodEphemeralContainersUpdate`).
 pub(super) fn ephemeral(new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
     let spec = &new["spec"];
-    let volumes: Vec<&str> = list(spec, "volumes").iter().map(|v| text(v, "name")).collect();
+    let volumes = list(spec, "volumes").iter().map(|v| text(v, "name")).collect();
     validate_ephemeral::containers(spec, &volumes, "spec", errors);
     let all = list(spec, "ephemeralContainers");
     for before in list(&old["spec"], "ephemeralContainers") {
@@ -200,10 +201,11 @@ pub(super) fn ephemeral(new: &Value, old: &Value, errors: &mut Vec<FieldError>) 
         let detail = match all.iter().find(|c| text(c, "name") == name) {
             Some(now) if now == before => continue,
             Some(now) => format!(
-                "existing ephemeral containers {name:?} may not be changed\n{}",
+                "existing ephemeral containers {} may not be changed\n{}",
+                quote(name),
                 difference("core.EphemeralContainer", before, now)
             ),
-            None => format!("existing ephemeral containers {name:?} may not be removed\n"),
+            None => format!("existing ephemeral containers {} may not be removed\n", quote(name)),
         };
         errors.push(FieldError::forbidden("spec.ephemeralContainers", detail));
     }

@@ -4,6 +4,7 @@ use super::validate_container::{below, field_ref, resource_field};
 use super::validate_parts::{list, needed, text};
 use crate::schema::FieldError;
 use serde_json::Value;
+use std::collections::BTreeSet;
 
 /// A file's mode, if given.
 pub(super) fn mode(object: &Value, field: &str, path: &str, errors: &mut Vec<FieldError>) {
@@ -66,7 +67,7 @@ pub(super) fn downward(item: &Value, path: &str, errors: &mut Vec<FieldError>) {
 /// on: they are dropped, so nothing is said of them.
 pub(super) fn projected(source: &Value, path: &str, errors: &mut Vec<FieldError>) {
     mode(source, "defaultMode", path, errors);
-    let mut seen: Vec<&str> = Vec::new();
+    let mut seen = BTreeSet::new();
     let once = |name: &str, shown: &str, errors: &mut Vec<FieldError>, known: bool| {
         if !name.is_empty() && known {
             errors.push(FieldError::invalid(path, shown, "conflicting duplicate paths"));
@@ -95,7 +96,7 @@ pub(super) fn projected(source: &Value, path: &str, errors: &mut Vec<FieldError>
                     downward(item, &at, errors);
                     once(name, name, errors, seen.contains(&name));
                 }
-                seen.push(name);
+                seen.insert(name);
             }
             if kind == "serviceAccountToken" {
                 token(part, &at, path, errors);

@@ -5,7 +5,7 @@ use super::names;
 use super::validate_container::below;
 use super::validate_parts::{by_rule, choice, label, list, needed, reference, text, texts, within};
 use super::validate_projection::{downward, keys, mode, projected};
-use crate::schema::FieldError;
+use crate::schema::{FieldError, quote};
 use cfn_cel::quantity::Quantity;
 use regex::Regex;
 use serde_json::Value;
@@ -92,7 +92,7 @@ pub(super) fn of_pod(volume: &Value, template: bool, owner: &str, path: &str, er
             let claim = format!("{owner}-{name}");
             for wrong in names::dns1123_subdomain(&claim) {
                 if !owner.is_empty() && !name.is_empty() {
-                    let detail = format!("PVC name {claim:?}: {wrong}");
+                    let detail = format!("PVC name {}: {wrong}", quote(&claim));
                     errors.push(FieldError::invalid(format!("{path}.name"), name, detail));
                 }
             }

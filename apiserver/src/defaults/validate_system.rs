@@ -3,6 +3,7 @@
 use super::validate_parts::{list, text};
 use crate::schema::FieldError;
 use serde_json::Value;
+use std::collections::BTreeSet;
 
 /// `ValidatePodSecurityContext`: names of kernel parameters.
 pub(super) fn sysctls(spec: &Value, path: &str, errors: &mut Vec<FieldError>) {
@@ -12,7 +13,7 @@ pub(super) fn sysctls(spec: &Value, path: &str, errors: &mut Vec<FieldError>) {
         let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
         edge(s.chars().next()) && edge(s.chars().last()) && s.chars().all(inner)
     };
-    let mut seen: Vec<&str> = Vec::new();
+    let mut seen = BTreeSet::new();
     for (i, s) in list(context, "sysctls").iter().enumerate() {
         let (name, at) = (text(s, "name"), format!("{path}.sysctls[{i}].name"));
         if name.is_empty() {
@@ -43,7 +44,7 @@ pub(super) fn sysctls(spec: &Value, path: &str, errors: &mut Vec<FieldError>) {
                 errors.push(FieldError::invalid(format!("{path}.sysctls[{i}].name"), name, detail));
             }
         }
-        seen.push(name);
+        seen.insert(name);
     }
 }
 

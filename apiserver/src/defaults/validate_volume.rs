@@ -4,6 +4,7 @@ use super::validate_container::below;
 use super::validate_parts::{choice, list, text};
 use crate::schema::FieldError;
 use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What a mount says besides its volume and place.
 pub(super) fn mount(mount: &Value, container: &Value, all: &str, path: &str, errors: &mut Vec<FieldError>) {
@@ -54,51 +55,65 @@ pub(super) fn mount(mount: &Value, container: &Value, all: &str, path: &str, err
 }
 
 /// `ValidateVolumeDevices`: of the volumes that are right, those that are claimed.
-pub(super) fn devices(container: &Value, spec: &Value, volumes: &[&str], path: &str, errors: &mut Vec<FieldError>) {
-    let mounts = list(container, "volumeMounts");
-    let (mut names, mut places): (Vec<&str>, Vec<&str>) = (Vec::new(), Vec::new());
-    for (i, device) in list(container, "volumeDevices").iter().enumerate() {
+pub(super) fn devices(
+    container: &Value,
+    spec: &Value,
+    volumes: &BTreeSet<&str>,
+    path: &str,
+    errors: &mut Vec<FieldError>,
+) {
+    let all = list(container, "volumeDevices");
+    if all.is_empty() {
+        return;
+    }
+    let mounted =
+        |field: &str| -> BTreeSet<&str> { list(container, "volumeMounts").iter().map(|m| text(m, field)).collect() };
+    let (mounted, paths) = (mounted("name"), mounted("mountPath"));
+    let mut claimed = BTreeMap::new();
+    for volume in list(spec, "volumes") {
+        let claims = ["persistentVolumeClaim", "ephemeral"];
+        let claims = claims.iter().any(|field| volume[*field].is_object());
+        claimed.entry(text(volume, "name")).or_insert(claims);
+    }
+    let (mut names, mut places) = (BTreeSet::new(), BTreeSet::new());
+    for (i, device) in all.iter().enumerate() {
         let path = format!("{path}.volumeDevices[{i}]");
         let (name, place) = (text(device, "name"), text(device, "devicePath"));
         let (at_name, at_place) = (format!("{path}.name"), format!("{path}.devicePath"));
-        let claimed = list(spec, "volumes")
-            .iter()
-            .find(|v| text(v, "name") == name)
-            .is_some_and(|v| v["persistentVolumeClaim"].is_object() || v["ephemeral"].is_object());
         if name.is_empty() {
             errors.push(FieldError::required(at_name.as_str(), ""));
         }
-        if names.contains(&name) {
+        if names.contains(name) {
             errors.push(FieldError::invalid(at_name.as_str(), name, "must be unique"));
         }
-        if !volumes.contains(&name) {
+        if !volumes.contains(name) {
             errors.push(FieldError::not_found(at_name.as_str(), name));
-        } else if !claimed {
+        } else if claimed.get(name) != Some(&true) {
             let detail = "can only use volume source type of PersistentVolumeClaim or Ephemeral for block mode";
             errors.push(FieldError::invalid(at_name.as_str(), name, detail));
         }
         if place.is_empty() {
             errors.push(FieldError::required(at_place.as_str(), ""));
         }
-        if places.contains(&place) {
+        if places.contains(place) {
             errors.push(FieldError::invalid(at_place.as_str(), place, "must be unique"));
         }
         if place.split('/').any(|part| part == "..") {
             let detail = "can not contain backsteps ('..')";
             errors.push(FieldError::invalid(at_place.as_str(), place, detail));
         } else {
-            places.push(place);
+            places.insert(place);
         }
-        if mounts.iter().any(|m| text(m, "name") == name) {
+        if mounted.contains(name) {
             let detail = "must not already exist in volumeMounts";
             errors.push(FieldError::invalid(at_name, name, detail));
         }
-        if mounts.iter().any(|m| text(m, "mountPath") == place) {
+        if paths.contains(place) {
             let detail = "must not already exist as a path in volumeMounts";
             errors.push(FieldError::invalid(at_place, place, detail));
         }
         if !name.is_empty() {
-            names.push(name);
+            names.insert(name);
         }
     }
 }

@@ -1,10 +1,10 @@
 //! Validation of workloads (`pkg/apis/apps/validation`, `pkg/apis/batch/validation` in Kubernetes).
 
-use super::names;
-use super::validate::{immutable, nonnegative};
+use super::validate::nonnegative;
 use super::validate_parts::{choice, label_selector, list, named, text};
 use super::validate_pod;
-use crate::schema::{FieldError, Printed, go_struct, same};
+use super::{immutable, names};
+use crate::schema::{FieldError, Printed, same};
 use crate::select::LabelSelector;
 use serde_json::{Value, json};
 
@@ -14,8 +14,18 @@ pub(super) fn apps(kind: &str, new: &Value, old: Option<&Value>, errors: &mut Ve
     let counted = |fields: &[&str], errors: &mut Vec<FieldError>| {
         fields.iter().for_each(|field| nonnegative(spec, field, "spec", errors));
     };
+    let selector_stays = |old: &Value, errors: &mut Vec<FieldError>| {
+        // The types of all of them have it in the same place.
+        immutable::places(
+            "apps.Deployment",
+            &[("spec.selector", "spec.selector")],
+            new,
+            old,
+            errors,
+        );
+    };
     if let ("DaemonSet", Some(old)) = (kind, old) {
-        immutable_selector(&spec["selector"], &old["spec"]["selector"], errors);
+        selector_stays(old, errors);
     }
     match kind {
         "Deployment" => {
@@ -87,45 +97,8 @@ pub(super) fn apps(kind: &str, new: &Value, old: Option<&Value>, errors: &mut Ve
             errors.push(FieldError::forbidden("spec", detail));
         }
     } else if kind != "DaemonSet" {
-        immutable_selector(&spec["selector"], &old["spec"]["selector"], errors);
+        selector_stays(old, errors);
     }
-}
-
-/// A selector that may not change.
-pub(super) fn immutable_selector(new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
-    if new != old && crate::schema::selector(new) != crate::schema::selector(old) {
-        let shown = match new {
-            Value::Null => "null".to_owned(),
-            new => Printed::internal("meta.LabelSelector", new).compact(),
-        };
-        errors.push(FieldError::invalid_shown("spec.selector", &shown, "field is immutable"));
-    }
-}
-
-/// A strategy of no known type, shown as Go's internal type has it.
-fn strategy_not_supported(strategy: &Value, path: &str, valid: [&str; 2]) -> FieldError {
-    let mut error = FieldError::not_supported(path, "", &valid);
-    error.value = None;
-    error.detail = format!(
-        "{}: {}",
-        strategy_as_go(strategy, ["maxUnavailable", "maxSurge"]),
-        error.detail
-    );
-    error
-}
-
-fn strategy_as_go(strategy: &Value, fields: [&str; 2]) -> String {
-    let rolling = &strategy["rollingUpdate"];
-    let get = |name: &str| rolling.get(name).cloned().unwrap_or_default();
-    let of = |name: &str| (name[..1].to_uppercase() + &name[1..], get(name));
-    let shown = match rolling.is_object() {
-        true => {
-            let [a, b] = fields.map(of);
-            go_struct(&[(&a.0, a.1), (&b.0, b.1)])
-        }
-        false => "null".to_owned(),
-    };
-    format!("{{\"Type\":{},\"RollingUpdate\":{shown}}}", strategy["type"])
 }
 
 fn daemon_strategy(spec: &Value, errors: &mut Vec<FieldError>) {
@@ -157,7 +130,8 @@ fn daemon_strategy(spec: &Value, errors: &mut Vec<FieldError>) {
         }
         _ => {
             let valid = ["RollingUpdate", "OnDelete"];
-            errors.push(strategy_not_supported(strategy, "spec.updateStrategy", valid));
+            let (path, of) = ("spec.updateStrategy", "apps.DaemonSetUpdateStrategy");
+            errors.push(FieldError::not_supported_internal(path, of, strategy, &valid));
         }
     }
 }
@@ -207,22 +181,19 @@ fn stateful(spec: &Value, errors: &mut Vec<FieldError>) {
     match text(strategy, "type") {
         "OnDelete" => {
             if rolling.is_object() {
-                let fields = [
-                    ("Partition", rolling["partition"].as_i64().unwrap_or_default().into()),
-                    ("MaxUnavailable", rolling["maxUnavailable"].clone()),
-                ];
                 let detail = "only allowed for updateStrategy 'RollingUpdate'";
-                let path = "spec.updateStrategy.rollingUpdate";
-                errors.push(FieldError::invalid_struct(path, &fields, detail));
+                let (path, of) = (
+                    "spec.updateStrategy.rollingUpdate",
+                    "apps.RollingUpdateStatefulSetStrategy",
+                );
+                errors.push(FieldError::invalid_internal(path, of, rolling, detail));
             }
         }
         "RollingUpdate" => nonnegative(rolling, "partition", "spec.updateStrategy.rollingUpdate", errors),
         _ => {
-            let shown = strategy_as_go(strategy, ["partition", "maxUnavailable"]);
-            let mut error = FieldError::invalid("spec.updateStrategy", "", "");
-            error.value = None;
-            error.detail = format!("{shown}: must be 'RollingUpdate' or 'OnDelete'");
-            errors.push(error);
+            let detail = "must be 'RollingUpdate' or 'OnDelete'";
+            let (path, of) = ("spec.updateStrategy", "apps.StatefulSetUpdateStrategy");
+            errors.push(FieldError::invalid_internal(path, of, strategy, detail));
         }
     }
     for field in ["whenDeleted", "whenScaled"] {
@@ -281,7 +252,7 @@ pub(super) fn revision(new: &Value, old: Option<&Value>, errors: &mut Vec<FieldE
     }
     let data = &new["data"];
     match old {
-        Some(old) => immutable(data, &old["data"], "data", errors),
+        Some(old) => immutable::value(data, &old["data"], "data", errors),
         None if data.is_null() => errors.push(FieldError::required("data", "data is mandatory")),
         None if !data.is_object() => {
             errors.push(FieldError::required("data", "data must be a valid JSON object"));
@@ -392,10 +363,11 @@ fn deployment_strategy(spec: &Value, errors: &mut Vec<FieldError>) {
             }
             not_more_than_all(least, &path, errors);
         }
-        _ => errors.push(strategy_not_supported(
-            strategy,
+        _ => errors.push(FieldError::not_supported_internal(
             "spec.strategy",
-            ["Recreate", "RollingUpdate"],
+            "apps.DeploymentStrategy",
+            strategy,
+            &["Recreate", "RollingUpdate"],
         )),
     }
 }
@@ -426,7 +398,7 @@ fn number_or_percent(value: &Value) -> i64 {
 }
 
 /// `ValidatePositiveIntOrPercent`.
-fn positive(value: &Value, path: &str, errors: &mut Vec<FieldError>) {
+pub(super) fn positive(value: &Value, path: &str, errors: &mut Vec<FieldError>) {
     if let Some(number) = value.as_i64().filter(|n| *n < 0) {
         errors.push(FieldError::invalid(path, number, "must be greater than or equal to 0"));
     }
@@ -438,49 +410,12 @@ fn positive(value: &Value, path: &str, errors: &mut Vec<FieldError>) {
 }
 
 /// `IsNotMoreThan100Percent`.
-fn not_more_than_all(value: &Value, path: &str, errors: &mut Vec<FieldError>) {
+pub(super) fn not_more_than_all(value: &Value, path: &str, errors: &mut Vec<FieldError>) {
     if percent(value).is_some_and(|p| p > 100) {
         errors.push(FieldError::invalid(
             path,
             value.clone(),
             "must not be greater than 100%",
         ));
-    }
-}
-
-/// A number or a percentage; its number.
-pub(super) fn int_or_percent(value: &Value, path: &str, errors: &mut Vec<FieldError>) -> Option<i64> {
-    match value {
-        Value::Number(number) => {
-            let number = number.as_i64()?;
-            if number < 0 {
-                errors.push(FieldError::invalid(path, number, "must be greater than or equal to 0"));
-            }
-            Some(number)
-        }
-        Value::String(text) => {
-            let number = text
-                .strip_suffix('%')
-                .filter(|n| n.bytes().all(|b| b.is_ascii_digit()))
-                .and_then(|n| n.parse().ok());
-            match number {
-                Some(number) if number > 100 && path.ends_with("maxUnavailable") => {
-                    errors.push(FieldError::invalid(
-                        path,
-                        text.as_str(),
-                        "must not be greater than 100%",
-                    ));
-                    Some(number)
-                }
-                Some(number) => Some(number),
-                None => {
-                    let detail = "a valid percent string must be a numeric string followed by an ending '%' (e.g. \
-                                  '1%',  or '93%', regex used for validation is '[0-9]+%')";
-                    errors.push(FieldError::invalid(path, text.as_str(), detail));
-                    None
-                }
-            }
-        }
-        _ => None,
     }
 }

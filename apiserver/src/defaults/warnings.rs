@@ -1,10 +1,13 @@
 //! What the API server takes and warns of (the strategies' `WarningsOnCreate` and `WarningsOnUpdate`, `pkg/api/*/warnings.go`
 //! in Kubernetes).
 
+use super::told::Told;
 use super::validate_parts::{list, text, texts};
-use super::{names, warnings_paths};
+use super::{names, warnings_paths, warnings_ports};
+use crate::schema::quote;
 use cfn_cel::quantity::Quantity;
 use serde_json::Value;
+use std::collections::BTreeSet;
 
 /// Labels of nodes that are used no more, with what is said of them.
 const NODE_LABELS: [(&str, &str); 8] = [
@@ -51,30 +54,40 @@ const VOLUME_ANNOTATIONS: [(&str, &str); 2] = [
     ),
 ];
 
-/// Sources of the cluster's volumes that are used no more, in the order they are looked at: in JSON, and as they are told.
-const SOURCES: [(&str, &str, &str); 6] = [
-    ("cephfs", "cephfs", "deprecated in v1.28, non-functional in v1.31+"),
+/// Sources of volumes that are used no more, of pods' volumes and of the cluster's: in JSON, and as they are told.
+const SOURCES: [(&str, &str, &str); 9] = [
     (
         "photonPersistentDisk",
         "photonPersistentDisk",
         "deprecated in v1.11, non-functional in v1.16+",
     ),
+    (
+        "gitRepo",
+        "gitRepo",
+        "deprecated in v1.11, and disabled by default in v1.33+",
+    ),
     ("scaleIO", "scaleIO", "deprecated in v1.16, non-functional in v1.22+"),
+    ("flocker", "flocker", "deprecated in v1.22, non-functional in v1.25+"),
     (
         "storageos",
         "storageOS",
         "deprecated in v1.22, non-functional in v1.25+",
     ),
+    ("quobyte", "quobyte", "deprecated in v1.22, non-functional in v1.25+"),
     (
         "glusterfs",
         "glusterfs",
         "deprecated in v1.25, non-functional in v1.26+",
     ),
+    ("cephfs", "cephfs", "deprecated in v1.28, non-functional in v1.31+"),
     ("rbd", "rbd", "deprecated in v1.28, non-functional in v1.31+"),
 ];
 
+/// Those of which nothing is said where they are the source of one of the cluster's volumes.
+const OF_PODS: [&str; 3] = ["gitRepo", "flocker", "quobyte"];
+
 /// `GetWarningsForPersistentVolume`.
-fn persistent_volume(new: &Value, told: &mut Vec<String>) {
+fn persistent_volume(new: &Value, told: &mut Told) {
     for (name, why) in VOLUME_ANNOTATIONS {
         if !new["metadata"]["annotations"][name].is_null() {
             told.push(format!("metadata.annotations[{name}]: {why}"));
@@ -97,24 +110,11 @@ fn persistent_volume(new: &Value, told: &mut Vec<String>) {
         }
     }
     for (field, name, why) in SOURCES {
-        if !spec[field].is_null() {
+        if !spec[field].is_null() && !OF_PODS.contains(&field) {
             told.push(format!("spec.{name}: {why}"));
         }
     }
 }
-
-/// Kinds of volumes that are used no more, in the order they are looked at.
-const VOLUMES: [(&str, &str); 9] = [
-    ("photonPersistentDisk", "deprecated in v1.11, non-functional in v1.16+"),
-    ("gitRepo", "deprecated in v1.11, and disabled by default in v1.33+"),
-    ("scaleIO", "deprecated in v1.16, non-functional in v1.22+"),
-    ("flocker", "deprecated in v1.22, non-functional in v1.25+"),
-    ("storageOS", "deprecated in v1.22, non-functional in v1.25+"),
-    ("quobyte", "deprecated in v1.22, non-functional in v1.25+"),
-    ("glusterfs", "deprecated in v1.25, non-functional in v1.26+"),
-    ("cephfs", "deprecated in v1.28, non-functional in v1.31+"),
-    ("rbd", "deprecated in v1.28, non-functional in v1.31+"),
-];
 
 /// Annotations of pods that do nothing any more.
 const ANNOTATIONS: [(&str, &str); 3] = [
@@ -134,7 +134,7 @@ const ANNOTATIONS: [(&str, &str); 3] = [
 
 /// Warnings of a write that is valid; `old` is given on update.
 pub fn warnings(group: &str, kind: &str, old: Option<&Value>, new: &Value) -> Vec<String> {
-    let mut told = Vec::new();
+    let mut told = Told::default();
     let changed = old.is_none_or(|old| old["metadata"]["generation"] != new["metadata"]["generation"]);
     match (group, kind) {
         ("", "Pod") if old.is_none() => {
@@ -169,7 +169,11 @@ pub fn warnings(group: &str, kind: &str, old: Option<&Value>, new: &Value) -> Ve
                 told.push(text.to_owned());
             }
         }
-        ("apiextensions.k8s.io", "CustomResourceDefinition") => told.extend(crate::crd::warnings(old, new)),
+        ("apiextensions.k8s.io", "CustomResourceDefinition") => {
+            crate::crd::warnings(old, new)
+                .into_iter()
+                .for_each(|text| told.push(text));
+        }
         ("", "PodTemplate") if changed => template(&new["template"], "template", &mut told),
         // Upstream looks at the old one when it changes.
         ("", "ReplicationController") if changed => {
@@ -181,7 +185,8 @@ pub fn warnings(group: &str, kind: &str, old: Option<&Value>, new: &Value) -> Ve
             let noted = !new["metadata"]["annotations"][class].is_null();
             if noted && new["spec"]["ingressClassName"].is_null() {
                 told.push(format!(
-                    "annotation {class:?} is deprecated, please use 'spec.ingressClassName' instead"
+                    "annotation {} is deprecated, please use 'spec.ingressClassName' instead",
+                    quote(class)
                 ));
             }
         }
@@ -207,11 +212,11 @@ pub fn warnings(group: &str, kind: &str, old: Option<&Value>, new: &Value) -> Ve
         ("", "PersistentVolume") => persistent_volume(new, &mut told),
         _ => {}
     }
-    told
+    told.all()
 }
 
 /// That a name should be a label.
-fn label_name(object: &Value, what: &str, told: &mut Vec<String>) {
+fn label_name(object: &Value, what: &str, told: &mut Told) {
     let wrong = names::dns1123_label(text(&object["metadata"], "name"));
     if !wrong.is_empty() {
         told.push(format!(
@@ -221,11 +226,11 @@ fn label_name(object: &Value, what: &str, told: &mut Vec<String>) {
     }
 }
 
-fn template(template: &Value, path: &str, told: &mut Vec<String>) {
+fn template(template: &Value, path: &str, told: &mut Told) {
     pod(&template["metadata"], &template["spec"], &format!("{path}."), told);
 }
 
-fn pod(metadata: &Value, spec: &Value, at: &str, told: &mut Vec<String>) {
+fn pod(metadata: &Value, spec: &Value, at: &str, told: &mut Told) {
     for key in spec["nodeSelector"].as_object().into_iter().flatten().map(|(k, _)| k) {
         if let Some(why) = deprecated(key) {
             told.push(format!("{at}spec.nodeSelector[{key}]: {why}"));
@@ -256,10 +261,9 @@ fn pod(metadata: &Value, spec: &Value, at: &str, told: &mut Vec<String>) {
         }
     }
     for (i, volume) in list(spec, "volumes").iter().enumerate() {
-        for (kind, why) in VOLUMES {
-            let own = if kind == "storageOS" { "storageos" } else { kind };
-            if !volume[own].is_null() {
-                told.push(format!("{at}spec.volumes[{i}].{kind}: {why}"));
+        for (field, name, why) in SOURCES {
+            if !volume[field].is_null() {
+                told.push(format!("{at}spec.volumes[{i}].{name}: {why}"));
             }
         }
         let template = &volume["ephemeral"]["volumeClaimTemplate"];
@@ -292,7 +296,7 @@ fn pod(metadata: &Value, spec: &Value, at: &str, told: &mut Vec<String>) {
         }
         environment(container, path, told);
     }
-    ports(&containers, told);
+    warnings_ports::ports(&containers, told);
     if spec["terminationGracePeriodSeconds"].as_i64().is_some_and(|s| s < 0) {
         told.push(format!(
             "{at}spec.terminationGracePeriodSeconds: must be >= 0; negative values are invalid and will be treated as 1"
@@ -309,7 +313,7 @@ fn deprecated(key: &str) -> Option<&'static str> {
 }
 
 /// Terms that ask for labels that nodes have no more, or for values that no label has.
-fn node_affinity(affinity: &Value, at: &str, told: &mut Vec<String>) {
+fn node_affinity(affinity: &Value, at: &str, told: &mut Told) {
     let mut term = |term: &Value, path: String, values: bool| {
         for (i, expression) in list(term, "matchExpressions").iter().enumerate() {
             let key = text(expression, "key");
@@ -336,14 +340,14 @@ fn node_affinity(affinity: &Value, at: &str, told: &mut Vec<String>) {
 }
 
 /// Items of a list that say the same.
-fn twice(spec: &Value, of: &str, field: &str, at: &str, told: &mut Vec<String>) {
-    let mut seen: Vec<&str> = Vec::new();
+fn twice(spec: &Value, of: &str, field: &str, at: &str, told: &mut Told) {
+    let mut seen = BTreeSet::new();
     for (i, item) in list(spec, of).iter().enumerate() {
         let value = text(item, field);
-        if seen.contains(&value) {
-            told.push(format!("{at}spec.{of}[{i}].{field}: duplicate {field} {value:?}"));
+        if !seen.insert(value) {
+            let value = quote(value);
+            told.push(format!("{at}spec.{of}[{i}].{field}: duplicate {field} {value}"));
         }
-        seen.push(value);
     }
 }
 
@@ -351,7 +355,7 @@ fn twice(spec: &Value, of: &str, field: &str, at: &str, told: &mut Vec<String>) 
 const BYTES: [&str; 2] = ["memory", "ephemeral-storage"];
 
 /// Bytes of a claim.
-fn claim(spec: &Value, at: &str, told: &mut Vec<String>) {
+fn claim(spec: &Value, at: &str, told: &mut Told) {
     for which in ["requests", "limits"] {
         whole(
             &spec["resources"][which],
@@ -363,93 +367,38 @@ fn claim(spec: &Value, at: &str, told: &mut Vec<String>) {
 }
 
 /// Bytes come whole.
-fn whole(amounts: &Value, names: &[&str], path: &str, told: &mut Vec<String>) {
+fn whole(amounts: &Value, names: &[&str], path: &str, told: &mut Told) {
     for name in names {
         if let Ok(amount) = Quantity::from_value(&amounts[*name])
             && amount.milli_value() % 1000 != 0
         {
             told.push(format!(
-                "{path}[{name}]: fractional byte value {:?} is invalid, must be an integer",
-                amount.to_string()
+                "{path}[{name}]: fractional byte value {} is invalid, must be an integer",
+                quote(&amount.to_string())
             ));
         }
     }
 }
 
 /// Variables that hide others.
-fn environment(container: &Value, path: &str, told: &mut Vec<String>) {
-    let mut seen: Vec<&str> = Vec::new();
+fn environment(container: &Value, path: &str, told: &mut Told) {
+    let mut seen = BTreeSet::new();
     for (i, variable) in list(container, "env").iter().enumerate() {
         let (name, value) = (text(variable, "name"), text(variable, "value"));
+        if seen.insert(name) {
+            continue;
+        }
         let own = format!("$({name})");
-        if !seen.contains(&name) {
-            seen.push(name);
-        } else if !variable["valueFrom"].is_null() || value == own || !value.contains(&own) {
+        if !variable["valueFrom"].is_null() || value == own || !value.contains(&own) {
+            let name = quote(name);
             told.push(format!(
-                "{path}.env[{i}]: hides previous definition of {name:?}, which may be dropped when using apply"
+                "{path}.env[{i}]: hides previous definition of {name}, which may be dropped when using apply"
             ));
         }
     }
 }
 
-/// Ports that are in each other's way.
-fn ports(containers: &[(&Value, String)], told: &mut Vec<String>) {
-    let all = || {
-        containers.iter().flat_map(|(container, path)| {
-            let all = list(container, "ports").iter().enumerate();
-            all.map(move |(i, port)| (port, format!("{path}.ports[{i}]")))
-        })
-    };
-    let (number, protocol) = (
-        |p: &Value, f: &str| p[f].as_i64().unwrap_or(0),
-        |p: &Value| text(p, "protocol").to_owned(),
-    );
-    let mut before: Vec<(&Value, String)> = Vec::new();
-    for (port, path) in all() {
-        if !text(port, "hostIP").is_empty() && number(port, "hostPort") == 0 {
-            // As Go prints its struct.
-            told.push(format!(
-                "{path}: hostIP set without hostPort: {{Name:{} HostPort:0 ContainerPort:{} Protocol:{} HostIP:{}}}",
-                text(port, "name"),
-                number(port, "containerPort"),
-                text(port, "protocol"),
-                text(port, "hostIP"),
-            ));
-        }
-        let same = |other: &Value| {
-            number(other, "containerPort") == number(port, "containerPort") && protocol(other) == protocol(port)
-        };
-        for (other, of) in before.iter().filter(|(other, _)| same(other)) {
-            let (ip, its) = (text(port, "hostIP"), text(other, "hostIP"));
-            let (host, theirs) = (number(port, "hostPort"), number(other, "hostPort"));
-            let how = if ip == its && host == theirs {
-                "duplicate"
-            } else if host == 0 || theirs == 0 {
-                "overlapping"
-            } else if host == theirs && ip.is_empty() != its.is_empty() {
-                "dangerously ambiguous"
-            } else {
-                continue;
-            };
-            told.push(format!("{path}: {how} port definition with {of}"));
-        }
-        before.push((port, path));
-    }
-    let mut named: Vec<(&str, String)> = Vec::new();
-    for (port, path) in all() {
-        let name = text(port, "name");
-        match named.iter().find(|(n, _)| *n == name) {
-            _ if name.is_empty() => {}
-            Some((_, other)) => told.push(format!(
-                "{path}: duplicate port name {name:?} with {other}, services and probes that select ports by name will \
-                 use {other}"
-            )),
-            None => named.push((name, path)),
-        }
-    }
-}
-
-fn affinity(affinity: &Value, at: &str, told: &mut Vec<String>) {
+fn affinity(affinity: &Value, at: &str, told: &mut Told) {
     for (which, inner) in [
         ("requiredDuringSchedulingIgnoredDuringExecution", ""),
         ("preferredDuringSchedulingIgnoredDuringExecution", "podAffinityTerm"),
@@ -469,7 +418,7 @@ fn affinity(affinity: &Value, at: &str, told: &mut Vec<String>) {
     }
 }
 
-fn service(new: &Value, told: &mut Vec<String>) {
+fn service(new: &Value, told: &mut Told) {
     let spec = &new["spec"];
     let (kind, headless) = (
         text(spec, "type"),
@@ -576,6 +525,12 @@ mod tests {
         ] {
             assert_eq!(got, [wanted]);
         }
+        // Ports that are nowhere near each other are not told of, however many there are.
+        let port = |i: usize| json!({"containerPort": 1, "hostPort": 1 + i % 2, "hostIP": format!("10.0.{}.{}", i / 250, i % 250)});
+        let many: Vec<Value> = (0..20_000).map(port).collect();
+        assert_eq!(pod("a", json!({"containers": [{"ports": many}]})), [""; 0]);
+        let same: Vec<Value> = (0..20_000).map(|_| port(1)).collect();
+        assert!(pod("a", json!({"containers": [{"ports": same}]})).len() < 200);
         let set = json!({"metadata": {"generation": 1}, "spec": {"revisionHistoryLimit": -1}});
         assert_eq!(warnings("apps", "StatefulSet", Some(&set), &set).len(), 1);
         let d = json!({"metadata": {"generation": 1}, "spec": {"template": {"spec": {"nodeSelector": {"beta.kubernetes.io/os": "x"}}}}});

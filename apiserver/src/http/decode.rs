@@ -230,9 +230,7 @@ pub(super) fn check_type(catalog: &Catalog, value: &Value, api_version: &str, ki
     } else {
         not_registered(of, own)
     };
-    Err(Status::bad_request(format!(
-        "{own} in version {version:?} cannot be handled as a {kind}: {why}"
-    )))
+    Err(Status::not_handled(own, version, kind, &why))
 }
 
 /// Versions that upstream's scheme knows and no server serves any more, or not unless it is told to, and their kinds.
@@ -377,7 +375,7 @@ pub(super) fn check_namespace(value: &Value, ns: &str) -> Result<(), Status> {
 
 /// What a scheme says of a type that it does not know.
 pub(super) fn not_registered(api_version: &str, kind: &str) -> String {
-    format!("no kind {kind:?} is registered for version {api_version:?} in scheme \"pkg/runtime/scheme.go:111\"")
+    crate::schema::not_registered(api_version, kind)
 }
 
 /// The kind whose objects a subresource takes, and its version.

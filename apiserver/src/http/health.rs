@@ -62,7 +62,7 @@ fn report(kind: &str, checks: &[&str], excluded: &[String]) -> String {
     }
     let unknown: BTreeSet<&String> = excluded.iter().filter(|e| !checks.contains(&e.as_str())).collect();
     if !unknown.is_empty() {
-        let all: Vec<String> = unknown.iter().map(|e| format!("{e:?}")).collect();
+        let all: Vec<String> = unknown.iter().map(|e| crate::schema::quote(e)).collect();
         let _ = writeln!(
             text,
             "warn: some health checks cannot be excluded: no matches for {}",

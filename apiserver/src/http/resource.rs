@@ -146,10 +146,8 @@ fn has_tables(r: &Resource, subresource: &str) -> bool {
 
 /// An answer with warnings.
 fn warned(mut answer: Answer, warnings: &[String]) -> Answer {
-    for w in warnings {
-        // RFC 7234: 299 - "text", with quotes and backslashes escaped.
-        let text = w.replace('\\', "\\\\").replace('"', "\\\"");
-        if let Ok(v) = HeaderValue::from_str(&format!("299 - \"{text}\"")) {
+    for w in crate::registry::warning_headers(warnings) {
+        if let Ok(v) = HeaderValue::from_bytes(w.as_bytes()) {
             answer.headers_mut().append(header::WARNING, v);
         }
     }
@@ -217,7 +215,10 @@ impl Request<'_> {
         if let Some(why) = path_segment_error(name)
             && !matches!(self.info.verb, "create" | "list" | "update")
         {
-            return Err(Status::bad_request(format!("Name parameter invalid: {name:?}: {why}")));
+            return Err(Status::bad_request(format!(
+                "Name parameter invalid: {}: {why}",
+                crate::schema::quote(name)
+            )));
         }
         if self.info.verb == "get"
             && matches!(sub, "" | "status" | "scale")
@@ -504,12 +505,7 @@ impl Request<'_> {
             (true, _) => decode::read_metadata(&parsed.value),
             _ => Ok(()),
         };
-        read.map_err(|why| {
-            let version = group_version(api_version).1;
-            Status::bad_request(format!(
-                "{kind} in version {version:?} cannot be handled as a {kind}: {why}"
-            ))
-        })?;
+        read.map_err(|why| Status::not_handled(kind, group_version(api_version).1, kind, &why))?;
         call.duplicates = parsed.duplicates;
         Ok(parsed.value)
     }

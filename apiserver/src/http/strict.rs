@@ -141,7 +141,9 @@ impl<'de> Visitor<'de> for Seed<'_> {
                 Entry::Vacant(e) => drop(e.insert(v)),
                 Entry::Occupied(mut e) => {
                     let path = self.step(Name::Key(e.key())).to_string();
-                    self.seen.borrow_mut().push(format!("duplicate field {path:?}"));
+                    self.seen
+                        .borrow_mut()
+                        .push(format!("duplicate field {}", crate::schema::quote(&path)));
                     e.insert(v);
                 }
             }

@@ -11,6 +11,7 @@ use crate::controllers::in_use::{ATTRIBUTES, CLAIM, VOLUME};
 use crate::controllers::node_health::NOT_READY;
 use crate::crd;
 use crate::local::Gvr;
+use crate::schema::quote;
 use crate::status::{Cause, Status};
 use crate::store::{Key, Object};
 use cfn_cel::quantity::Quantity;
@@ -192,13 +193,14 @@ impl Server {
         }
         let refuse = |why: &str| Status::forbidden("", "pods", name, why);
         let Some(object) = self.store.get(&Gvr::new("", "v1", "nodes"), &Key::new("", node)) else {
-            return Err(refuse(&format!("node {node:?} not found")));
+            return Err(refuse(&format!("node {} not found", quote(node))));
         };
         let mut causes = Vec::new();
         let value = object.value();
         let (mut why, os) = (String::new(), text(&value, "/metadata/labels/kubernetes.io~1os"));
         if !matches!(os, "" | "linux") {
-            why = format!("pod resize is only supported on linux nodes, node {node:?} is {os:?}");
+            let (node, os) = (quote(node), quote(os));
+            why = format!("pod resize is only supported on linux nodes, node {node} is {os}");
             causes.push(Cause::new("UnsupportedPlatform", "", ""));
         } else {
             let has =

@@ -7,6 +7,7 @@ use super::meta::{child, metadata};
 use super::quota::pod_amounts;
 use super::{Call, Server, text};
 use crate::local::Gvr;
+use crate::schema::quote;
 use crate::status::Status;
 use crate::store::Key;
 use cfn_cel::quantity::Quantity;
@@ -105,7 +106,10 @@ impl Server {
             return Ok(());
         }
         let Some(class) = self.store.get(&RUNTIME_CLASSES, &Key::new("", name.as_str())) else {
-            return Err(forbidden(v, &format!("pod rejected: RuntimeClass {name:?} not found")));
+            return Err(forbidden(
+                v,
+                &format!("pod rejected: RuntimeClass {} not found", quote(name.as_str())),
+            ));
         };
         let fixed = &class.value()["overhead"]["podFixed"];
         if said && v["spec"]["overhead"] != *fixed {
@@ -148,7 +152,8 @@ impl Server {
         let account = self.store.get(&SERVICE_ACCOUNTS, &Key::new(ns, name));
         // The default one may come later here: a cluster may run without who makes it.
         if account.is_none() && name != "default" {
-            let why = format!("error looking up service account {ns}/{name}: serviceaccount {name:?} not found");
+            let quoted = quote(name);
+            let why = format!("error looking up service account {ns}/{name}: serviceaccount {quoted} not found");
             return Err(forbidden(v, &why));
         }
         let allowed = match v["spec"]["automountServiceAccountToken"].as_bool() {

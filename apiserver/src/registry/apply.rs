@@ -3,9 +3,8 @@
 use serde_json::Value;
 
 use super::create::reset_fields;
-use super::patch::{own_uid, same_name};
 use super::update::{Proposal, not_a_number};
-use super::{Call, FieldValidation, Resource, Server, Target, Written, group_version, text};
+use super::{Call, FieldValidation, Resource, Server, Target, Written, group_version, identity, text};
 use crate::patch::{self, ApplyError};
 use crate::schema;
 use crate::status::{Cause, Status};
@@ -52,11 +51,13 @@ impl Server {
                     format!("uid mismatch: the provided object specified uid {uid}, and no existing object was found");
                 return Err(Status::conflict(&r.group, &r.plural, t.name, &why));
             }
-            same_name(t, &value)?;
+            identity::same(t, &value)?;
             match text(&value, "/metadata/resourceVersion") {
                 "" => {}
-                version if version.parse::<u64>().is_err() => return Err(not_a_number(version)),
-                _ => return Err(Status::stale(&r.group, &r.plural, t.name)),
+                version => {
+                    crate::schema::parse_uint(version).map_err(not_a_number)?;
+                    return Err(Status::stale(&r.group, &r.plural, t.name));
+                }
             }
             patch::unfold(&mut value);
             match self.create_new(call, r, (t.namespace, Some(t.name)), value, true) {
@@ -73,9 +74,12 @@ impl Server {
         self.modify(call, t, false, &mut |call, old| {
             let value = merge(Some(&old.value()), call)?;
             // Who applies no metadata any more, and was the only one to, takes all of it away.
-            same_name(t, &value)?;
-            own_uid(t, &old.value(), &value)?;
-            Ok(Proposal { value, tracked: true })
+            identity::same(t, &value)?;
+            Ok(Proposal {
+                value,
+                tracked: true,
+                patched: true,
+            })
         })
     }
 }

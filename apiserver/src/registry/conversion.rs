@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::{Call, Resource, Server, convert, text};
 use crate::patch::unfolded;
-use crate::schema;
+use crate::schema::{self, quote};
 use crate::status::Status;
 use crate::store::{Object, Revision};
 use crate::webhook::{self, Hooks, ask_first};
@@ -90,7 +90,11 @@ impl Conversion {
             return Err("no response provided".into());
         }
         if self.review == "v1" && text(r, "/uid") != uid {
-            return Err(format!("expected response.uid={uid:?}, got {:?}", text(r, "/uid")));
+            return Err(format!(
+                "expected response.uid={}, got {}",
+                quote(uid),
+                quote(text(r, "/uid"))
+            ));
         }
         let status = text(r, "/result/status");
         if status != "Success" {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use super::identity::{same_name, same_namespace};
 use super::meta::{drop_nulls, metadata, single_owners};
 use super::policy::Review;
 use super::server::{check_type, refuse};
@@ -16,10 +17,7 @@ use crate::store::{Expect, Key, Object, StoreError};
 
 /// Refuses a body of a resource's kind that its decoder cannot read.
 pub(super) fn not_handled(r: &Resource, why: &str) -> Status {
-    let (kind, version) = (&r.kind, &r.version);
-    Status::bad_request(format!(
-        "{kind} in version {version:?} cannot be handled as a {kind}: {why}"
-    ))
+    Status::not_handled(&r.kind, &r.version, &r.kind, why)
 }
 
 impl Server {
@@ -520,21 +518,15 @@ fn identify(r: &Resource, ns: &str, name: Option<&str>, value: &mut Value) -> Re
         |k: &str, m: &serde_json::Map<String, Value>| m.get(k).and_then(Value::as_str).unwrap_or_default().to_owned();
     let of = said("namespace", m);
     if r.namespaced {
-        if !of.is_empty() && of != ns {
-            return Err(Status::bad_request(
-                "the namespace of the provided object does not match the namespace sent on the request",
-            ));
-        }
+        same_namespace(&of, ns)?;
         m.insert("namespace".into(), json!(ns));
     } else {
         m.remove("namespace");
     }
     if let Some(n) = name {
         let own = said("name", m);
-        if !own.is_empty() && own != n {
-            return Err(Status::bad_request(format!(
-                "the name of the object ({own}) does not match the name on the URL ({n})"
-            )));
+        if !own.is_empty() {
+            same_name(&own, n)?;
         }
         m.insert("name".into(), json!(n));
     }

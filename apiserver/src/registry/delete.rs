@@ -9,6 +9,7 @@ use super::kept::gone;
 use super::meta::{finalizers, metadata, rfc3339, set_finalizers};
 use super::policy::Review;
 use super::{Call, ListOptions, Resource, Server, text};
+use crate::schema::quote;
 use crate::status::Status;
 use crate::store::{Expect, Key, Object, StoreError};
 
@@ -62,7 +63,8 @@ impl DeleteOptions {
             Some("Foreground") => Some(Propagation::Foreground),
             Some(other) => {
                 let text = format!(
-                    "Unsupported value: {other:?}: supported values: \"Foreground\", \"Background\", \"Orphan\", \"nil\""
+                    "Unsupported value: {}: supported values: \"Foreground\", \"Background\", \"Orphan\", \"nil\"",
+                    quote(other)
                 );
                 causes.push(Cause::new("FieldValueNotSupported", "propagationPolicy", text));
                 None

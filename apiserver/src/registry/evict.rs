@@ -7,7 +7,7 @@ use super::policy::Review;
 use super::update::Proposal;
 use super::{Call, DeleteOptions, Resource, Server, Target, text};
 use crate::local::Gvr;
-use crate::schema::FieldError;
+use crate::schema::{FieldError, quote};
 use crate::select::LabelSelector;
 use crate::status::{Cause, Details, Status};
 
@@ -62,7 +62,7 @@ impl Server {
             }
             let bound = text(&v, "/spec/nodeName");
             if !bound.is_empty() {
-                return refused(format!("pod {name} is already assigned to node {bound:?}"));
+                return refused(format!("pod {name} is already assigned to node {}", quote(bound)));
             }
             if v["spec"]["schedulingGates"].as_array().is_some_and(|g| !g.is_empty()) {
                 return refused(format!("pod {name} has non-empty .spec.schedulingGates"));
@@ -82,6 +82,7 @@ impl Server {
                 value: v,
                 // A binding goes past those who own fields.
                 tracked: true,
+                patched: false,
             })
         })
         .map(drop)
@@ -141,7 +142,8 @@ impl Server {
             [one] => one,
             _ => {
                 return Err(Status::internal(format!(
-                    "This pod {name:?} has more than one PodDisruptionBudget, which the eviction subresource does not support."
+                    "This pod {} has more than one PodDisruptionBudget, which the eviction subresource does not support.",
+                    quote(name)
                 )));
             }
         };

@@ -12,6 +12,7 @@ use super::policy::{GROUP, Review, program};
 use super::{Call, Resource, Server, text};
 use crate::local::Gvr;
 use crate::patch;
+use crate::schema::quote;
 use crate::status::{Cause, Details, Status};
 use crate::store::Object;
 use crate::webhook::{self, Answer, ask_first};
@@ -64,7 +65,11 @@ fn verify(review: &Value, version: &str, uid: &str, mutating: bool) -> Result<Sa
         return Err("webhook response was absent".into());
     }
     if version == "v1" && text(r, "/uid") != uid {
-        return Err(format!("expected response.uid={uid:?}, got {:?}", text(r, "/uid")));
+        return Err(format!(
+            "expected response.uid={}, got {}",
+            quote(uid),
+            quote(text(r, "/uid"))
+        ));
     }
     let bytes = STANDARD
         .decode(text(r, "/patch"))
@@ -74,7 +79,7 @@ fn verify(review: &Value, version: &str, uid: &str, mutating: bool) -> Result<Sa
         _ if bytes.is_empty() => None,
         "" if version == "v1" => return Err("webhook returned response.patch but not response.patchType".into()),
         "JSONPatch" | "" => Some(serde_json::from_slice(&bytes).map_err(|e| format!("response.patch: {e}"))?),
-        t => return Err(format!("webhook returned invalid response.patchType of {t:?}")),
+        t => return Err(format!("webhook returned invalid response.patchType of {}", quote(t))),
     };
     let strings = r["warnings"].as_array().into_iter().flatten().filter_map(Value::as_str);
     let annotations = r["auditAnnotations"].as_object().into_iter().flatten();
@@ -91,7 +96,7 @@ fn verify(review: &Value, version: &str, uid: &str, mutating: bool) -> Result<Sa
 
 /// The refusal that a webhook's `status` says (`webhookerrors.ToStatusErr`).
 fn denial(hook: &str, status: &Value) -> Status {
-    let by = format!("admission webhook {hook:?} denied the request");
+    let by = format!("admission webhook {} denied the request", quote(hook));
     let (message, reason) = (text(status, "/message"), text(status, "/reason"));
     let message = match (message, reason) {
         ("", "") => format!("{by} without explanation"),
@@ -121,7 +126,7 @@ fn denial(hook: &str, status: &Value) -> Status {
 
 /// 500 for a webhook that cannot be asked (`ErrCallingWebhook`).
 fn failed(hook: &str, why: &str) -> Status {
-    Status::internal(format!("failed calling webhook {hook:?}: {why}"))
+    Status::internal(format!("failed calling webhook {}: {why}", quote(hook)))
 }
 
 /// Group, version and kind of what a request writes: the subresource's own where it has one.
@@ -276,7 +281,8 @@ impl Server {
         let (name, spec) = (m.hook.name(), m.hook.spec());
         if call.dry_run && !matches!(text(spec, "/sideEffects"), "None" | "NoneOnDryRun") {
             return Err(Status::bad_request(format!(
-                "admission webhook {name:?} does not support dry run"
+                "admission webhook {} does not support dry run",
+                quote(name)
             )));
         }
         let options = call.options(r.operation);

@@ -104,7 +104,7 @@ pub(super) fn keep_all_but_status(r: &Resource, only_status: bool, old: &Value, 
                 }
             }
             Some(Value::Object(m)) if k == "metadata" => {
-                let managed = m.remove("managedFields");
+                let (managed, uid) = (m.remove("managedFields"), m.remove("uid"));
                 let others = v.as_object().into_iter().flatten();
                 *m = others
                     .filter(|(k, _)| managed.is_none() || *k != "managedFields")
@@ -112,6 +112,10 @@ pub(super) fn keep_all_but_status(r: &Resource, only_status: bool, old: &Value, 
                     .collect();
                 if let Some(managed) = managed {
                     m.insert("managedFields".into(), managed);
+                }
+                // Another one is for validation to refuse.
+                if let Some(uid) = uid {
+                    m.insert("uid".into(), uid);
                 }
             }
             // Mostly it is what it was: to look is cheaper than to write.

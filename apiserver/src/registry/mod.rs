@@ -16,6 +16,7 @@ mod create;
 mod delete;
 mod evict;
 mod hooks;
+mod identity;
 mod kept;
 mod meta;
 mod patch;
@@ -28,6 +29,7 @@ mod server;
 mod services;
 mod strategy;
 mod update;
+mod warning_headers;
 
 pub use call::{Call, FieldValidation, User};
 pub use catalog::Catalog;
@@ -39,6 +41,7 @@ pub use resource::{Custom, Resource, ScalePaths, Subresource};
 pub(crate) use resource::{api_version, group_version};
 pub use server::{Server, Settings};
 pub use update::{Target, Written};
+pub use warning_headers::warning_headers;
 
 pub(crate) use bootstrap::for_external_controllers;
 pub(crate) use convert::as_kept;

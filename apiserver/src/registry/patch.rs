@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::update::Proposal;
-use super::{Call, FieldValidation, Resource, Server, Target, Written, text};
+use super::{Call, FieldValidation, Resource, Server, Target, Written, identity, text};
 use crate::patch::{self, PatchError};
 use crate::schema;
 use crate::status::{Cause, Status};
@@ -88,8 +88,7 @@ impl Server {
                 PatchKind::Strategic => self.patched_strategically(call, r, &old, body, &twice)?,
                 _ => self.patched_as_json(call, r, kind, (&old, body), lenient, &twice)?,
             };
-            same_name(t, &value)?;
-            own_uid(t, &old, &value)?;
+            identity::same(t, &value)?;
             // What is kept of them fits no schema, nor need it: it does not change.
             if !names_owners && let Some(m) = value["metadata"].as_object_mut() {
                 match old["metadata"].get("managedFields") {
@@ -97,7 +96,11 @@ impl Server {
                     None => drop(m.remove("managedFields")),
                 }
             }
-            Ok(Proposal { value, tracked: false })
+            Ok(Proposal {
+                value,
+                tracked: false,
+                patched: true,
+            })
         })
     }
 
@@ -191,9 +194,7 @@ impl Server {
             }
             if self.catalog.of_kind(&version, &named).is_none() {
                 let version = version.trim_start_matches('/');
-                return Err(refuse(&format!(
-                    "no kind {named:?} is registered for version {version:?} in scheme \"pkg/runtime/scheme.go:111\""
-                )));
+                return Err(refuse(&schema::not_registered(version, &named)));
             }
         }
         super::server::check_type(r, &mut value)?;
@@ -240,19 +241,6 @@ impl Server {
     }
 }
 
-/// A patch may name the object's uid, and no other.
-pub(super) fn own_uid(t: &Target<'_>, old: &Value, new: &Value) -> Result<(), Status> {
-    let (was, uid) = (text(old, "/metadata/uid"), &new["metadata"]["uid"]);
-    if uid.as_str().is_none_or(|u| u.is_empty() || u == was) {
-        return Ok(());
-    }
-    let r = t.resource;
-    let cause = Cause::invalid("metadata.uid", uid, "field is immutable");
-    // The common path and most kinds' strategies check it.
-    let times = crate::defaults::told_unchangeable(&r.group, &r.kind, r.custom.is_some());
-    Err(Status::invalid(&r.group, &r.kind, t.name, vec![cause; times]))
-}
-
 /// What is wrong with the object that a patch makes, told of that object as Go's decoder gets it.
 pub(super) fn unfit_document(
     (api_version, named): (&str, &str),
@@ -280,32 +268,6 @@ fn printed(
     match kind {
         PatchKind::Json => shown.patched(old, new, patch),
         _ => shown.merged(patch, new),
-    }
-}
-
-/// 400 for an object that does not say its name.
-fn nameless(t: &Target<'_>) -> Status {
-    Status::bad_request(format!(
-        "the name of the object ({} based on URL) was undeterminable: name must be provided",
-        t.name
-    ))
-}
-
-/// A patch may change neither the namespace nor the name of an object, nor leave the name out.
-pub(super) fn same_name(t: &Target<'_>, v: &Value) -> Result<(), Status> {
-    let ns = text(v, "/metadata/namespace");
-    if t.resource.namespaced && !ns.is_empty() && ns != t.namespace {
-        return Err(Status::bad_request(
-            "the namespace of the provided object does not match the namespace sent on the request",
-        ));
-    }
-    match text(v, "/metadata/name") {
-        "" => Err(nameless(t)),
-        name if name == t.name => Ok(()),
-        name => Err(Status::bad_request(format!(
-            "the name of the object ({name}) does not match the name on the URL ({})",
-            t.name
-        ))),
     }
 }
 

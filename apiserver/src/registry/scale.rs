@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use super::identity::same_name;
 use super::policy::Review;
 use super::update::Proposal;
 use super::{Call, PatchKind, Resource, Server, Target, text};
@@ -156,11 +157,8 @@ impl Server {
             live["metadata"]["managedFields"] = owners_of_replicas(&old.value());
             let scale = wanted(&live)?;
             let named = text(&scale, "/metadata/name");
-            if !named.is_empty() && named != t.name {
-                return Err(Status::bad_request(format!(
-                    "the name of the object ({named}) does not match the name on the URL ({})",
-                    t.name
-                )));
+            if !named.is_empty() {
+                same_name(named, t.name)?;
             }
             let n = scale["spec"]["replicas"].as_i64().unwrap_or(0);
             if n < 0 {
@@ -190,6 +188,7 @@ impl Server {
             Ok(Proposal {
                 value: v,
                 tracked: forced.is_some(),
+                patched: false,
             })
         })?;
         Ok(scale_of(r, &done.object))

@@ -13,7 +13,7 @@ use crate::audit::Audit;
 use crate::auth::Auth;
 use crate::defaults::AdmissionOptions;
 use crate::local::NodeHook;
-use crate::schema::FieldError;
+use crate::schema::{FieldError, not_registered};
 use crate::status::{Cause, Status};
 use crate::store::Store;
 use crate::webhook::Caller;
@@ -248,10 +248,8 @@ pub(super) fn check_type(r: &Resource, v: &mut Value) -> Result<(), Status> {
         return Ok(());
     }
     if !version.is_empty() && version != r.api_version && r.custom.is_none() {
-        return Err(Status::bad_request(format!(
-            "{kind} in version {version:?} cannot be handled as a {}: no kind {kind:?} is registered for version {version:?} in scheme \"pkg/runtime/scheme.go:111\"",
-            r.kind
-        )));
+        let why = not_registered(&version, &kind);
+        return Err(Status::not_handled(&kind, &version, &r.kind, &why));
     }
     if !version.is_empty() && version != r.api_version {
         return Err(Status::bad_request(format!(
@@ -265,10 +263,8 @@ pub(super) fn check_type(r: &Resource, v: &mut Value) -> Result<(), Status> {
         return Err(Status::invalid(&r.group, kind, name, vec![cause]));
     }
     if !kind.is_empty() && kind != r.kind {
-        return Err(Status::bad_request(format!(
-            "{kind} in version {:?} cannot be handled as a {}: the kind does not match",
-            r.version, r.kind
-        )));
+        let why = "the kind does not match";
+        return Err(Status::not_handled(&kind, &r.version, &r.kind, why));
     }
     m.insert("apiVersion".into(), r.api_version.as_str().into());
     m.insert("kind".into(), r.kind.as_str().into());

@@ -6,11 +6,15 @@ use serde_json::{Value, json};
 
 use super::convert::{convert, differs};
 use super::create::{reset_fields, track};
-use super::kept::{forget_empty, gone, identical_but_metadata, keep_all_but_status, keep_metadata, same_but_for_times};
+use super::identity::{nameless, same_name, same_namespace};
+use super::kept::{forget_empty, gone, keep_metadata, same_but_for_times};
 use super::meta::{metadata, same_spec, single_owners};
 use super::policy::Review;
 use super::server::{check_type, refuse};
-use super::strategy::{may_be_unconditional, may_create_by_update};
+use super::strategy::{
+    count_template, counts_what_is_sent, generation, keep_beside, may_be_unconditional, may_create_by_update,
+    storage_prefix,
+};
 use super::{Call, Resource, Server, text};
 use crate::defaults;
 use crate::patch;
@@ -45,6 +49,8 @@ pub(super) struct Proposal {
     pub value: Value,
     /// Ownership of fields is in it already (an apply).
     pub tracked: bool,
+    /// A patch made it: the uid that it names is no precondition, and another one is for validation to refuse.
+    pub patched: bool,
 }
 
 /// How often a change that names no resourceVersion is tried on newer states before it is a conflict
@@ -68,27 +74,16 @@ impl Server {
         {
             let m = metadata(&mut value);
             let name = m.get("name").and_then(Value::as_str).unwrap_or_default();
-            if name.is_empty() && call.validation.is_some() {
-                return Err(Status::bad_request(format!(
-                    "the name of the object ({} based on URL) was undeterminable: name must be provided",
-                    t.name
-                )));
+            match name {
+                "" if call.validation.is_some() => return Err(nameless(t.name)),
+                "" => drop(m.insert("name".into(), json!(t.name))),
+                name => same_name(name, t.name)?,
             }
-            if name.is_empty() {
-                m.insert("name".into(), json!(t.name));
-            } else if name != t.name {
-                return Err(Status::bad_request(format!(
-                    "the name of the object ({name}) does not match the name on the URL ({})",
-                    t.name
-                )));
-            }
-            let ns = m.get("namespace").and_then(Value::as_str).unwrap_or_default();
             if r.namespaced {
-                if !ns.is_empty() && ns != t.namespace {
-                    return Err(Status::bad_request(
-                        "the namespace of the provided object does not match the namespace sent on the request",
-                    ));
-                }
+                same_namespace(
+                    m.get("namespace").and_then(Value::as_str).unwrap_or_default(),
+                    t.namespace,
+                )?;
                 m.insert("namespace".into(), json!(t.namespace));
             }
         }
@@ -114,6 +109,7 @@ impl Server {
             Ok(Proposal {
                 value: value.clone(),
                 tracked: false,
+                patched: false,
             })
         })
     }
@@ -137,7 +133,7 @@ impl Server {
             // Nought is as good as none.
             let asked = match proposed {
                 "" => 0,
-                text => text.parse::<u64>().map_err(|_| not_a_number(text))?,
+                text => schema::parse_uint(text).map_err(not_a_number)?,
             };
             let version: u64 = text(&old.value(), "/metadata/resourceVersion")
                 .parse()
@@ -146,7 +142,7 @@ impl Server {
                 return Err(Status::stale(&r.group, &r.plural, t.name));
             }
             let uid = text(&p.value, "/metadata/uid");
-            if !uid.is_empty() && uid != text(&old.value(), "/metadata/uid") {
+            if !p.patched && !uid.is_empty() && uid != text(&old.value(), "/metadata/uid") {
                 // What etcd3's storage says, keys and all.
                 let why = format!(
                     "StorageError: invalid object, Code: 4, Key: {}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
@@ -228,56 +224,21 @@ impl Server {
         let going = |v: &Value| !v["metadata"]["deletionTimestamp"].is_null();
         let ends = call.validation.is_some() && going(&new) && !going(old);
         let time = new["metadata"]["deletionTimestamp"].clone();
-        if ends && t.subresource.is_some() {
-            let cause = Cause::invalid("metadata.deletionTimestamp", &time, "field is immutable");
-            return Err(Status::invalid(&r.group, &r.kind, t.name, vec![cause.clone(), cause]));
-        }
+        let uid = text(&new, "/metadata/uid");
+        let other = (p.patched && !uid.is_empty() && uid != text(old, "/metadata/uid")).then(|| json!(uid));
         keep_metadata(old, &mut new, p.tracked);
+        // Validation refuses them.
         if ends {
-            // Validation refuses it.
             metadata(&mut new).insert("deletionTimestamp".into(), time);
+        }
+        if let Some(uid) = other {
+            metadata(&mut new).insert("uid".into(), uid);
         }
         // The storage takes it out; a dry run does not get there.
         if !call.dry_run {
             metadata(&mut new).remove("selfLink");
         }
-        match t.subresource {
-            // Controllers in process write a status and nothing else, from objects that may be behind.
-            Some("status") => {
-                keep_all_but_status(r, call.validation.is_none(), old, &mut new);
-                super::convert::keep_told(old, &mut new);
-            }
-            Some("finalize") => {
-                let wanted = new["spec"]["finalizers"].clone();
-                let meta = new["metadata"].clone();
-                new = old.clone();
-                new["metadata"] = meta;
-                match wanted {
-                    Value::Null => drop(new["spec"].as_object_mut().map(|m| m.remove("finalizers"))),
-                    wanted => new["spec"]["finalizers"] = wanted,
-                }
-            }
-            Some("approval") => {
-                // Only the conditions: pkg/registry/certificates/certificates csrApprovalStrategy.
-                let conditions = new["status"]["conditions"].clone();
-                let meta = new["metadata"].clone();
-                new = old.clone();
-                new["metadata"] = meta;
-                if !conditions.is_null() {
-                    new["status"]["conditions"] = conditions;
-                }
-            }
-            Some("ephemeralcontainers") => {
-                let wanted = new["spec"]["ephemeralContainers"].clone();
-                new = old.clone();
-                new["spec"]["ephemeralContainers"] = wanted;
-            }
-            Some("resize") | None if r.has_status() => match old.get("status") {
-                Some(s) => new["status"] = s.clone(),
-                None => drop(new.as_object_mut().map(|m| m.remove("status"))),
-            },
-            _ => {}
-        }
+        keep_beside(r, t.subresource, call.validation.is_none(), old, &mut new);
         if r.custom.is_none() {
             forget_empty(r, &mut new);
         }
@@ -308,15 +269,14 @@ impl Server {
                 self.release_elsewhere(t, seen);
             });
         }
+        let client = call.validation.is_some() && t.subresource.is_none();
         if r.is("apps", "daemonsets") {
-            count_template(call, t, old, &mut new);
+            count_template(r, client, old, &mut new);
         }
         if call.validation.is_some() && t.subresource == Some("status") {
             defaults::prepare_status(&r.group, &r.kind, old, &mut new);
         }
-        // Slices count before what features that are off would bring is taken out (their strategies' `PrepareForUpdate`).
-        let sent = r.is("discovery.k8s.io", "endpointslices") || r.is("resource.k8s.io", "resourceslices");
-        let sent = sent && !same_spec(old, &new, false, true);
+        let sent = counts_what_is_sent(r) && !same_spec(old, &new, false, true);
         self.admit_update(call, r, t.subresource, old, &mut new)?;
         let who = call.circumstances();
         let review = Review {
@@ -342,37 +302,13 @@ impl Server {
                 defaults::default_builtin(&r.group, &r.version, &r.kind, &mut new);
             }
         }
-        if call.validation.is_some() && t.subresource.is_none() {
+        if client {
             call.warnings.extend(single_owners(&mut new, true));
         }
-        if r.has_generation() {
-            let ignore_status = r.has_status();
-            let g = old["metadata"]["generation"].as_i64().unwrap_or(1);
-            let labels = |v: &Value| v["metadata"]["labels"].clone();
-            // Slices count their labels (pkg/registry/discovery/endpointslice).
-            let relabelled = r.is("discovery.k8s.io", "endpointslices") && labels(old) != labels(&new);
-            // Deployments count their annotations (pkg/registry/apps/deployment).
-            let annotated = r.is("apps", "deployments")
-                && t.subresource.is_none()
-                && call.validation.is_some()
-                && annotations(old) != annotations(&new);
-            // Binding writes past the strategy that counts (pkg/registry/core/pod/storage), and classes of priority never count (pkg/registry/scheduling/priorityclass).
-            let counts = t.subresource != Some("binding") && !r.is("scheduling.k8s.io", "priorityclasses");
-            // These count what is another value to `reflect.DeepEqual`: an empty list is not none.
-            let strict = r.is("networking.k8s.io", "networkpolicies") || r.plural.ends_with("webhookconfigurations");
-            let same = same_spec(old, &new, ignore_status, r.custom.is_none())
-                && (!strict || identical_but_metadata(old, &new));
-            let changed = counts && (sent || relabelled || annotated || !same);
-            metadata(&mut new).insert("generation".into(), json!(g + i64::from(changed)));
+        if let Some(generation) = generation(r, t.subresource, client, sent, old, &new) {
+            metadata(&mut new).insert("generation".into(), json!(generation));
         }
-        if r.is("storage.k8s.io", "csidrivers") {
-            // It has none until it changes (pkg/registry/storage/csidriver).
-            if !same_spec(old, &new, false, true) {
-                let g = old["metadata"]["generation"].as_i64().unwrap_or_default();
-                metadata(&mut new).insert("generation".into(), json!(g + 1));
-            }
-        }
-        let warns = call.validation.is_some() && r.custom.is_none() && t.subresource.is_none();
+        let warns = client && r.custom.is_none();
         if same_but_for_times(old, &new) {
             if warns {
                 call.warnings
@@ -405,11 +341,11 @@ impl Server {
             .filter(|_| r.custom.is_none() && call.validation.is_some())
         {
             let of = (&*r.group, &*r.kind);
-            let mut errors = Vec::new();
-            if sub == "status" {
-                let (meta, was) = (&new["metadata"], &old["metadata"]);
-                errors = defaults::validate_updated(of, r.namespaced, false, meta, was);
-            }
+            let (meta, was) = (&new["metadata"], &old["metadata"]);
+            let mut errors = match whole {
+                true => defaults::validate_updated(of, r.namespaced, false, meta, was),
+                false => Vec::new(),
+            };
             errors.extend(defaults::validate_subresource(of, sub, old, &new));
             if r.is("apiextensions.k8s.io", "customresourcedefinitions") {
                 errors.extend(crate::crd::errors(&new, Some(old), true));
@@ -433,61 +369,21 @@ impl Server {
 }
 
 /// What Go says of a resourceVersion that is no number.
-pub(super) fn not_a_number(version: &str) -> Status {
-    let why = match version.bytes().all(|b| b.is_ascii_digit()) {
-        true => "value out of range",
-        false => "invalid syntax",
-    };
-    Status::new(500, "", format!("strconv.ParseUint: parsing {version:?}: {why}"))
-}
-
-/// An object's annotations; none are as good as no list of them.
-fn annotations(v: &Value) -> Option<&serde_json::Map<String, Value>> {
-    v["metadata"]["annotations"].as_object().filter(|all| !all.is_empty())
+pub(super) fn not_a_number(why: String) -> Status {
+    Status::new(500, "", why)
 }
 
 /// Where kube-apiserver keeps an object in etcd; a dry run asks above where the prefix is put before it.
 fn storage_key(call: &Call, r: &Resource, t: &Target<'_>) -> String {
-    // pkg/kubeapiserver/default_storage_factory_builder.go: SpecialDefaultResourcePrefixes.
-    let prefix = match (&*r.group, &*r.plural) {
-        ("", "replicationcontrollers") => "controllers".to_owned(),
-        ("", "endpoints") => "services/endpoints".to_owned(),
-        ("", "services") => "services/specs".to_owned(),
-        ("", "nodes") => "minions".to_owned(),
-        ("networking.k8s.io", "ingresses") => "ingress".to_owned(),
-        (g @ ("apiextensions.k8s.io" | "apiregistration.k8s.io"), p) => format!("{g}/{p}"),
-        (g, p) if r.custom.is_some() => format!("{g}/{p}"),
-        (_, p) => p.to_owned(),
-    };
     // A dry run, and the server of definitions, tell of their keys without the prefix.
     let root = if call.dry_run || r.group == "apiextensions.k8s.io" {
         ""
     } else {
         "/registry"
     };
+    let prefix = storage_prefix(r);
     match t.namespace {
         ns if r.namespaced => format!("{root}/{prefix}/{ns}/{}", t.name),
         _ => format!("{root}/{prefix}/{}", t.name),
     }
-}
-
-/// Counts another template of a daemon set, as what features that are off would bring is not there.
-fn count_template(call: &Call, t: &Target<'_>, old: &Value, new: &mut Value) {
-    let mut prepared = new.clone();
-    if call.validation.is_some() && t.subresource.is_none() {
-        defaults::prepare(&t.resource.group, &t.resource.kind, Some(old), &mut prepared);
-    }
-    let (r, path) = (t.resource, ["spec", "template"]);
-    let (was, is) = (&old["spec"]["template"], &prepared["spec"]["template"]);
-    let same = schema::same(&r.api_version, &r.kind, &path, was, is);
-    template_generation(old, new, same);
-}
-
-/// A DaemonSet's count of templates, which was a field before apps/v1.
-fn template_generation(old: &Value, new: &mut Value, same: bool) {
-    let before = text(old, "/metadata/annotations/deprecated.daemonset.template.generation");
-    let n: i64 = before.parse().unwrap_or(1);
-    let n = n + i64::from(!same);
-    let all = metadata(new).entry("annotations").or_insert_with(|| json!({}));
-    all[crate::defaults::TEMPLATE_GENERATION] = json!(n.to_string());
 }

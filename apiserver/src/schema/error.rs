@@ -1,5 +1,6 @@
 //! Mistakes in objects, with Kubernetes' words for them.
 
+use super::Printed;
 use cfn_cel::go::quote;
 use serde_json::Value;
 use std::fmt;
@@ -103,14 +104,9 @@ impl FieldError {
         }
     }
 
-    /// A value that is not allowed, as Go's internal type has it: names and JSON of its fields in their order.
-    pub fn invalid_struct(path: impl Into<String>, fields: &[(&str, Value)], detail: &str) -> Self {
-        Self {
-            path: path.into(),
-            kind: FieldErrorKind::Invalid,
-            value: None,
-            detail: format!("{}: {detail}", go_struct(fields)),
-        }
+    /// A value that is not allowed, as Go's internal type (`core.Taint`) has it.
+    pub fn invalid_internal(path: impl Into<String>, of: &str, value: &Value, detail: &str) -> Self {
+        Self::invalid_shown(path, &Printed::internal(of, value).compact(), detail)
     }
 
     /// A value that is not allowed, with the text that shows it.
@@ -124,6 +120,29 @@ impl FieldError {
                 detail => format!("{shown}: {detail}"),
             },
         }
+    }
+
+    /// A value that occurs twice, as Go's internal type has it.
+    pub fn duplicate_internal(path: impl Into<String>, of: &str, value: &Value) -> Self {
+        Self {
+            path: path.into(),
+            kind: FieldErrorKind::Duplicate,
+            value: None,
+            detail: Printed::internal(of, value).compact(),
+        }
+    }
+
+    /// A value outside an enumeration, as Go's internal type has it.
+    pub fn not_supported_internal<S: AsRef<str>>(
+        path: impl Into<String>,
+        of: &str,
+        value: &Value,
+        valid: &[S],
+    ) -> Self {
+        let mut error = Self::not_supported(path, Value::Null, valid);
+        error.value = None;
+        error.detail = format!("{}: {}", Printed::internal(of, value).compact(), error.detail);
+        error
     }
 
     /// A value outside an enumeration.
@@ -227,15 +246,6 @@ impl fmt::Display for FieldError {
         let path = if self.path.is_empty() { "<nil>" } else { &self.path };
         write!(f, "{path}: {}", self.message())
     }
-}
-
-/// The JSON of a Go struct: its fields in their order.
-pub fn go_struct(fields: &[(&str, Value)]) -> String {
-    let all: Vec<String> = fields
-        .iter()
-        .map(|(name, value)| format!("{name:?}:{}", super::Printed::plain(value).compact()))
-        .collect();
-    format!("{{{}}}", all.join(","))
 }
 
 /// What Go calls the type of decoded JSON (`%T`).

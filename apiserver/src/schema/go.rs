@@ -238,14 +238,18 @@ impl Scanner<'_> {
 pub fn time_error(text: &str, micro: bool) -> Option<String> {
     let fraction = if micro { ".000000" } else { "" };
     let layout = format!("2006-01-02T15:04:05{fraction}Z07:00");
-    let start = format!("parsing time {}", quote(text));
+    let start = format!("parsing time {}", super::duration::quote(text));
     let mut rest = text;
     let mut read = Vec::new();
     for part in [
         "2006", "-", "01", "-", "02", "T", "15", ":", "04", ":", "05", fraction, "Z07:00",
     ] {
         let cannot = || {
-            let (layout, rest, part) = (quote(&layout), quote(rest), quote(part));
+            let (layout, rest, part) = (
+                super::duration::quote(&layout),
+                super::duration::quote(rest),
+                super::duration::quote(part),
+            );
             Some(format!("{start} as {layout}: cannot parse {rest} as {part}"))
         };
         let number = |n: usize| {
@@ -305,7 +309,7 @@ pub fn time_error(text: &str, micro: bool) -> Option<String> {
         rest = rest.get(length..).unwrap_or_default();
     }
     if !rest.is_empty() {
-        return Some(format!("{start}: extra text: {}", quote(rest)));
+        return Some(format!("{start}: extra text: {}", super::duration::quote(rest)));
     }
     let (year, month, day) = (read[0], read[1], read[2]);
     let leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));

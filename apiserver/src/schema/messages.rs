@@ -44,6 +44,12 @@ pub fn is_api_type(api_version: &str, kind: &str) -> bool {
     MESSAGES.kinds.contains_key(&format!("{api_version}/{kind}"))
 }
 
+/// What the scheme that reads objects says of a type that it does not know.
+pub fn not_registered(api_version: &str, kind: &str) -> String {
+    let (kind, version) = (super::quote(kind), super::quote(api_version));
+    format!("no kind {kind} is registered for version {version} in scheme \"pkg/runtime/scheme.go:111\"")
+}
+
 /// Calls `each` for the fields of an API type, those of embedded structs among them.
 pub fn each_field(fields: &'static [Field], each: &mut dyn FnMut(&'static Field)) {
     for field in fields {

@@ -4,6 +4,7 @@
 use serde_json::{Map, Value};
 
 use super::messages::{Field, MESSAGES, Member, STRUCTS, each_field};
+use super::zero::zero_of;
 
 /// A value as Go's encoder writes it: members keep their order.
 #[derive(Debug, Clone, PartialEq)]
@@ -337,13 +338,8 @@ impl Printed {
 /// Members of an API type in the order of the declaration; taken out of `of`.
 fn declared(known: &'static [Field], of: &mut Map<String, Value>, fields: &mut Vec<(String, Printed)>) {
     each_field(known, &mut |Field(_, member, shape, kind, keep, always, _)| {
-        let zero = match (&**shape, &**kind) {
-            ("", "s") if *always == 1 => Some(Value::from("")),
-            ("", "i") if *always == 1 => Some(Value::from(0)),
-            ("", "b") if *always == 1 => Some(Value::from(false)),
-            _ => None,
-        };
-        let Some(value) = of.remove(member).or(zero) else {
+        let zero = || zero_of(kind).filter(|_| shape.is_empty() && *always == 1);
+        let Some(value) = of.remove(member).or_else(zero) else {
             return;
         };
         // What Go leaves out (`omitempty`).
@@ -506,15 +502,12 @@ fn member(shape: &str, kind: &str, given: Option<&Value>) -> Printed {
                 .collect(),
         ),
         (_, Some(v)) => Printed::internal(kind, v),
-        ("", None) => match kind {
-            "s" => Printed::Scalar("\"\"".to_owned()),
-            "i" | "f" | "X" => Printed::Scalar("0".to_owned()),
-            "b" => Printed::Scalar("false".to_owned()),
-            "Q" => Printed::Scalar("\"0\"".to_owned()),
-            name if STRUCTS.contains_key(name) || name.starts_with("meta.") => {
-                Printed::internal(name, &Value::Object(Map::new()))
+        ("", None) => match zero_of(kind) {
+            Some(zero) => Printed::plain(&zero),
+            None if STRUCTS.contains_key(kind) || kind.starts_with("meta.") => {
+                Printed::internal(kind, &Value::Object(Map::new()))
             }
-            _ => null(),
+            None => null(),
         },
         _ => null(),
     }

@@ -364,11 +364,6 @@ fn data_type(value: &Value) -> &'static str {
     }
 }
 
-/// `1h30m`, `-1.5s`, `0`: what Go's time.ParseDuration takes.
-pub fn is_go_duration(text: &str) -> bool {
-    cfn_cel::go::duration(text).is_some()
-}
-
 fn plain(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }

@@ -64,16 +64,23 @@ impl Member {
 
     /// The zero value of its type, or of the values in its list or map.
     pub(super) fn zero_of_one(&self) -> Value {
-        match self.kind {
-            "s" => "".into(),
-            "i" | "f" | "X" => 0.into(),
-            "b" => false.into(),
-            "Q" => "0".into(),
-            "D" => "0s".into(),
-            kind if kind.len() > 1 => Value::Object(Map::new()),
-            _ => Value::Null,
-        }
+        zero_of(self.kind).unwrap_or_else(|| match self.kind.len() > 1 {
+            true => Value::Object(Map::new()),
+            false => Value::Null,
+        })
     }
+}
+
+/// The zero value of a type that has a letter, as JSON has it, where it is not null.
+pub(super) fn zero_of(letter: &str) -> Option<Value> {
+    Some(match letter {
+        "s" => "".into(),
+        "i" | "f" | "X" => 0.into(),
+        "b" => false.into(),
+        "Q" => "0".into(),
+        "D" => "0s".into(),
+        _ => return None,
+    })
 }
 
 /// Puts in what Go writes always, and takes out lists and maps that are empty and are not written then.

@@ -1,6 +1,7 @@
 //! Field selectors (`k8s.io/apimachinery/pkg/fields`).
 
 use super::SelectError;
+use crate::schema::quote;
 use serde_json::Value;
 use std::fmt;
 
@@ -79,7 +80,8 @@ impl FieldSelector {
             if !common && !own {
                 let detail = match (crd_fields, selectable(group, kind).is_empty()) {
                     (None, true) => format!(
-                        "{field:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\""
+                        "{} is not a known field selector: only \"metadata.name\", \"metadata.namespace\"",
+                        quote(field.as_str())
                     ),
                     // `pkg/apis/batch/v1/conversion.go` has words of its own.
                     _ if (group, kind) == ("batch", "Job") => format!("field label {field:?} not supported for Job"),

@@ -17,6 +17,7 @@ use tower::ServiceExt;
 use super::Ask;
 use super::target::Target;
 use crate::registry::Server;
+use crate::schema::quote;
 
 /// Largest answer (`MaxRequestBodyBytes` of kube-apiserver).
 const MAX_ANSWER: usize = 3 * 1024 * 1024;
@@ -94,7 +95,7 @@ impl Caller {
 impl Server {
     /// Asks; the answer's JSON, or why there is none.
     pub(super) async fn call_webhook(&self, a: &Ask) -> Result<Value, String> {
-        let with_url = |url: &str, why: &str| format!("Post {url:?}: {why}");
+        let with_url = |url: &str, why: &str| format!("Post {}: {why}", quote(url));
         let target = self
             .webhook_target(&a.config, a.timeout)
             .map_err(|(url, why)| url.map_or(why.clone(), |u| with_url(&u, &why)))?;
@@ -140,8 +141,8 @@ fn of_status(code: u16, body: &[u8]) -> String {
         405 => "the server does not allow this method on the requested resource".into(),
         503 => "the server is currently unable to handle the request".into(),
         500.. => format!(
-            "an error on the server ({:?}) has prevented the request from succeeding",
-            text.trim()
+            "an error on the server ({}) has prevented the request from succeeding",
+            quote(text.trim())
         ),
         400 => "the server rejected our request for an unknown reason".into(),
         c => format!("the server responded with the status code {c} but did not return more details"),

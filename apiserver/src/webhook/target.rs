@@ -10,6 +10,7 @@ use serde_json::Value;
 use crate::endpoints;
 use crate::local::Gvr;
 use crate::registry::{Server, text};
+use crate::schema::quote;
 use crate::store::Key;
 
 const SERVICES: Gvr = Gvr::new("", "v1", "services");
@@ -58,7 +59,7 @@ impl Server {
         let ca_pem = String::from_utf8_lossy(&ca).into_owned();
         let url = text(config, "/url");
         if !url.is_empty() {
-            let uri: Uri = url.parse().map_err(|e| (None, format!("parse {url:?}: {e}")))?;
+            let uri: Uri = url.parse().map_err(|e| (None, format!("parse {}: {e}", quote(url))))?;
             let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
             let path = uri.path_and_query().map_or("/", |p| p.as_str());
             return Ok(Target {
@@ -92,13 +93,13 @@ impl Server {
         let service = self
             .store
             .get(&SERVICES, &Key::new(ns, name))
-            .ok_or_else(|| format!("service {name:?} not found"))?;
+            .ok_or_else(|| format!("service {} not found", quote(name)))?;
         let service = service.value();
         if text(&service, "/spec/type") == "ExternalName" {
             return Ok((text(&service, "/spec/externalName").to_owned(), port));
         }
         let wanted = endpoints::port_name(&service, "port", port, None)
-            .ok_or_else(|| format!("no service port {port} found for service {name:?}"))?;
+            .ok_or_else(|| format!("no service port {port} found for service {}", quote(name)))?;
         let all = self.store.list(&SLICES, Some(ns), None).objects;
         let all: Vec<_> = all.iter().map(|o| o.value()).collect();
         let of_it = |s: &&Value| s["metadata"]["labels"]["kubernetes.io/service-name"] == name;
@@ -106,6 +107,6 @@ impl Server {
         let first = endpoints::of_slices(slices, wanted, None)
             .first()
             .map(|p| (p.address.to_owned(), p.port));
-        first.ok_or_else(|| format!("no endpoints available for service {name:?}"))
+        first.ok_or_else(|| format!("no endpoints available for service {}", quote(name)))
     }
 }

@@ -278,9 +278,13 @@ fn list_map(s: &Value, path: &str, errors: &mut Vec<FieldError>) {
         return;
     }
     let Some(items) = schema_at(&s["items"]) else {
-        let shown = crate::schema::Printed::internal("apiextensions.JSONSchemaPropsOrArray", &s["items"]).compact();
         let detail = "must only have a single schema if x-kubernetes-list-type is map";
-        errors.push(FieldError::invalid_shown(format!("{path}.items"), &shown, detail));
+        errors.push(FieldError::invalid_internal(
+            format!("{path}.items"),
+            "apiextensions.JSONSchemaPropsOrArray",
+            &s["items"],
+            detail,
+        ));
         return;
     };
     let kind = text(items, "/type");

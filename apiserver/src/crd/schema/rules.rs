@@ -2,13 +2,13 @@
 //! (`apiextensions-apiserver/pkg/apiserver/schema/cel/compilation.go`).
 
 use cfn_cel::{self as cel, Environment, Expression, Type};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::context::{Context, Costs};
 use super::{list, paths, structural};
 use crate::crd::types;
 use crate::registry::text;
-use crate::schema::{FieldError, go_struct};
+use crate::schema::{FieldError, Printed};
 
 /// Reasons that a rule may give.
 const REASONS: [&str; 4] = [
@@ -24,15 +24,7 @@ fn rules(schema: &Value) -> &[Value] {
 
 /// A rule as Go's internal type has it.
 fn as_go(rule: &Value) -> String {
-    let said = |field: &str| json!(rule[field].as_str().unwrap_or_default());
-    go_struct(&[
-        ("Rule", said("rule")),
-        ("Message", said("message")),
-        ("MessageExpression", said("messageExpression")),
-        ("Reason", rule["reason"].clone()),
-        ("FieldPath", said("fieldPath")),
-        ("OptionalOldSelf", rule["optionalOldSelf"].clone()),
-    ])
+    Printed::internal("apiextensions.ValidationRule", rule).compact()
 }
 
 /// What is wrong with how a schema's own rules are written.

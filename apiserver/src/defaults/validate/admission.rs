@@ -3,13 +3,14 @@
 
 use super::expressions;
 use crate::defaults::names;
-use crate::defaults::validate_parts::{by_rule, choice, label_selector, list, needed, text, texts};
+use crate::defaults::validate_parts::{by_rule, choice, label_selector, list, needed, repeated, text, texts};
 use crate::schema::FieldError;
 use cfn_cel::{Environment, Type};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 
 pub(super) fn webhooks(new: &Value, mutating: bool, errors: &mut Vec<FieldError>) {
-    let mut seen: Vec<&str> = Vec::new();
+    let mut seen = BTreeSet::new();
     for (i, webhook) in list(new, "webhooks").iter().enumerate() {
         let path = format!("webhooks[{i}]");
         self::webhook(webhook, &path, errors);
@@ -25,7 +26,7 @@ pub(super) fn webhooks(new: &Value, mutating: bool, errors: &mut Vec<FieldError>
         if seen.contains(&name) && !name.is_empty() {
             errors.push(FieldError::duplicate(format!("{path}.name"), name));
         }
-        seen.push(name);
+        seen.insert(name);
     }
 }
 
@@ -35,8 +36,8 @@ fn review_versions(webhook: &Value, at: &str, errors: &mut Vec<FieldError>) {
     if versions.is_empty() {
         return errors.push(FieldError::required(at, "must specify one of v1, v1beta1"));
     }
-    for (i, version) in versions.iter().enumerate() {
-        if versions[..i].contains(version) {
+    for ((i, version), again) in versions.iter().enumerate().zip(repeated(&versions)) {
+        if again {
             errors.push(FieldError::invalid(format!("{at}[{i}]"), *version, "duplicate version"));
         } else {
             by_rule(version, format!("{at}[{i}]"), names::dns1035_label, errors);
@@ -50,7 +51,7 @@ fn review_versions(webhook: &Value, at: &str, errors: &mut Vec<FieldError>) {
 
 /// Conditions on requests, which have names of their own.
 pub(super) fn match_conditions(all: &[Value], environment: &Environment, path: &str, errors: &mut Vec<FieldError>) {
-    let mut seen: Vec<&str> = Vec::new();
+    let mut seen = BTreeSet::new();
     for (i, condition) in all.iter().enumerate() {
         let at = format!("{path}[{i}].expression");
         match text(condition, "expression").trim() {
@@ -66,7 +67,7 @@ pub(super) fn match_conditions(all: &[Value], environment: &Environment, path: &
         if seen.contains(&name) {
             errors.push(FieldError::duplicate(at, name));
         }
-        seen.push(name);
+        seen.insert(name);
     }
 }
 

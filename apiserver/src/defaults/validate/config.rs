@@ -1,7 +1,7 @@
 //! Validation of ConfigMaps and Secrets (`pkg/apis/core/validation` in Kubernetes).
 
 use super::text;
-use crate::defaults::names;
+use crate::defaults::{immutable, names};
 use crate::schema::FieldError;
 use base64::Engine;
 use serde_json::{Map, Value};
@@ -25,7 +25,7 @@ pub(super) fn config_map(new: &Value, old: Option<&Value>, errors: &mut Vec<Fiel
 
 pub(super) fn secret(new: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>) {
     if let Some(old) = old {
-        super::unchanged("core.Secret", &[("type", "type")], new, old, errors);
+        immutable::places("core.Secret", &[("type", "type")], new, old, errors);
     }
     frozen(new, old, &["data"], errors);
     if keys(new, "data", errors) > MAX_DATA {

@@ -2,12 +2,12 @@
 
 use super::slices::qualified;
 use super::{expressions, text};
-use crate::defaults::names;
-use crate::defaults::resource_name;
-use crate::defaults::validate_parts::{by_rule, list, named, needed, texts};
-use crate::schema::{FieldError, Printed};
+use crate::defaults::validate_parts::{by_rule, list, named, needed, repeated, texts};
+use crate::defaults::{immutable, names, resource_name};
+use crate::schema::FieldError;
 use cfn_cel::{Type, check};
 use serde_json::Value;
+use std::collections::BTreeSet;
 
 pub(super) fn class(new: &Value, errors: &mut Vec<FieldError>) {
     selectors(&new["spec"], "spec", errors);
@@ -26,7 +26,7 @@ pub(super) fn class(new: &Value, errors: &mut Vec<FieldError>) {
 
 pub(super) fn claim(new: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>) {
     match old {
-        Some(old) => unchanged("resource.ResourceClaimSpec", new, old, errors),
+        Some(old) => immutable::places("resource.ResourceClaim", &[("spec", "spec")], new, old, errors),
         None => devices(&new["spec"]["devices"], "spec.devices", errors),
     }
 }
@@ -36,33 +36,7 @@ pub(super) fn template(new: &Value, old: Option<&Value>, errors: &mut Vec<FieldE
     template_metadata(&spec["metadata"], "spec.metadata", errors);
     devices(&spec["spec"]["devices"], "spec.spec.devices", errors);
     if let Some(old) = old {
-        unchanged("resource.ResourceClaimTemplateSpec", new, old, errors);
-    }
-}
-
-/// A spec that may not change, shown as Go's internal type has it.
-fn unchanged(of: &str, new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
-    if full(&new["spec"]) != full(&old["spec"]) {
-        let shown = Printed::internal(of, &new["spec"]).compact();
-        errors.push(FieldError::invalid_shown("spec", &shown, "field is immutable"));
-    }
-}
-
-/// A value without its empty lists and what has nothing else in it, which are as good as none.
-fn full(value: &Value) -> Value {
-    let empty = |v: &Value| match v {
-        Value::Array(all) => all.is_empty(),
-        Value::Object(all) => all.is_empty(),
-        other => other.is_null(),
-    };
-    match value {
-        Value::Object(fields) => {
-            let kept = fields.iter().map(|(name, v)| (name.clone(), full(v)));
-            Value::Object(kept.filter(|(_, v)| !empty(v)).collect())
-        }
-        Value::Array(all) => all.iter().map(full).collect(),
-        Value::Null => Value::Object(serde_json::Map::new()),
-        other => other.clone(),
+        immutable::places("resource.ResourceClaimTemplate", &[("spec", "spec")], new, old, errors);
     }
 }
 
@@ -104,7 +78,7 @@ fn template_metadata(metadata: &Value, path: &str, errors: &mut Vec<FieldError>)
 fn devices(devices: &Value, path: &str, errors: &mut Vec<FieldError>) {
     let requests = list(devices, "requests");
     each_once(requests, &format!("{path}.requests"), errors, request);
-    let known: Vec<String> = requests
+    let known: BTreeSet<String> = requests
         .iter()
         .flat_map(|r| {
             let name = text(r, "name");
@@ -116,17 +90,17 @@ fn devices(devices: &Value, path: &str, errors: &mut Vec<FieldError>) {
         .collect();
     let refer = |of: &Value, path: &str, errors: &mut Vec<FieldError>| {
         let named = texts(of, "requests");
-        for (i, name) in named.iter().enumerate() {
+        for ((i, name), again) in named.iter().enumerate().zip(repeated(&named)) {
             let path = format!("{path}.requests[{i}]");
             for part in name.split('/').filter(|_| name.split('/').count() <= 2) {
                 by_rule(part, path.clone(), names::dns1123_label, errors);
             }
-            if !known.iter().any(|k| k == name) {
+            if !known.contains(*name) {
                 let detail = "must be the name of a request in the claim or the name of a request and a subrequest \
                               separated by '/'";
                 errors.push(FieldError::invalid(path.as_str(), *name, detail));
             }
-            if named[..i].contains(name) {
+            if again {
                 errors.push(FieldError::duplicate(path, *name));
             }
         }
@@ -160,11 +134,12 @@ pub(super) fn each_once(
     errors: &mut Vec<FieldError>,
     rule: impl Fn(&Value, &str, &mut Vec<FieldError>),
 ) {
+    let mut seen = BTreeSet::new();
     for (i, element) in all.iter().enumerate() {
         let path = format!("{path}[{i}]");
         rule(element, &path, errors);
         let name = text(element, "name");
-        if all[..i].iter().any(|other| text(other, "name") == name) {
+        if !seen.insert(name) {
             errors.push(FieldError::duplicate(path, name));
         }
     }
@@ -314,12 +289,13 @@ fn fully_qualified(name: &str, path: &str, errors: &mut Vec<FieldError>) {
 pub(super) fn claim_status(new: &Value, errors: &mut Vec<FieldError>) {
     let status = &new["status"];
     let users = list(status, "reservedFor");
-    for (i, user) in users.iter().enumerate() {
+    let again = repeated(users.iter().map(|user| text(user, "uid")));
+    for ((i, user), again) in users.iter().enumerate().zip(again) {
         let path = format!("status.reservedFor[{i}]");
         for field in ["resource", "name", "uid"] {
             needed(user, field, &path, errors);
         }
-        if users[..i].iter().any(|other| other["uid"] == user["uid"]) {
+        if again {
             errors.push(FieldError::duplicate(path, user["uid"].clone()));
         }
     }

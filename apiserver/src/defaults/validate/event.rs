@@ -1,9 +1,8 @@
 //! Validation of events (`pkg/apis/core/validation/events.go` in Kubernetes): of both groups by what any event must be,
 //! and of `events.k8s.io` by more. Errors name the fields of the internal type, whatever the group calls them.
 
-use super::immutable;
-use crate::defaults::names;
 use crate::defaults::validate_parts::{by_rule, needed, text};
+use crate::defaults::{immutable, names};
 use crate::schema::{FieldError, Printed};
 use serde_json::{Value, json};
 
@@ -125,22 +124,20 @@ fn changed(new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
                 "core.ObjectReference"
             };
             let shown = |object: &Value| match &object[field] {
-                Value::Null if field == "related" => "null".to_owned(),
-                Value::Null => Printed::internal(name, &json!({})).compact(),
-                value => Printed::internal(name, value).compact(),
+                Value::Null if field == "related" => Printed::plain(&Value::Null),
+                Value::Null => Printed::internal(name, &json!({})),
+                value => Printed::internal(name, value),
             };
-            if shown(new) != shown(old) {
-                errors.push(FieldError::invalid_shown(of, &shown(new), "field is immutable"));
-            }
+            immutable::printed(&shown(new), &shown(old), of, errors);
         }
         "deprecatedCount" => {
             let count = |of: &Value| Value::from(of[field].as_i64().unwrap_or_default());
-            immutable(&count(new), &count(old), of, errors);
+            immutable::value(&count(new), &count(old), of, errors);
         }
         "eventTime" | "deprecatedFirstTimestamp" | "deprecatedLastTimestamp" => {
-            immutable(&new[field], &old[field], of, errors);
+            immutable::value(&new[field], &old[field], of, errors);
         }
-        _ => immutable(&text(new, field).into(), &text(old, field).into(), of, errors),
+        _ => immutable::value(&text(new, field).into(), &text(old, field).into(), of, errors),
     };
     for (field, of) in [
         ("regarding", "involvedObject"),

@@ -24,7 +24,8 @@ pub(super) fn flow_schema(new: &Value, errors: &mut Vec<FieldError>) {
     if spec["distinguisherMethod"].is_object() && !matches!(kind, "ByNamespace" | "ByUser") {
         let valid = ["ByNamespace", "ByUser"];
         let path = "spec.distinguisherMethod.type";
-        errors.push(FieldError::not_supported(path, json!({"Type": kind}), &valid));
+        let (of, method) = ("flowcontrol.FlowDistinguisherMethod", &spec["distinguisherMethod"]);
+        errors.push(FieldError::not_supported_internal(path, of, method, &valid));
     }
     let level = text(&spec["priorityLevelConfiguration"], "name");
     let path = "spec.priorityLevelConfiguration.name";
@@ -57,7 +58,8 @@ pub(super) fn flow_schema(new: &Value, errors: &mut Vec<FieldError>) {
             let missing = "nonResourceURLs must contain at least one value";
             starred(rule, "nonResourceURLs", missing, "non-resource URLs", &path, errors);
             let urls = texts(rule, "nonResourceURLs");
-            for (k, url) in urls.iter().enumerate().filter(|_| !urls.contains(&"*")) {
+            let all = urls.contains(&"*");
+            for (k, url) in urls.iter().enumerate().filter(|_| !all) {
                 other_path(url, format!("{path}.nonResourceURLs[{k}]"), errors);
             }
         }

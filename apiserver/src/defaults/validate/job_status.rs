@@ -2,10 +2,12 @@
 //! it is asked only of what the write changes (`getStatusValidationOptions`).
 
 use super::nonnegative;
+use crate::defaults::immutable;
 use crate::defaults::validate_job_policies::{count, interval};
-use crate::defaults::validate_parts::{list, text};
-use crate::schema::{FieldError, FieldErrorKind, Printed, same};
+use crate::defaults::validate_parts::{list, number, text};
+use crate::schema::{FieldError, FieldErrorKind, same};
 use serde_json::Value;
+use std::collections::BTreeSet;
 
 fn has(status: &Value, condition: &str, value: &str) -> bool {
     list(status, "conditions")
@@ -21,10 +23,6 @@ fn conditions(detail: &str) -> FieldError {
         value: None,
         detail: detail.to_owned(),
     }
-}
-
-fn number(status: &Value, field: &str) -> i64 {
-    status[field].as_i64().unwrap_or_default()
 }
 
 pub(super) fn job(old: &Value, new: &Value, errors: &mut Vec<FieldError>) {
@@ -64,16 +62,15 @@ pub(super) fn job(old: &Value, new: &Value, errors: &mut Vec<FieldError>) {
 
 /// Pods that have ended and are not counted yet, each of them once.
 fn uncounted(status: &Value, errors: &mut Vec<FieldError>) {
-    let mut seen: Vec<&Value> = Vec::new();
+    let mut seen = BTreeSet::new();
     for side in ["succeeded", "failed"] {
         for (i, uid) in list(&status["uncountedTerminatedPods"], side).iter().enumerate() {
             let path = format!("status.uncountedTerminatedPods.{side}[{i}]");
-            if uid == "" || uid.is_null() {
+            let uid = uid.as_str().unwrap_or_default();
+            if uid.is_empty() {
                 errors.push(FieldError::invalid(path, "", "must not be empty"));
-            } else if seen.contains(&uid) {
-                errors.push(FieldError::duplicate(path, uid.clone()));
-            } else {
-                seen.push(uid);
+            } else if !seen.insert(uid) {
+                errors.push(FieldError::duplicate(path, uid));
             }
         }
     }
@@ -147,9 +144,13 @@ fn ended(was: &Value, status: &Value, spec: &Value, errors: &mut Vec<FieldError>
         .iter()
         .any(|s| !list(&status[field], s).is_empty());
     if left && (finishes || changed(field)) {
-        let shown = Printed::internal("batch.UncountedTerminatedPods", &status[field]).compact();
         let detail = "must be empty for finished job";
-        errors.push(FieldError::invalid_shown(format!("status.{field}"), &shown, detail));
+        errors.push(FieldError::invalid_internal(
+            format!("status.{field}"),
+            "batch.UncountedTerminatedPods",
+            &status[field],
+            detail,
+        ));
     }
 }
 
@@ -225,11 +226,7 @@ fn changes(was: &Value, status: &Value, spec: &Value, errors: &mut Vec<FieldErro
     }
     let (now, before) = (&status["completionTime"], &was["completionTime"]);
     if !now.is_null() && !before.is_null() && now != before {
-        errors.push(FieldError::invalid(
-            "status.completionTime",
-            now.clone(),
-            "field is immutable",
-        ));
+        errors.push(immutable::changed("status.completionTime", now.clone()));
     }
     let (now, before) = (&status["startTime"], &was["startTime"]);
     let resumes = has(was, "Suspended", "True") && has(status, "Suspended", "False");

@@ -1,12 +1,17 @@
 //! Validation of `metadata` (`apimachinery/pkg/api/validation/objectmeta.go` in Kubernetes) and the rules for names.
 
-use super::{immutable, labels, text};
-use crate::defaults::names;
+use super::{labels, text};
+use crate::defaults::validate_parts::texts;
+use crate::defaults::{immutable, names};
 use crate::schema::{FieldError, Printed};
 use serde_json::Value;
+use std::collections::BTreeSet;
 
 /// Most bytes an object's annotations may have together.
 const MAX_ANNOTATIONS: u64 = 256 * 1024;
+
+/// Most bytes of lists of owners that are told of in one refusal.
+const MAX_SHOWN: usize = 1024 * 1024;
 
 /// Rules for names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,6 +80,14 @@ pub fn name_rule(group: &str, kind: &str) -> NameRule {
 /// finalizers, owners. The name must have been generated before.
 pub fn validate_metadata(metadata: &Value, namespaced: bool, rule: NameRule) -> Vec<FieldError> {
     let mut errors = Vec::new();
+    identity(metadata, namespaced, rule, &mut errors);
+    common_metadata(metadata, &mut errors);
+    any_finalizers(metadata, &mut errors);
+    errors
+}
+
+/// Name, generateName, namespace, generation.
+fn identity(metadata: &Value, namespaced: bool, rule: NameRule, errors: &mut Vec<FieldError>) {
     let (name, prefix) = (text(metadata, "name"), text(metadata, "generateName"));
     if !prefix.is_empty() {
         for detail in rule.check(prefix, true) {
@@ -107,22 +120,17 @@ pub fn validate_metadata(metadata: &Value, namespaced: bool, rule: NameRule) -> 
         let detail = "must be greater than or equal to 0";
         errors.push(FieldError::invalid("metadata.generation", generation, detail));
     }
-    common_metadata(metadata, &mut errors);
-    for finalizer in metadata["finalizers"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_str)
-    {
+}
+
+/// What finalizers of any object must be.
+fn any_finalizers(metadata: &Value, errors: &mut Vec<FieldError>) {
+    let all = || metadata["finalizers"].as_array().into_iter().flatten();
+    for finalizer in all().filter_map(Value::as_str) {
         for detail in names::qualified_name(finalizer) {
             errors.push(FieldError::invalid("metadata.finalizers", finalizer, detail));
         }
     }
-    let all = metadata["finalizers"].as_array();
-    if ["orphan", "foregroundDeletion"]
-        .iter()
-        .all(|f| all.is_some_and(|all| all.iter().any(|x| x == f)))
-    {
+    if ["orphan", "foregroundDeletion"].iter().all(|f| all().any(|x| x == f)) {
         let detail = "finalizer orphan and foregroundDeletion cannot be both set";
         errors.push(FieldError::invalid(
             "metadata.finalizers",
@@ -130,7 +138,6 @@ pub fn validate_metadata(metadata: &Value, namespaced: bool, rule: NameRule) -> 
             detail,
         ));
     }
-    errors
 }
 
 /// A check of metadata that a kind's own update has beside the common one.
@@ -170,14 +177,6 @@ fn again(group: &str, kind: &str) -> &'static [Again] {
     }
 }
 
-/// How often an update tells of metadata that may not change: once for any object, and again where its kind has the check.
-pub fn told_unchangeable(group: &str, kind: &str, custom: bool) -> usize {
-    let own = if custom { &[Again::Changed] } else { again(group, kind) };
-    // Jobs have theirs beside the check of their spec.
-    let with_spec = usize::from((group, kind) == ("batch", "Job"));
-    1 + with_spec + own.iter().filter(|check| **check == Again::Changed).count()
-}
-
 /// Whether a kind's checks mind that finalizers are qualified; others take what any object may have.
 pub(super) fn minds_finalizers(group: &str, kind: &str) -> bool {
     !matches!(
@@ -206,7 +205,7 @@ pub(in crate::defaults) fn finalizers(metadata: &Value, errors: &mut Vec<FieldEr
 }
 
 /// All checks of the `metadata` of an object of a kind that is updated: those of any object, and those its kind has
-/// again, as both are told.
+/// again, as both are told. What they have in common is looked at once.
 pub fn validate_updated(
     (group, kind): (&str, &str),
     namespaced: bool,
@@ -214,13 +213,30 @@ pub fn validate_updated(
     new: &Value,
     old: &Value,
 ) -> Vec<FieldError> {
-    let mut errors = validate_metadata(new, namespaced, NameRule::PathSegment);
-    let changed = validate_metadata_update(new, old);
-    errors.extend(changed.iter().cloned());
+    let collected = |check: &dyn Fn(&mut Vec<FieldError>)| {
+        let mut errors = Vec::new();
+        check(&mut errors);
+        errors
+    };
+    let common = collected(&|errors| common_metadata(new, errors));
+    let any = collected(&|errors| any_finalizers(new, errors));
+    let mut changed = collected(&|errors| changed_metadata(new, old, errors));
+    changed.extend_from_slice(&common);
+    let mut errors = Vec::new();
+    identity(new, namespaced, NameRule::PathSegment, &mut errors);
+    errors.extend_from_slice(&common);
+    errors.extend_from_slice(&any);
+    errors.extend_from_slice(&changed);
     let checks = if custom { &[Again::Changed] } else { again(group, kind) };
+    let minds = !custom && minds_finalizers(group, kind) && !checks.is_empty();
+    let qualified = collected(&|errors| {
+        if minds {
+            finalizers(new, errors);
+        }
+    });
     for check in checks {
         match check {
-            Again::Changed => errors.extend(changed.iter().cloned()),
+            Again::Changed => errors.extend_from_slice(&changed),
             Again::Made => {
                 let rule = match name_rule(group, kind) {
                     // Nothing is asked but what is asked of all.
@@ -228,12 +244,12 @@ pub fn validate_updated(
                     _ if group == "certificates.k8s.io" => NameRule::Own,
                     rule => rule,
                 };
-                errors.extend(validate_metadata(new, namespaced, rule));
+                identity(new, namespaced, rule, &mut errors);
+                errors.extend_from_slice(&common);
+                errors.extend_from_slice(&any);
             }
         }
-        if !custom && minds_finalizers(group, kind) {
-            finalizers(new, &mut errors);
-        }
+        errors.extend_from_slice(&qualified);
     }
     errors
 }
@@ -241,34 +257,35 @@ pub fn validate_updated(
 /// Checks the `metadata` of an object that is updated: what may not change, and labels, annotations and owners.
 pub fn validate_metadata_update(new: &Value, old: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
+    changed_metadata(new, old, &mut errors);
+    common_metadata(new, &mut errors);
+    errors
+}
+
+/// What may not change.
+fn changed_metadata(new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
     if !old["deletionTimestamp"].is_null() {
-        let list = |metadata: &Value| metadata["finalizers"].as_array().cloned().unwrap_or_default();
-        let before = list(old);
-        let added: Vec<String> = list(new)
-            .iter()
-            .filter(|f| !before.contains(f))
-            .map(|f| f.as_str().unwrap_or_default().to_owned())
-            .collect();
+        let before: BTreeSet<&str> = texts(old, "finalizers").into_iter().collect();
+        let mut added = texts(new, "finalizers");
+        added.retain(|f| !before.contains(f));
         if !added.is_empty() {
             let detail = format!(
                 "no new finalizers can be added if the object is being deleted, found new finalizers []string{{{}}}",
-                names::quoted(&added.iter().map(String::as_str).collect::<Vec<_>>())
+                names::quoted(&added)
             );
             errors.push(FieldError::forbidden("metadata.finalizers", detail));
         }
     }
-    for field in [
-        "name",
-        "namespace",
-        "uid",
-        "creationTimestamp",
-        "deletionTimestamp",
-        "deletionGracePeriodSeconds",
+    for (field, path) in [
+        ("name", "metadata.name"),
+        ("namespace", "metadata.namespace"),
+        ("uid", "metadata.uid"),
+        ("creationTimestamp", "metadata.creationTimestamp"),
+        ("deletionTimestamp", "metadata.deletionTimestamp"),
+        ("deletionGracePeriodSeconds", "metadata.deletionGracePeriodSeconds"),
     ] {
-        immutable(&new[field], &old[field], &format!("metadata.{field}"), &mut errors);
+        immutable::value(&new[field], &old[field], path, errors);
     }
-    common_metadata(new, &mut errors);
-    errors
 }
 
 /// `ValidateAnnotations`.
@@ -288,8 +305,9 @@ pub(crate) fn annotations(annotations: &Value, path: &str, errors: &mut Vec<Fiel
 fn common_metadata(metadata: &Value, errors: &mut Vec<FieldError>) {
     labels(&metadata["labels"], "metadata.labels", errors);
     annotations(&metadata["annotations"], "metadata.annotations", errors);
-    let mut controller: Option<String> = None;
-    for owner in metadata["ownerReferences"].as_array().into_iter().flatten() {
+    let owners = metadata["ownerReferences"].as_array().map_or(&[][..], Vec::as_slice);
+    let (mut controller, mut shown, mut told): (Option<String>, Option<String>, usize) = (None, None, 0);
+    for owner in owners {
         let path = "metadata.ownerReferences";
         let version = text(owner, "apiVersion");
         // More than one slash is no group and version.
@@ -312,8 +330,7 @@ fn common_metadata(metadata: &Value, errors: &mut Vec<FieldError>) {
         }
         if owner["apiVersion"] == "v1" && owner["kind"] == "Event" {
             let detail = "/v1, Kind=Event is disallowed from being an owner";
-            let shown = Printed::internal("meta.OwnerReference", owner).compact();
-            errors.push(FieldError::invalid_shown(path, &shown, detail));
+            errors.push(FieldError::invalid_internal(path, "meta.OwnerReference", owner, detail));
         }
         if owner["controller"] == true {
             let name = format!("{}/{}", text(owner, "kind"), text(owner, "name"));
@@ -323,10 +340,15 @@ fn common_metadata(metadata: &Value, errors: &mut Vec<FieldError>) {
                         "Only one reference can have Controller set to true. Found \"true\" in references for {first} \
                          and {name}"
                     );
-                    let all = metadata["ownerReferences"].as_array().into_iter().flatten();
-                    let shown = all.map(|o| Printed::internal("meta.OwnerReference", o)).collect();
-                    let shown = Printed::List(shown).compact();
-                    errors.push(FieldError::invalid_shown(path, &shown, &detail));
+                    let shown = shown.get_or_insert_with(|| {
+                        let all = owners.iter().map(|o| Printed::internal("meta.OwnerReference", o));
+                        Printed::List(all.collect()).compact()
+                    });
+                    // All of them are told with each: there is an end to that.
+                    told += shown.len();
+                    if told <= MAX_SHOWN.max(shown.len()) {
+                        errors.push(FieldError::invalid_shown(path, shown, &detail));
+                    }
                 }
                 None => controller = Some(name),
             }

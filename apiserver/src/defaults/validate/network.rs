@@ -1,13 +1,15 @@
 //! Validation of `networking.k8s.io` and of endpoints (`pkg/apis/{networking,discovery,core}/validation` in Kubernetes).
 
 use super::port_number;
-use crate::defaults::names;
 use crate::defaults::validate_parts::{
-    by_rule, choice, cidr, ip, label_selector, list, named, needed, ordinary_ip, parse_cidr, prefix, text, texts,
+    by_rule, choice, cidr, ip, label_selector, list, named, needed, ordinary_ip, parse_cidr, prefix, repeated, text,
+    texts,
 };
 use crate::defaults::validate_pod::port_or_name;
+use crate::defaults::{immutable, names};
 use crate::schema::FieldError;
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 
 /// What is wrong with a name.
 type Rule = fn(&str) -> Vec<String>;
@@ -191,7 +193,7 @@ pub(super) fn ingress_class(new: &Value, old: Option<&Value>, errors: &mut Vec<F
     let controller = text(spec, "controller");
     if let Some(old) = old {
         let controller = [("spec.controller", "spec.controller")];
-        super::unchanged("networking.IngressClass", &controller, new, old, errors);
+        immutable::places("networking.IngressClass", &controller, new, old, errors);
     }
     if controller.len() > MAX_CONTROLLER {
         errors.push(FieldError::too_long("spec.controller", MAX_CONTROLLER as u64));
@@ -364,17 +366,16 @@ fn ranges_changed(new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
         return;
     }
     let path = "spec.cidrs";
-    let detail = "field is immutable";
     if was.len() == 1 && now.len() == 2 {
         if now[0] != was[0] {
-            errors.push(FieldError::invalid(format!("{path}[0]"), now[0].clone(), detail));
+            errors.push(immutable::changed(format!("{path}[0]"), now[0].clone()));
         }
         cidr(now[1].as_str().unwrap_or_default(), format!("{path}[1]"), errors);
     } else if now.len() != was.len() {
-        errors.push(FieldError::invalid(path, new.clone(), detail));
+        errors.push(immutable::changed(path, new.clone()));
     } else {
         for (i, (one, _)) in now.iter().zip(was).enumerate().filter(|(_, (one, other))| one != other) {
-            errors.push(FieldError::invalid(format!("{path}[{i}]"), (*one).clone(), detail));
+            errors.push(immutable::changed(format!("{path}[{i}]"), (*one).clone()));
         }
     }
 }
@@ -438,7 +439,7 @@ pub(super) fn endpoint_slice(new: &Value, old: Option<&Value>, errors: &mut Vec<
         )),
     }
     let known = errors.len() == before;
-    let mut seen: Vec<&str> = Vec::new();
+    let mut seen = BTreeSet::new();
     let mut of_ports = Vec::new();
     for (i, port) in list(new, "ports").iter().enumerate() {
         let path = format!("ports[{i}]");
@@ -449,7 +450,7 @@ pub(super) fn endpoint_slice(new: &Value, old: Option<&Value>, errors: &mut Vec<
         if seen.contains(&name) {
             of_ports.push(FieldError::duplicate(format!("{path}.name"), name));
         }
-        seen.push(name);
+        seen.insert(name);
         choice(port, "protocol", &["SCTP", "TCP", "UDP"], &path, &mut of_ports);
         if let Some(protocol) = port["appProtocol"].as_str() {
             by_rule(
@@ -498,7 +499,7 @@ pub(super) fn endpoint_slice(new: &Value, old: Option<&Value>, errors: &mut Vec<
     }
     if let Some(old) = old {
         let kind = [("addressType", "addressType")];
-        super::unchanged("discovery.EndpointSlice", &kind, new, old, errors);
+        immutable::places("discovery.EndpointSlice", &kind, new, old, errors);
     }
 }
 
@@ -529,9 +530,10 @@ fn hints(hints: &Value, path: &str, errors: &mut Vec<FieldError>) {
             errors.push(FieldError::too_many(path, all.len() as u64, MAX_HINTS as u64));
             return;
         }
-        for (i, hint) in all.iter().enumerate() {
-            let (name, at) = (text(hint, "name"), format!("{path}[{i}].name"));
-            if all[..i].iter().any(|other| text(other, "name") == name) {
+        let names = all.iter().map(|hint| text(hint, "name"));
+        for ((i, name), again) in names.clone().enumerate().zip(repeated(names)) {
+            let at = format!("{path}[{i}].name");
+            if again {
                 errors.push(FieldError::duplicate(at.as_str(), name));
             }
             by_rule(name, at, rule, errors);

@@ -3,41 +3,51 @@
 use super::{labels, one_of, text};
 use crate::defaults::resource_name;
 use crate::defaults::validate_parts::{by_rule, cidr, list, named, needed, parse_cidr, taint_names, texts};
-use crate::defaults::{names, validate_pod, validate_resources};
-use crate::schema::{FieldError, FieldErrorKind, Printed, go_struct};
+use crate::defaults::{immutable, names, validate_pod, validate_resources};
+use crate::schema::FieldError;
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 
 pub(super) fn node(new: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>) {
+    let start = errors.len();
     taints(new, errors);
+    let (of_taints, start) = (start..errors.len(), errors.len());
     amounts(&new["status"], errors);
+    let of_amounts = start..errors.len();
     ranges(&new["spec"], errors);
     if let Some(old) = old {
-        changes(new, old, errors);
+        // The check of the change looks at both again.
+        errors.extend_from_within(of_amounts);
+        features(&new["status"], errors);
+        addresses(new, errors);
+        moved(new, old, errors);
+        errors.extend_from_within(of_taints);
+        external(new, old, errors);
     }
 }
 
+/// `ValidateNodeUpdate`, as it is asked of a status.
+pub(super) fn changes(new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
+    amounts(&new["status"], errors);
+    features(&new["status"], errors);
+    addresses(new, errors);
+    moved(new, old, errors);
+    taints(new, errors);
+    external(new, old, errors);
+}
+
 fn taints(new: &Value, errors: &mut Vec<FieldError>) {
+    let mut seen = BTreeSet::new();
     for (i, taint) in list(&new["spec"], "taints").iter().enumerate() {
         // The path is upstream's, of when they were annotations.
         let path = format!("metadata.taints[{i}]");
         taint_names(taint, &path, errors);
         let effects = ["NoSchedule", "PreferNoSchedule", "NoExecute"];
         one_of(taint, "effect", &effects, &path, errors);
-        let same = |other: &&Value| other["key"] == taint["key"] && other["effect"] == taint["effect"];
-        if list(&new["spec"], "taints")[..i].iter().any(|other| same(&other)) {
-            // As Go's internal type has it.
-            let shown = go_struct(&[
-                ("Key", text(taint, "key").into()),
-                ("Value", text(taint, "value").into()),
-                ("Effect", text(taint, "effect").into()),
-                ("TimeAdded", taint["timeAdded"].clone()),
-            ]);
-            errors.push(FieldError {
-                path,
-                kind: FieldErrorKind::Duplicate,
-                value: None,
-                detail: format!("{shown}: taints must be unique by key and effect pair"),
-            });
+        if !seen.insert((text(taint, "key"), text(taint, "effect"))) {
+            let mut error = FieldError::duplicate_internal(path, "core.Taint", taint);
+            error.detail += ": taints must be unique by key and effect pair";
+            errors.push(error);
         }
     }
 }
@@ -104,27 +114,17 @@ fn is_feature(name: &str) -> bool {
     name.starts_with(|c: char| c.is_ascii_uppercase()) && name.split('/').all(segment)
 }
 
-/// `ValidateNodeUpdate`: all that is asked of a status, too.
-pub(super) fn changes(new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
-    amounts(&new["status"], errors);
-    features(&new["status"], errors);
-    let addresses = list(&new["status"], "addresses");
-    for (i, address) in addresses
-        .iter()
-        .enumerate()
-        .filter(|(i, a)| addresses[..*i].contains(a))
-    {
-        let shown = go_struct(&[
-            ("Type", text(address, "type").into()),
-            ("Address", text(address, "address").into()),
-        ]);
-        errors.push(FieldError {
-            path: format!("status.addresses[{i}]"),
-            kind: FieldErrorKind::Duplicate,
-            value: None,
-            detail: shown,
-        });
+fn addresses(new: &Value, errors: &mut Vec<FieldError>) {
+    let mut seen = BTreeSet::new();
+    for (i, address) in list(&new["status"], "addresses").iter().enumerate() {
+        if !seen.insert((text(address, "type"), text(address, "address"))) {
+            errors.push(FieldError::duplicate(format!("status.addresses[{i}]"), address.clone()));
+        }
     }
+}
+
+/// Ranges and the provider's name of a node are given once.
+fn moved(new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
     let (was, spec) = (&old["spec"], &new["spec"]);
     let (before, now) = (texts(was, "podCIDRs"), texts(spec, "podCIDRs"));
     let changed = match before.len() {
@@ -140,8 +140,10 @@ pub(super) fn changes(new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
         let detail = "node updates may not change providerID except from \"\" to valid";
         errors.push(FieldError::forbidden("spec.providerID", detail));
     }
-    taints(new, errors);
-    if text(was, "externalID") != text(spec, "externalID") {
+}
+
+fn external(new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
+    if text(&old["spec"], "externalID") != text(&new["spec"], "externalID") {
         errors.push(FieldError::forbidden("spec.externalID", "may not be updated"));
     }
 }
@@ -172,12 +174,8 @@ fn finalizer(name: &str, path: &str, errors: &mut Vec<FieldError>) {
 pub(super) fn ip_address(new: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>) {
     let (parent, path) = (&new["spec"]["parentRef"], "spec.parentRef");
     reference(parent, path, errors);
-    if old.is_some_and(|old| old["spec"]["parentRef"] != *parent) {
-        let shown = match parent {
-            Value::Null => "null".to_owned(),
-            parent => Printed::internal("networking.ParentReference", parent).compact(),
-        };
-        errors.push(FieldError::invalid_shown(path, &shown, "field is immutable"));
+    if let Some(old) = old {
+        immutable::places("networking.IPAddress", &[(path, path)], new, old, errors);
     }
 }
 
@@ -213,23 +211,14 @@ pub(super) fn runtime_class(new: &Value, old: Option<&Value>, errors: &mut Vec<F
     let scheduling = &new["scheduling"];
     labels(&scheduling["nodeSelector"], "scheduling.nodeSelector", errors);
     validate_pod::tolerations(scheduling, "scheduling", errors);
-    let all = list(scheduling, "tolerations");
-    for (i, one) in all.iter().enumerate() {
-        let same = |other: &Value| {
-            ["key", "operator", "value", "effect"]
-                .iter()
-                .all(|f| text(other, f) == text(one, f))
-        };
-        if all[..i].iter().any(same) {
-            errors.push(FieldError {
-                path: format!("scheduling.tolerations[{i}]"),
-                kind: FieldErrorKind::Duplicate,
-                value: None,
-                detail: Printed::internal("core.Toleration", one).compact(),
-            });
+    let mut seen = BTreeSet::new();
+    for (i, one) in list(scheduling, "tolerations").iter().enumerate() {
+        if !seen.insert(["key", "operator", "value", "effect"].map(|f| text(one, f))) {
+            let path = format!("scheduling.tolerations[{i}]");
+            errors.push(FieldError::duplicate_internal(path, "core.Toleration", one));
         }
     }
     if let Some(old) = old {
-        super::unchanged("node.RuntimeClass", &[("handler", "handler")], new, old, errors);
+        immutable::places("node.RuntimeClass", &[("handler", "handler")], new, old, errors);
     }
 }

@@ -1,10 +1,11 @@
 //! Validation of what is written to a pod's `status` (`ValidatePodStatusUpdate` in Kubernetes).
 
 use super::text;
-use crate::defaults::names;
 use crate::defaults::validate_parts::{NO_IP, by_rule, list, within};
-use crate::schema::FieldError;
+use crate::defaults::{immutable, names};
+use crate::schema::{FieldError, Printed};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 /// Most of what a user or group may be.
@@ -17,7 +18,7 @@ pub(super) fn pod(old: &Value, new: &Value, errors: &mut Vec<FieldError>) {
     unsigned(status, "status", errors);
     if was["qosClass"] != status["qosClass"] && !was["qosClass"].is_null() {
         let value = status.get("qosClass").cloned().unwrap_or_else(|| "".into());
-        errors.push(FieldError::invalid("status.qosClass", value, "field is immutable"));
+        errors.push(immutable::changed("status.qosClass", value));
     }
     for (which, of) in [
         ("containerStatuses", Some("containers")),
@@ -164,17 +165,18 @@ fn restarts(container: &Value, spec: &Value, code: i64) -> bool {
 
 /// `validatePodResourceClaimStatuses`, `validatePodExtendedResourceClaimStatus`.
 fn claims(status: &Value, spec: &Value, errors: &mut Vec<FieldError>) {
-    let mut seen: Vec<&str> = Vec::new();
+    let mut seen = BTreeSet::new();
+    let known: BTreeSet<&str> = list(spec, "resourceClaims").iter().map(|c| text(c, "name")).collect();
     for (i, claim) in list(status, "resourceClaimStatuses").iter().enumerate() {
         let (path, name) = (format!("status.resourceClaimStatuses[{i}]"), text(claim, "name"));
-        if !list(spec, "resourceClaims").iter().any(|c| text(c, "name") == name) {
+        if !known.contains(name) {
             let detail = "must match the name of an entry in `spec.resourceClaims`";
             errors.push(FieldError::invalid(format!("{path}.name"), name, detail));
         }
         if seen.contains(&name) {
             errors.push(FieldError::duplicate(format!("{path}.name"), name));
         }
-        seen.push(name);
+        seen.insert(name);
         if let Some(made) = claim["resourceClaimName"].as_str() {
             by_rule(
                 made,
@@ -196,6 +198,7 @@ fn claims(status: &Value, spec: &Value, errors: &mut Vec<FieldError>) {
         let detail = "at least one request mapping is required";
         errors.push(FieldError::required(format!("{path}.requestMappings"), detail));
     }
+    let mut mapped = BTreeSet::new();
     for (i, mapping) in mappings.iter().enumerate() {
         let at = format!("{path}.requestMappings[{i}]");
         let field = |name: &str| text(mapping, name).to_owned();
@@ -229,10 +232,7 @@ fn claims(status: &Value, spec: &Value, errors: &mut Vec<FieldError>) {
             errors,
         );
         let names = ["containerName", "resourceName", "requestName"];
-        if mappings[..i]
-            .iter()
-            .any(|m| names.iter().all(|n| text(m, n) == field(n)))
-        {
+        if !mapped.insert(names.map(|n| text(mapping, n))) {
             for name in names {
                 errors.push(FieldError::duplicate(format!("{at}.{name}"), field(name)));
             }
@@ -286,7 +286,7 @@ fn allocated(which: &str, of: &str, status: &Value, spec: &Value, errors: &mut V
             if let Some(detail) = own.and_then(|own| not_asked_for(name, own)) {
                 errors.push(FieldError::invalid(format!("{path}.name"), name, detail));
             }
-            let mut seen: Vec<&str> = Vec::new();
+            let mut seen = BTreeSet::new();
             for (k, device) in list(resource, "resources").iter().enumerate() {
                 health(device, &mut seen, &format!("{path}.resources[{k}]"), errors);
             }
@@ -310,7 +310,7 @@ fn not_asked_for(name: &str, container: &Value) -> Option<&'static str> {
     (!asked).then_some(detail)
 }
 
-fn health<'v>(device: &'v Value, seen: &mut Vec<&'v str>, path: &str, errors: &mut Vec<FieldError>) {
+fn health<'v>(device: &'v Value, seen: &mut BTreeSet<&'v str>, path: &str, errors: &mut Vec<FieldError>) {
     let valid = ["Healthy", "Unhealthy", "Unknown"];
     let value = text(device, "health");
     if !valid.contains(&value) {
@@ -330,7 +330,7 @@ fn health<'v>(device: &'v Value, seen: &mut Vec<&'v str>, path: &str, errors: &m
     if seen.contains(&id) {
         errors.push(FieldError::duplicate(format!("{path}.resourceID"), id));
     }
-    seen.push(id);
+    seen.insert(id);
 }
 
 /// Addresses of one or two families.
@@ -349,10 +349,10 @@ fn addresses(all: &[&str], path: &str, errors: &mut Vec<FieldError>) {
     }
     let six = read.iter().flatten().filter(|a| a.is_ipv6()).count();
     if unread.is_some() || all.len() > 2 || six != 1 {
-        // As Go's internal type has it.
-        let shown: Vec<Value> = all.iter().map(|a| json!({"IP": a})).collect();
+        let shown = all.iter().map(|a| Printed::internal("core.PodIP", &json!({"ip": a})));
+        let shown = Printed::List(shown.collect()).compact();
         let detail = "may specify no more than one IP for each IP family";
-        errors.push(FieldError::invalid(path, Value::Array(shown), detail));
+        errors.push(FieldError::invalid_shown(path, &shown, detail));
     }
 }
 

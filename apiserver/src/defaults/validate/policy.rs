@@ -3,11 +3,12 @@
 use super::admission::{match_conditions, rule};
 use super::expressions::{self, expression};
 use crate::defaults::names;
-use crate::defaults::validate_parts::{by_rule, choice, label_selector, list, named, needed, text, texts};
+use crate::defaults::validate_parts::{by_rule, choice, label_selector, list, named, needed, repeated, text, texts};
 use crate::schema::FieldError;
 use cfn_cel::{Environment, RESERVED, Type, check};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 /// What a mutating policy may be asked about.
 const MUTABLE: [&str; 4] = ["*", "CONNECT", "CREATE", "UPDATE"];
@@ -160,7 +161,7 @@ pub(super) fn validating(new: &Value, errors: &mut Vec<FieldError>) {
         }
         messages(one, &environment(false), &path, errors);
     }
-    let mut seen: Vec<&str> = Vec::new();
+    let mut seen = BTreeSet::new();
     for (i, note) in notes.iter().enumerate() {
         let (path, own) = (format!("spec.auditAnnotations[{i}]"), text(note, "key"));
         let key = format!("{}/{own}", text(&new["metadata"], "name"));
@@ -174,7 +175,7 @@ pub(super) fn validating(new: &Value, errors: &mut Vec<FieldError>) {
         if seen.contains(&own) {
             errors.push(FieldError::duplicate(format!("{path}.key"), own));
         }
-        seen.push(own);
+        seen.insert(own);
     }
 }
 
@@ -261,10 +262,10 @@ fn match_resources(resources: &Value, path: &str, errors: &mut Vec<FieldError>) 
         for (i, one) in list(resources, field).iter().enumerate() {
             let path = format!("{path}.{field}[{i}]");
             let all = texts(one, "resourceNames");
-            for (j, name) in all.iter().enumerate() {
+            for ((j, name), again) in all.iter().enumerate().zip(repeated(&all)) {
                 let at = format!("{path}.resourceNames[{j}]");
                 by_rule(name, at.clone(), names::path_segment, errors);
-                if all[..j].contains(name) {
+                if again {
                     errors.push(FieldError::duplicate(at, *name));
                 }
             }
@@ -327,10 +328,10 @@ pub(super) fn validating_binding(new: &Value, errors: &mut Vec<FieldError>) {
         errors.push(FieldError::required(path, detail));
     }
     let valid = ["Audit", "Deny", "Warn"];
-    for (i, action) in actions.iter().enumerate() {
+    for ((i, action), again) in actions.iter().enumerate().zip(repeated(&actions)) {
         if !valid.contains(action) {
             errors.push(FieldError::not_supported(format!("{path}[{i}]"), *action, &valid));
-        } else if actions[..i].contains(action) {
+        } else if again {
             errors.push(FieldError::duplicate(format!("{path}[{i}]"), *action));
         }
     }

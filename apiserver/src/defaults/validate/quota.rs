@@ -1,12 +1,12 @@
 //! Validation of quotas and limit ranges (`pkg/apis/core/validation` in Kubernetes).
 
-use crate::defaults::names;
-use crate::defaults::resource_name;
 use crate::defaults::validate_parts::{list, text, texts};
 use crate::defaults::validate_resources;
-use crate::schema::{FieldError, Printed};
+use crate::defaults::{immutable, names, resource_name};
+use crate::schema::FieldError;
 use cfn_cel::quantity::Quantity;
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 
 /// Scopes, and those that exclude each other.
 const SCOPES: [&str; 7] = [
@@ -32,11 +32,7 @@ pub(super) fn quota(new: &Value, old: Option<&Value>, errors: &mut Vec<FieldErro
             all
         };
         if sorted(new) != sorted(old) {
-            errors.push(FieldError::invalid(
-                "spec.scopes",
-                spec["scopes"].clone(),
-                "field is immutable",
-            ));
+            errors.push(immutable::changed("spec.scopes", spec["scopes"].clone()));
         }
     }
     for field in ["hard", "used"] {
@@ -138,9 +134,13 @@ fn selector(spec: &Value, wanted: &Value, path: &str, errors: &mut Vec<FieldErro
         errors.push(FieldError::invalid(format!("{path}.scopeName"), scope, detail));
     }
     for _ in 0..unfit(spec, scope) {
-        let shown = Printed::internal("core.ScopeSelector", &spec["scopeSelector"]).compact();
         let detail = "unsupported scope applied to resource";
-        errors.push(FieldError::invalid_shown(path, &shown, detail));
+        errors.push(FieldError::invalid_internal(
+            path,
+            "core.ScopeSelector",
+            &spec["scopeSelector"],
+            detail,
+        ));
     }
     let plain = !matches!(scope, "PriorityClass" | "VolumeAttributesClass");
     if SCOPES.contains(&scope) && plain && operator != "Exists" {
@@ -173,7 +173,7 @@ fn selector(spec: &Value, wanted: &Value, path: &str, errors: &mut Vec<FieldErro
 
 /// `ValidateLimitRange`; the limits as they were given, but for a container's defaults.
 pub(super) fn limit_range(new: &Value, errors: &mut Vec<FieldError>) {
-    let mut seen: Vec<&str> = Vec::new();
+    let mut seen = BTreeSet::new();
     for (i, limit) in list(&new["spec"], "limits").iter().enumerate() {
         let path = format!("spec.limits[{i}]");
         let kind = text(limit, "type");
@@ -181,7 +181,7 @@ pub(super) fn limit_range(new: &Value, errors: &mut Vec<FieldError>) {
         if seen.contains(&kind) {
             errors.push(FieldError::duplicate(format!("{path}.type"), kind));
         }
-        seen.push(kind);
+        seen.insert(kind);
         let of_pod = kind == "Pod";
         named_resources(limit, kind, &["max", "min"], &path, errors);
         if of_pod {

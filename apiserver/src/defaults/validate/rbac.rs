@@ -1,9 +1,9 @@
 //! Validation of roles and their bindings (`pkg/apis/rbac/validation` in Kubernetes).
 
 use super::text;
-use crate::defaults::names;
 use crate::defaults::validate_parts::{by_rule, label_selector, list, named, needed};
-use crate::schema::{FieldError, Printed};
+use crate::defaults::{immutable, names};
+use crate::schema::FieldError;
 use serde_json::Value;
 
 pub(super) fn role_binding(new: &Value, old: Option<&Value>, namespaced: bool, errors: &mut Vec<FieldError>) {
@@ -63,9 +63,9 @@ pub(super) fn role_binding(new: &Value, old: Option<&Value>, namespaced: bool, e
             }
         }
     }
-    if old.is_some_and(|old| old["roleRef"] != *role) {
-        let shown = Printed::internal("rbac.RoleRef", role).compact();
-        errors.push(FieldError::invalid_shown("roleRef", &shown, "cannot change roleRef"));
+    if let Some(old) = old {
+        let told = ("roleRef", "roleRef", "cannot change roleRef");
+        immutable::place("rbac.RoleBinding", told, new, old, errors);
     }
 }
 

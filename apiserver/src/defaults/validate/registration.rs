@@ -2,7 +2,7 @@
 
 use crate::defaults::names;
 use crate::defaults::validate_parts::{by_rule, needed, text};
-use crate::schema::FieldError;
+use crate::schema::{FieldError, quote};
 use serde_json::Value;
 
 /// Where a version and its group stand among others may be at most so far up.
@@ -47,7 +47,7 @@ fn own_name(metadata: &Value, field: &str, wanted: &str, errors: &mut Vec<FieldE
     let before = errors.len();
     by_rule(name, path.clone(), names::path_segment, errors);
     if errors.len() == before && name != wanted {
-        let detail = format!("must be `spec.version+\".\"+spec.group`: {wanted:?}");
+        let detail = format!("must be `spec.version+\".\"+spec.group`: {}", quote(&wanted));
         errors.push(FieldError::invalid(path, name, detail));
     }
 }

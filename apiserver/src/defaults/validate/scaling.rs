@@ -3,7 +3,7 @@
 use crate::defaults::names;
 use crate::defaults::resource_name;
 use crate::defaults::validate_parts::{by_rule, choice, label_selector, list, needed, text};
-use crate::defaults::validate_workload::int_or_percent;
+use crate::defaults::validate_workload::{not_more_than_all, positive};
 use crate::schema::FieldError;
 use cfn_cel::quantity::Quantity;
 use serde_json::Value;
@@ -272,23 +272,14 @@ fn rules(rules: &Value, path: &str, errors: &mut Vec<FieldError>) {
 pub(super) fn budget(new: &Value, errors: &mut Vec<FieldError>) {
     let spec = &new["spec"];
     if !spec["minAvailable"].is_null() && !spec["maxUnavailable"].is_null() {
-        // As Go's internal type has it.
-        let fields = [
-            ("MinAvailable", spec["minAvailable"].clone()),
-            ("Selector", spec["selector"].clone()),
-            ("MaxUnavailable", spec["maxUnavailable"].clone()),
-            ("UnhealthyPodEvictionPolicy", spec["unhealthyPodEvictionPolicy"].clone()),
-        ];
         let detail = "minAvailable and maxUnavailable cannot be both set";
-        errors.push(FieldError::invalid_struct("spec", &fields, detail));
+        let of = "policy.PodDisruptionBudgetSpec";
+        errors.push(FieldError::invalid_internal("spec", of, spec, detail));
     }
     for field in ["minAvailable", "maxUnavailable"] {
         let path = format!("spec.{field}");
-        let percent = int_or_percent(&spec[field], &path, errors);
-        if field == "minAvailable" && spec[field].is_string() && percent.is_some_and(|p| p > 100) {
-            let detail = "must not be greater than 100%";
-            errors.push(FieldError::invalid(path, spec[field].clone(), detail));
-        }
+        positive(&spec[field], &path, errors);
+        not_more_than_all(&spec[field], &path, errors);
     }
     label_selector(&spec["selector"], "spec.selector", errors);
     let policies = ["AlwaysAllow", "IfHealthyBudget"];

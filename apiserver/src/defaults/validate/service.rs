@@ -1,10 +1,11 @@
 //! Validation of Services (`pkg/apis/core/validation` in Kubernetes).
 
 use super::{labels, one_of, port_number, text};
-use crate::defaults::validate_parts::{NO_IP, by_rule, choice, cidr, ip, list, ordinary_ip, texts};
+use crate::defaults::validate_parts::{NO_IP, by_rule, choice, cidr, ip, list, ordinary_ip, repeated, texts};
 use crate::defaults::{names, validate_pod};
-use crate::schema::{FieldError, FieldErrorKind, go_struct};
-use serde_json::Value;
+use crate::schema::FieldError;
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 /// What a load balancer's fields are for.
@@ -21,7 +22,7 @@ pub(super) fn service(new: &Value, old: Option<&Value>, errors: &mut Vec<FieldEr
     }
     by_type(spec, errors);
     let ports = list(spec, "ports");
-    let mut seen: Vec<&str> = Vec::new();
+    let mut seen = BTreeSet::new();
     for (i, port) in ports.iter().enumerate() {
         let path = format!("spec.ports[{i}]");
         let name = text(port, "name");
@@ -36,7 +37,7 @@ pub(super) fn service(new: &Value, old: Option<&Value>, errors: &mut Vec<FieldEr
             if seen.contains(&name) {
                 errors.push(FieldError::duplicate(format!("{path}.name"), name));
             }
-            seen.push(name);
+            seen.insert(name);
         }
         port_number(
             port["port"].as_i64().unwrap_or_default(),
@@ -174,12 +175,12 @@ pub(crate) fn addresses(spec: &Value, errors: &mut Vec<FieldError>) {
         _ => {}
     }
     let families = texts(spec, "ipFamilies");
-    for (i, family) in families.iter().enumerate() {
+    for ((i, family), again) in families.iter().enumerate().zip(repeated(&families)) {
         let path = format!("spec.ipFamilies[{i}]");
         if !["IPv4", "IPv6"].contains(family) {
             errors.push(FieldError::not_supported(path.as_str(), *family, &["IPv4", "IPv6"]));
         }
-        if families[..i].contains(family) {
+        if again {
             errors.push(FieldError::duplicate(path, *family));
         }
     }
@@ -228,33 +229,21 @@ fn repeated_ports(spec: &Value, errors: &mut Vec<FieldError>) {
             errors.push(FieldError::forbidden(format!("spec.ports[{i}].nodePort"), detail));
         }
     }
-    let before = |i: usize, field: &str| {
-        let same = |other: &&Value| other[field] == ports[i][field] && other["protocol"] == ports[i]["protocol"];
-        ports[..i].iter().find(same).is_some()
-    };
-    for (i, port) in ports.iter().enumerate() {
-        if let Some(number) = node_port(port).filter(|_| before(i, "nodePort")) {
+    let again = |field: &'static str| repeated(ports.iter().map(move |p| (p[field].as_i64(), text(p, "protocol"))));
+    for (i, (port, again)) in ports.iter().zip(again("nodePort")).enumerate() {
+        if let Some(number) = node_port(port).filter(|_| again) {
             errors.push(FieldError::duplicate(format!("spec.ports[{i}].nodePort"), number));
         }
     }
-    for (i, port) in ports.iter().enumerate() {
-        if before(i, "port") {
-            // As Go's internal type has it.
-            let key = go_struct(&[
-                ("Name", "".into()),
-                ("Protocol", port["protocol"].clone()),
-                ("AppProtocol", Value::Null),
-                ("Port", port["port"].clone()),
-                ("TargetPort", 0.into()),
-                ("NodePort", 0.into()),
-            ]);
-            errors.push(FieldError {
-                path: format!("spec.ports[{i}]"),
-                kind: FieldErrorKind::Duplicate,
-                value: None,
-                detail: key,
-            });
-        }
+    for (i, (port, _)) in ports
+        .iter()
+        .zip(again("port"))
+        .enumerate()
+        .filter(|(_, (_, again))| *again)
+    {
+        let key = json!({"protocol": port["protocol"], "port": port["port"]});
+        let path = format!("spec.ports[{i}]");
+        errors.push(FieldError::duplicate_internal(path, "core.ServicePort", &key));
     }
 }
 

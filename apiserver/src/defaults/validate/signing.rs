@@ -2,10 +2,11 @@
 
 use super::text;
 use crate::defaults::names;
-use crate::defaults::validate_parts::{list, texts};
-use crate::schema::FieldError;
+use crate::defaults::validate_parts::{list, repeated, texts};
+use crate::schema::{FieldError, quote};
 use base64::Engine;
 use serde_json::Value;
+use std::collections::BTreeSet;
 
 /// What a key may be used for.
 const USAGES: [&str; 23] = [
@@ -48,7 +49,12 @@ pub(super) fn request(new: &Value, errors: &mut Vec<FieldError>) {
     for (i, usage) in usages.iter().enumerate().filter(|(_, u)| !USAGES.contains(u)) {
         errors.push(FieldError::not_supported(format!("spec.usages[{i}]"), *usage, &USAGES));
     }
-    for (i, usage) in usages.iter().enumerate().filter(|(i, u)| usages[..*i].contains(u)) {
+    for (i, (usage, _)) in usages
+        .iter()
+        .zip(repeated(&usages))
+        .enumerate()
+        .filter(|(_, (_, again))| *again)
+    {
         errors.push(FieldError::duplicate(format!("spec.usages[{i}]"), *usage));
     }
     signer(text(spec, "signerName"), errors);
@@ -78,7 +84,7 @@ fn signer(name: &str, errors: &mut Vec<FieldError>) {
     };
     for label in domain.split('.') {
         for why in names::dns1123_label(label) {
-            let detail = format!("validating label {label:?}: {why}");
+            let detail = format!("validating label {}: {why}", quote(label));
             errors.push(FieldError::invalid(path, *domain, detail));
         }
     }
@@ -87,7 +93,7 @@ fn signer(name: &str, errors: &mut Vec<FieldError>) {
         errors.push(FieldError::invalid(path, *domain, detail));
     }
     for why in names::dns1123_subdomain(rest) {
-        let detail = format!("validating label {rest:?}: {why}");
+        let detail = format!("validating label {}: {why}", quote(rest));
         errors.push(FieldError::invalid(path, *rest, detail));
     }
 }
@@ -110,9 +116,9 @@ const FINAL: [&str; 3] = ["Approved", "Denied", "Failed"];
 
 fn conditions(new: &Value, errors: &mut Vec<FieldError>) {
     let all = list(&new["status"], "conditions");
-    let kinds: Vec<&str> = all.iter().map(|c| text(c, "type")).collect();
+    let mut seen = BTreeSet::new();
     for (i, condition) in all.iter().enumerate() {
-        let (kind, path) = (kinds[i], format!("status.conditions[{i}]"));
+        let (kind, path) = (text(condition, "type"), format!("status.conditions[{i}]"));
         if kind.is_empty() {
             errors.push(FieldError::required(format!("{path}.type"), ""));
         }
@@ -126,7 +132,7 @@ fn conditions(new: &Value, errors: &mut Vec<FieldError>) {
             status if valid.contains(&status) => {}
             status => errors.push(FieldError::not_supported(format!("{path}.status"), status, valid)),
         }
-        if kinds[..i].contains(&kind) {
+        if !seen.insert(kind) {
             errors.push(FieldError::duplicate(format!("{path}.type"), kind));
         }
         let against = match kind {
@@ -134,7 +140,7 @@ fn conditions(new: &Value, errors: &mut Vec<FieldError>) {
             "Denied" => "Approved",
             _ => continue,
         };
-        if kinds[..i].contains(&against) {
+        if seen.contains(against) {
             let detail = "Approved and Denied conditions are mutually exclusive";
             errors.push(FieldError::invalid(format!("{path}.type"), kind, detail));
         }
@@ -149,7 +155,7 @@ pub(super) fn status(old: &Value, new: &Value, errors: &mut Vec<FieldError>) {
         all.filter(|c| c["type"] == kind).count()
     };
     for kind in FINAL.iter().filter(|k| count(new, k) < count(old, k)) {
-        let detail = format!("updates may not remove a condition of type {kind:?}");
+        let detail = format!("updates may not remove a condition of type {}", quote(kind));
         errors.push(FieldError::forbidden("status.conditions", detail));
     }
     let (before, now) = (text(&old["status"], "certificate"), text(&new["status"], "certificate"));

@@ -1,12 +1,13 @@
 //! Validation of slices of devices (`ValidateResourceSlice` in Kubernetes).
 
 use super::devices::{driver, each_once};
-use super::{text, unchanged};
-use crate::defaults::names;
+use super::text;
 use crate::defaults::validate_parts::{by_rule, choice, list, needed, taint_names, texts};
 use crate::defaults::validate_place;
+use crate::defaults::{immutable, names};
 use crate::schema::FieldError;
 use serde_json::Value;
+use std::collections::BTreeSet;
 
 /// Most bytes of a text or a version, and of a name without its domain.
 const VALUE_LENGTH: usize = 64;
@@ -26,7 +27,7 @@ pub(super) fn slice(new: &Value, old: Option<&Value>, errors: &mut Vec<FieldErro
     pool(&spec["pool"], "spec.pool", errors);
     if let Some(old) = old {
         let places = ["spec.pool.name", "spec.driver", "spec.nodeName"].map(|p| (p, p));
-        unchanged("resource.ResourceSlice", &places, new, old, errors);
+        immutable::places("resource.ResourceSlice", &places, new, old, errors);
     }
     let detail = "must be either unset or set to a non-empty string";
     let given = place(spec, &WAYS, detail, "spec", errors);
@@ -132,12 +133,12 @@ fn device(device: &Value, each: bool, path: &str, errors: &mut Vec<FieldError>) 
     for (i, taint) in list(device, "taints").iter().enumerate() {
         self::taint(taint, &format!("{path}.taints[{i}]"), errors);
     }
-    let consumed = list(device, "consumesCounters");
-    for (i, set) in consumed.iter().enumerate() {
+    let mut seen = BTreeSet::new();
+    for (i, set) in list(device, "consumesCounters").iter().enumerate() {
         let path = format!("{path}.consumesCounters[{i}]");
         counters(set, "counterSet", &path, errors);
         let name = text(set, "counterSet");
-        if consumed[..i].iter().any(|other| text(other, "counterSet") == name) {
+        if !seen.insert(name) {
             errors.push(FieldError::duplicate(path, name));
         }
     }
@@ -200,12 +201,7 @@ fn place_of_one(device: &Value, each: bool, path: &str, errors: &mut Vec<FieldEr
 
 /// `validateDeviceAttribute`; lists are of a feature that is off, and dropped before.
 fn attribute(attribute: &Value, path: String, errors: &mut Vec<FieldError>) {
-    let kinds = [
-        ("int", "IntValue"),
-        ("bool", "BoolValue"),
-        ("string", "StringValue"),
-        ("version", "VersionValue"),
-    ];
+    let kinds = ["int", "bool", "string", "version"];
     for field in ["string", "version"] {
         let (value, at) = (text(attribute, field), format!("{path}.{field}"));
         if field == "version" && attribute[field].is_string() && !is_version(value) {
@@ -217,15 +213,16 @@ fn attribute(attribute: &Value, path: String, errors: &mut Vec<FieldError>) {
         }
     }
     let detail = "exactly one value must be specified";
-    match kinds.iter().filter(|(field, _)| !attribute[*field].is_null()).count() {
+    match kinds.iter().filter(|field| !attribute[**field].is_null()).count() {
         0 => errors.push(FieldError::invalid(path, "", detail)),
         1 => {}
         _ => {
-            // As Go's internal type has it.
-            let lists = ["IntValues", "BoolValues", "StringValues", "VersionValues"];
-            let shown = kinds.map(|(field, go)| (go, attribute[field].clone()));
-            let shown = [shown, lists.map(|go| (go, Value::Null))].concat();
-            errors.push(FieldError::invalid_struct(path, &shown, detail));
+            errors.push(FieldError::invalid_internal(
+                path,
+                "resource.DeviceAttribute",
+                attribute,
+                detail,
+            ));
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::conditions::{conditions, typed};
 use super::text;
-use crate::defaults::validate_parts::{by_rule, ip, join, list};
+use crate::defaults::validate_parts::{by_rule, ip, join, list, number};
 use crate::defaults::{names, resource_name, validate_pod_resize, validate_pod_update};
 use crate::schema::FieldError;
 use cfn_cel::quantity::Quantity;
@@ -70,10 +70,6 @@ fn at_least_zero(status: &Value, fields: &[&str], errors: &mut Vec<FieldError>) 
     for field in fields {
         super::nonnegative(status, field, "status", errors);
     }
-}
-
-fn number(status: &Value, field: &str) -> i64 {
-    status[field].as_i64().unwrap_or_default()
 }
 
 /// Counts that may not be more than another one.

@@ -1,9 +1,9 @@
 //! Validation of `storage.k8s.io` and of volumes (`pkg/apis/{storage,core}/validation` in Kubernetes).
 
-use super::{access_modes, fixed};
-use crate::defaults::names;
-use crate::defaults::validate_parts::{by_rule, choice, label_selector, list, named, needed, text, texts};
+use super::access_modes;
+use crate::defaults::validate_parts::{by_rule, choice, label_selector, list, named, needed, repeated, text, texts};
 use crate::defaults::validate_place::node_selector;
+use crate::defaults::{immutable, names};
 use crate::defaults::{validate_pod_update, validate_source};
 use crate::schema::{FieldError, Printed};
 use cfn_cel::quantity::Quantity;
@@ -33,7 +33,7 @@ pub(super) fn storage_class(new: &Value, old: Option<&Value>, errors: &mut Vec<F
     allowed_topologies(list(new, "allowedTopologies"), errors);
     if let Some(old) = old {
         let places = ["parameters", "provisioner", "reclaimPolicy", "volumeBindingMode"].map(|p| (p, p));
-        super::unchanged("storage.StorageClass", &places, new, old, errors);
+        immutable::places("storage.StorageClass", &places, new, old, errors);
     }
 }
 
@@ -61,8 +61,8 @@ fn parameters(new: &Value, may_lack: bool, errors: &mut Vec<FieldError>) {
 
 /// `validateAllowedTopologies`: terms that ask for the same are not two terms.
 fn allowed_topologies(terms: &[Value], errors: &mut Vec<FieldError>) {
-    // Upstream's list of what was seen begins with as many that ask for nothing as there are terms.
-    let mut seen: Vec<BTreeMap<&str, BTreeSet<&str>>> = vec![BTreeMap::new(); terms.len()];
+    // How often the same was seen. Upstream's list of it begins with as many that ask for nothing as there are terms.
+    let mut seen = BTreeMap::from([(BTreeMap::new(), terms.len())]);
     for (i, term) in terms.iter().enumerate() {
         let at = format!("allowedTopologies[{i}].matchLabelExpressions");
         let mut asked: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
@@ -72,20 +72,24 @@ fn allowed_topologies(terms: &[Value], errors: &mut Vec<FieldError>) {
             if values.is_empty() {
                 errors.push(FieldError::required(format!("{path}.values"), ""));
             }
-            for (k, value) in values.iter().enumerate() {
-                if values[..k].contains(value) {
-                    errors.push(FieldError::duplicate(format!("{path}.values[{k}]"), *value));
-                }
+            for (k, (value, _)) in values
+                .iter()
+                .zip(repeated(&values))
+                .enumerate()
+                .filter(|(_, (_, again))| *again)
+            {
+                errors.push(FieldError::duplicate(format!("{path}.values[{k}]"), *value));
             }
             by_rule(key, format!("{path}.key"), names::qualified_name, errors);
             if asked.insert(key, values.into_iter().collect()).is_some() {
                 errors.push(FieldError::duplicate(format!("{path}.key"), key));
             }
         }
-        for _ in seen.iter().filter(|other| **other == asked) {
+        let times = seen.entry(asked).or_default();
+        for _ in 0..*times {
             errors.push(FieldError::duplicate(at.as_str(), ""));
         }
-        seen.push(asked);
+        *times += 1;
     }
 }
 
@@ -93,7 +97,7 @@ pub(super) fn csi_driver(new: &Value, old: Option<&Value>, errors: &mut Vec<Fiel
     let spec = &new["spec"];
     let policies = ["File", "None", "ReadWriteOnceWithFSType"];
     choice(spec, "fsGroupPolicy", &policies, "spec", errors);
-    let mut seen: Vec<&str> = Vec::new();
+    let mut seen = BTreeSet::new();
     for (i, request) in list(spec, "tokenRequests").iter().enumerate() {
         let path = format!("spec.tokenRequests[{i}]");
         let audience = text(request, "audience");
@@ -101,7 +105,7 @@ pub(super) fn csi_driver(new: &Value, old: Option<&Value>, errors: &mut Vec<Fiel
             errors.push(FieldError::duplicate(format!("{path}.audience"), audience));
             continue;
         }
-        seen.push(audience);
+        seen.insert(audience);
         if let Some(seconds) = request["expirationSeconds"].as_i64().filter(|s| *s < 600) {
             let detail = "may not specify a duration less than 10 minutes";
             errors.push(FieldError::invalid(
@@ -139,12 +143,12 @@ pub(super) fn csi_driver(new: &Value, old: Option<&Value>, errors: &mut Vec<Fiel
             ("spec.attachRequired", "spec.attachedRequired"),
             ("spec.volumeLifecycleModes", "spec.volumeLifecycleModes"),
         ];
-        super::unchanged("storage.CSIDriver", &places, new, old, errors);
+        immutable::places("storage.CSIDriver", &places, new, old, errors);
     }
 }
 
 pub(super) fn csi_node(new: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>) {
-    let mut seen: Vec<&str> = Vec::new();
+    let mut seen = BTreeSet::new();
     for (i, driver) in list(&new["spec"], "drivers").iter().enumerate() {
         let path = format!("spec.drivers[{i}]");
         validate_source::driver(text(driver, "name"), format!("{path}.name"), errors);
@@ -157,13 +161,13 @@ pub(super) fn csi_node(new: &Value, old: Option<&Value>, errors: &mut Vec<FieldE
         if seen.contains(&name) {
             errors.push(FieldError::duplicate(format!("{path}.name"), name));
         }
-        seen.push(name);
+        seen.insert(name);
         let keys = texts(driver, "topologyKeys");
-        for (j, key) in keys.iter().enumerate() {
+        for (key, again) in keys.iter().zip(repeated(&keys)) {
             if key.is_empty() {
                 errors.push(FieldError::required(path.as_str(), ""));
             }
-            if keys[..j].contains(key) {
+            if again {
                 errors.push(FieldError::duplicate(path.as_str(), *key));
             }
             by_rule(key, path.clone(), names::qualified_name, errors);
@@ -181,10 +185,7 @@ pub(super) fn csi_node(new: &Value, old: Option<&Value>, errors: &mut Vec<FieldE
     for before in list(&old["spec"], "drivers") {
         let same = |driver: &&Value| text(driver, "name") == text(before, "name");
         for now in list(&new["spec"], "drivers").iter().filter(same).map(shown) {
-            if !now.same(&shown(before)) {
-                let detail = "field is immutable";
-                errors.push(FieldError::invalid_shown("spec.drivers", &now.compact(), detail));
-            }
+            immutable::printed(&now, &shown(before), "spec.drivers", errors);
         }
     }
 }
@@ -218,7 +219,7 @@ pub(super) fn attachment(new: &Value, old: Option<&Value>, errors: &mut Vec<Fiel
         by_rule(name, at.to_owned(), names::dns1123_subdomain, errors);
     }
     if let Some(old) = old {
-        super::unchanged("storage.VolumeAttachment", &[("spec", "spec")], new, old, errors);
+        immutable::places("storage.VolumeAttachment", &[("spec", "spec")], new, old, errors);
     }
 }
 
@@ -238,12 +239,12 @@ pub(super) fn capacity(new: &Value, old: Option<&Value>, errors: &mut Vec<FieldE
     }
     if let Some(old) = old {
         let places = ["nodeTopology", "storageClassName"].map(|p| (p, p));
-        super::unchanged("storage.CSIStorageCapacity", &places, new, old, errors);
+        immutable::places("storage.CSIStorageCapacity", &places, new, old, errors);
     }
 }
 
 pub(super) fn attributes_class(new: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>) {
-    fixed(
+    immutable::forbidden(
         new,
         old,
         &[
@@ -368,8 +369,7 @@ fn affinity_changes(new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
 }
 
 /// What a volume is made of stays (`ValidatePersistentVolumeUpdate`).
-pub(super) fn volume_changes(new: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>) {
-    let Some(old) = old else { return };
+pub(super) fn volume_changes(new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
     let source = |object: &Value| {
         let mut spec = object["spec"].as_object().cloned().unwrap_or_default();
         for field in [
@@ -408,7 +408,7 @@ pub(super) fn volume_changes(new: &Value, old: Option<&Value>, errors: &mut Vec<
     }
     let class = "volumeAttributesClassName";
     let mode = [("spec.volumeMode", "volumeMode")];
-    super::unchanged("core.PersistentVolume", &mode, new, old, errors);
+    immutable::places("core.PersistentVolume", &mode, new, old, errors);
     affinity_changes(new, old, errors);
     if new["spec"][class].is_null() && !old["spec"][class].is_null() {
         let detail = "update from non-nil value to nil is forbidden";

@@ -63,8 +63,9 @@ impl WriteOptions {
             "Ignore" => FieldValidation::Ignore,
             "" | "Warn" => FieldValidation::Warn,
             other => {
+                let other = crate::schema::quote(other);
                 let text =
-                    format!("Unsupported value: {other:?}: supported values: \"\", \"Ignore\", \"Strict\", \"Warn\"");
+                    format!("Unsupported value: {other}: supported values: \"\", \"Ignore\", \"Strict\", \"Warn\"");
                 causes.push(Cause::new("FieldValueNotSupported", "fieldValidation", text));
                 FieldValidation::Warn
             }
@@ -147,7 +148,10 @@ impl Said<'_> {
         let mut causes = Vec::new();
         let mut forbid = |field: &str, why: &str| causes.push(Cause::forbidden(field, why));
         let unsupported = |of: &str, valid: &str| {
-            let text = format!("Unsupported value: {of:?}: supported values: {valid}");
+            let text = format!(
+                "Unsupported value: {}: supported values: {valid}",
+                crate::schema::quote(of)
+            );
             Cause::new("FieldValueNotSupported", field, text)
         };
         let continued = "resourceVersionMatch is forbidden when continue is provided";
