@@ -139,9 +139,8 @@ fn has_tables(r: &Resource, subresource: &str) -> bool {
         ("apiregistration.k8s.io", "apiservices"),
         ("resource.k8s.io", "resourceclaims"),
     ];
-    !is_review(r)
-        && !matches!(subresource, "approval" | "finalize")
-        && !(subresource == "status" && without.iter().any(|(group, plural)| r.is(group, plural)))
+    let none = subresource == "status" && without.iter().any(|(group, plural)| r.is(group, plural));
+    !(none || is_review(r) || matches!(subresource, "approval" | "finalize"))
 }
 
 /// An answer with warnings.
