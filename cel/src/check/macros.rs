@@ -76,7 +76,7 @@ fn argument(method: bool, binds: bool, name: &str, args: &[Expr]) -> Option<(usi
         }
         ("optMap" | "optFlatMap", 2) => {
             let why = format!("{name}() variable name must be a simple identifier");
-            args[0].name().is_none().then(|| (0, why))
+            args[0].name().is_none().then_some((0, why))
         }
         _ => None,
     }
@@ -205,8 +205,10 @@ impl Checker<'_> {
             );
         };
         let of = self.of(target);
-        let test = self.call(at, "hasValue", true, vec![of.clone()]);
-        let value = self.call(at, "value", true, vec![of]);
+        let test = self.call(at, "hasValue", true, vec![of]);
+        // It stands for two calls on the same, each of which is checked.
+        let again = self.of(target);
+        let value = self.call(at, "value", true, vec![again]);
         let made = self.within(vec![(variable.to_owned(), value)], |c| c.of(&args[1]));
         let made = if name == "optMap" { Type::optional(made) } else { made };
         let none = Type::optional(self.fresh());
