@@ -322,8 +322,9 @@ impl Checker<'_> {
         }
         let of = match name {
             "bool" | "int" | "uint" | "double" | "string" | "bytes" => Type::parse(name),
-            "google.protobuf.Timestamp" => Type::Time,
-            "google.protobuf.Duration" => Type::Span,
+            // Types of fields are known by these names, too.
+            "google.protobuf.Timestamp" | "timestamp" => Type::Time,
+            "google.protobuf.Duration" | "duration" => Type::Span,
             "null_type" => Type::Null,
             "list" => Type::list(Type::Dyn),
             "map" => Type::map(Type::Dyn, Type::Dyn),
@@ -352,6 +353,11 @@ impl Checker<'_> {
             },
             Type::Parameter(_) => {
                 self.bound.fits(&Type::Dyn, &inner);
+                Type::Dyn
+            }
+            // Those of the libraries have no fields, but are of a kind that has.
+            Type::Opaque(name, _) if name.starts_with("kubernetes.") => {
+                self.tell(at, format!("unexpected failed resolution of '{name}'"));
                 Type::Dyn
             }
             other => {
@@ -575,6 +581,9 @@ impl Checker<'_> {
                 self.format(e.at, format, items);
             }
             let last = args.last().map(|a| (a.at, &a.what));
+            if let (Some((at, What::Literal(Value::Int(_)))), "duration", None) = (last, name.as_str(), target) {
+                self.tell(at, "invalid duration argument".to_owned());
+            }
             if let Some((at, What::Literal(Value::Text(s)))) = last {
                 let wrong = match (name.as_str(), target.is_some(), args.len()) {
                     ("duration", false, 1) => numbers::parse_span(s).is_none(),

@@ -306,6 +306,8 @@ fn fixed(n: f64, precision: usize) -> String {
     if let Some(special) = special(n) {
         return special;
     }
+    // What is nought has no sign.
+    let n = if n == 0.0 { 0.0 } else { n };
     let plain = format!("{n:.precision$}");
     let (sign, plain) = match plain.strip_prefix('-') {
         Some(rest) => ("-", rest),

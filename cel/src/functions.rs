@@ -138,7 +138,6 @@ pub(super) fn global(name: &str, args: &[Value]) -> Result {
             .ok()
             .filter(|_| (-62_135_596_800..=253_402_300_799).contains(n))
             .map_or_else(|| fail("timestamp overflow"), |t| Ok(Value::Time(t.into()))),
-        ("duration", [Value::Int(n)]) => Ok(Value::Span(jiff::SignedDuration::from_nanos(*n))),
         ("timestamp", [v @ Value::Time(_)]) | ("duration", [v @ Value::Span(_)]) => Ok(v.clone()),
         ("duration", [Value::Text(s)]) => {
             numbers::parse_span(s).map_or_else(|| unconverted("google.protobuf.Duration"), |d| Ok(Value::Span(d)))

@@ -8,7 +8,7 @@ use super::{CelError, RESERVED, antlr, source};
 #[derive(Debug, Clone)]
 pub(super) struct Expr {
     pub(super) at: usize,
-    /// Of it and the parts in one another below it, how many there are at most.
+    /// Of it and the parts in one another below it, how many of those that [`HEIGHT`] is about there are at most.
     height: usize,
     pub(super) what: What,
 }
@@ -38,8 +38,8 @@ pub(super) enum What {
 
 /// Nesting allowed: brackets and signs (cel-go counts differently, to 250).
 const DEPTH: usize = 160;
-/// How many parts of an expression may be in one another: a chain of calls or sums is as deep as it is long, and whoever
-/// reads it calls itself as often (cel-go's limit of recursion, which counts the rounds of a chain).
+/// How many chosen parts, calls on something, operators and conditions may be in one another: a chain of them is as deep as
+/// it is long, and whoever reads it calls itself as often (cel-go's limit of recursion, of the visitor).
 const HEIGHT: usize = 250;
 /// Operators and how tightly they bind.
 const OPERATORS: [(&str, usize); 14] = [
@@ -196,16 +196,12 @@ impl Parser<'_> {
         }
     }
 
-    /// The same expression, where it is not too deep for those who read it; an operator's right side is a part more.
+    /// The same expression, where it is not too deep for those who read it.
     fn readable(&self, e: Expr) -> Parsed {
-        let most = match e.what {
-            What::Binary(operator, ..) if !matches!(operator, "&&" | "||") => HEIGHT - 1,
-            _ => HEIGHT,
-        };
-        if e.height <= most {
+        if e.height <= HEIGHT {
             return Ok(e);
         }
-        Err(deep())
+        Err(nowhere("max recursion depth exceeded"))
     }
 
     /// Operands of `&&` or `||`, of which there may be many: halved, they are as deep as they must be, and mean the same
@@ -244,7 +240,7 @@ impl Parser<'_> {
             let yes = p.binary(0)?;
             p.expect(":")?;
             let no = p.expression()?;
-            Ok(What::Condition(Box::new(condition), Box::new(yes), Box::new(no)).placed(at))
+            p.readable(What::Condition(Box::new(condition), Box::new(yes), Box::new(no)).placed(at))
         })
     }
 
@@ -533,9 +529,14 @@ impl Parser<'_> {
 
 impl What {
     fn placed(self, at: usize) -> Expr {
+        let counts = match &self {
+            Self::Select(..) | Self::Index(..) | Self::Call(Some(_), ..) | Self::Condition(..) => true,
+            Self::Binary(operator, ..) => !matches!(*operator, "&&" | "||"),
+            _ => false,
+        };
         let mut e = Expr {
             at,
-            height: 1,
+            height: usize::from(counts),
             what: self,
         };
         e.height += e.children().into_iter().map(|c| c.height).max().unwrap_or(0);

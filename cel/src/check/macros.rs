@@ -205,8 +205,10 @@ impl Checker<'_> {
             );
         };
         let of = self.of(target);
-        let test = self.call(at, "hasValue", true, vec![of.clone()]);
-        let value = self.call(at, "value", true, vec![of]);
+        let test = self.call(at, "hasValue", true, vec![of]);
+        // It stands for two calls on the same, each of which is checked.
+        let again = self.of(target);
+        let value = self.call(at, "value", true, vec![again]);
         let made = self.within(vec![(variable.to_owned(), value)], |c| c.of(&args[1]));
         let made = if name == "optMap" { Type::optional(made) } else { made };
         let none = Type::optional(self.fresh());

@@ -185,6 +185,9 @@ fn whole_expressions_are_taken() {
 }
 
 proptest! {
+    // Each is read by both parts, checked and evaluated twice.
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
     #[test]
     fn whatever_is_written_the_parts_agree_about_it(text in expression()) {
         holds(&text)?;
@@ -193,26 +196,16 @@ proptest! {
 
 #[test]
 fn long_texts_are_told_of_in_bounded_time() {
-    // The forms whose prediction looks furthest ahead.
-    for part in [
-        "(",
-        "[",
-        "{1:",
-        "a.",
-        "f(",
-        "-",
-        "!",
-        "a?",
-        "a ? b :",
-        "a{b:",
-        "a.b{",
-        "1 + ",
-        "a[",
-        "x.map(y, ",
-        "has(",
-        "&& ",
+    // The forms whose prediction looks furthest ahead, and one that is longer than what is looked at.
+    for (part, times) in [
+        ("(", 60),
+        ("{1:", 30),
+        ("a.", 60),
+        ("a ? b :", 20),
+        ("x.map(y, ", 12),
+        ("a{b:", 600),
     ] {
-        let text = part.repeat(240 / part.split_whitespace().count().max(part.trim().len().min(3)));
+        let text = part.repeat(times);
         let told = check(&text, &environment()).map_err(|e| e.to_string());
         assert!(
             told.is_err_and(|e| e.starts_with("compilation failed: ERROR: ")),

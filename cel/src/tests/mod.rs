@@ -137,7 +137,7 @@ fn long_chains_are_refused_and_long_conditions_are_not() {
             .map(drop)
             .map_err(|e| e.to_string());
         assert!(
-            refused.is_err_and(|e| e.contains("recursion limit exceeded: 250")),
+            refused.is_err_and(|e| e.contains("max recursion depth exceeded")),
             "{text}"
         );
     }

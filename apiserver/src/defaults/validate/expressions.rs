@@ -124,7 +124,8 @@ pub(super) fn expression(
         Err(error) => error.to_string(),
         Ok(e) if wanted.contains(e.value_type()) => match e.instantiate() {
             Ok(()) => return,
-            Err(error) => error.to_string(),
+            // Upstream takes it for a fault of its own.
+            Err(error) => return errors.push(FieldError::internal(path, error.to_string())),
         },
         Ok(e) => {
             let t = e.value_type();
