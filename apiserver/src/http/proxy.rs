@@ -92,7 +92,15 @@ pub(super) async fn serve(
         .caller()
         .ok_or_else(|| unreachable("this server has no network".to_owned()))?;
     let (net, from) = caller.way_to(&at.host);
-    let undialled = |e: io::Error| format!("dial tcp {}:{}: {e}", at.host, at.port);
+    let undialled = |e: io::Error| {
+        let why = match e.kind() {
+            io::ErrorKind::ConnectionRefused => "connect: connection refused".to_owned(),
+            // Nobody has the address.
+            io::ErrorKind::NotFound => "connect: no route to host".to_owned(),
+            _ => e.to_string(),
+        };
+        format!("dial tcp {}: {why}", at.authority())
+    };
     if upgrade::is_asked(&r.headers) {
         let stream = connect(net, from, &at)
             .await

@@ -27,7 +27,11 @@ async fn interpreted(seed: u64) -> Bed {
 
 /// What a command in a pod prints, and its exit code.
 async fn run(n: &NodeHandle, pod: &str, script: &str) -> (String, i32) {
-    let argv = ["sh", "-c", script].map(str::to_owned);
+    // A program of the image is no command of its shell.
+    let argv: Vec<String> = match script.starts_with("/agnhost ") {
+        true => script.split(' ').map(str::to_owned).collect(),
+        false => ["sh", "-c", script].map(str::to_owned).into(),
+    };
     let running = n.hook().exec("default", pod, "c", &argv, Vec::new());
     let done = running.unwrap_or_else(|| panic!("{script} is not understood")).await;
     let text = String::from_utf8([done.out, done.err].concat()).unwrap();
