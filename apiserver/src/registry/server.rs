@@ -248,8 +248,8 @@ pub(super) fn check_type(r: &Resource, v: &mut Value) -> Result<(), Status> {
         return Ok(());
     }
     if !version.is_empty() && version != r.api_version && r.custom.is_none() {
-        let why = not_registered(&version, &kind);
-        return Err(Status::not_handled(&kind, &version, &r.kind, &why));
+        let why = not_registered(version, kind);
+        return Err(Status::not_handled(kind, version, &r.kind, &why));
     }
     if !version.is_empty() && version != r.api_version {
         return Err(Status::bad_request(format!(
@@ -264,7 +264,7 @@ pub(super) fn check_type(r: &Resource, v: &mut Value) -> Result<(), Status> {
     }
     if !kind.is_empty() && kind != r.kind {
         let why = "the kind does not match";
-        return Err(Status::not_handled(&kind, &r.version, &r.kind, why));
+        return Err(Status::not_handled(kind, &r.version, &r.kind, why));
     }
     m.insert("apiVersion".into(), r.api_version.as_str().into());
     m.insert("kind".into(), r.kind.as_str().into());
