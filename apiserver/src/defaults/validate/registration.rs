@@ -47,7 +47,7 @@ fn own_name(metadata: &Value, field: &str, wanted: &str, errors: &mut Vec<FieldE
     let before = errors.len();
     by_rule(name, path.clone(), names::path_segment, errors);
     if errors.len() == before && name != wanted {
-        let detail = format!("must be `spec.version+\".\"+spec.group`: {}", quote(&wanted));
+        let detail = format!("must be `spec.version+\".\"+spec.group`: {}", quote(wanted));
         errors.push(FieldError::invalid(path, name, detail));
     }
 }
