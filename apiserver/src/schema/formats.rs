@@ -200,7 +200,7 @@ fn is_credit_card(text: &str) -> bool {
         .enumerate()
         .map(|(i, n)| if i % 2 == 1 { doubled(n) } else { n })
         .sum();
-    matches("creditcard", &digits) && sum % 10 == 0
+    matches("creditcard", &digits) && sum.is_multiple_of(10)
 }
 
 /// `2006-01-02`.
