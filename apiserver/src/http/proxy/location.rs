@@ -102,6 +102,7 @@ pub(super) fn of_service(server: &Server, ns: &str, id: &str) -> Result<Location
         found.ok_or_else(none)?.clone_into(&mut port);
     }
     let found = server.store.get(&ENDPOINTS, &Key::new(ns, name));
+    // Upstream's storage names the resource of the request.
     let object = found.ok_or_else(|| Status::not_found("", "services", name))?.value();
     let subsets = object["subsets"].as_array().map(Vec::as_slice).unwrap_or_default();
     if subsets.is_empty() {
