@@ -118,7 +118,8 @@ fn addresses(new: &Value, errors: &mut Vec<FieldError>) {
     let mut seen = BTreeSet::new();
     for (i, address) in list(&new["status"], "addresses").iter().enumerate() {
         if !seen.insert((text(address, "type"), text(address, "address"))) {
-            errors.push(FieldError::duplicate(format!("status.addresses[{i}]"), address.clone()));
+            let path = format!("status.addresses[{i}]");
+            errors.push(FieldError::duplicate_internal(path, "core.NodeAddress", address));
         }
     }
 }
