@@ -1,4 +1,4 @@
-"""What `play` and `requests` share: a connection to an API server, the masks of what no two servers have in common, and
+"""What `play`, `requests` and `expressions` share: a connection to an API server, the masks of what no two servers have in common, and
 the report of what differs."""
 
 import argparse

@@ -340,10 +340,14 @@ fn policy_peer(peer: &Value, path: &str, errors: &mut Vec<FieldError>) {
 }
 
 pub(super) fn service_cidr(new: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>) {
-    if let Some(old) = old {
-        ranges_changed(&new["spec"]["cidrs"], &old["spec"]["cidrs"], errors);
-        return;
+    match old {
+        Some(old) => ranges_changed(new, old, errors),
+        None => ranges(new, errors),
     }
+}
+
+/// `validateServiceCIDRSpec`.
+fn ranges(new: &Value, errors: &mut Vec<FieldError>) {
     let ranges = texts(&new["spec"], "cidrs");
     if ranges.is_empty() {
         errors.push(FieldError::required("spec.cidrs", "at least one CIDR required"));
@@ -361,7 +365,8 @@ pub(super) fn service_cidr(new: &Value, old: Option<&Value>, errors: &mut Vec<Fi
 
 /// Ranges may become of two families, and are else as they were.
 fn ranges_changed(new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
-    let (now, was) = (list_of(new), list_of(old));
+    let all = &new["spec"]["cidrs"];
+    let (now, was) = (list_of(all), list_of(&old["spec"]["cidrs"]));
     if now == was {
         return;
     }
@@ -370,9 +375,9 @@ fn ranges_changed(new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
         if now[0] != was[0] {
             errors.push(immutable::changed(format!("{path}[0]"), now[0].clone()));
         }
-        cidr(now[1].as_str().unwrap_or_default(), format!("{path}[1]"), errors);
+        ranges(new, errors);
     } else if now.len() != was.len() {
-        errors.push(immutable::changed(path, new.clone()));
+        errors.push(immutable::changed(path, all.clone()));
     } else {
         for (i, (one, _)) in now.iter().zip(was).enumerate().filter(|(_, (one, other))| one != other) {
             errors.push(immutable::changed(format!("{path}[{i}]"), (*one).clone()));
