@@ -1,16 +1,18 @@
 //! Whether the types of an expression fit, told as cel-go tells it (`checker/checker.go`). What is not known here is of
 //! type `dyn`, so that nothing that fits is refused.
 
+mod expression;
 pub(super) mod macros;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
-use super::cost::{self, Shape};
 use super::parse::{self, Expr, What, parse};
 use super::types::{Bound, ObjectType, Type, arguments, most_general};
 use super::value::Value;
-use super::{CelError, eval, numbers, source};
+use super::{CelError, numbers, source};
+
+pub use expression::Expression;
 
 /// What an expression may name.
 #[derive(Debug, Clone, Default)]
@@ -29,52 +31,6 @@ pub struct Environment {
 /// [`CelError::Syntax`], and [`CelError::Types`] with all that does not fit.
 pub fn check(text: &str, environment: &Environment) -> Result<Type, CelError> {
     Ok(checked(text, environment)?.1.of)
-}
-
-/// An expression whose types fit.
-pub struct Expression {
-    root: Box<Expr>,
-    checked: Checked,
-}
-
-impl Expression {
-    /// Reads and checks it.
-    ///
-    /// # Errors
-    /// As [`check`].
-    pub fn compile(text: &str, environment: &Environment) -> Result<Self, CelError> {
-        let (root, checked) = checked(text, environment)?;
-        Ok(Self { root, checked })
-    }
-
-    /// The type of its value.
-    #[must_use]
-    pub fn value_type(&self) -> &Type {
-        &self.checked.of
-    }
-
-    /// The most that it may cost where what it names is of this shape.
-    #[must_use]
-    pub fn cost(&self, shape: &Shape) -> u64 {
-        cost::most(&self.root, &self.checked, shape)
-    }
-
-    /// Whether it names something of this name.
-    #[must_use]
-    pub fn mentions(&self, name: &str) -> bool {
-        self.root.mentions(name)
-    }
-
-    /// Works out the conversions of its constants, as is done once before anything is evaluated.
-    ///
-    /// # Errors
-    /// [`CelError::Constant`] for the first that has no value.
-    pub fn instantiate(&self) -> Result<(), CelError> {
-        match eval::constants(&self.root) {
-            Err(why) => Err(CelError::Constant(why.to_string())),
-            Ok(_) => Ok(()),
-        }
-    }
 }
 
 /// What was found out about an expression.
