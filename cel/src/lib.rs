@@ -28,6 +28,7 @@ mod semver;
 mod source;
 #[cfg(test)]
 mod tests;
+pub mod time;
 mod tree;
 mod types;
 mod url;

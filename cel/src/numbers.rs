@@ -97,5 +97,5 @@ pub(super) fn span_text(d: SignedDuration) -> String {
 
 /// A span as Go writes it: `1h30m`, `500ms`, `-1.5s`.
 pub(super) fn parse_span(text: &str) -> Option<SignedDuration> {
-    super::go::duration(text).map(SignedDuration::from_nanos)
+    super::time::parse_duration(text).ok().map(SignedDuration::from_nanos)
 }

@@ -96,7 +96,7 @@ TEXTS = [
     (re.compile(r"10\.96\.\d+\.\d+"), "ADDRESS"),
     (re.compile(r"([nN]odePort\\*\"?: ?)3\d{4}"), r"\1PORT"),
     (re.compile(r"(resourceVersion\\*\"?: ?\\*\"?)\d+"), r"\1VERSION"),
-    (re.compile(r"(kube-api-access-)[a-z0-9]{5}"), r"\1XXXXX"),
+    (re.compile(r"(kube-api-access-)[a-z0-9]{5}"), r"\1SUFFIX"),
 ]
 
 

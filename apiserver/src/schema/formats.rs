@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 use std::sync::LazyLock;
 
-use cfn_cel::{Url, address, go, pattern};
+use cfn_cel::{Url, address, pattern};
 use regex::Regex;
 
 use super::email::is_email;
@@ -238,7 +238,7 @@ pub(crate) fn span(text: &str) -> Option<i64> {
         (&["d", "day"], 86_400_000_000_000),
         (&["w", "wk", "week"], 604_800_000_000_000),
     ];
-    if let Some(span) = go::duration(text) {
+    if let Ok(span) = super::parse_duration(text) {
         return Some(span);
     }
     let mut sum = None;

@@ -238,7 +238,7 @@ impl Scanner<'_> {
 pub fn time_error(text: &str, micro: bool) -> Option<String> {
     let fraction = if micro { ".000000" } else { "" };
     let layout = format!("2006-01-02T15:04:05{fraction}Z07:00");
-    let start = format!("parsing time {}", super::duration::quote(text));
+    let start = format!("parsing time {}", cfn_cel::time::quote(text));
     let mut rest = text;
     let mut read = Vec::new();
     for part in [
@@ -246,9 +246,9 @@ pub fn time_error(text: &str, micro: bool) -> Option<String> {
     ] {
         let cannot = || {
             let (layout, rest, part) = (
-                super::duration::quote(&layout),
-                super::duration::quote(rest),
-                super::duration::quote(part),
+                cfn_cel::time::quote(&layout),
+                cfn_cel::time::quote(rest),
+                cfn_cel::time::quote(part),
             );
             Some(format!("{start} as {layout}: cannot parse {rest} as {part}"))
         };
@@ -309,7 +309,7 @@ pub fn time_error(text: &str, micro: bool) -> Option<String> {
         rest = rest.get(length..).unwrap_or_default();
     }
     if !rest.is_empty() {
-        return Some(format!("{start}: extra text: {}", super::duration::quote(rest)));
+        return Some(format!("{start}: extra text: {}", cfn_cel::time::quote(rest)));
     }
     let (year, month, day) = (read[0], read[1], read[2]);
     let leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));

@@ -1,4 +1,4 @@
-//! Durations as Go reads them (`time.ParseDuration`), with what it says of texts that are none.
+//! Go's package `time`: durations as it reads them, and what it says of texts that are none.
 
 /// Units in nanoseconds.
 const UNITS: [(&str, u64); 8] = [
@@ -15,7 +15,7 @@ const UNITS: [(&str, u64); 8] = [
 /// What the sum may be before its sign is looked at.
 const MOST: u64 = 1 << 63;
 
-/// The nanoseconds of `1h30m`, `-1.5s`, `0`.
+/// The nanoseconds of `1h30m`, `-1.5s`, `0` (`time.ParseDuration`).
 ///
 /// # Errors
 /// What Go says of a text that is no duration, without its `time: `.
@@ -83,7 +83,8 @@ fn part(digits: &str, unit: u64) -> u64 {
 }
 
 /// A text as package `time` quotes it: what is not printable ASCII, byte by byte.
-pub(super) fn quote(text: &str) -> String {
+#[must_use]
+pub fn quote(text: &str) -> String {
     let mut quoted = String::with_capacity(text.len() + 2);
     quoted.push('"');
     for b in text.bytes() {
