@@ -253,7 +253,8 @@ fn next(fields: &[u64; 5], start: &Zoned) -> Option<Timestamp> {
         } else if !day_fits(fields, &at) {
             at = at.tomorrow().ok()?.start_of_day().ok()?;
         } else if !has(*hours, at.hour()) {
-            at = at.with().minute(0).build().ok()?.checked_add(1.hour()).ok()?;
+            // To the next hour by what passes, not by what clocks show: some go back by half an hour.
+            at = at.checked_add((60 - i64::from(at.minute())).minutes()).ok()?;
         } else if !has(*minutes, at.minute()) {
             at = at.checked_add(1.minute()).ok()?;
         } else {
@@ -290,6 +291,11 @@ mod tests {
             let t = s.next_after(from, &TimeZone::UTC).map(|t| t.to_string());
             assert_eq!(t.as_deref(), Some(next), "{text}");
         }
+        // On that day clocks there go back from two to half past one.
+        let turned = Schedule::parse("0 12 7 4 *").unwrap();
+        let zone = TimeZone::get("Australia/Lord_Howe").unwrap();
+        let t = turned.next_after("2024-04-05T00:00:00Z".parse().unwrap(), &zone);
+        assert_eq!(t.map(|t| t.to_string()).as_deref(), Some("2024-04-07T01:30:00Z"));
         let never = Schedule::parse("0 0 31 2 *").unwrap();
         assert_eq!(never.next_after(from, &TimeZone::UTC), None);
     }

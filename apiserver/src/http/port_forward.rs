@@ -25,6 +25,8 @@ const PROTOCOLS: [&str; 1] = ["v4.channel.k8s.io"];
 const WAITING: usize = 64;
 /// Bytes of a message.
 const SIZE: usize = 32 * 1024;
+/// Ports of one connection: each has two channels, and a channel is a byte.
+const MOST_PORTS: usize = 127;
 
 type Socket = WebSocketStream<TokioIo<Upgraded>>;
 type Sink = Arc<Mutex<SplitSink<Socket, Message>>>;
@@ -81,12 +83,19 @@ async fn carry(i: u8, port: Port, pod: String, sink: Sink, mut from_client: mpsc
 
 /// Forwards ports of a pod for as long as the client wants.
 pub(super) fn serve(r: &Incoming, pod: String, ports: Vec<Port>) -> Result<Answer, Status> {
+    if ports.len() > MOST_PORTS {
+        let why = format!(
+            "{} ports are asked for, and one connection carries at most {MOST_PORTS}",
+            ports.len()
+        );
+        return Err(Status::bad_request(why));
+    }
     let offer = Offer::of(r, &PROTOCOLS)?;
     Ok(offer.accept(move |socket| async move {
         let (sink, mut frames) = socket.split();
         let sink: Sink = Arc::new(Mutex::new(sink));
         let (mut carriers, mut inputs) = (JoinSet::new(), Vec::new());
-        for (i, port) in (0..).zip(ports) {
+        for (i, port) in (0_u8..).zip(ports) {
             let (tell, told) = mpsc::channel(WAITING);
             inputs.push(tell);
             carriers.spawn(carry(i, port, pod.clone(), sink.clone(), told));

@@ -117,7 +117,7 @@ pub(super) async fn serve(
 }
 
 /// A path up to the word `proxy` that is the subresource, and from there on.
-fn split(path: &str) -> (&str, &str) {
+pub(super) fn split(path: &str) -> (&str, &str) {
     // /api/v1/namespaces/NAMESPACE/pods/NAME/proxy
     let mut slashes = path.match_indices('/').map(|(i, _)| i).skip(7);
     path.split_at(slashes.next().unwrap_or(path.len()))

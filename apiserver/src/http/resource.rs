@@ -63,6 +63,20 @@ pub(super) async fn serve(
         return Err(Status::bad_request("dryRun is not supported"));
     }
     if info.subresource == "proxy" && (resource.is("", "pods") || resource.is("", "services")) {
+        let mut call = call_of(r, "connect")?;
+        let kind = if resource.is("", "pods") {
+            "PodProxyOptions"
+        } else {
+            "ServiceProxyOptions"
+        };
+        let mut options = json!({"kind": kind, "apiVersion": "v1"});
+        let path = super::proxy::split(&r.path).1;
+        if !path.is_empty() {
+            options["path"] = json!(path);
+        }
+        let admit = |call: &mut Call| server.admit_connect(call, &resource, (ns, &info.name), "proxy", options.clone());
+        server.with_hooks(&mut call, &resource, admit).await?;
+        annotations.append(&mut call.annotations);
         return super::proxy::serve(server, r, info, &resource).await;
     }
     let mut warnings = Vec::new();

@@ -14,13 +14,15 @@ use serde_json::{Value, json};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
-use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role};
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
 use super::{Answer, Incoming, ResponseBody};
 use crate::local::{Executed, NodeHook, Output};
 use crate::status::Status;
 
+/// Bytes of the largest message that a client may send.
+const LARGEST: usize = 1024 * 1024;
 /// Channels of a command.
 const STDIN: u8 = 0;
 const STDOUT: u8 = 1;
@@ -105,7 +107,12 @@ impl Offer {
         let upgrade = self.upgrade;
         tokio::spawn(async move {
             match upgrade.await {
-                Ok(io) => run(WebSocketStream::from_raw_socket(TokioIo::new(io), Role::Server, None).await).await,
+                Ok(io) => {
+                    let limits = WebSocketConfig::default()
+                        .max_message_size(Some(LARGEST))
+                        .max_frame_size(Some(LARGEST));
+                    run(WebSocketStream::from_raw_socket(TokioIo::new(io), Role::Server, Some(limits)).await).await;
+                }
                 Err(e) => tracing::debug!(%e, "a connection did not become a WebSocket"),
             }
         });

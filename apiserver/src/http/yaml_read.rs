@@ -4,7 +4,7 @@
 //! The parser below knows YAML 1.2's words. Where it gives a piece of the document as text, what stands before that tells
 //! whether the document has it plain or in quotes.
 
-use std::cell::RefCell;
+use std::cell::{Cell, OnceCell, RefCell};
 use std::fmt;
 
 use base64::Engine as _;
@@ -47,6 +47,9 @@ pub(super) fn read(b: &[u8]) -> Result<Parsed, String> {
     let document = Document {
         bytes: b,
         twice: RefCell::default(),
+        read_to: Cell::new(0),
+        newlines: OnceCell::new(),
+        made: Cell::new(0),
     };
     // The first document counts.
     let value = match serde_yaml::Deserializer::from_slice(b).next() {
@@ -84,7 +87,10 @@ fn parser_told(text: &str, e: &serde_yaml::Error, b: &[u8]) -> String {
     let problem = problem.split(", while ").next().unwrap_or(problem);
     // Of bytes Go does not say where they are.
     let problem = problem.split(" at position ").next().unwrap_or(problem);
-    for own in ["exceeded max depth of 10000", WANTS_MAP, BAD_BASE64] {
+    if problem.contains("repetition limit exceeded") {
+        return ALIASES.to_owned();
+    }
+    for own in [TOO_DEEP, WANTS_MAP, BAD_BASE64, ALIASES] {
         if problem.ends_with(own) {
             return own.to_owned();
         }
@@ -110,6 +116,8 @@ fn parser_told(text: &str, e: &serde_yaml::Error, b: &[u8]) -> String {
     format!("line {line}: {problem}")
 }
 
+/// What Go says of what is deeper than its own bound, which is another than ours ([`DEEPEST`]).
+const TOO_DEEP: &str = "exceeded max depth of 10000";
 const WANTS_MAP: &str = "map merge requires map or sequence of maps as the value";
 const BAD_BASE64: &str = "!!binary value contains invalid base64 data";
 
@@ -117,6 +125,50 @@ const BAD_BASE64: &str = "!!binary value contains invalid base64 data";
 struct Document<'d> {
     bytes: &'d [u8],
     twice: RefCell<Vec<String>>,
+    /// Where the last piece of text that was read ends.
+    read_to: Cell<usize>,
+    /// Where its lines end, once somebody asked.
+    newlines: OnceCell<Vec<usize>>,
+    /// How much was made of it, values and bytes of text.
+    made: Cell<usize>,
+}
+
+/// What may be made of a document beyond its own bytes, values and bytes of text: what is named once may be said often
+/// (go-yaml's `allowedAliasRatio` lets a small document make 400,000 values).
+const ALIASED: usize = 400_000;
+const ALIASES: &str = "document contains excessive aliasing";
+
+/// Bytes before a piece of text that are looked at for its tag.
+const LOOK_BACK: usize = 1_024;
+
+/// A line without its comment.
+fn uncommented(line: &[u8]) -> &[u8] {
+    let begins = |i: &usize| line[*i] == b'#' && (*i == 0 || line[*i - 1].is_ascii_whitespace());
+    &line[..(0..line.len()).find(begins).unwrap_or(line.len())]
+}
+
+/// What stands nearest to the end of what is before a value; an anchor may be between a tag and what it is of.
+fn nearest_word(before: &[u8]) -> Option<&[u8]> {
+    let ends = |b: u8| b.is_ascii_whitespace() || b",[]{}".contains(&b);
+    for line in before.rsplit(|b| *b == b'\n').map(uncommented) {
+        let mut rest = line;
+        while let [head @ .., last] = rest {
+            if last.is_ascii_whitespace() {
+                rest = head;
+                continue;
+            }
+            if ends(*last) {
+                return None;
+            }
+            let from = rest.iter().rposition(|b| ends(*b)).map_or(0, |i| i + 1);
+            let word = &rest[from..];
+            if !word.starts_with(b"&") {
+                return Some(word);
+            }
+            rest = &rest[..from];
+        }
+    }
+    None
 }
 
 /// How a piece of text stands in a document.
@@ -128,6 +180,15 @@ enum Style {
 }
 
 impl Document<'_> {
+    /// Counts what is made of it.
+    fn charge<E: Error>(&self, size: usize) -> Result<(), E> {
+        self.made.set(self.made.get() + size);
+        match self.made.get() > 2 * self.bytes.len() + ALIASED {
+            true => Err(E::custom(ALIASES)),
+            false => Ok(()),
+        }
+    }
+
     /// Where in it a piece of it begins.
     fn place(&self, piece: &str) -> Option<usize> {
         let at = piece.as_ptr().addr().checked_sub(self.bytes.as_ptr().addr())?;
@@ -138,15 +199,16 @@ impl Document<'_> {
         let Some(at) = self.place(piece) else {
             return Style::Text;
         };
-        let before = &self.bytes[..at];
+        // What was read already, by another name, is looked at anew.
+        let since = self.read_to.get();
+        self.read_to.set(since.max(at + piece.len()));
+        let since = if since > at { 0 } else { since };
+        let before = &self.bytes[since.max(at.saturating_sub(LOOK_BACK))..at];
         let (plain, before) = match before {
             [rest @ .., b'"' | b'\''] => (false, rest),
             all => (true, all),
         };
-        let line = before.rsplit(|b| *b == b'\n').next().unwrap_or_default();
-        let mut words = line.rsplit(u8::is_ascii_whitespace).filter(|w| !w.is_empty());
-        // An anchor may stand between a tag and what it is of.
-        match words.find(|w| !w.starts_with(b"&")) {
+        match nearest_word(before) {
             Some(b"!!binary") => Style::Binary,
             Some(word) if word.starts_with(b"!") => Style::Text,
             _ if plain => Style::Plain,
@@ -181,10 +243,11 @@ impl Document<'_> {
         let said = |word: &str| self.bytes[at.min(self.bytes.len())..].starts_with(word.as_bytes());
         let absent = value.is_null() && !["~", "null", "Null", "NULL"].iter().any(|w| said(w));
         let at = if absent { colon } else { at };
-        1 + self.bytes[..at.min(self.bytes.len())]
-            .iter()
-            .filter(|b| **b == b'\n')
-            .count()
+        let newlines = self.newlines.get_or_init(|| {
+            let all = self.bytes.iter().enumerate();
+            all.filter(|(_, b)| **b == b'\n').map(|(i, _)| i).collect()
+        });
+        1 + newlines.partition_point(|i| *i < at)
     }
 }
 
@@ -207,6 +270,7 @@ impl<'a, 'd> Node<'a, 'd> {
     }
 
     fn text<E: Error>(&self, s: &str) -> Result<Value, E> {
+        self.of.charge(s.len())?;
         match self.of.style(s) {
             Style::Plain => Ok(resolve(s).unwrap_or_else(|| s.into())),
             Style::Text => Ok(s.into()),
@@ -239,8 +303,9 @@ impl<'a, 'd> Node<'a, 'd> {
 impl<'de> DeserializeSeed<'de> for Node<'_, '_> {
     type Value = Value;
     fn deserialize<D: Deserializer<'de>>(self, d: D) -> Result<Value, D::Error> {
+        self.of.charge(1)?;
         if self.depth > DEEPEST {
-            return Err(D::Error::custom("exceeded max depth of 10000"));
+            return Err(D::Error::custom(TOO_DEEP));
         }
         d.deserialize_any(self)
     }
@@ -274,7 +339,8 @@ impl<'de> Visitor<'de> for Node<'_, '_> {
         };
         number(v).ok_or_else(|| E::custom(format!("{UNSUPPORTED}{shown}")))
     }
-    fn visit_str<E>(self, v: &str) -> Result<Value, E> {
+    fn visit_str<E: Error>(self, v: &str) -> Result<Value, E> {
+        self.of.charge(v.len())?;
         Ok(v.into())
     }
     fn visit_borrowed_str<E: Error>(self, v: &'de str) -> Result<Value, E> {

@@ -83,7 +83,8 @@ fn run(document: &mut Value, step: &Value, copied: &mut usize) -> Result<(), Str
             let (at, key) = place(document, path).ok_or_else(|| {
                 format!("remove operation does not apply: doc is missing path: \"{path}\": {MISSING}")
             })?;
-            remove(at, &key).map_err(|why| format!("error in remove for path: '{path}': {why}"))
+            let removed = remove(at, &key).map_err(|why| format!("error in remove for path: '{path}': {why}"));
+            removed.map(drop)
         }
         "replace" => {
             let path = path()?;
@@ -99,9 +100,8 @@ fn run(document: &mut Value, step: &Value, copied: &mut usize) -> Result<(), Str
             let moved = match kind {
                 "move" => {
                     let wrong = |why: String| format!("error in move for path: '{key}': {why}");
-                    let moved = get(at, &key).map_err(wrong)?.clone();
-                    remove(at, &key).map_err(wrong)?;
-                    moved
+                    get(at, &key).map_err(wrong)?;
+                    remove(at, &key).map_err(wrong)?
                 }
                 _ => {
                     let found = get(at, &key).map_err(|why| format!("error in copy for from: '{from}': {why}"))?;
@@ -238,22 +238,22 @@ fn add(at: &mut Value, key: &str, value: Value) -> Result<(), String> {
     Ok(())
 }
 
-fn remove(at: &mut Value, key: &str) -> Result<(), String> {
+/// Takes a value out.
+fn remove(at: &mut Value, key: &str) -> Result<Value, String> {
     match at {
-        Value::Object(fields) => match fields.remove(key) {
-            Some(_) => {}
-            None => return Err(format!("Unable to remove nonexistent key: {key}: {MISSING}")),
-        },
+        Value::Object(fields) => {
+            let removed = fields.remove(key);
+            removed.ok_or_else(|| format!("Unable to remove nonexistent key: {key}: {MISSING}"))
+        }
         Value::Array(items) => {
             let i = index(key, items.len())?;
             if i >= items.len() {
                 return Err(out_of_bounds(i));
             }
-            items.remove(i);
+            Ok(items.remove(i))
         }
-        _ => {}
+        _ => Ok(Value::Null),
     }
-    Ok(())
 }
 
 /// Applies a merge patch: objects field by field, null removes, everything else replaces.

@@ -105,8 +105,19 @@ fn end_of_markup(text: &str, start: usize) -> Option<usize> {
     }
     let end = match from.strip_prefix("<!--") {
         Some(rest) => {
-            let ends = ["-->", "--!>"].iter().filter_map(|e| rest.find(e).map(|i| i + e.len()));
-            ends.min().map(|i| i + 4)
+            let mut dashes = rest.match_indices("--").map(|(i, _)| i);
+            // Three dashes are two twice.
+            let dashes = dashes.by_ref().flat_map(|i| [i, i + 1]);
+            let ends = |i: usize| {
+                ["-->", "--!>"]
+                    .iter()
+                    .find(|e| rest[i..].starts_with(**e))
+                    .map(|e| i + e.len())
+            };
+            dashes
+                .filter(|i| rest.is_char_boundary(*i))
+                .find_map(ends)
+                .map(|i| i + 4)
         }
         // An end tag may have attributes, with what they like within quotes.
         None if from.as_bytes().get(2).is_some_and(u8::is_ascii_alphabetic) && from.starts_with("</") => {
@@ -254,7 +265,11 @@ fn unescaped(text: &str) -> Cow<'_, str> {
     while let Some(i) = rest.find('&') {
         out.push_str(&rest[..i]);
         let from = &rest[i + 1..];
-        let reference = from.split_once(';').and_then(|(r, after)| Some((character(r)?, after)));
+        let end = from
+            .find(|c: char| !c.is_ascii_alphanumeric() && c != '#')
+            .unwrap_or(from.len());
+        let after = from[end..].strip_prefix(';');
+        let reference = after.and_then(|after| Some((character(&from[..end])?, after)));
         rest = match reference {
             Some((c, after)) => {
                 out.push(c);

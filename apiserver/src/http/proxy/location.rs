@@ -140,7 +140,8 @@ pub(super) fn of_service(server: &Server, ns: &str, id: &str) -> Result<Location
 
 /// Whether an address may be a pod's (`IsProxyableIP`): never this machine's own, nor one of its link alone.
 fn is_proxyable(address: &str) -> bool {
-    match address.parse() {
+    // An IPv4 address may be written as one of IPv6.
+    match address.parse().map(|a: IpAddr| a.to_canonical()) {
         Ok(IpAddr::V4(a)) => {
             !(a.is_unspecified() || a.is_loopback() || a.is_link_local() || a.is_multicast() || a.is_broadcast())
         }
@@ -163,6 +164,9 @@ mod tests {
             ("0.0.0.0", false),
             ("::1", false),
             ("fe80::1", false),
+            ("::ffff:10.1.2.3", true),
+            ("::ffff:127.0.0.1", false),
+            ("::ffff:169.254.169.254", false),
             ("node", false),
             ("", false),
         ] {

@@ -71,7 +71,12 @@ fn join(prefix: &str, path: &[u8]) -> Vec<u8> {
             p => parts.push(p),
         }
     }
-    parts.iter().fold(Vec::new(), |out, p| [&out, &b"/"[..], p].concat())
+    let mut out = Vec::with_capacity(whole.len());
+    for p in parts {
+        out.push(b'/');
+        out.extend_from_slice(p);
+    }
+    out
 }
 
 impl Url {

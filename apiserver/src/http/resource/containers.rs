@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::options::number_of;
 use super::{Request, text};
+use crate::http::info::RequestInfo;
 use crate::http::{Answer, port_forward, streams, with_type};
 use crate::local::{Gvr, LogOptions, NodeHook};
 use crate::registry::{Call, Server};
@@ -143,7 +144,8 @@ impl Request<'_> {
         Ok(with_type(200, "text/plain", log.into()))
     }
 
-    /// The options of a connection as admission sees them.
+    /// The options of a connection as admission sees them. Whoever connects by GET must be allowed to by POST, too
+    /// (`ensureAuthorizedForVerb` of `pkg/registry/core/pod/rest`).
     fn connecting(&self, call: &mut Call, kind: &str) -> Result<(), Status> {
         let q = &self.r.query;
         let mut options = json!({"kind": kind, "apiVersion": "v1"});
@@ -169,7 +171,20 @@ impl Request<'_> {
         }
         let whom = (self.ns, self.info.name.as_str());
         self.server
-            .admit_connect(call, self.resource, whom, &self.info.subresource, options)
+            .admit_connect(call, self.resource, whom, &self.info.subresource, options)?;
+        let as_create = RequestInfo {
+            verb: "create",
+            ..self.info.clone()
+        };
+        match self.server.allowed(&call.user, &as_create.attributes()) {
+            true => Ok(()),
+            false => Err(Status::forbidden(
+                &self.resource.group,
+                &self.resource.plural,
+                &self.info.name,
+                "",
+            )),
+        }
     }
 
     /// What a container says from now on.
