@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::parse::{Expr, MACROS, What};
 use super::tree::bound_names;
 use super::value::{Key, Value};
-use super::{CelError, Methods, Scope, functions, methods, numbers};
+use super::{CelError, Methods, Scope, functions, methods, numbers, work};
 
 type Result<T = Value> = std::result::Result<T, CelError>;
 
@@ -75,6 +75,9 @@ impl<'a> Evaluation<'a> {
             What::Binary(o, a, b) => {
                 let (a, b) = (self.value(a)?, self.value(b)?);
                 self.spend(weight(&a) / 16 + weight(&b) / 16)?;
+                if let (Value::List(_), Value::List(_)) = (&a, &b) {
+                    self.spend(work::beyond(o, &[a.clone(), b.clone()]))?;
+                }
                 binary(o, &a, &b)
             }
             What::Condition(c, a, b) => match self.value(c)? {
@@ -255,11 +258,7 @@ impl<'a> Evaluation<'a> {
             && !self.scope.contains_key(home)
         {
             let args = self.values(args)?;
-            self.spend(args.iter().map(weight).sum::<u64>() / 16)?;
-            if let ("lists", "range", [Value::Int(n)]) = (home, name, args.as_slice()) {
-                // As many values as that are made.
-                self.spend(u64::try_from(*n).unwrap_or(0))?;
-            }
+            self.spend(args.iter().map(weight).sum::<u64>() / 16 + work::beyond(name, &args))?;
             return functions::in_home(home, name, &args);
         }
         let mut all = Vec::with_capacity(args.len() + 1);
@@ -267,7 +266,7 @@ impl<'a> Evaluation<'a> {
             all.push(self.value(t)?);
         }
         all.extend(self.values(args)?);
-        self.spend(all.iter().map(weight).sum::<u64>() / 16)?;
+        self.spend(all.iter().map(weight).sum::<u64>() / 16 + work::beyond(name, &all))?;
         if target.is_some() {
             if let Some(value) = (self.methods)(name, &all[0], &all[1..]) {
                 return value;
@@ -289,12 +288,10 @@ impl<'a> Evaluation<'a> {
         if names.is_empty() || rest.is_empty() {
             return no_overload();
         }
-        let items: Vec<(Value, Value)> = match &over {
-            Value::List(l) => (0_i64..)
-                .zip(l.iter())
-                .map(|(i, v)| (Value::Int(i), v.clone()))
-                .collect(),
-            Value::Map(m) => m.iter().map(|(k, v)| (k.value(), v.clone())).collect(),
+        // One after the other: who has found what it looks for pays for no more.
+        let items: Box<dyn Iterator<Item = (Value, Value)> + '_> = match &over {
+            Value::List(l) => Box::new((0_i64..).zip(l.iter()).map(|(i, v)| (Value::Int(i), v.clone()))),
+            Value::Map(m) => Box::new(m.iter().map(|(k, v)| (k.value(), v.clone()))),
             _ => return no_overload(),
         };
         let is_map = matches!(over, Value::Map(_));
@@ -370,10 +367,7 @@ impl<'a> Evaluation<'a> {
             "exists" => Value::Bool(false),
             "exists_one" | "existsOne" => Value::Bool(found == 1),
             "transformMap" | "transformMapEntry" => Value::Map(Arc::new(mapped)),
-            "sortBy" => {
-                keyed.sort_by(|a, b| a.0.order(&b.0).unwrap_or(Ordering::Equal));
-                Value::list(keyed.into_iter().map(|(_, v)| v).collect())
-            }
+            "sortBy" => Value::list(methods::sorted(keyed)),
             _ => Value::list(out),
         })
     }

@@ -78,7 +78,8 @@ fn clause(text: &str) -> (Result<Clause, String>, &str) {
                 let shown = &digits[..end];
                 let why = format!(
                     "error while parsing precision: error while converting precision to integer: strconv.Atoi: parsing \
-                     {shown:?}: {why}"
+                     {}: {why}",
+                    super::go::quote(shown)
                 );
                 return (Err(why), "");
             }
@@ -261,7 +262,7 @@ fn text(v: &Value) -> Option<String> {
             let mut pairs = Vec::new();
             for (key, value) in all.iter() {
                 let key = match key {
-                    Key::Text(s) => format!("{s:?}"),
+                    Key::Text(s) => super::go::quote(s),
                     other => other.to_text(),
                 };
                 pairs.push((key, member(value)?));
@@ -284,12 +285,12 @@ fn text(v: &Value) -> Option<String> {
 /// A value in a list or a map, as it would be written in an expression.
 fn member(v: &Value) -> Option<String> {
     Some(match v {
-        Value::Text(s) => format!("{s:?}"),
-        Value::Bytes(_) => format!("b{:?}", text(v)?),
-        Value::Double(n) if n.is_nan() || n.is_infinite() => format!("{:?}", text(v)?),
+        Value::Text(s) => super::go::quote(s),
+        Value::Bytes(_) => format!("b{}", super::go::quote(&text(v)?)),
+        Value::Double(n) if n.is_nan() || n.is_infinite() => super::go::quote(&text(v)?),
         Value::Double(n) => format!("{n:.6}"),
-        Value::Time(_) => format!("timestamp({:?})", text(v)?),
-        Value::Span(_) => format!("duration({:?})", text(v)?),
+        Value::Time(_) => format!("timestamp({})", super::go::quote(&text(v)?)),
+        Value::Span(_) => format!("duration({})", super::go::quote(&text(v)?)),
         other => text(other)?,
     })
 }

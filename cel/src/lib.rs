@@ -33,6 +33,7 @@ mod tree;
 mod types;
 mod url;
 mod value;
+mod work;
 
 use std::collections::BTreeMap;
 

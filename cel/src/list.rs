@@ -48,6 +48,11 @@ impl List {
         Self { items, kind }
     }
 
+    /// Whether its items are told apart by their places.
+    pub(super) fn is_atomic(&self) -> bool {
+        matches!(self.kind, ListKind::Atomic)
+    }
+
     /// Where the item is that is the same one by what tells them apart.
     fn place(&self, of: &Value) -> Option<usize> {
         match &self.kind {

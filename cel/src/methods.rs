@@ -201,16 +201,39 @@ pub(super) fn method(name: &str, on: &Value, args: &[Value]) -> Result {
     }
 }
 
+/// Values by what they are to be ordered by, in that order; those that have none among each other stay as they are.
+pub(super) fn sorted(mut keyed: Vec<(Value, Value)>) -> Vec<Value> {
+    // A sort asks for one order of all: numbers of several kinds have one as floating numbers, and so have those that
+    // are none.
+    let number = |v: &Value| v.number();
+    if keyed.iter().any(|(k, _)| matches!(k, Value::Double(_))) {
+        if keyed.iter().all(|(k, _)| number(k).is_some()) {
+            let of = |v: &Value| number(v).unwrap_or_default();
+            keyed.sort_by(|a, b| of(&a.0).total_cmp(&of(&b.0)));
+        }
+    } else if let Some((first, _)) = keyed.first().cloned()
+        && keyed.iter().all(|(k, _)| k.order(&first).is_some())
+    {
+        keyed.sort_by(|a, b| a.0.order(&b.0).unwrap_or(Ordering::Equal));
+    }
+    keyed.into_iter().map(|(_, v)| v).collect()
+}
+
+/// Compiled patterns that are remembered: users choose them, and each may take megabytes.
+const PATTERNS: usize = 100;
+
 /// Compiled patterns, for a policy matches the same ones at every write.
 fn pattern(text: &str) -> Result<Regex> {
     static KNOWN: LazyLock<Mutex<BTreeMap<String, Regex>>> = LazyLock::new(Mutex::default);
-    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(r) = known.get(text) {
+    let known = || KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(r) = known().get(text) {
         return Ok(r.clone());
     }
+    // Nobody waits for the lock while one is compiled.
     let wrong = || super::pattern::error(text).unwrap_or_else(|| "error parsing regexp: not supported".to_owned());
     let r = super::pattern::compiled(text).ok_or_else(|| CelError::evaluation(wrong()))?;
-    if known.len() > 1000 {
+    let mut known = known();
+    if known.len() >= PATTERNS {
         known.clear();
     }
     known.insert(text.to_owned(), r.clone());
@@ -267,20 +290,27 @@ fn text_method(name: &str, s: &Arc<str>, args: &[Value]) -> Result {
             of(all[a..b].iter().collect())
         }
         ("indexOf" | "lastIndexOf", [Value::Text(x), Value::Int(from)]) => {
-            let (all, part): (Vec<char>, Vec<char>) = (s.chars().collect(), x.chars().collect());
-            let from = match usize::try_from(*from) {
-                _ if part.is_empty() => return Ok(Value::Int(*from)),
-                Ok(n) if n < all.len() => n,
-                Ok(_) => return Ok(Value::Int(-1)),
+            // Where the character begins, in bytes.
+            let at = match usize::try_from(*from) {
+                _ if x.is_empty() => return Ok(Value::Int(*from)),
+                Ok(n) => match s.char_indices().nth(n) {
+                    Some((at, _)) => at,
+                    None => return Ok(Value::Int(-1)),
+                },
                 Err(_) => return fail(format!("index out of range: {from}")),
             };
-            let mut starts = (0..all.len()).filter(|i| all[*i..].starts_with(&part));
             let found = if name == "indexOf" {
-                starts.find(|i| *i >= from)
+                s[at..].find(&**x).map(|i| at + i)
             } else {
-                starts.take_while(|i| *i <= from).last()
+                // It may begin there at the latest.
+                let mut end = s.len().min(at + x.len());
+                while !s.is_char_boundary(end) {
+                    end += 1;
+                }
+                s[..end].rfind(&**x)
             };
-            Ok(Value::Int(found.and_then(|n| i64::try_from(n).ok()).unwrap_or(-1)))
+            let place = found.and_then(|i| i64::try_from(s[..i].chars().count()).ok());
+            Ok(Value::Int(place.unwrap_or(-1)))
         }
         ("indexOf" | "lastIndexOf", [Value::Text(x), ..]) => {
             let found = if name == "indexOf" { s.find(&**x) } else { s.rfind(&**x) };
@@ -394,11 +424,7 @@ fn list_method(name: &str, l: &[Value], args: &[Value]) -> Result {
             Ok(Value::list(seen))
         }
         ("reverse", []) => Ok(Value::list(l.iter().rev().cloned().collect())),
-        ("sort", []) => {
-            let mut all = l.to_vec();
-            all.sort_by(|a, b| a.order(b).unwrap_or(Ordering::Equal));
-            Ok(Value::list(all))
-        }
+        ("sort", []) => Ok(Value::list(sorted(l.iter().map(|v| (v.clone(), v.clone())).collect()))),
         ("slice", [Value::Int(a), Value::Int(b)]) => {
             let wrong = |why: &str| fail(format!("cannot slice({a}, {b}), {why}"));
             match (usize::try_from(*a), usize::try_from(*b)) {

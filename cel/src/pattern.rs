@@ -1,5 +1,8 @@
 //! What Go says of regular expressions that it cannot read (`regexp/syntax`), whose language is RE2's.
 
+use std::collections::BTreeMap;
+use std::sync::{LazyLock, Mutex, PoisonError};
+
 /// Go's error of compiling a pattern, if it has one.
 #[must_use]
 pub fn error(pattern: &str) -> Option<String> {
@@ -73,11 +76,11 @@ pub fn compiled(pattern: &str) -> Option<regex::Regex> {
                     }
                 }
             },
-            '[' if class => match rest.find(":]").filter(|_| rest.starts_with("[:")) {
+            '[' if class => match rest.strip_prefix("[:").and_then(|name| name.find(":]")) {
                 Some(i) => {
-                    out.push_str(&rest[..i + 2]);
+                    out.push_str(&rest[..i + 4]);
                     ends_range = true;
-                    i + 2
+                    i + 4
                 }
                 None => {
                     out.push_str("\\[");
@@ -410,11 +413,30 @@ fn class_escape(t: &str) -> Result<Option<&str>, Wrong<'_>> {
                 .trim_start_matches('{')
                 .trim_end_matches('}')
                 .trim_start_matches('^');
-            let known = own == "Any" || regex::Regex::new(&format!("\\p{{{own}}}")).is_ok();
+            let known = own == "Any" || is_class(own);
             if known { Ok(Some(after)) } else { Err((RANGE, shown)) }
         }
         _ => Ok(None),
     }
+}
+
+/// Whether there is a class of Unicode of this name.
+fn is_class(name: &str) -> bool {
+    static KNOWN: LazyLock<Mutex<BTreeMap<String, bool>>> = LazyLock::new(Mutex::default);
+    // The longest name that there is has fewer.
+    if name.len() > 64 {
+        return false;
+    }
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(is) = known.get(name) {
+        return *is;
+    }
+    if known.len() > 1000 {
+        known.clear();
+    }
+    let is = regex::Regex::new(&format!("\\p{{{name}}}")).is_ok();
+    known.insert(name.to_owned(), is);
+    is
 }
 
 /// The character that an escape stands for, and what follows.

@@ -107,6 +107,8 @@ fn matches(name: &str, text: &str) -> bool {
 /// Whether a text has a format; what is not known has none that it could lack.
 pub(super) fn has(format: &str, text: &str) -> bool {
     match format.replace('-', "").as_str() {
+        // These are parts of others, and no formats.
+        "time" | "span" => true,
         "bsonobjectid" => text.len() == 24 && text.bytes().all(|b| b.is_ascii_hexdigit()),
         "uri" => Url::of_request(text).is_ok(),
         "email" => is_email(text),

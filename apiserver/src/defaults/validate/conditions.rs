@@ -2,7 +2,7 @@
 
 use super::text;
 use crate::defaults::names;
-use crate::defaults::validate_parts::{by_rule, list};
+use crate::defaults::validate_parts::{by_rule, list, repeated};
 use crate::schema::FieldError;
 use serde_json::Value;
 
@@ -15,10 +15,11 @@ const MESSAGE: usize = 32 * 1024;
 /// What is wrong with `metav1.Condition`s of an object, at `path`.
 pub(super) fn conditions(of: &Value, path: &str, errors: &mut Vec<FieldError>) {
     let all = list(of, "conditions");
-    for (i, condition) in all.iter().enumerate() {
+    let again = repeated(all.iter().map(|c| text(c, "type")));
+    for ((i, condition), again) in all.iter().enumerate().zip(again) {
         let at = |field: &str| format!("{path}.conditions[{i}].{field}");
         let kind = text(condition, "type");
-        if all[..i].iter().any(|other| text(other, "type") == kind) {
+        if again {
             errors.push(FieldError::duplicate(at("type"), kind));
         }
         by_rule(kind, at("type"), names::qualified_name, errors);
@@ -51,9 +52,10 @@ pub(super) fn conditions(of: &Value, path: &str, errors: &mut Vec<FieldError>) {
 /// Types of conditions that are there once and not empty (priority and fairness has its own).
 pub(super) fn typed(status: &Value, errors: &mut Vec<FieldError>) {
     let all = list(status, "conditions");
-    for (i, condition) in all.iter().enumerate() {
+    let again = repeated(all.iter().map(|c| text(c, "type")));
+    for ((i, condition), again) in all.iter().enumerate().zip(again) {
         let (kind, path) = (text(condition, "type"), format!("status.conditions[{i}].type"));
-        if all[..i].iter().any(|other| text(other, "type") == kind) {
+        if again {
             errors.push(FieldError::duplicate(path.as_str(), kind));
         }
         if kind.is_empty() {
