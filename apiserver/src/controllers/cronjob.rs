@@ -78,7 +78,11 @@ fn reconcile(cron: &Arc<Value>, jobs: &[Arc<Value>], now: Now) -> Plan {
                 Some(d) => since.max(now.wall - d.max(0).seconds()),
                 None => since,
             };
-            let due = missed(&schedule, &zone, in_time, now.wall);
+            let all = missed(&schedule, &zone, since, now.wall);
+            let due = match in_time == since {
+                true => all,
+                false => missed(&schedule, &zone, in_time, now.wall),
+            };
             if due.count > MANY {
                 let message =
                     "too many missed start times. Set or decrease .spec.startingDeadlineSeconds or check clock skew";
@@ -101,7 +105,6 @@ fn reconcile(cron: &Arc<Value>, jobs: &[Arc<Value>], now: Now) -> Plan {
                 }
             }
             // `nextScheduleTimeDuration`: counted from the last time, which matters to what comes every so often.
-            let all = missed(&schedule, &zone, since, now.wall);
             let last = all.last.unwrap_or(if all.count == 0 { since } else { now.wall });
             if let Some(next) = schedule.next_after(last, &zone) {
                 plan.after(between(now.wall, next) + Duration::from_millis(100));

@@ -116,9 +116,8 @@ impl Body<'_> {
                 false => String::from_utf8_lossy(self.bytes).into_owned(),
             };
             let (kind, version) = (self.kind, group_version(api_version).1);
-            return Err(Status::bad_request(format!(
-                "{kind} in version {version:?} cannot be handled as a {kind}: Object 'Kind' is missing in '{text}'"
-            )));
+            let why = format!("Object 'Kind' is missing in '{text}'");
+            return Err(Status::not_handled(kind, version, kind, &why));
         }
         if said("kind").is_empty() {
             let text = String::from_utf8_lossy(self.bytes);
@@ -219,9 +218,7 @@ pub(super) fn check_type(catalog: &Catalog, value: &Value, api_version: &str, ki
         if known(own)
             && let Err(why) = schema::read(of, own, &mut value.clone())
         {
-            return Err(Status::bad_request(format!(
-                "{own} in version {version:?} cannot be handled as a {kind}: {why}"
-            )));
+            return Err(Status::not_handled(own, version, kind, &why));
         }
         format!(
             "converting ({version}.{own}) to ({}.{kind}): unknown conversion",

@@ -1,5 +1,7 @@
 //! What a request's path means (`apiserver/pkg/endpoints/request/requestinfo.go`).
 
+use std::ops::Deref;
+
 use http::Method;
 use serde_json::{Value, json};
 
@@ -9,7 +11,32 @@ use crate::select::FieldSelector;
 use crate::status::Status;
 
 /// Parts of a path that say what it means; what comes behind is a pod's or a service's own.
-pub(super) const SEGMENTS: usize = 10;
+const SEGMENTS: usize = 10;
+
+/// Those parts.
+pub(super) struct Segments<'a> {
+    all: [&'a str; SEGMENTS],
+    n: usize,
+}
+
+impl<'a> Segments<'a> {
+    pub(super) fn of(parts: impl Iterator<Item = &'a str>) -> Self {
+        let (mut all, mut n) = ([""; SEGMENTS], 0);
+        for (place, part) in all.iter_mut().zip(parts) {
+            *place = part;
+            n += 1;
+        }
+        Self { all, n }
+    }
+}
+
+impl<'a> Deref for Segments<'a> {
+    type Target = [&'a str];
+
+    fn deref(&self) -> &Self::Target {
+        &self.all[..self.n]
+    }
+}
 
 /// A request for a resource.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,13 +81,8 @@ impl RequestInfo {
     /// 500 for a path that ends where it should say what is to be watched.
     pub(super) fn parse(r: &Incoming, uri: &str) -> Result<Option<Self>, Status> {
         // Of what is between two slashes nothing is left out.
-        let mut segments = [""; SEGMENTS];
-        let mut n = 0;
-        for part in r.path.trim_matches('/').split('/').take(SEGMENTS) {
-            segments[n] = part;
-            n += 1;
-        }
-        let (group, version, rest) = match &segments[..n] {
+        let segments = Segments::of(r.path.trim_matches('/').split('/'));
+        let (group, version, rest) = match &*segments {
             ["api", v, rest @ ..] if !rest.is_empty() => ("", *v, rest),
             ["apis", g, v, rest @ ..] if !rest.is_empty() => (*g, *v, rest),
             _ => return Ok(None),

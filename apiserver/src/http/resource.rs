@@ -23,7 +23,7 @@ use super::{Annotations, Answer, Incoming, ResponseBody, with_type};
 use crate::auth::{is_review, review};
 use crate::registry::{
     Call, DeleteOptions, Deleted, FieldValidation, ListOptions, PatchKind, Resource, Server, Target, Written,
-    answers_with_object, group_version, text, warn_of_orphans,
+    answers_with_object, group_version, nameless, same_name, text, warn_of_orphans,
 };
 use crate::select::{FieldSelector, LabelSelector};
 use crate::status::Status;
@@ -228,10 +228,7 @@ impl Request<'_> {
         if let Some(why) = path_segment_error(name)
             && !matches!(self.info.verb, "create" | "list" | "update")
         {
-            return Err(Status::bad_request(format!(
-                "Name parameter invalid: {}: {why}",
-                crate::schema::quote(name)
-            )));
+            return Err(no_name(name, &why));
         }
         if self.info.verb == "get"
             && matches!(sub, "" | "status" | "scale")
@@ -332,13 +329,11 @@ impl Request<'_> {
         let (name, said) = (self.info.name.as_str(), text(body, "/metadata/name"));
         match path_segment_error(name) {
             None => Ok(()),
-            Some(_) if said.is_empty() => Err(Status::bad_request(format!(
-                "the name of the object ({name} based on URL) was undeterminable: name must be provided"
-            ))),
-            Some(_) if said != name => Err(Status::bad_request(format!(
-                "the name of the object ({said}) does not match the name on the URL ({name})"
-            ))),
-            Some(why) => Err(Status::bad_request(format!("Name parameter invalid: {name:?}: {why}"))),
+            Some(_) if said.is_empty() => Err(nameless(name)),
+            Some(why) => {
+                same_name(said, name)?;
+                Err(no_name(name, &why))
+            }
         }
     }
 
@@ -589,6 +584,11 @@ impl Request<'_> {
         call.dry_run = !dry_run.is_empty();
         DeleteOptions::from_body(&v, dry_run_causes(dry_run))
     }
+}
+
+/// 400 for what cannot be a name.
+fn no_name(name: &str, why: &str) -> Status {
+    Status::bad_request(format!("Name parameter invalid: {}: {why}", crate::schema::quote(name)))
 }
 
 /// What go-restful says of a patch of a type that is none.

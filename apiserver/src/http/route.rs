@@ -7,7 +7,7 @@ use std::sync::Arc;
 use http::{Method, header};
 
 use super::Incoming;
-use super::info::{RequestInfo, SEGMENTS};
+use super::info::{RequestInfo, Segments};
 use super::resource::unknown_patch;
 use crate::registry::{Catalog, PatchKind, Resource};
 use crate::status::Status;
@@ -40,13 +40,8 @@ pub(super) fn route(catalog: &Catalog, r: &Incoming, info: &RequestInfo) -> Resu
 }
 
 fn builtin(catalog: &Catalog, r: &Incoming, info: &RequestInfo, rest: &str) -> Result<Route, Status> {
-    let mut tokens = [""; SEGMENTS];
-    let mut n = 0;
-    for part in rest.trim_end_matches('/').split('/').skip(1).take(SEGMENTS) {
-        tokens[n] = part;
-        n += 1;
-    }
-    let mut tokens = &tokens[..n];
+    let tokens = Segments::of(rest.trim_end_matches('/').split('/').skip(1));
+    let mut tokens = &*tokens;
     let watched = tokens.first() == Some(&"watch");
     if watched {
         tokens = &tokens[1..];

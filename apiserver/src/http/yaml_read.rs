@@ -491,10 +491,28 @@ mod tests {
                 "c:\n  <<: [{x: 1}, {x: 2, z: 3}]\n  \"<<\": 4",
                 json!({"c": {"x": 1, "z": 3, "<<": 4}}),
             ),
+            (
+                "[!!str yes, yes, !!str  &x on, {a: !!str\n  off}]",
+                json!(["yes", true, "on", {"a": "off"}]),
+            ),
+            ("a: # !!str\n  yes\nb: !!seq [yes]", json!({"a": true, "b": [true]})),
             ("", Value::Null),
             ("a: |\n  yes\nb: >-\n  yes", json!({"a": "yes\n", "b": "yes"})),
         ] {
             assert_eq!(read(text.as_bytes()).unwrap().value, wanted, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_named_once_is_not_said_for_ever() {
+        let many = |what: &str, n: usize| vec![what; n].join(",");
+        let few = format!("a: &a [{}]\nb: [{}]", many("0", 100), many("*a", 100));
+        assert!(read(few.as_bytes()).is_ok());
+        let long = format!("a: &a {}\nb: [{}]", "x".repeat(10_000), many("*a", 1_000));
+        let wide = format!("a: &a [{}]\nb: [{}]", many("0", 1_000), many("*a", 1_000));
+        for text in [long, wide] {
+            let why = read(text.as_bytes()).err();
+            assert_eq!(why.as_deref(), Some("yaml: document contains excessive aliasing"));
         }
     }
 

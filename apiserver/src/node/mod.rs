@@ -16,6 +16,7 @@ use crate::controllers::Timers;
 use crate::local::{LogOptions, NodeHook};
 
 mod dns;
+pub(crate) use dns::CLUSTER_DNS;
 mod env;
 mod events;
 mod files;

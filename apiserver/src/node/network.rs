@@ -150,8 +150,17 @@ impl Network {
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}
             other => other?,
         }
-        match tokio::time::timeout(wait, socket.recv()).await {
-            Ok(d) => Ok(d?.data),
+        // Ports are used again: what comes from others is an answer to somebody else.
+        let answer = async {
+            loop {
+                let d = socket.recv().await?;
+                if (d.from.0.as_str(), d.from.1) == (to.as_str(), port) {
+                    return Ok(d.data);
+                }
+            }
+        };
+        match tokio::time::timeout(wait, answer).await {
+            Ok(data) => data,
             Err(_) => Ok(Vec::new()),
         }
     }

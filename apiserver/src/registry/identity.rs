@@ -20,7 +20,7 @@ pub(crate) fn same_namespace(said: &str, namespace: &str) -> Result<(), Status> 
 
 /// # Errors
 /// 400 for another name than the path's.
-pub(super) fn same_name(said: &str, name: &str) -> Result<(), Status> {
+pub(crate) fn same_name(said: &str, name: &str) -> Result<(), Status> {
     match said {
         said if said == name => Ok(()),
         _ => Err(Status::bad_request(format!(
@@ -30,7 +30,7 @@ pub(super) fn same_name(said: &str, name: &str) -> Result<(), Status> {
 }
 
 /// 400 for an object that does not say its name.
-pub(super) fn nameless(name: &str) -> Status {
+pub(crate) fn nameless(name: &str) -> Status {
     Status::bad_request(format!(
         "the name of the object ({name} based on URL) was undeterminable: name must be provided"
     ))

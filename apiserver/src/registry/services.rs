@@ -132,7 +132,9 @@ impl Server {
                 let start = call.once("cluster address", || self.random_below(65_000));
                 let mut free = (0..65_000)
                     .map(|i| 10 + (start + i) % 65_000)
-                    .map(|n| Ipv4Addr::from(SERVICE_NET + n).to_string());
+                    .map(|n| Ipv4Addr::from(SERVICE_NET + n).to_string())
+                    // Who wants the address of DNS asks for it.
+                    .filter(|a| a != crate::node::CLUSTER_DNS);
                 match free.find(|a| !taken.addresses.contains(a)) {
                     Some(a) => a,
                     None => return Err(Status::internal("failed to allocate IP: range is full")),

@@ -272,9 +272,10 @@ async fn wget(shell: &Shell, net: &Network, args: &[&str], io: &Io) -> i32 {
         Ok(Ok(a)) if to == "-" => i32::from(!shell.write(&io.out, &a.body)),
         Ok(Ok(a)) => {
             let path = absolute(&shell.p.directory, to);
-            let there = w.output.is_none() && shell.p.files.stat(&path).is_ok();
+            if w.output.is_none() && shell.p.files.stat(&path).is_ok() {
+                return failed(&format!("can't open '{to}': File exists"));
+            }
             match shell.p.files.write(&path, &a.body, false, 0o644) {
-                _ if there => failed(&format!("can't open '{to}': File exists")),
                 Ok(()) => 0,
                 Err(e) => failed(&format!("can't open '{to}': {e}")),
             }

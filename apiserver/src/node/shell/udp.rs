@@ -31,9 +31,11 @@ fn command(asked: &str, hostname: &str, port: u16, from: &(String, u16)) -> Opti
 /// Answers for ever.
 pub(super) async fn serve(mut socket: DatagramSocket, answers: &Answers, shell: &Shell, io: &Io) {
     loop {
-        // What ICMP says of earlier answers is nobody's concern.
-        let Ok(Datagram { from, data }) = socket.recv().await else {
-            continue;
+        let Datagram { from, data } = match socket.recv().await {
+            Ok(d) => d,
+            // What ICMP says of earlier answers is nobody's concern.
+            Err(e) if e.kind() == std::io::ErrorKind::ConnectionRefused => continue,
+            Err(_) => return,
         };
         let answer = match answers {
             Answers::Always(text) => Some(text.clone()),
