@@ -27,7 +27,7 @@ pub const TARGETS: [Target; 5] = [
     ("expressions", expressions),
 ];
 
-/// An expression: whether its types fit is told the same twice, what it costs and its value are found in any case.
+/// An expression: whether its types fit is told the same twice, what fits can be read, what it costs and its value are found in any case.
 pub fn expressions(text: &str) {
     let own = ["s", "t"].map(|f| (f.to_owned(), cfn_cel::Type::Text));
     let own = own
@@ -42,6 +42,7 @@ pub fn expressions(text: &str) {
     match cfn_cel::Expression::compile(text, &environment) {
         Ok(expression) => {
             assert_eq!(told.as_ref(), Ok(expression.value_type()), "checked twice");
+            assert!(cfn_cel::Program::read(text).is_ok(), "what fits can be read");
             let _ = expression.cost(&cfn_cel::cost::Shape::default());
             drop(expression.instantiate());
         }

@@ -2,7 +2,7 @@
 //! there (`apiserver/pkg/util/flowcontrol`), and the service of the other (`kube-aggregator/pkg/controllers/status/remote`).
 //! What upstream's controllers do in the background is done here at once.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use serde_json::{Value, json};
 
@@ -46,19 +46,25 @@ pub(super) fn settle(server: &Server, r: &Resource) {
             }
         }
         ("apiregistration.k8s.io", _) | ("", "services") | ("discovery.k8s.io", "endpointslices") => {
-            for of in server.store.list(&SERVERS, None, None).objects {
-                if of.value()["spec"]["service"].is_object() {
-                    say(
-                        server,
-                        &SERVERS,
-                        &of,
-                        &available(server, &of.value()["spec"]["service"]),
-                    );
-                }
+            for of in remote(server) {
+                let told = available(server, &of.value()["spec"]["service"]);
+                say(server, &SERVERS, &of, &told);
             }
         }
         _ => {}
     }
+}
+
+/// The API services that are others: mostly none, and services are written often.
+fn remote(server: &Server) -> Vec<Arc<Object>> {
+    let version = server.store.changed(&SERVERS);
+    let mut kept = server.remote.lock().unwrap_or_else(PoisonError::into_inner);
+    if kept.0 != version {
+        let mut all = server.store.list(&SERVERS, None, None).objects;
+        all.retain(|o| o.peek()["spec"]["service"].is_object());
+        *kept = (version, all);
+    }
+    kept.1.clone()
 }
 
 fn dangling(level: &str, found: bool) -> Condition {
@@ -125,8 +131,21 @@ fn is_served(slice: &Value, port: &str) -> bool {
 fn say(server: &Server, of: &Gvr, object: &Arc<Object>, c: &Condition) {
     let now = server.clock.now();
     let old = object.value();
-    let mut new = (*old).clone();
     let state = if c.holds { "True" } else { "False" };
+    let mut conditions = old["status"]["conditions"].as_array().into_iter().flatten();
+    let is_there = |o: &Value| {
+        let said = (
+            text(o, "/type"),
+            text(o, "/status"),
+            text(o, "/reason"),
+            text(o, "/message"),
+        );
+        said == (c.kind, state, c.reason, c.message.as_str())
+    };
+    if conditions.any(is_there) {
+        return;
+    }
+    let mut new = (*old).clone();
     let Some(r) = server.catalog.find(&of.group, &of.version, &of.resource) else {
         return;
     };

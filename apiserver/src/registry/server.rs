@@ -15,7 +15,7 @@ use crate::defaults::AdmissionOptions;
 use crate::local::NodeHook;
 use crate::schema::{FieldError, not_registered};
 use crate::status::{Cause, Status};
-use crate::store::Store;
+use crate::store::{Object, Store};
 use crate::webhook::Caller;
 
 /// What a server is given.
@@ -62,6 +62,8 @@ pub struct Server {
     hooks: Mutex<BTreeMap<String, Arc<dyn NodeHook>>>,
     /// Serialises the writes that read other objects first (addresses of services, definitions, disruption budgets).
     pub(super) exclusive: Mutex<()>,
+    /// The API services that are others, as they were at a revision.
+    pub(super) remote: Mutex<(u64, Vec<Arc<Object>>)>,
     /// Requests for resources that were answered, for /metrics.
     pub(crate) answered: Mutex<crate::http::Answered>,
 }
@@ -124,6 +126,7 @@ impl Server {
             marks: Mutex::default(),
             hooks: Mutex::default(),
             exclusive: Mutex::new(()),
+            remote: Mutex::default(),
             answered: Mutex::default(),
         });
         crate::crd::changed(&server);
