@@ -17,6 +17,7 @@ pub mod http;
 pub mod local;
 pub mod node;
 pub mod patch;
+mod pod_security;
 pub mod registry;
 pub mod schema;
 pub mod select;

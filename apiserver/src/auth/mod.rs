@@ -1,5 +1,6 @@
 //! Who asks (certificates, tokens, impersonation) and what they may do (RBAC).
 
+mod escalation;
 mod impersonate;
 mod rbac;
 mod review;

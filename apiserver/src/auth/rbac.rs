@@ -11,9 +11,9 @@ use crate::registry::{Server, User, text};
 use crate::schema::quote;
 use crate::select::LabelSelector;
 use crate::status::Status;
-use crate::store::{Object, Revision};
+use crate::store::{Key, Object, Revision};
 
-const GROUP: &str = "rbac.authorization.k8s.io";
+pub(super) const GROUP: &str = "rbac.authorization.k8s.io";
 const ROLES: Gvr = Gvr::new(GROUP, "v1", "roles");
 const CLUSTER_ROLES: Gvr = Gvr::new(GROUP, "v1", "clusterroles");
 const BINDINGS: Gvr = Gvr::new(GROUP, "v1", "rolebindings");
@@ -71,12 +71,12 @@ impl<'a> Attributes<'a> {
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-struct Rule {
-    verbs: Vec<String>,
-    groups: Vec<String>,
-    resources: Vec<String>,
-    names: Vec<String>,
-    paths: Vec<String>,
+pub(super) struct Rule {
+    pub(super) verbs: Vec<String>,
+    pub(super) groups: Vec<String>,
+    pub(super) resources: Vec<String>,
+    pub(super) names: Vec<String>,
+    pub(super) paths: Vec<String>,
 }
 
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -110,7 +110,7 @@ fn strings(v: &Value) -> Vec<String> {
         .collect()
 }
 
-fn rules_of(role: &Value) -> Vec<Rule> {
+pub(super) fn rules_of(role: &Value) -> Vec<Rule> {
     let one = |r: &Value| Rule {
         verbs: strings(&r["verbs"]),
         groups: strings(&r["apiGroups"]),
@@ -143,6 +143,23 @@ fn subjects_of(binding: &Value, ns: &str) -> Vec<Subject> {
 }
 
 impl Rule {
+    /// What a cluster's administrator may do (`fullAuthority`).
+    pub(super) fn everything() -> [Self; 2] {
+        let all = || vec!["*".to_owned()];
+        let resources = Self {
+            verbs: all(),
+            groups: all(),
+            resources: all(),
+            ..Self::default()
+        };
+        let paths = Self {
+            verbs: all(),
+            paths: all(),
+            ..Self::default()
+        };
+        [resources, paths]
+    }
+
     fn allows(&self, a: &Attributes<'_>) -> bool {
         let has = |list: &[String], x: &str| list.iter().any(|v| v == "*" || v == x);
         if !has(&self.verbs, a.verb) {
@@ -358,6 +375,21 @@ impl Server {
             true => Ok(()),
             false => Err(refused(user, a, "")),
         }
+    }
+
+    /// All rules that count for `user` in `namespace`.
+    pub(super) fn rules_of_user(&self, user: &User, namespace: &str) -> Vec<Rule> {
+        self.rules().of(user, namespace).cloned().collect()
+    }
+
+    /// The rules of a role, or of a cluster role with those that it aggregates; `None`: it is not there.
+    pub(super) fn role_rules(&self, resource: &str, namespace: &str, name: &str) -> Option<Vec<Rule>> {
+        let of = if resource == "roles" { &ROLES } else { &CLUSTER_ROLES };
+        let role = self.store.get(of, &Key::new(namespace, name))?;
+        Some(match role.value()["aggregationRule"].is_object() {
+            true => aggregated(&role, &self.store.list(of, None, None).objects),
+            false => rules_of(&role.value()),
+        })
     }
 
     /// The rules that count for `user` in `namespace`: of resources, of paths (for SelfSubjectRulesReview).

@@ -162,12 +162,14 @@ impl Server {
         if call.validation.is_some() {
             call.warnings.extend(single_owners(&mut value, true));
         }
+        self.check_escalation(call, r, ns, None, &value)?;
         self.check(r, (&name, None), None, &value)?;
         if call.validation.is_some() && r.custom.is_none() {
             call.warnings
                 .extend(defaults::warnings(&r.group, &r.kind, None, &value));
             schema::write_always(&r.api_version, &r.kind, &mut value);
         }
+        self.check_pod_security(call, &review, &value)?;
         self.check_policies(&review, Some(&value), &mut call.warnings)?;
         self.validate_by_webhooks(call, &review, Some(&value))?;
         self.check_quotas(r, ns, None, &value)?;
@@ -387,9 +389,30 @@ impl Server {
                 }
             }
         } else {
-            errors.extend(defaults::validate_builtin(&r.group, &r.kind, old, value));
+            let own = defaults::validate_builtin(&r.group, &r.kind, old, value);
+            errors = in_order(r, old.is_none(), errors, own);
         }
         refuse(r, name, &errors)
+    }
+}
+
+/// What is wrong with a built-in object: with its metadata first, where its kind's own validation looks at that. Where it
+/// does not, `rest.BeforeCreate` does, once nothing else is wrong.
+fn in_order(r: &Resource, new: bool, metadata: Vec<FieldError>, own: Vec<FieldError>) -> Vec<FieldError> {
+    let (first, last) = match (&*r.group, &*r.kind) {
+        ("", "Event") | ("policy", "PodDisruptionBudget") if new => (Vec::new(), metadata),
+        // Any name will do for it.
+        ("certificates.k8s.io", "CertificateSigningRequest") if new => {
+            let named = |e: &FieldError| e.path == "metadata.name" && e.value.is_some();
+            metadata.into_iter().partition(|e| !named(e))
+        }
+        // What it shares with its older form is looked at before.
+        ("events.k8s.io", "Event") if new => return [own, metadata].concat(),
+        _ => (metadata, Vec::new()),
+    };
+    match [first, own].concat() {
+        errors if errors.is_empty() => last,
+        errors => errors,
     }
 }
 
@@ -512,7 +535,6 @@ pub(super) fn status_keeps_metadata(r: &Resource) -> bool {
 
 /// Namespace and name as the path has them; the base of the name when one is to be generated.
 fn identify(r: &Resource, ns: &str, name: Option<&str>, value: &mut Value) -> Result<Option<String>, Status> {
-    let kind = r.kind.clone();
     let m = metadata(value);
     let said =
         |k: &str, m: &serde_json::Map<String, Value>| m.get(k).and_then(Value::as_str).unwrap_or_default().to_owned();
@@ -534,11 +556,6 @@ fn identify(r: &Resource, ns: &str, name: Option<&str>, value: &mut Value) -> Re
         return Ok(None);
     }
     let base = said("generateName", m);
-    if base.is_empty() {
-        let cause = Cause::required("metadata.name", "name or generateName is required");
-        // Events are of one internal type, in the core group.
-        let group = if r.is("events.k8s.io", "events") { "" } else { &r.group };
-        return Err(Status::invalid(group, &kind, "", vec![cause]));
-    }
-    Ok(Some(base))
+    // Validation tells who has no name.
+    Ok((!base.is_empty()).then_some(base))
 }

@@ -20,6 +20,7 @@ mod identity;
 mod kept;
 mod meta;
 mod patch;
+mod pod_security;
 mod policy;
 mod quota;
 mod read;

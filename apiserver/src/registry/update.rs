@@ -304,6 +304,7 @@ impl Server {
         }
         if client {
             call.warnings.extend(single_owners(&mut new, true));
+            self.check_escalation(call, r, t.namespace, Some(old), &new)?;
         }
         if let Some(generation) = generation(r, t.subresource, client, sent, old, &new) {
             metadata(&mut new).insert("generation".into(), json!(generation));
@@ -353,6 +354,7 @@ impl Server {
             refuse(r, t.name, &errors)?;
         }
         if call.validation.is_some() {
+            self.check_pod_security(call, &review, &new)?;
             self.check_policies(&review, Some(&new), &mut call.warnings)?;
         }
         if whole {

@@ -34,6 +34,9 @@ pub struct Request {
     /// A body of anything.
     #[serde(default)]
     pub raw: Option<String>,
+    /// Asked as this user, of these groups (after a comma each) and of everybody who was asked who they are.
+    #[serde(default, rename = "as")]
+    pub whom: Option<String>,
     /// Asked again until it is answered with this status: what a server does by and by.
     #[serde(default)]
     pub until: Option<u16>,
@@ -72,6 +75,7 @@ pub async fn play(client: &kube::Client, case: &Case, index: usize) -> Vec<Answe
         kind: None,
         body: Some(body),
         raw: None,
+        whom: None,
         until: None,
     };
     let mut rv = String::new();
@@ -111,6 +115,13 @@ async fn send(client: &kube::Client, r: &Request, ns: &str, rv: &mut String) -> 
         .header("User-Agent", "differential/1");
     if let Some(a) = &r.accept {
         b = b.header("Accept", a);
+    }
+    let mut named = r.whom.iter().flat_map(|w| w.split(','));
+    if let Some(user) = named.next() {
+        b = b.header("Impersonate-User", user);
+        for group in named {
+            b = b.header("Impersonate-Group", group);
+        }
     }
     if !body.is_empty() {
         b = b.header("Content-Type", r.kind.as_deref().unwrap_or("application/json"));
