@@ -29,7 +29,7 @@ mod progress;
 mod quota;
 mod replicaset;
 mod scheduler;
-mod signer;
+pub(crate) mod signer;
 mod statefulset;
 mod taint_eviction;
 mod world;

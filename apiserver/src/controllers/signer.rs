@@ -104,7 +104,7 @@ fn is_node_bootstrap(csr: &Value) -> bool {
 }
 
 /// Common name and organisations of a request.
-fn subject(pem: &str) -> Option<(String, Vec<String>)> {
+pub(crate) fn subject(pem: &str) -> Option<(String, Vec<String>)> {
     let (_, pem) = x509_parser::pem::parse_x509_pem(pem.as_bytes()).ok()?;
     let (_, csr) = X509CertificationRequest::from_der(&pem.contents).ok()?;
     let s = &csr.certification_request_info.subject;

@@ -280,8 +280,12 @@ pub(super) fn canonical_quantities(object: &mut Map<String, Value>, list: &str) 
 /// What creation adds to a pod: tolerations (DefaultTolerationSeconds), priority (Priority), the service account
 /// (ServiceAccount, without the token's volume), and its first status.
 pub(super) fn admit_pod(pod: &mut Map<String, Value>, options: &AdmissionOptions) {
+    let annotations = pod.get("metadata").and_then(|m| m.get("annotations"));
+    let mirror = annotations.is_some_and(|a| !a["kubernetes.io/config.mirror"].is_null());
     let spec = map_at(pod, "spec");
-    set_empty(spec, "serviceAccountName", "default");
+    if !mirror {
+        set_empty(spec, "serviceAccountName", "default");
+    }
     if let Some(name) = spec.get("serviceAccountName").cloned() {
         spec.insert("serviceAccount".to_owned(), name);
     }

@@ -174,9 +174,22 @@ pub fn warnings(group: &str, kind: &str, old: Option<&Value>, new: &Value) -> Ve
                 .into_iter()
                 .for_each(|text| told.push(text));
         }
+        ("", "ServiceAccount") => {
+            let key = "kubernetes.io/enforce-mountable-secrets";
+            let says = |v: &Value| !v["metadata"]["annotations"][key].is_null();
+            if says(new) && !old.is_some_and(says) {
+                told.push(format!(
+                    "metadata.annotations[{key}]: deprecated in v1.32+; prefer separate namespaces to isolate access to \
+                     mounted secrets"
+                ));
+            }
+        }
         ("", "PodTemplate") if changed => template(&new["template"], "template", &mut told),
         // Upstream looks at the old one when it changes.
         ("", "ReplicationController") if changed => {
+            if old.is_none() {
+                label_name(new, "this is used in Pod names and hostnames", &mut told);
+            }
             template(&old.unwrap_or(new)["spec"]["template"], "spec.template", &mut told);
         }
         ("", "Service") => service(new, &mut told),

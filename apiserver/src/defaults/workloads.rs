@@ -153,7 +153,7 @@ pub fn only_generated(labels: &Value) -> bool {
 /// (`pkg/registry/batch/job/strategy.go`). The uid must be there.
 pub(super) fn job_selector(object: &mut Object) {
     let metadata = map_at(object, "metadata").clone();
-    let field = |name: &str| metadata.get(name).cloned().unwrap_or_default();
+    let field = |name: &str| metadata.get(name).cloned().unwrap_or_else(|| "".into());
     let (uid, name) = (field("uid"), field("name"));
     let spec = map_at(object, "spec");
     if spec.get("manualSelector") == Some(&Value::Bool(true)) {

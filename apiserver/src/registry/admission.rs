@@ -18,6 +18,8 @@ use cfn_cel::quantity::Quantity;
 
 const STORAGE_CLASSES: Gvr = Gvr::new("storage.k8s.io", "v1", "storageclasses");
 
+const INGRESS_CLASSES: Gvr = Gvr::new("networking.k8s.io", "v1", "ingressclasses");
+
 /// Storage in use is not deleted under those who use it (`StorageObjectInUseProtection`).
 fn protect(v: &mut Value, finalizer: &str) {
     let mut all = finalizers(v);
@@ -61,6 +63,22 @@ impl Server {
             ("", "pods") => self.admit_new_pod(call, ns, v)?,
             ("", "persistentvolumeclaims") => {
                 protect(v, CLAIM);
+                // plugin/pkg/admission/storage/storageclass/setdefault
+                let noted = "/metadata/annotations/volume.beta.kubernetes.io~1storage-class";
+                if v["spec"]["storageClassName"].is_null() && v.pointer(noted).is_none() {
+                    let beta = "storageclass.beta.kubernetes.io/is-default-class";
+                    let class =
+                        self.default_class(&STORAGE_CLASSES, &["storageclass.kubernetes.io/is-default-class", beta]);
+                    class.map(|name| child(v, "spec").insert("storageClassName".into(), name.into()));
+                }
+            }
+            // plugin/pkg/admission/network/defaultingressclass
+            ("networking.k8s.io", "ingresses") => {
+                let noted = "/metadata/annotations/kubernetes.io~1ingress.class";
+                if v["spec"]["ingressClassName"].is_null() && v.pointer(noted).is_none() {
+                    let class = self.default_class(&INGRESS_CLASSES, &["ingressclass.kubernetes.io/is-default-class"]);
+                    class.map(|name| child(v, "spec").insert("ingressClassName".into(), name.into()));
+                }
             }
             ("", "persistentvolumes") => {
                 protect(v, VOLUME);
@@ -161,6 +179,22 @@ impl Server {
         Ok(())
     }
 
+    /// The newest class that one of these annotations makes the default.
+    fn default_class(&self, of: &Gvr, annotations: &[&str]) -> Option<String> {
+        let all = self.store.list(of, None, None).objects;
+        let is_default = |o: &&Arc<Object>| {
+            let noted = &o.peek()["metadata"]["annotations"];
+            annotations.iter().any(|a| noted[*a] == "true")
+        };
+        let newest_first = |a: &&Arc<Object>, b: &&Arc<Object>| {
+            let (x, y) = (a.value(), b.value());
+            let born = |v: &Value| text(v, "/metadata/creationTimestamp").to_owned();
+            born(&y).cmp(&born(&x)).then_with(|| a.name().cmp(b.name()))
+        };
+        let class = all.iter().filter(is_default).min_by(newest_first)?;
+        Some(class.name().to_owned())
+    }
+
     /// Only what a class allows grows (`plugin/pkg/admission/storage/persistentvolume/resize`).
     pub(super) fn check_growth(&self, old: &Value, v: &Value) -> Result<(), Status> {
         let size = |v: &Value| Quantity::from_value(&v["spec"]["resources"]["requests"]["storage"]).ok();
@@ -247,8 +281,11 @@ impl Server {
         Ok(())
     }
 
-    /// After a write: `object` is what is stored now, `None` when it is gone.
-    pub(super) fn written(&self, r: &Resource, object: Option<&Arc<Object>>) {
+    /// After a write: `object` is what is stored now, `None` when it is gone; `old` is what was there before.
+    pub(super) fn written(&self, r: &Resource, old: Option<&Value>, object: Option<&Arc<Object>>) {
+        if r.custom.is_none() && &*r.plural == "services" {
+            self.keep_addresses(r, old, object.map(|o| o.value()).as_deref());
+        }
         if is_definition(r) {
             crd::changed(self);
         } else if object.is_none() && r.custom.is_some() {

@@ -16,11 +16,12 @@ use std::sync::Arc;
 const PRIORITY_CLASSES: Gvr = Gvr::new("scheduling.k8s.io", "v1", "priorityclasses");
 const RUNTIME_CLASSES: Gvr = Gvr::new("node.k8s.io", "v1", "runtimeclasses");
 const LIMIT_RANGES: Gvr = Gvr::new("", "v1", "limitranges");
-const SERVICE_ACCOUNTS: Gvr = Gvr::new("", "v1", "serviceaccounts");
-/// Where containers find their token.
-const TOKEN_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+const NODES: Gvr = Gvr::new("", "v1", "nodes");
 
-fn forbidden(v: &Value, why: &str) -> Status {
+/// Labels of nodes that their pods get.
+const TOPOLOGY: [&str; 2] = ["topology.kubernetes.io/zone", "topology.kubernetes.io/region"];
+
+pub(super) fn forbidden(v: &Value, why: &str) -> Status {
     let name = match text(v, "/metadata/name") {
         "" => text(v, "/metadata/generateName"),
         n => n,
@@ -33,9 +34,13 @@ impl Server {
     pub(super) fn admit_new_pod(&self, call: &mut Call, ns: &str, v: &mut Value) -> Result<(), Status> {
         // In the order of the plugins.
         self.apply_limit_ranges(ns, v)?;
-        self.mount_token(call, ns, v)?;
+        self.admit_account(call, ns, v)?;
         self.set_priority(v)?;
         self.set_runtime_class(v)?;
+        call.warnings.extend(read_app_armor(v));
+        if let Some(node) = v["spec"]["nodeName"].as_str().map(str::to_owned) {
+            self.label_topology(&node, v);
+        }
         let gated = v["spec"]["schedulingGates"].as_array().is_some_and(|g| !g.is_empty());
         if gated && v["status"]["conditions"].is_null() {
             v["status"]["conditions"] = json!([{"type": "PodScheduled", "status": "False", "lastProbeTime": null,
@@ -135,92 +140,27 @@ impl Server {
                 }
             }
         }
-        if let Some(more) = scheduling["tolerations"].as_array() {
-            let mut all = v["spec"]["tolerations"].as_array().cloned().unwrap_or_default();
-            all.extend(more.iter().filter(|t| !all.contains(t)).cloned().collect::<Vec<_>>());
-            v["spec"]["tolerations"] = json!(all);
+        if scheduling.is_object() {
+            // Those of DefaultTolerationSeconds, which comes before, are there already.
+            crate::defaults::tolerate(v, &self.settings.admission);
+            let own = v["spec"]["tolerations"].as_array().into_iter().flatten();
+            let more = scheduling["tolerations"].as_array().into_iter().flatten();
+            v["spec"]["tolerations"] = merge_tolerations(&own.chain(more).cloned().collect::<Vec<_>>()).into();
         }
         Ok(())
     }
 
-    /// The volume with the service account's token, unless pod or account say no.
-    fn mount_token(&self, call: &mut Call, ns: &str, v: &mut Value) -> Result<(), Status> {
-        let name = match text(v, "/spec/serviceAccountName") {
-            "" => "default",
-            n => n,
+    /// A pod that is on a node gets the labels of where that is (`plugin/pkg/admission/podtopologylabels`).
+    pub(super) fn label_topology(&self, node: &str, v: &mut Value) {
+        let Some(node) = self.store.get(&NODES, &Key::new("", node)) else {
+            return;
         };
-        let account = self.store.get(&SERVICE_ACCOUNTS, &Key::new(ns, name));
-        // The default one may come later here: a cluster may run without who makes it.
-        if account.is_none() && name != "default" {
-            let quoted = quote(name);
-            let why = format!("error looking up service account {ns}/{name}: serviceaccount {quoted} not found");
-            return Err(forbidden(v, &why));
-        }
-        let allowed = match v["spec"]["automountServiceAccountToken"].as_bool() {
-            Some(b) => b,
-            None => account
-                .as_ref()
-                .and_then(|a| a.value()["automountServiceAccountToken"].as_bool())
-                .unwrap_or(true),
-        };
-        // A mirror of a pod that its node was told of otherwise has no token.
-        let mirror = !v["metadata"]["annotations"]["kubernetes.io/config.mirror"].is_null();
-        if account.is_none() || !allowed || mirror {
-            return Ok(());
-        }
-        let mounted = |c: &Value| {
-            let mounts = c["volumeMounts"].as_array();
-            mounts.is_some_and(|l| l.iter().any(|m| text(m, "/mountPath") == TOKEN_PATH))
-        };
-        let lists = ["initContainers", "containers"];
-        let all = |v: &Value| {
-            lists
-                .iter()
-                .all(|k| v["spec"][*k].as_array().is_none_or(|l| l.iter().all(mounted)))
-        };
-        if all(v) {
-            return Ok(());
-        }
-        // One that is there already gets the containers that webhooks added.
-        let volumes = v["spec"]["volumes"].as_array().into_iter().flatten();
-        let there = volumes
-            .map(|x| text(x, "/name"))
-            .find(|n| n.starts_with("kube-api-access-"))
-            .map(str::to_owned);
-        let volume = match &there {
-            Some(n) => n.clone(),
-            None => call.once("token volume", || self.generated_name("kube-api-access-")),
-        };
-        for k in lists {
-            for c in v["spec"][k].as_array_mut().into_iter().flatten() {
-                if mounted(c) {
-                    continue;
-                }
-                let mount = json!({"name": volume, "readOnly": true, "mountPath": TOKEN_PATH});
-                match c["volumeMounts"].as_array_mut() {
-                    Some(l) => l.push(mount),
-                    None => c["volumeMounts"] = json!([mount]),
-                }
+        let value = node.peek();
+        for key in TOPOLOGY {
+            if let Some(place) = value["metadata"]["labels"].get(key) {
+                child(&mut v["metadata"], "labels").insert(key.into(), place.clone());
             }
         }
-        // Lists that are not there were made null above.
-        for k in lists {
-            if v["spec"][k].is_null() {
-                child(v, "spec").remove(k);
-            }
-        }
-        if there.is_some() {
-            return Ok(());
-        }
-        let source = json!({"name": volume, "projected": {"defaultMode": 420, "sources": [
-            {"serviceAccountToken": {"expirationSeconds": 3607, "path": "token"}},
-            {"configMap": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
-            {"downwardAPI": {"items": [{"path": "namespace", "fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.namespace"}}]}}]}});
-        match v["spec"]["volumes"].as_array_mut() {
-            Some(l) => l.push(source),
-            None => v["spec"]["volumes"] = json!([source]),
-        }
-        Ok(())
     }
 
     fn apply_limit_ranges(&self, ns: &str, v: &mut Value) -> Result<(), Status> {
@@ -267,6 +207,97 @@ impl Server {
         }
         Ok(())
     }
+}
+
+/// AppArmor profiles that annotations name become those of fields, where these say nothing (`applyAppArmorVersionSkew`);
+/// answers what to tell of that.
+fn read_app_armor(v: &mut Value) -> Vec<String> {
+    const PREFIX: &str = "container.apparmor.security.beta.kubernetes.io/";
+    let noted = v["metadata"]["annotations"].as_object();
+    let noted: Map<String, Value> = noted
+        .into_iter()
+        .flatten()
+        .filter_map(|(k, v)| Some((k.strip_prefix(PREFIX)?.to_owned(), v.clone())))
+        .collect();
+    if noted.is_empty() || v["spec"]["os"]["name"] == "windows" {
+        return Vec::new();
+    }
+    let of_pod = v["spec"]["securityContext"]["appArmorProfile"].clone();
+    let profile = |said: &str| match said {
+        "unconfined" => Some(json!({"type": "Unconfined"})),
+        "runtime/default" => Some(json!({"type": "RuntimeDefault"})),
+        local => local
+            .strip_prefix("localhost/")
+            // What validation of the field refuses stays a note.
+            .filter(|name| !name.is_empty() && name.trim() == *name && name.len() <= 4095)
+            .map(|name| json!({"type": "Localhost", "localhostProfile": name})),
+    };
+    let mut told = Vec::new();
+    let spec = child(v, "spec");
+    for list in ["initContainers", "containers", "ephemeralContainers"] {
+        for c in spec.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten() {
+            let name = text(c, "/name").to_owned();
+            let Some(said) = noted.get(&name).and_then(Value::as_str) else {
+                continue;
+            };
+            if !c["securityContext"]["appArmorProfile"].is_null() {
+                continue;
+            }
+            let field = profile(said);
+            if field.as_ref() == Some(&of_pod) {
+                continue;
+            }
+            if let Some(field) = field {
+                child(c, "securityContext").insert("appArmorProfile".into(), field);
+            }
+            told.push(format!(
+                "metadata.annotations[{PREFIX}{name}]: deprecated since v1.30; use the \"appArmorProfile\" field instead"
+            ));
+        }
+    }
+    told
+}
+
+/// Whether `wide` tolerates all that `t` does (`isSuperset`).
+fn tolerates_all_of(wide: &Value, t: &Value) -> bool {
+    if wide == t {
+        return true;
+    }
+    let (of, to) = (
+        |k: &str| wide[k].as_str().unwrap_or_default(),
+        |k: &str| t[k].as_str().unwrap_or_default(),
+    );
+    if to("key") != of("key") && !(of("key").is_empty() && of("operator") == "Exists") {
+        return false;
+    }
+    if to("effect") != of("effect") && !of("effect").is_empty() {
+        return false;
+    }
+    if of("effect") == "NoExecute"
+        && let Some(seconds) = wide["tolerationSeconds"].as_i64()
+        && t["tolerationSeconds"].as_i64().is_none_or(|s| s > seconds)
+    {
+        return false;
+    }
+    match of("operator") {
+        "Equal" | "" => to("operator") == "Equal" && to("value") == of("value"),
+        operator => operator == "Exists",
+    }
+}
+
+/// All tolerations but those that another makes needless (`MergeTolerations`).
+fn merge_tolerations(all: &[Value]) -> Vec<Value> {
+    let mut merged: Vec<Value> = Vec::new();
+    for (i, t) in all.iter().enumerate() {
+        let needless = merged.iter().any(|m| tolerates_all_of(m, t))
+            || all[i + 1..]
+                .iter()
+                .any(|later| later != t && tolerates_all_of(later, t));
+        if !needless {
+            merged.push(t.clone());
+        }
+    }
+    merged
 }
 
 /// Fills in containers' resources from a limit range's defaults, and says so in an annotation.

@@ -21,6 +21,10 @@ const SLICES: Gvr = Gvr::new("discovery.k8s.io", "v1", "endpointslices");
 /// Who says it of flow schemas.
 const CONSUMER: &str = "api-priority-and-fairness-config-consumer-v1";
 
+const RANGES: Gvr = Gvr::new("networking.k8s.io", "v1", "servicecidrs");
+/// Who says it of the range of services that the server was started with.
+const CIDR_CONTROLLER: &str = "kubernetes-service-cidr-controller";
+
 /// A condition that should be there.
 struct Condition {
     kind: &'static str,
@@ -43,6 +47,19 @@ pub(super) fn settle(server: &Server, r: &Resource) {
                 let level = text(&flow.value(), "/spec/priorityLevelConfiguration/name").to_owned();
                 let found = server.store.get(&LEVELS, &Key::new("", level.as_str())).is_some();
                 say(server, &FLOWS, &flow, &dangling(&level, found));
+            }
+        }
+        ("networking.k8s.io", "servicecidrs") => {
+            // The range that the server was started with is its own; others are for controllers to say something of.
+            let own = server.store.get(&RANGES, &Key::new("", "kubernetes"));
+            if let Some(range) = own.filter(|r| r.peek()["metadata"]["deletionTimestamp"].is_null()) {
+                let ready = Condition {
+                    kind: "Ready",
+                    holds: true,
+                    reason: "",
+                    message: "Kubernetes default Service CIDR is ready".to_owned(),
+                };
+                say(server, &RANGES, &range, &ready);
             }
         }
         ("apiregistration.k8s.io", _) | ("", "services") | ("discovery.k8s.io", "endpointslices") => {
@@ -153,13 +170,28 @@ fn say(server: &Server, of: &Gvr, object: &Arc<Object>, c: &Condition) {
         return;
     }
     let (schema, stamp) = (r.schema(), rfc3339(now));
-    if r.plural == "flowschemas" {
+    let applier = match &*r.plural {
+        "flowschemas" => Some(CONSUMER),
+        "servicecidrs" => Some(CIDR_CONTROLLER),
+        _ => None,
+    };
+    if let Some(applier) = applier {
         let mut all = new["status"]["conditions"].as_array().cloned().unwrap_or_default();
         all.retain(|there| there["type"] == c.kind);
+        // Whoever applies says nothing of what is empty.
+        for said in all.iter_mut().filter_map(Value::as_object_mut) {
+            said.retain(|_, v| *v != "");
+        }
         let applied = json!({"apiVersion": r.api_version, "kind": r.kind, "metadata": {"name": object.name()},
             "status": {"conditions": all}});
-        match patch::apply(Some(&old), &applied, CONSUMER, &schema, true, "status", &stamp, &[]) {
-            Ok(v) => new = v,
+        match patch::apply(Some(&old), &applied, applier, &schema, true, "status", &stamp, &[]) {
+            Ok(v) => {
+                new = v;
+                let all = new["status"]["conditions"].as_array_mut().into_iter().flatten();
+                for said in all.filter_map(Value::as_object_mut) {
+                    said.entry("reason").or_insert_with(|| "".into());
+                }
+            }
             Err(e) => return tracing::error!(error = %e, "condition of {}", object.name()),
         }
     } else {

@@ -170,6 +170,7 @@ impl Server {
             schema::write_always(&r.api_version, &r.kind, &mut value);
         }
         self.check_pod_security(call, &review, &value)?;
+        self.check_signer(&review, &value)?;
         self.check_policies(&review, Some(&value), &mut call.warnings)?;
         self.validate_by_webhooks(call, &review, Some(&value))?;
         self.check_quotas(r, ns, None, &value)?;
@@ -190,7 +191,7 @@ impl Server {
                 StoreError::Exists => taken(r, &name, generated),
                 e => Status::internal(e),
             })?;
-        self.written(r, Some(&object));
+        self.written(r, None, Some(&object));
         Ok(r.present_written(&object, || shown.unwrap_or_default()))
     }
 
@@ -407,7 +408,10 @@ fn in_order(r: &Resource, new: bool, metadata: Vec<FieldError>, own: Vec<FieldEr
             metadata.into_iter().partition(|e| !named(e))
         }
         // What it shares with its older form is looked at before.
-        ("events.k8s.io", "Event") if new => return [own, metadata].concat(),
+        ("events.k8s.io", "Event") if new => {
+            let (older, newer): (Vec<_>, Vec<_>) = own.into_iter().partition(|e| e.path.starts_with("involvedObject"));
+            return [older, metadata, newer].concat();
+        }
         _ => (metadata, Vec::new()),
     };
     match [first, own].concat() {

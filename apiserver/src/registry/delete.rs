@@ -137,7 +137,7 @@ impl Server {
             };
             match done {
                 Ok(object) => {
-                    self.written(r, (!goes).then_some(&object));
+                    self.written(r, Some(&shown.value()), (!goes).then_some(&object));
                     return Ok(Deleted {
                         object: r.present_written(&object, || (*shown.value()).clone()),
                         now: goes,

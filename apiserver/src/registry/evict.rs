@@ -41,6 +41,7 @@ impl Server {
         }
         self.review_about(call, pods, ns, "binding", binding)?;
         let uid = text(binding, "/metadata/uid").to_owned();
+        let wanted = text(binding, "/metadata/resourceVersion").to_owned();
         let now = self.now();
         let t = Target {
             resource: pods,
@@ -57,6 +58,12 @@ impl Server {
                     text(&v, "/metadata/uid")
                 ));
             }
+            let version = text(&v, "/metadata/resourceVersion");
+            if !wanted.is_empty() && wanted != version {
+                return refused(format!(
+                    "Precondition failed: ResourceVersion in precondition: {wanted}, ResourceVersion in object meta: {version}"
+                ));
+            }
             if !v["metadata"]["deletionTimestamp"].is_null() {
                 return refused(format!("pod {name} is being deleted, cannot be assigned to a host"));
             }
@@ -68,9 +75,14 @@ impl Server {
                 return refused(format!("pod {name} has non-empty .spec.schedulingGates"));
             }
             v["spec"]["nodeName"] = json!(node);
-            if let Some(add) = binding["metadata"]["annotations"].as_object() {
-                let all = metadata(&mut v).entry("annotations").or_insert_with(|| json!({}));
-                add.iter().for_each(|(k, x)| all[k.as_str()] = x.clone());
+            for field in ["annotations", "labels"] {
+                if let Some(add) = binding["metadata"][field].as_object() {
+                    let all = metadata(&mut v).entry(field).or_insert_with(|| json!({}));
+                    add.iter().for_each(|(k, x)| all[k.as_str()] = x.clone());
+                }
+            }
+            if kind == "Node" {
+                self.label_topology(&node, &mut v);
             }
             set_condition(
                 &mut v,

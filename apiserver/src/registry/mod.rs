@@ -1,7 +1,9 @@
 //! Resources described by data, and the one path every write takes whatever the resource is: versions, defaults,
 //! validation, admission, ownership of fields, storage.
 
+mod addresses;
 mod admission;
+mod admit_account;
 mod admit_pod;
 mod apply;
 mod autoscaling;
@@ -28,6 +30,7 @@ mod resource;
 mod scale;
 mod server;
 mod services;
+mod signers;
 mod strategy;
 mod update;
 mod warning_headers;

@@ -135,7 +135,7 @@ impl Server {
                     .map(|n| Ipv4Addr::from(SERVICE_NET + n).to_string())
                     // Who wants the address of DNS asks for it.
                     .filter(|a| a != crate::node::CLUSTER_DNS);
-                match free.find(|a| !taken.addresses.contains(a)) {
+                match free.find(|a| !taken.addresses.contains(a) && !self.is_reserved(a)) {
                     Some(a) => a,
                     None => return Err(Status::internal("failed to allocate IP: range is full")),
                 }
@@ -152,7 +152,7 @@ impl Server {
                 let why = if !within {
                     let range = Self::service_range();
                     format!("the provided IP ({asked}) is not in the valid range. The range of valid IPs is {range}")
-                } else if taken.addresses.contains(asked) {
+                } else if taken.addresses.contains(asked) || !call.dry_run && self.is_reserved(asked) {
                     "provided IP is already allocated".to_owned()
                 } else {
                     String::new()

@@ -184,7 +184,7 @@ impl Server {
             };
             match done {
                 Ok(object) => {
-                    self.written(r, (!goes).then_some(&object));
+                    self.written(r, Some(&old.value()), (!goes).then_some(&object));
                     return Ok(Written {
                         object: r.present_written(&object, || shown),
                         created: false,
@@ -355,6 +355,10 @@ impl Server {
         }
         if call.validation.is_some() {
             self.check_pod_security(call, &review, &new)?;
+            self.check_signer(&review, &new)?;
+            if r.is("", "pods") && t.subresource == Some("ephemeralcontainers") {
+                self.check_ephemeral_secrets(t.namespace, &new)?;
+            }
             self.check_policies(&review, Some(&new), &mut call.warnings)?;
         }
         if whole {
