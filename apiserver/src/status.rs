@@ -322,7 +322,10 @@ impl Status {
 
     /// 500.
     pub fn internal(message: impl fmt::Display) -> Self {
-        Self::new(500, "InternalError", format!("Internal error occurred: {message}"))
+        let message = message.to_string();
+        let mut status = Self::new(500, "InternalError", format!("Internal error occurred: {message}"));
+        status.details.get_or_insert_default().causes = vec![Cause::new("", "", message)];
+        status
     }
 
     /// 503.

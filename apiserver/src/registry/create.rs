@@ -173,7 +173,7 @@ impl Server {
         self.check_signer(&review, &value)?;
         self.check_policies(&review, Some(&value), &mut call.warnings)?;
         self.validate_by_webhooks(call, &review, Some(&value))?;
-        self.check_quotas(r, ns, None, &value)?;
+        self.check_quotas(r, ns, call.dry_run, None, &value)?;
         let shown = r.is_converted_by_webhook().then(|| value.clone());
         let stored = self.to_stored(call, r, value)?;
         // That it is there is found out last, by the storage.

@@ -159,13 +159,14 @@ impl Review<'_> {
 struct Bound {
     policy: Arc<Object>,
     binding: Arc<Object>,
-    params: Value,
+    /// Or why there are none.
+    params: Result<Value, String>,
 }
 
-/// Why a policy does not let a request pass, or what it says about it.
-enum Verdict {
-    Deny(String, &'static str),
-    Warn(String),
+/// Why a policy does not let a request pass.
+struct Denial {
+    message: String,
+    reason: &'static str,
 }
 
 impl Server {
@@ -190,52 +191,61 @@ impl Server {
             {
                 continue;
             }
-            for params in self.params(spec, &binding.value()["spec"]["paramRef"], r.namespace) {
-                found.push(Bound {
-                    policy: policy.clone(),
-                    binding: binding.clone(),
-                    params,
-                });
-            }
+            let params = self.params(spec, &binding.value()["spec"]["paramRef"], r.namespace);
+            let params: Vec<_> = match params {
+                Ok(all) => all.into_iter().map(Ok).collect(),
+                Err(why) => vec![Err(format!("failed to configure binding: {why}"))],
+            };
+            found.extend(params.into_iter().map(|params| Bound {
+                policy: policy.clone(),
+                binding: binding.clone(),
+                params,
+            }));
         }
         found
     }
 
-    /// The parameters that a binding refers to; null where there is none to refer to.
-    fn params(&self, spec: &Value, reference: &Value, namespace: &str) -> Vec<Value> {
+    /// The parameters that a binding refers to, or why there are none (`CollectParams`); null where none are asked for.
+    fn params(&self, spec: &Value, reference: &Value, namespace: &str) -> Result<Vec<Value>, String> {
         let kind = &spec["paramKind"];
-        let resource = self.catalog.of_kind(text(kind, "/apiVersion"), text(kind, "/kind"));
-        let (Some(r), true) = (resource, reference.is_object()) else {
-            return vec![Value::Null];
+        if !kind.is_object() || !reference.is_object() {
+            return Ok(vec![Value::Null]);
+        }
+        let Some(r) = self.catalog.of_kind(text(kind, "/apiVersion"), text(kind, "/kind")) else {
+            let (version, kind) = (text(kind, "/apiVersion"), text(kind, "/kind"));
+            return Err(format!("paramKind kind `{version}, Kind={kind}` not known"));
         };
         let ns = match text(reference, "/namespace") {
             "" => namespace,
+            _ if !r.namespaced => {
+                return Err("paramRef.namespace must not be provided for a cluster-scoped `paramKind`".to_owned());
+            }
             n => n,
         };
+        if r.namespaced && ns.is_empty() {
+            let why = "cannot use namespaced paramRef in policy binding that matches cluster-scoped resources";
+            return Err(why.to_owned());
+        }
         let ns = if r.namespaced { ns } else { "" };
         let name = text(reference, "/name");
         let list: Vec<Value> = if name.is_empty() {
-            let selector = LabelSelector::from_object(&reference["selector"]);
+            let selector = LabelSelector::from_object(&reference["selector"]).map_err(|e| e.to_string())?;
             let all = self
                 .store
                 .list(&r.storage, Some(ns).filter(|_| r.namespaced), None)
                 .objects;
             all.into_iter()
-                .filter(|o| {
-                    selector
-                        .as_ref()
-                        .is_ok_and(|s| s.matches(&o.value()["metadata"]["labels"]))
-                })
+                .filter(|o| selector.matches(&o.value()["metadata"]["labels"]))
                 .filter_map(|o| Some((*r.present(&o).ok()?.value()).clone()))
                 .collect()
         } else {
             let found = self.get(&r, ns, name);
             found.into_iter().map(|o| (*o.value()).clone()).collect()
         };
-        if list.is_empty() && text(reference, "/parameterNotFoundAction") != "Allow" {
-            return vec![Value::Null];
+        if list.is_empty() && text(reference, "/parameterNotFoundAction") == "Deny" {
+            return Err("no params found for policy binding with `Deny` parameterNotFoundAction".to_owned());
         }
-        list
+        Ok(list)
     }
 
     /// Whether all match conditions hold; an error counts as the failure policy says.
@@ -273,8 +283,13 @@ impl Server {
     ) -> Result<(), Status> {
         for b in self.bound(&VALIDATING, &VALIDATING_BINDINGS, r, object) {
             let spec = &b.policy.value()["spec"];
-            let mut scope = r.scope(self, object, &b.params);
             let lenient = text(spec, "/failurePolicy") == "Ignore";
+            let params = match &b.params {
+                Ok(params) => params,
+                Err(_) if lenient => continue,
+                Err(why) => return Err(denied(r, object, &b, why, "Invalid")),
+            };
+            let mut scope = r.scope(self, object, params);
             match Self::conditions(spec, &scope) {
                 Ok(true) => {}
                 Ok(false) => continue,
@@ -288,12 +303,8 @@ impl Server {
                 list.is_some_and(|l| l.iter().any(|a| a == action))
             };
             for rule in spec["validations"].as_array().into_iter().flatten() {
-                let Some(why) = verdict(rule, &scope, lenient) else {
+                let Some(Denial { message, reason }) = verdict(rule, &scope, lenient) else {
                     continue;
-                };
-                let (message, reason) = match why {
-                    Verdict::Deny(m, reason) => (m, reason),
-                    Verdict::Warn(m) => (m, "Invalid"),
                 };
                 if says("Warn") {
                     warnings.push(format!(
@@ -315,7 +326,12 @@ impl Server {
         for b in self.bound(&MUTATING, &MUTATING_BINDINGS, r, Some(v)) {
             let spec = &b.policy.value()["spec"];
             let lenient = text(spec, "/failurePolicy") == "Ignore";
-            let mut scope = r.scope(self, Some(v), &b.params);
+            let params = match &b.params {
+                Ok(params) => params,
+                Err(_) if lenient => continue,
+                Err(why) => return Err(denied(r, Some(v), &b, why, "Invalid")),
+            };
+            let mut scope = r.scope(self, Some(v), params);
             match Self::conditions(spec, &scope) {
                 Ok(true) => {}
                 Ok(false) => continue,
@@ -371,7 +387,7 @@ fn mutation(r: &Resource, m: &Value, scope: &Scope, v: &Value) -> Result<Value, 
     Ok(merged)
 }
 
-fn verdict(rule: &Value, scope: &Scope, lenient: bool) -> Option<Verdict> {
+fn verdict(rule: &Value, scope: &Scope, lenient: bool) -> Option<Denial> {
     let expression = text(rule, "/expression");
     let held = program(expression).and_then(|p| p.holds(scope));
     match held {
@@ -379,7 +395,10 @@ fn verdict(rule: &Value, scope: &Scope, lenient: bool) -> Option<Verdict> {
         Ok(false) => {}
         Err(_) if lenient => return None,
         Err(e) => {
-            return Some(Verdict::Warn(format!("expression '{expression}' resulted in error: {e}")).into_denial());
+            return Some(Denial {
+                message: format!("expression '{expression}' resulted in error: {e}"),
+                reason: "Invalid",
+            });
         }
     }
     let said = Some(text(rule, "/messageExpression"))
@@ -394,21 +413,11 @@ fn verdict(rule: &Value, scope: &Scope, lenient: bool) -> Option<Verdict> {
         m => m.to_owned(),
     });
     let reason = match text(rule, "/reason") {
-        "Unauthorized" => "Unauthorized",
         "Forbidden" => "Forbidden",
         "RequestEntityTooLarge" => "RequestEntityTooLarge",
         _ => "Invalid",
     };
-    Some(Verdict::Deny(message, reason))
-}
-
-impl Verdict {
-    fn into_denial(self) -> Self {
-        match self {
-            Self::Warn(m) => Self::Deny(m, "Invalid"),
-            d => d,
-        }
-    }
+    Some(Denial { message, reason })
 }
 
 fn denied(r: &Review<'_>, object: Option<&Value>, b: &Bound, message: &str, reason: &'static str) -> Status {
@@ -426,11 +435,10 @@ fn denied(r: &Review<'_>, object: Option<&Value>, b: &Bound, message: &str, reas
     let mut s = Status::forbidden(&r.resource.group, &r.resource.plural, name, &why);
     s.reason = reason.into();
     s.code = match reason {
-        "Unauthorized" => 401,
         "Forbidden" => 403,
         "RequestEntityTooLarge" => 413,
         _ => 422,
     };
-    s.details.get_or_insert_default().causes = vec![Cause::new("", "", message)];
+    s.details.get_or_insert_default().causes = vec![Cause::new("", "", why)];
     s
 }

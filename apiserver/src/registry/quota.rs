@@ -2,12 +2,15 @@
 //! (`plugin/pkg/admission/resourcequota`).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
 use super::{Resource, Server, text};
 use crate::local::Gvr;
+use crate::patch;
 use crate::status::{Status, qualified};
+use crate::store::{Expect, Key, Object};
 use cfn_cel::quantity::Quantity;
 
 /// Amounts by the name that quotas know them by.
@@ -258,7 +261,14 @@ impl Server {
     }
 
     /// 403 when a quota would be exceeded by this object in the place of `old`.
-    pub(super) fn check_quotas(&self, r: &Resource, ns: &str, old: Option<&Value>, v: &Value) -> Result<(), Status> {
+    pub(super) fn check_quotas(
+        &self,
+        r: &Resource,
+        ns: &str,
+        dry_run: bool,
+        old: Option<&Value>,
+        v: &Value,
+    ) -> Result<(), Status> {
         // Both are plugins that look at what is valid.
         if r.is("", "persistentvolumeclaims") && old.is_none() {
             self.check_claim_limits(ns, v)?;
@@ -271,14 +281,17 @@ impl Server {
         let refuse = |why: String| Err(Status::forbidden(&r.group, &r.plural, name, &why));
         let mut quotas = self.store.list(&QUOTAS, Some(ns), None).objects;
         quotas.retain(|q| in_scope(&q.value(), gvr, v));
-        for q in quotas {
-            let hard = hard(&q.value());
+        for q in &quotas {
             if r.is("", "pods")
                 && old.is_none()
-                && let Some(what) = missing(&hard, &v["spec"])
+                && let Some(what) = missing(&hard(&q.value()), &v["spec"])
             {
                 return refuse(format!("failed quota: {}: {what}", q.name()));
             }
+        }
+        let mut charged = Vec::new();
+        for q in quotas {
+            let hard = hard(&q.value());
             let before = old.map(|o| usage(gvr, o)).unwrap_or_default();
             let more: Amounts = usage(gvr, v)
                 .into_iter()
@@ -302,13 +315,20 @@ impl Server {
                     list.into_iter().map(move |o| (g.clone(), o.value()))
                 })
                 .collect();
-            let have = used(&q.value(), objects.iter().map(|(g, o)| (&**g, &**o)));
+            let mut have = used(&q.value(), objects.iter().map(|(g, o)| (&**g, &**o)));
+            // What is gone is given back by the controller, not before.
+            for (k, have) in &mut have {
+                let noted = Quantity::from_value(&q.value()["status"]["used"][k]);
+                *have = noted.map_or(*have, |n| n.max(*have));
+            }
             let exceeded: Vec<&String> = more
                 .iter()
                 .filter(|(k, d)| have[*k] + **d > hard[*k])
                 .map(|(k, _)| k)
                 .collect();
             if exceeded.is_empty() {
+                let after: Amounts = more.iter().map(|(k, d)| (k.clone(), have[k] + *d)).collect();
+                charged.push((q, after));
                 continue;
             }
             let say = |f: &dyn Fn(&String) -> Quantity| {
@@ -323,7 +343,53 @@ impl Server {
                 say(&|k| hard[k])
             ));
         }
+        if !dry_run {
+            for (quota, used) in charged {
+                self.charge(ns, &quota, &used);
+            }
+        }
         Ok(())
+    }
+
+    /// Notes in a quota's status what will be used, as admission does (`checkQuotas`); before its controller has said what
+    /// is limited there is nothing to note.
+    fn charge(&self, ns: &str, quota: &Arc<Object>, used: &Amounts) {
+        let Some(r) = self.catalog.find(&QUOTAS.group, &QUOTAS.version, &QUOTAS.resource) else {
+            return;
+        };
+        let mut quota = quota.clone();
+        // Its controller may write in between.
+        for _ in 0..5 {
+            let old = quota.value();
+            if !old["status"]["hard"].is_object() {
+                return;
+            }
+            let mut new = (*old).clone();
+            for (k, amount) in used {
+                new["status"]["used"][k] = json!(amount.to_string());
+            }
+            let (schema, now) = (r.schema(), self.now());
+            patch::track_update(
+                Some(&old),
+                &mut new,
+                "kube-apiserver",
+                "status",
+                &schema,
+                &now,
+                &[".spec"],
+            );
+            let key = Key::new(ns, quota.name());
+            match self
+                .store
+                .put(&r.storage, key.clone(), Expect::Revision(quota.revision), new)
+            {
+                Ok(_) => return,
+                Err(_) => match self.store.get(&QUOTAS, &key) {
+                    Some(newer) => quota = newer,
+                    None => return,
+                },
+            }
+        }
     }
 }
 

@@ -368,7 +368,7 @@ impl Server {
             self.check_room(old, &new)?;
         }
         if t.subresource.is_none_or(|s| s == "resize") {
-            self.check_quotas(r, t.namespace, Some(old), &new)?;
+            self.check_quotas(r, t.namespace, call.dry_run, Some(old), &new)?;
         }
         Ok(new)
     }

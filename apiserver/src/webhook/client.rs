@@ -161,6 +161,10 @@ fn in_words(e: &(dyn Error + 'static), t: &Target) -> String {
                 std::io::ErrorKind::ConnectionRefused => {
                     return format!("dial tcp {host}:{port}: connect: connection refused");
                 }
+                // A name is looked up, an address is where nobody listens.
+                std::io::ErrorKind::NotFound if host.parse::<std::net::IpAddr>().is_ok() => {
+                    return format!("dial tcp {host}:{port}: connect: connection refused");
+                }
                 std::io::ErrorKind::NotFound => return format!("dial tcp: lookup {host}: no such host"),
                 std::io::ErrorKind::UnexpectedEof => return "EOF".into(),
                 _ => {}

@@ -195,13 +195,9 @@ fn messages(one: &Value, environment: &Environment, path: &str, errors: &mut Vec
         let detail = "must not contain line breaks";
         errors.push(FieldError::invalid(format!("{path}.message"), message, detail));
     }
-    let reasons = ["Forbidden", "Invalid", "RequestEntityTooLarge", "Unauthorized"];
+    let reasons = ["Forbidden", "Invalid", "RequestEntityTooLarge"];
     if let Some(reason) = one["reason"].as_str().filter(|r| !reasons.contains(r)) {
-        errors.push(FieldError::not_supported(
-            format!("{path}.reason"),
-            reason,
-            &reasons[..3],
-        ));
+        errors.push(FieldError::not_supported(format!("{path}.reason"), reason, &reasons));
     }
 }
 

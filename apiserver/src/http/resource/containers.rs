@@ -98,7 +98,8 @@ impl Request<'_> {
         let seconds = q.number::<i64>("sinceSeconds");
         if seconds.is_some() && q.get("sinceTime").is_some() {
             let why = "at most one of `sinceTime` or `sinceSeconds` may be specified";
-            causes.push(Cause::forbidden("", why));
+            // How Go prints the path of a field without a name.
+            causes.push(Cause::forbidden("[]", why));
         } else if let Some(n) = seconds.filter(|n| *n < 1) {
             causes.push(Cause::invalid("sinceSeconds", &n.into(), "must be greater than 0"));
         }
