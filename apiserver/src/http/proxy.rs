@@ -3,7 +3,7 @@
 
 mod html;
 mod location;
-mod upgrade;
+pub(super) mod upgrade;
 mod url;
 
 use std::io;
@@ -53,7 +53,7 @@ const OF_ORIGINS: [HeaderName; 4] = [
 ];
 
 /// Takes out what is not handed on.
-fn strip(headers: &mut HeaderMap) {
+pub(super) fn strip(headers: &mut HeaderMap) {
     let named: Vec<HeaderName> = headers
         .get_all(header::CONNECTION)
         .iter()
@@ -105,10 +105,19 @@ pub(super) async fn serve(
         let stream = connect(net, from, &at)
             .await
             .map_err(|e| upgrade::failed(undialled(e)))?;
-        return upgrade::hand_on(r, path, stream).await;
+        // Upstream hands the path on, and not the query.
+        let mut request = Request::builder()
+            .method(r.method.clone())
+            .uri(path)
+            .body(Full::new(r.body.clone()))
+            .map_err(upgrade::failed)?;
+        *request.headers_mut() = forwarded(&r.headers);
+        add_forwarded_for(r, request.headers_mut());
+        return upgrade::hand_on(r, request, stream).await;
     }
     let request = request(r, sent, (path, query), &at).map_err(|e| unreachable(e.to_string()))?;
-    let answer = exchange(net, from, &at, request).await;
+    let exchange = async { connect(net, from, &at).await?.ask(request).await };
+    let answer = exchange.await;
     let answer = answer.map_err(|e| unreachable(undialled(e)))?;
     let host = r.headers.get(header::HOST).and_then(|h| h.to_str().ok());
     handed_back(answer, before, &[&at.authority(), host.unwrap_or_default()])
@@ -151,7 +160,8 @@ fn request(
     if let Ok(v) = HeaderValue::from_str(sent) {
         headers.insert(HeaderName::from_static("x-forwarded-uri"), v);
     }
-    // With HTTP/2 it is no header whom the client asked; with HTTP/1 it is handed on.
+    add_forwarded_for(r, &mut headers);
+    // Whom the client asked is handed on.
     if !headers.contains_key(header::HOST) {
         headers.insert(header::HOST, HeaderValue::try_from(at.authority())?);
     }
@@ -159,8 +169,20 @@ fn request(
     Ok(request)
 }
 
+/// Tells where a request comes from, behind those who told it before (`httputil.ReverseProxy`,
+/// `utilnet.AppendForwardedForHeader`).
+pub(super) fn add_forwarded_for(r: &Incoming, headers: &mut HeaderMap) {
+    const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+    let Some(from) = &r.from else { return };
+    let before: Vec<&str> = headers.get_all(&FOR).iter().filter_map(|v| v.to_str().ok()).collect();
+    let all = [&before[..], &[from.as_str()]].concat().join(", ");
+    if let Ok(v) = HeaderValue::from_str(&all) {
+        headers.insert(FOR, v);
+    }
+}
+
 /// What of a request's headers is not for this server alone (authentication and impersonation take theirs away).
-fn forwarded(headers: &HeaderMap) -> HeaderMap {
+pub(super) fn forwarded(headers: &HeaderMap) -> HeaderMap {
     let ours = |k: &HeaderName| *k == header::AUTHORIZATION || k.as_str().starts_with("impersonate-");
     let kept = headers.iter().filter(|(k, _)| !ours(k));
     let mut out = HeaderMap::new();
@@ -171,12 +193,30 @@ fn forwarded(headers: &HeaderMap) -> HeaderMap {
 }
 
 /// An answer, and the connection that it comes through as long as it does.
-type Answered = (Response<hyper::body::Incoming>, AbortOnDropHandle<()>);
+pub(crate) type Answered = (Response<hyper::body::Incoming>, AbortOnDropHandle<()>);
 
 /// A connection, with TLS where there is any.
-enum Connected {
+pub(crate) enum Connected {
     Plain(Stream),
     Tls(Box<tokio_rustls::client::TlsStream<Stream>>),
+}
+
+impl Connected {
+    /// Sends a request.
+    pub(crate) async fn ask(self, request: Request<Full<Bytes>>) -> io::Result<Answered> {
+        match self {
+            Self::Plain(s) => ask(s, request).await,
+            Self::Tls(s) => ask(*s, request).await,
+        }
+    }
+}
+
+/// A host and port as URLs have them.
+pub(crate) fn host_port(host: &str, port: u16) -> String {
+    match host.contains(':') {
+        true => format!("[{host}]:{port}"),
+        false => format!("{host}:{port}"),
+    }
 }
 
 async fn connect(net: &Net, from: &str, at: &Location) -> io::Result<Connected> {
@@ -189,13 +229,6 @@ async fn connect(net: &Net, from: &str, at: &Location) -> io::Result<Connected> 
         true => Connected::Tls(Box::new(anyone::connect(stream, &at.host).await?)),
         false => Connected::Plain(stream),
     })
-}
-
-async fn exchange(net: &Net, from: &str, at: &Location, request: Request<Full<Bytes>>) -> io::Result<Answered> {
-    match connect(net, from, at).await? {
-        Connected::Plain(s) => ask(s, request).await,
-        Connected::Tls(s) => ask(s, request).await,
-    }
 }
 
 async fn ask<S>(stream: S, request: Request<Full<Bytes>>) -> io::Result<Answered>
@@ -213,7 +246,7 @@ where
 }
 
 /// What the client gets: links of pages, and where it is sent, lead through the proxy.
-async fn handed_back((answer, connection): Answered, before: &str, this: &[&str]) -> io::Result<Answer> {
+pub(super) async fn handed_back((answer, connection): Answered, before: &str, this: &[&str]) -> io::Result<Answer> {
     let (mut parts, body) = answer.into_parts();
     strip(&mut parts.headers);
     for name in &OF_ORIGINS {

@@ -36,7 +36,7 @@ pub(super) async fn serve(
     info: &RequestInfo,
     annotations: &mut Annotations,
 ) -> Result<Answer, Status> {
-    super::authorize(server, &r.user, &info.attributes(), annotations)?;
+    super::authorize(server, &r.user, &info.attributes(), annotations).await?;
     let route = route(&server.catalog, r, info)?;
     let resource = route.resource;
     // What is asked for, as its route has it.

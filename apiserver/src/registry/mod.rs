@@ -33,6 +33,7 @@ mod warning_headers;
 
 pub use call::{Call, FieldValidation, User};
 pub use catalog::Catalog;
+pub(crate) use conditions::Condition;
 pub use conversion::Conversion;
 pub use delete::{DeleteOptions, Deleted, Propagation};
 pub use patch::PatchKind;

@@ -62,6 +62,11 @@ impl Caller {
         (net, &self.host)
     }
 
+    /// Whether there is no TLS on the way.
+    pub(crate) fn is_memory(&self) -> bool {
+        self.net.transport() == Transport::Memory
+    }
+
     /// Another number each time: whose turn it is among several.
     pub(crate) fn turn(&self) -> usize {
         self.turn.fetch_add(1, Ordering::Relaxed)
@@ -112,11 +117,16 @@ impl Server {
             .header(header::USER_AGENT, "kube-apiserver-admission")
             .body(Body::from(a.body.to_string().into_bytes()))
             .map_err(|e| with_url(&url, &e.to_string()))?;
+        let words = |e: &(dyn Error + 'static)| {
+            let (host, port) = &target.connect;
+            let name = target.server.trim_start_matches("https://");
+            in_words(e, host, *port, name.rsplit_once(':').map_or(name, |(n, _)| n))
+        };
         let exchange = async {
-            let answer = client.oneshot(request).await.map_err(|e| in_words(&*e, &target))?;
+            let answer = client.oneshot(request).await.map_err(|e| words(&*e))?;
             let code = answer.status().as_u16();
             let body = http_body_util::Limited::new(answer.into_body(), MAX_ANSWER);
-            let body = body.collect().await.map_err(|e| in_words(&*e, &target))?;
+            let body = body.collect().await.map_err(|e| words(&*e))?;
             Ok::<_, String>((code, body.to_bytes()))
         };
         let (code, body) = match tokio::time::timeout(a.timeout, exchange).await {
@@ -150,8 +160,7 @@ fn of_status(code: u16, body: &[u8]) -> String {
 }
 
 /// A transport's error in the words of Go's net and crypto/tls.
-fn in_words(e: &(dyn Error + 'static), t: &Target) -> String {
-    let (host, port) = &t.connect;
+pub(crate) fn in_words(e: &(dyn Error + 'static), host: &str, port: u16, server_name: &str) -> String {
     let mut at = Some(e);
     let mut last = e.to_string();
     while let Some(e) = at {
@@ -172,9 +181,7 @@ fn in_words(e: &(dyn Error + 'static), t: &Target) -> String {
         return "tls: failed to verify certificate: x509: certificate signed by unknown authority".into();
     }
     if last.contains("not valid for name") || last.contains("NotValidForName") {
-        let name = t.server.trim_start_matches("https://");
-        let name = name.rsplit_once(':').map_or(name, |(n, _)| n);
-        return format!("tls: failed to verify certificate: x509: certificate is not valid for {name}");
+        return format!("tls: failed to verify certificate: x509: certificate is not valid for {server_name}");
     }
     if last.contains("expired") || last.contains("Expired") {
         return "tls: failed to verify certificate: x509: certificate has expired or is not yet valid".into();
