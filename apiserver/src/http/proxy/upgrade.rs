@@ -9,7 +9,7 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{Connected, LARGEST};
@@ -78,6 +78,8 @@ where
                 _ = tokio::io::copy(&mut from_here, &mut to_there) => {}
                 _ = tokio::io::copy(&mut from_there, &mut to_here) => {}
             }
+            // An end that is told: over TLS one that is not is an error. Who is gone already is not told.
+            let _ = tokio::join!(to_here.shutdown(), to_there.shutdown());
             Ok::<_, hyper::Error>(())
         };
         if let Err(e) = joined.await {
