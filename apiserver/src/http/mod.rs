@@ -73,6 +73,26 @@ pub(crate) struct Incoming {
     pub(crate) upgrade: Mutex<Option<OnUpgrade>>,
 }
 
+#[cfg(test)]
+impl Incoming {
+    /// A request to read, as one that was sent.
+    fn get(uri: &str) -> Self {
+        let (path, query) = uri.split_once('?').unwrap_or((uri, ""));
+        Self {
+            method: Method::GET,
+            path: decode(path, false).into_owned(),
+            query: query::Query::parse(query),
+            uri: uri.to_owned(),
+            headers: HeaderMap::new(),
+            body: Bytes::new(),
+            user: Arc::default(),
+            audit_id: String::new(),
+            from: None,
+            upgrade: Mutex::default(),
+        }
+    }
+}
+
 /// What is noted of a request for the audit log.
 pub(crate) type Annotations = BTreeMap<String, String>;
 
@@ -107,15 +127,7 @@ where
         None => server.authenticate(&parts.headers, certificate.as_ref().map(|c| c.0.as_slice())),
     };
     let uri = parts.uri.path_and_query().map_or("/", |p| p.as_str()).to_owned();
-    // With HTTP/2 it is no header whom the client asked.
-    if let Some(a) = parts
-        .uri
-        .authority()
-        .filter(|_| !parts.headers.contains_key(header::HOST))
-        && let Ok(host) = HeaderValue::from_str(a.as_str())
-    {
-        parts.headers.insert(header::HOST, host);
-    }
+    keep_host(&parts.uri, &mut parts.headers);
     let audit_id = headers::audit_id(&server, &parts.headers);
     let mut incoming = Incoming {
         method: parts.method,
@@ -192,6 +204,15 @@ where
         *answer.body_mut() = ResponseBody::full(Bytes::new());
     }
     answer
+}
+
+/// Whom the client asked is no header with HTTP/2 (`:authority`); here it is one, as in Go.
+fn keep_host(uri: &http::Uri, headers: &mut HeaderMap) {
+    if headers.contains_key(header::HOST) {
+        return;
+    }
+    let host = uri.authority().and_then(|a| HeaderValue::from_str(a.as_str()).ok());
+    headers.extend(host.map(|h| (header::HOST, h)));
 }
 
 /// What the audit log says of a request.
@@ -386,4 +407,23 @@ pub(crate) fn failure(s: &Status) -> Answer {
         a.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(n));
     }
     a
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whom_the_client_asked_is_a_header() {
+        for (uri, said, host) in [
+            ("https://front:6443/x", None, Some("front:6443")),
+            ("https://front:6443/x", Some("other"), Some("other")),
+            ("/x", None, None),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.extend(said.map(|h| (header::HOST, HeaderValue::from_static(h))));
+            keep_host(&uri.parse().unwrap(), &mut headers);
+            assert_eq!(headers.get(header::HOST).map(|h| h.to_str().unwrap()), host, "{uri}");
+        }
+    }
 }

@@ -66,12 +66,13 @@ pub(super) fn strip(headers: &mut HeaderMap) {
     }
 }
 
-/// Hands a request on, and its answer back.
+/// Hands a request on, and its answer back; under another path where `other` is one (which is not escaped).
 pub(super) async fn serve(
     server: &Arc<Server>,
     r: &Incoming,
     info: &RequestInfo,
     resource: &Resource,
+    other: Option<&str>,
 ) -> Result<Answer, Status> {
     let at = match &*resource.plural {
         "pods" => location::of_pod(server, &info.namespace, &info.name)?,
@@ -79,11 +80,16 @@ pub(super) async fn serve(
     };
     // What is handed on is as it was sent, escapes and all.
     let (sent, query) = r.uri.split_once('?').unwrap_or((&r.uri, ""));
-    let (before, path) = split(sent);
+    let (before, path) = split(sent, true);
     if path.is_empty() && matches!(r.method, Method::GET | Method::HEAD) {
         return Ok(redirect(sent, query));
     }
-    let path = if path.is_empty() { "/" } else { path };
+    let other = other.map(url::rooted);
+    let path = match &other {
+        Some(other) => other,
+        None if path.is_empty() => "/",
+        None => path,
+    };
     let unreachable = |why: String| {
         let why = format!("error trying to reach service: {why}");
         Status::new(503, "ServiceUnavailable", why)
@@ -126,9 +132,10 @@ pub(super) async fn serve(
 }
 
 /// A path up to the word `proxy` that is the subresource, and from there on.
-pub(super) fn split(path: &str) -> (&str, &str) {
-    // /api/v1/namespaces/NAMESPACE/pods/NAME/proxy
-    let mut slashes = path.match_indices('/').map(|(i, _)| i).skip(7);
+pub(super) fn split(path: &str, namespaced: bool) -> (&str, &str) {
+    // /api/v1/namespaces/NAMESPACE/pods/NAME/proxy, /api/v1/nodes/NAME/proxy
+    let parts = if namespaced { 7 } else { 5 };
+    let mut slashes = path.match_indices('/').map(|(i, _)| i).skip(parts);
     path.split_at(slashes.next().unwrap_or(path.len()))
 }
 
@@ -285,7 +292,7 @@ mod tests {
     fn paths_are_split_where_the_subresource_ends() {
         let to = "/api/v1/namespaces/ns/pods/http:a:80/proxy";
         for (path, rest) in [("", ""), ("/", "/"), ("/a/b/", "/a/b/"), ("/proxy/x", "/proxy/x")] {
-            assert_eq!(split(&format!("{to}{path}")), (to, rest));
+            assert_eq!(split(&format!("{to}{path}"), true), (to, rest));
         }
     }
 
@@ -294,5 +301,45 @@ mod tests {
         let a = redirect("/x/proxy", "a=b");
         assert_eq!(a.status(), 301);
         assert_eq!(a.headers()[header::LOCATION], "/x/proxy/?a=b");
+    }
+
+    #[test]
+    fn what_is_for_this_server_alone_is_not_handed_on() {
+        let mut headers = HeaderMap::new();
+        for k in [
+            "authorization",
+            "impersonate-user",
+            "impersonate-extra-a",
+            "accept",
+            "cookie",
+        ] {
+            headers.append(HeaderName::from_static(k), HeaderValue::from_static("x"));
+        }
+        headers.append(header::COOKIE, HeaderValue::from_static("y"));
+        let kept = forwarded(&headers);
+        let mut names: Vec<&str> = kept.iter().map(|(k, _)| k.as_str()).collect();
+        names.sort_unstable();
+        assert_eq!(names, ["accept", "cookie", "cookie"]);
+    }
+
+    #[test]
+    fn where_a_request_comes_from_is_told_behind_those_before() {
+        let mut r = Incoming::get("/");
+        let told = |r: &Incoming, before: &[&'static str]| {
+            let mut headers = HeaderMap::new();
+            for b in before {
+                headers.append("x-forwarded-for", HeaderValue::from_static(b));
+            }
+            add_forwarded_for(r, &mut headers);
+            let all = headers.get_all("x-forwarded-for").iter();
+            all.map(|v| v.to_str().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(told(&r, &["192.0.2.1"]), ["192.0.2.1"]);
+        r.from = Some("198.51.100.7".to_owned());
+        assert_eq!(told(&r, &[]), ["198.51.100.7"]);
+        assert_eq!(
+            told(&r, &["192.0.2.1", "192.0.2.2"]),
+            ["192.0.2.1, 192.0.2.2, 198.51.100.7"]
+        );
     }
 }

@@ -116,3 +116,70 @@ impl Server {
         put.is_ok()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry::{Call, DeleteOptions, Settings};
+
+    fn server() -> Arc<Server> {
+        let settings = Settings {
+            name: "c".to_owned(),
+            admission: crate::defaults::AdmissionOptions::default(),
+            ca_pem: String::new(),
+            bootstrap_token: String::new(),
+            allow_anonymous_health: true,
+        };
+        let clock = cfn_net::VirtualClock::starting_at("2026-01-01T00:00:00Z".parse().unwrap());
+        Server::new(settings, Arc::new(clock), cfn_net::Seed(1))
+    }
+
+    fn create(server: &Server, plural: &str, v: Value) -> Arc<Value> {
+        let r = server.catalog.find(&FLOWS.group, "v1", plural).unwrap();
+        server
+            .create(&mut Call::internal("test"), &r, "", None, v)
+            .unwrap()
+            .value()
+    }
+
+    fn condition(server: &Server, of: &Gvr, name: &str) -> Value {
+        let found = server.store.get(of, &Key::new("", name)).unwrap().value();
+        found["status"]["conditions"][0].clone()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_flow_schema_dangles_while_its_level_is_not_there() {
+        let server = server();
+        let flow = json!({"metadata": {"name": "f"}, "spec": {"priorityLevelConfiguration": {"name": "l"}}});
+        create(&server, "flowschemas", flow);
+        let told = condition(&server, &FLOWS, "f");
+        assert_eq!((text(&told, "/status"), text(&told, "/reason")), ("True", "NotFound"));
+        let level = json!({"metadata": {"name": "l"}, "spec": {"type": "Limited",
+            "limited": {"nominalConcurrencyShares": 5, "limitResponse": {"type": "Reject"}}}});
+        create(&server, "prioritylevelconfigurations", level);
+        let told = condition(&server, &FLOWS, "f");
+        assert_eq!((text(&told, "/status"), text(&told, "/reason")), ("False", "Found"));
+        let levels = server.catalog.find(&LEVELS.group, "v1", &LEVELS.resource).unwrap();
+        let mut call = Call::internal("test");
+        server
+            .delete(&mut call, &levels, "", "l", &DeleteOptions::default())
+            .unwrap();
+        assert_eq!(text(&condition(&server, &FLOWS, "f"), "/reason"), "NotFound");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_condition_is_written_once_and_over_nothing_newer() {
+        let server = server();
+        let flow = json!({"metadata": {"name": "f"}, "spec": {"priorityLevelConfiguration": {"name": "l"}}});
+        create(&server, "flowschemas", flow);
+        let get = || server.store.get(&FLOWS, &Key::new("", "f")).unwrap();
+        let (before, there) = (get(), dangling("l", false));
+        assert!(server.say(&FLOWS, &before, &there));
+        assert_eq!(get().revision, before.revision, "it stands already");
+        assert!(server.say(&FLOWS, &before, &dangling("l", true)));
+        assert!(get().revision > before.revision);
+        // Who looked before that does not undo it.
+        assert!(!server.say(&FLOWS, &before, &dangling("m", true)));
+        assert_eq!(text(&condition(&server, &FLOWS, "f"), "/reason"), "Found");
+    }
+}

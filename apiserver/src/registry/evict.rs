@@ -95,6 +95,7 @@ impl Server {
             call: &who,
             resource: r,
             namespace: ns,
+            name: None,
             subresource: sub,
             operation: "CREATE",
             old: None,
