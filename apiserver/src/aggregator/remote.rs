@@ -60,7 +60,10 @@ impl Remote {
 
     /// Where its group and version begin.
     pub(crate) fn root(&self) -> String {
-        format!("/apis/{}/{}", self.group, self.version)
+        match self.group.as_str() {
+            "" => format!("/api/{}", self.version),
+            group => format!("/apis/{group}/{}", self.version),
+        }
     }
 }
 

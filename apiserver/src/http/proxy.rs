@@ -27,6 +27,7 @@ use super::{Answer, Incoming, ResponseBody, with_type};
 use crate::anyone;
 use crate::registry::{Resource, Server};
 use crate::status::Status;
+use crate::webhook::in_words;
 
 /// How long connecting may take (`DialTimeout` of the transport).
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -98,15 +99,7 @@ pub(super) async fn serve(
         .caller()
         .ok_or_else(|| unreachable("this server has no network".to_owned()))?;
     let (net, from) = caller.way_to(&at.host);
-    let undialled = |e: io::Error| {
-        let why = match e.kind() {
-            io::ErrorKind::ConnectionRefused => "connect: connection refused".to_owned(),
-            // Nobody has the address.
-            io::ErrorKind::NotFound => "connect: no route to host".to_owned(),
-            _ => e.to_string(),
-        };
-        format!("dial tcp {}: {why}", at.authority())
-    };
+    let undialled = |e: io::Error| in_words(&e, &at.host, at.port, &at.host);
     if upgrade::is_asked(&r.headers) {
         let stream = connect(net, from, &at)
             .await

@@ -16,6 +16,7 @@ use tower::ServiceExt;
 
 use super::Ask;
 use super::target::Target;
+use crate::http::host_port;
 use crate::registry::Server;
 use crate::schema::quote;
 
@@ -168,7 +169,12 @@ pub(crate) fn in_words(e: &(dyn Error + 'static), host: &str, port: u16, server_
         if let Some(io) = e.downcast_ref::<std::io::Error>() {
             match io.kind() {
                 std::io::ErrorKind::ConnectionRefused => {
-                    return format!("dial tcp {host}:{port}: connect: connection refused");
+                    return format!("dial tcp {}: connect: connection refused", host_port(host, port));
+                }
+                std::io::ErrorKind::TimedOut => return format!("dial tcp {}: i/o timeout", host_port(host, port)),
+                // Nobody has the address.
+                std::io::ErrorKind::NotFound if host.parse::<std::net::IpAddr>().is_ok() => {
+                    return format!("dial tcp {}: connect: no route to host", host_port(host, port));
                 }
                 std::io::ErrorKind::NotFound => return format!("dial tcp: lookup {host}: no such host"),
                 std::io::ErrorKind::UnexpectedEof => return "EOF".into(),
@@ -187,4 +193,46 @@ pub(crate) fn in_words(e: &(dyn Error + 'static), host: &str, port: u16, server_
         return "tls: failed to verify certificate: x509: certificate has expired or is not yet valid".into();
     }
     last
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Error as IoError, ErrorKind};
+
+    #[test]
+    fn errors_in_the_words_of_go() {
+        for (host, kind, words) in [
+            (
+                "10.0.0.1",
+                ErrorKind::ConnectionRefused,
+                "dial tcp 10.0.0.1:443: connect: connection refused",
+            ),
+            (
+                "fd00::1",
+                ErrorKind::ConnectionRefused,
+                "dial tcp [fd00::1]:443: connect: connection refused",
+            ),
+            (
+                "10.0.0.1",
+                ErrorKind::NotFound,
+                "dial tcp 10.0.0.1:443: connect: no route to host",
+            ),
+            (
+                "hook.example.com",
+                ErrorKind::NotFound,
+                "dial tcp: lookup hook.example.com: no such host",
+            ),
+            ("10.0.0.1", ErrorKind::TimedOut, "dial tcp 10.0.0.1:443: i/o timeout"),
+            ("10.0.0.1", ErrorKind::UnexpectedEof, "EOF"),
+        ] {
+            let e = IoError::from(kind);
+            assert_eq!(in_words(&e, host, 443, "h.ns.svc"), words, "{host} {kind}");
+        }
+        let e = IoError::other("invalid peer certificate: certificate not valid for name \"x\"");
+        assert_eq!(
+            in_words(&e, "10.0.0.1", 443, "h.ns.svc"),
+            "tls: failed to verify certificate: x509: certificate is not valid for h.ns.svc"
+        );
+    }
 }
