@@ -9,7 +9,7 @@ use cfn_net::{Seed, SharedClock};
 use http::{Method, Request};
 use serde_json::{Value, json};
 
-use crate::auth::{Delegate, RequestHeader};
+use crate::auth::{Bearer, Delegate, RequestHeader, bearer};
 use crate::defaults::AdmissionOptions;
 use crate::http::{Answer, failure, handle};
 use crate::local::Gvr;
@@ -36,6 +36,7 @@ pub enum ExtensionError {
 pub struct Extension {
     server: Arc<Server>,
     main: kube::Client,
+    delegate: Delegate,
     client_cas: Arc<str>,
 }
 
@@ -73,7 +74,8 @@ impl Extension {
         server.catalog.hide_builtin();
         let allowed = names(data, "requestheader-allowed-names");
         let _ = server.auth.request_header.set(RequestHeader::new(&front, allowed));
-        let _ = server.auth.delegate.set(Delegate::new(main.clone()));
+        let delegate = Delegate::new(main.clone());
+        let _ = server.auth.delegate.set(delegate.clone());
         let of = server
             .catalog
             .of_kind("apiextensions.k8s.io/v1", "CustomResourceDefinition");
@@ -84,6 +86,7 @@ impl Extension {
         Ok(Self {
             server,
             main,
+            delegate,
             client_cas: [own, front].concat().into(),
         })
     }
@@ -95,11 +98,18 @@ impl Extension {
     }
 
     /// Answers a request.
-    pub async fn handle<B>(&self, request: Request<B>) -> Answer
+    pub async fn handle<B>(&self, mut request: Request<B>) -> Answer
     where
         B: http_body::Body<Data = Bytes> + Send,
         B::Error: Into<tower::BoxError>,
     {
+        // Tokens are the other server's.
+        if let Some(Bearer::Token(token)) = bearer(request.headers()) {
+            match self.delegate.authenticate(token).await {
+                Ok(user) => drop(request.extensions_mut().insert(Arc::new(user))),
+                Err(s) => return failure(&s),
+            }
+        }
         let writes = matches!(*request.method(), Method::POST | Method::PUT | Method::PATCH);
         if let Some(ns) = namespace(request.uri().path()).filter(|_| writes)
             && let Err(s) = self.follow(ns).await

@@ -376,3 +376,35 @@ async fn connections_become_what_both_ends_agree_on() {
     read.unwrap().unwrap();
     assert_eq!(said, "hello");
 }
+
+#[tokio::test]
+async fn what_is_built_in_stays_here_and_definitions_give_way() {
+    let (_cluster, client, b) = with_behind().await;
+    service(&client).await;
+    let mut v = apiservice(&b, json!({"group": "apps", "insecureSkipTLSVerify": true}));
+    v["metadata"]["name"] = json!("v1.apps");
+    create(&client, SERVERS, v).await;
+    let version = json!({"name": "v1", "served": true, "storage": true,
+        "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}}});
+    let definition = json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": "things.things.example.com"}, "spec": {"group": "things.example.com", "scope": "Namespaced",
+            "names": {"kind": "Thing", "plural": "things"}, "versions": [version]}});
+    let definitions = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+    create(&client, definitions, definition).await;
+    let things = format!("{ROOT}/namespaces/default/things");
+    let list = async || {
+        let (code, text) = ask(&client, "GET", &things, &[], "").await;
+        let v: Value = serde_json::from_str(&text).unwrap_or_default();
+        // Only the server behind says under which path it was asked.
+        (code, v["path"].is_string())
+    };
+    assert_eq!(list().await, (200, false));
+    create(&client, SERVERS, apiservice(&b, json!({"caBundle": b.ca}))).await;
+    available(&client, "Passed").await;
+    assert_eq!(list().await, (200, true));
+    let (_, text) = ask(&client, "GET", "/apis/apps/v1/deployments", &[], "").await;
+    assert!(text.contains("DeploymentList"), "{text}");
+    let (code, _) = ask(&client, "DELETE", &format!("{SERVERS}/v1.things.example.com"), &[], "").await;
+    assert_eq!(code, 200);
+    assert_eq!(list().await, (200, false));
+}

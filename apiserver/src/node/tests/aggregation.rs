@@ -142,9 +142,20 @@ async fn a_sample_apiserver_is_served_from_its_pod() {
         ..direct
     };
     let direct = direct.client(&b.net, "hub").unwrap();
-    let r = http::Request::get(&flunders).header("x-remote-user", "jane");
-    let a = direct.send(r.body(kube::client::Body::empty()).unwrap()).await.unwrap();
-    assert_eq!(a.status().as_u16(), 403);
+    let says = async |name: &'static str, value: &str| {
+        let r = http::Request::get(&flunders).header(name, value);
+        let a = direct.send(r.body(kube::client::Body::empty()).unwrap()).await.unwrap();
+        a.status().as_u16()
+    };
+    assert_eq!(says("x-remote-user", "jane").await, 403);
+    // Whose a token is the server in front says.
+    assert_eq!(says("authorization", "Bearer nonsense").await, 401);
+    let whoever = "Bearer abcdef.0123456789abcdef";
+    assert_eq!(says("authorization", whoever).await, 403);
+    let v = json!({"metadata": {"name": "joins"}, "roleRef": {"apiGroup": RBAC, "kind": "ClusterRole", "name": "flunders"},
+        "subjects": [{"apiGroup": RBAC, "kind": "Group", "name": "system:bootstrappers"}]});
+    of("clusterrolebindings", v);
+    assert_eq!(says("authorization", whoever).await, 200);
 
     l.delete_now(&PODS, "default", "sample").unwrap();
     b.until("nobody answers any more", 60, |l| said(l, "MissingEndpoints"))
