@@ -13,6 +13,7 @@ use cfn_net::{ClientConfig, Identity, Net, Seed, SharedClock, Transport};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::aggregator::{self, FrontProxy};
 use crate::audit::Audit;
 use crate::auth::Auth;
 use crate::controllers::{self, Timers};
@@ -129,6 +130,8 @@ pub struct Cluster {
     options: ClusterOptions,
     ca: Arc<Ca>,
     serving: KeyCert,
+    /// Who may sign certificates of clients, PEM.
+    client_cas: String,
     admin: KeyCert,
     server: Arc<Server>,
     running: Mutex<Option<Running>>,
@@ -179,6 +182,11 @@ impl Cluster {
             ),
         };
         let ca = Arc::new(ca);
+        let front_proxy = match o.net.transport() {
+            Transport::Tcp | Transport::Host => FrontProxy::of_secret(&account_key, now)?,
+            Transport::Memory => FrontProxy::seeded(o.seed.child("pki"), now)?,
+        };
+        let client_cas = [ca.cert_pem(), front_proxy.ca_pem()].concat();
         let mut sans: Vec<String> = vec![
             o.host.clone(),
             "localhost".into(),
@@ -207,6 +215,7 @@ impl Cluster {
         };
         let server = Server::with_store(settings, o.clock.clone(), seed, store, account_key);
         server.set_caller(Caller::new(o.net.clone(), &o.host));
+        server.set_front_proxy(front_proxy);
         if let Some(path) = &o.audit_log {
             server.set_audit(Audit::open(path).map_err(|source| ClusterError::Audit {
                 path: path.clone(),
@@ -218,6 +227,7 @@ impl Cluster {
             options: o,
             ca,
             serving,
+            client_cas,
             admin,
             server,
             running: Mutex::new(None),
@@ -258,7 +268,7 @@ impl Cluster {
         })?;
         *self.socket.lock().unwrap_or_else(PoisonError::into_inner) = o.net.socket_addr(&o.host, o.port);
         let tls = match o.net.transport() {
-            Transport::Tcp | Transport::Host => Some(tls_server_config(&self.serving, Some(self.ca.cert_pem()))?),
+            Transport::Tcp | Transport::Host => Some(tls_server_config(&self.serving, Some(&self.client_cas))?),
             Transport::Memory => None,
         };
         let cancel = CancellationToken::new();
@@ -274,6 +284,7 @@ impl Cluster {
                 tracing::error!(error = %e, cluster = name, "serving ended");
             }
         });
+        tasks.spawn(aggregator::keep_watch(self.server.clone(), cancel.clone()));
         if o.controllers {
             controllers::spawn(
                 self.local(),

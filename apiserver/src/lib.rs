@@ -3,6 +3,7 @@
 //! Resources are described by data ([`schema::discovery`] and CustomResourceDefinitions); one path serves them all
 //! ([`registry`]), over HTTP and in process ([`local::Local`]). It is never presented as Kubernetes itself.
 
+mod aggregator;
 mod anyone;
 pub mod audit;
 pub mod auth;
@@ -13,6 +14,7 @@ mod cron;
 pub mod data_dir;
 pub mod defaults;
 mod endpoints;
+pub mod extension;
 pub mod http;
 pub mod local;
 pub mod node;

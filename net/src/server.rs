@@ -31,6 +31,10 @@ use crate::pki::KeyCert;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PeerCert(pub Vec<u8>);
 
+/// Who sent a request ([`Stream::peer`](crate::Stream::peer)): an extension of each that [`serve`] hands on, where it is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeerHost(pub String);
+
 /// How long a client may take over a TLS handshake; Go's `net/http` servers have the same 10 s as a default of
 /// `TLSHandshakeTimeout` on the client's side.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -117,14 +121,15 @@ where
         };
         let (handler, cancel, acceptor) = (handler.clone(), cancel.clone(), acceptor.clone());
         connections.spawn(async move {
+            let from = stream.peer().map(PeerHost);
             let served = async {
                 match acceptor {
-                    None => connection(stream, None, memory, handler, cancel.clone()).await,
+                    None => connection(stream, (None, from), memory, handler, cancel.clone()).await,
                     Some(acceptor) => match tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await {
                         Ok(Ok(s)) => {
                             let shown = s.get_ref().1.peer_certificates().and_then(|c| c.first());
                             let peer = shown.map(|c| PeerCert(c.to_vec()));
-                            connection(s, peer, memory, handler, cancel.clone()).await;
+                            connection(s, (peer, from), memory, handler, cancel.clone()).await;
                         }
                         Ok(Err(e)) => tracing::debug!(error = %e, "TLS handshake"),
                         Err(_) => tracing::debug!("TLS handshake timed out"),
@@ -153,7 +158,7 @@ struct HandlerError(BoxError);
 
 fn connection<I, H, F, B, E>(
     io: I,
-    peer: Option<PeerCert>,
+    (peer, from): (Option<PeerCert>, Option<PeerHost>),
     memory: bool,
     handler: H,
     cancel: CancellationToken,
@@ -176,6 +181,9 @@ where
         };
         if let Some(p) = peer {
             req.extensions_mut().insert(p);
+        }
+        if let Some(from) = &from {
+            req.extensions_mut().insert(from.clone());
         }
         let answer = handler(req);
         let answer: Answer<B> = Box::pin(async move { answer.await.map_err(|e| HandlerError(e.into())) });

@@ -58,6 +58,25 @@ impl Stream {
         &self.conn.to
     }
 
+    /// Who connected: the host, or the address of a program outside the testbed where a socket tells it.
+    #[must_use]
+    pub fn peer(&self) -> Option<String> {
+        match (self.client_host(), &self.end) {
+            (Some(host), _) => Some(host.to_owned()),
+            (
+                None,
+                End::Socket {
+                    client: false,
+                    socket: Some(socket),
+                },
+            ) => {
+                let at = socket.peer_addr().ok()?;
+                Some(at.ip().to_canonical().to_string())
+            }
+            (None, _) => None,
+        }
+    }
+
     /// From now on, dropping it takes back what has not arrived, where it is a socket (`SO_LINGER` of 0). Else the
     /// kernel goes on sending after the program has given up: over a link that was cut, a request that its sender made
     /// anew since arrives when the link is back, and what it writes is old.

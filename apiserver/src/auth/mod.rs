@@ -1,14 +1,16 @@
 //! Who asks (certificates, tokens, impersonation) and what they may do (RBAC).
 
+mod delegated;
 mod escalation;
 mod impersonate;
 mod rbac;
+mod request_header;
 mod review;
 mod token;
 mod x509;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use cfn_net::Seed;
 use http::HeaderMap;
@@ -18,7 +20,9 @@ use rand::RngExt;
 use crate::registry::{Server, Settings, User};
 use crate::status::Status;
 
+pub use delegated::Delegate;
 pub use rbac::Attributes;
+pub use request_header::RequestHeader;
 pub(crate) use review::{is_review, review};
 
 /// The state of authentication and authorisation.
@@ -32,6 +36,10 @@ pub struct Auth {
     /// By who asks, the way to act as another that was open last.
     ways: Mutex<BTreeMap<String, impersonate::Mode>>,
     rules: Mutex<Option<Arc<rbac::Rules>>>,
+    /// Who is believed about others; set once.
+    pub(crate) request_header: OnceLock<RequestHeader>,
+    /// Who says what users may do, where that is not this server; set once.
+    pub(crate) delegate: OnceLock<Delegate>,
 }
 
 /// A certificate that was seen.
@@ -58,6 +66,8 @@ impl Auth {
             bootstrap_token: settings.bootstrap_token.clone(),
             ways: Mutex::default(),
             rules: Mutex::default(),
+            request_header: OnceLock::new(),
+            delegate: OnceLock::new(),
         }
     }
 
@@ -117,6 +127,11 @@ impl Server {
     /// # Errors
     /// 401 when credentials are given and wrong.
     pub fn authenticate(&self, headers: &HeaderMap, certificate: Option<&[u8]>) -> Result<Arc<User>, Status> {
+        if let (Some(trust), Some(der)) = (self.auth.request_header.get(), certificate)
+            && let Some(user) = trust.user(headers, der, self.clock.now())
+        {
+            return Ok(Arc::new(authenticated(user)));
+        }
         if let Some(user) = certificate.and_then(|der| self.auth.by_certificate(der, self.clock.now())) {
             return Ok(user);
         }

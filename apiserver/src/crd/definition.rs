@@ -151,7 +151,7 @@ fn pointer(path: &str) -> String {
 
 /// Sorts versions best first (`apimachinery/pkg/version.CompareKubeAwareVersionStrings`): stable, beta, alpha, the
 /// others by name; higher numbers first.
-pub(super) fn priority(version: &str) -> (u8, Reverse<u64>, Reverse<u64>, String) {
+pub(crate) fn priority(version: &str) -> (u8, Reverse<u64>, Reverse<u64>, String) {
     let parse = || {
         let rest = version.strip_prefix('v')?;
         let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());

@@ -20,6 +20,7 @@ use crate::local::Gvr;
 use crate::registry::{Call, DeleteOptions, ListOptions, Resource, Server, text};
 use crate::store::{Expect, Key, Object};
 
+pub(crate) use definition::priority as version_priority;
 pub use schema::schema_errors;
 pub(crate) use validate::{errors, name_errors, warnings};
 

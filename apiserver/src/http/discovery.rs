@@ -1,5 +1,6 @@
 //! Discovery: which groups, versions and resources there are, aggregated and one by one.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 
 use http::{HeaderValue, Method, header};
@@ -8,30 +9,75 @@ use sha2::{Digest, Sha512};
 
 use super::negotiate::{Accepted, aggregated as aggregated_form, plain, routed};
 use super::{Answer, Incoming, with_type, yaml};
+use crate::aggregator::Remote;
 use crate::registry::{Catalog, Resource, Server};
 use crate::status::Status;
 
-/// Groups with their versions and resources, in order.
-type Groups = Vec<(String, Vec<(String, Vec<Arc<Resource>>)>)>;
+/// Who serves a version of a group.
+enum Served {
+    Here(Vec<Arc<Resource>>),
+    /// Another API server, behind an APIService.
+    There(Arc<Remote>),
+}
 
-fn groups(server: &Server) -> Groups {
-    let mut groups: Groups = Vec::new();
+/// A group with its versions in order.
+struct Group {
+    name: String,
+    versions: Vec<(String, Served)>,
+}
+
+/// Priority of the groups and versions of definitions (`crdregistration`).
+const CUSTOM: (i64, i64) = (1000, 100);
+
+fn groups(server: &Server) -> Vec<Group> {
+    let mut groups: Vec<Group> = Vec::new();
     for r in server.catalog.all() {
-        let g = match groups.iter().position(|(g, _)| *g == r.group) {
-            Some(i) => i,
-            None => {
-                groups.push((r.group.to_string(), Vec::new()));
-                groups.len() - 1
-            }
-        };
-        let versions = &mut groups[g].1;
+        let versions = &mut of_name(&mut groups, &r.group).versions;
         match versions.iter_mut().find(|(v, _)| *v == r.version) {
-            Some((_, list)) => list.push(r),
-            None => versions.push((r.version.to_string(), vec![r])),
+            Some((_, Served::Here(list))) => list.push(r),
+            _ => versions.push((r.version.to_string(), Served::Here(vec![r]))),
         }
     }
-    // Within a group best version first, also where resources were defined in another order.
+    let remotes = server.remotes();
+    let there = remotes
+        .iter()
+        .filter(|r| !server.catalog.is_builtin(&r.group, &r.version));
+    let mut any = false;
+    for r in there {
+        any = true;
+        let versions = &mut of_name(&mut groups, &r.group).versions;
+        versions.retain(|(v, _)| *v != r.version);
+        versions.push((r.version.clone(), Served::There(r.clone())));
+        // Best version first: by priority, then as versions are compared.
+        versions.sort_by_key(|(v, served)| (Reverse(priority(served).1), crate::crd::version_priority(v)));
+    }
+    if any {
+        // Built-in groups keep their place before others (`SortedByGroupAndVersion`, whose priorities are above most).
+        let builtin = groups.iter().take_while(|g| Catalog::is_builtin_group(&g.name)).count();
+        let of = |g: &Group| g.versions.iter().map(|(_, s)| priority(s).0).max();
+        groups[builtin..].sort_by(|a, b| of(b).cmp(&of(a)).then_with(|| a.name.cmp(&b.name)));
+    }
     groups
+}
+
+fn of_name<'a>(groups: &'a mut Vec<Group>, name: &str) -> &'a mut Group {
+    let at = groups.iter().position(|g| g.name == name).unwrap_or_else(|| {
+        groups.push(Group {
+            name: name.to_owned(),
+            versions: Vec::new(),
+        });
+        groups.len() - 1
+    });
+    &mut groups[at]
+}
+
+fn priority(served: &Served) -> (i64, i64) {
+    match served {
+        // Built-in ones are before all others.
+        Served::Here(list) if list.iter().all(|r| r.custom.is_none()) => (i64::MAX, i64::MAX),
+        Served::Here(_) => CUSTOM,
+        Served::There(r) => (r.group_priority, r.version_priority),
+    }
 }
 
 /// What a path below `/api` or `/apis` that names no resource tells. Those of built-in groups are go-restful's routes,
@@ -44,10 +90,11 @@ pub(super) fn serve(server: &Server, r: &Incoming) -> Result<Answer, Status> {
         _ => Err(Status::method_not_allowed()),
     };
     match segments.as_slice() {
+        ["api"] if server.catalog.hides_builtin() => Err(Status::page_not_found()),
         ["api"] => {
             read_only()?;
             match aggregated_form(&r.headers) {
-                Some(form) => Ok(whole(r, form, &groups, true)),
+                Some(form) => Ok(whole(server, r, form, &groups, true)),
                 None => answer(
                     r,
                     json!({"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": []}),
@@ -55,17 +102,16 @@ pub(super) fn serve(server: &Server, r: &Incoming) -> Result<Answer, Status> {
             }
         }
         ["apis"] if matches!(r.path.as_str(), "/apis" | "/apis/") => match aggregated_form(&r.headers) {
-            Some(form) if r.path == "/apis" => Ok(whole(r, form, &groups, false)),
+            Some(form) if r.path == "/apis" => Ok(whole(server, r, form, &groups, false)),
             _ => {
-                let list = groups.iter().filter(|(g, _)| !g.is_empty());
-                let list: Vec<Value> = list.map(|(g, v)| group(g, v)).collect();
+                let list = groups.iter().filter(|g| !g.name.is_empty());
+                let list: Vec<Value> = list.map(group).collect();
                 answer(r, json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": list}))
             }
         },
         ["apis", g] => {
-            let found = groups.iter().find(|(n, _)| n == g && !g.is_empty());
-            let (name, versions) = found.ok_or_else(Status::page_not_found)?;
-            let mut v = group(name, versions);
+            let found = groups.iter().find(|of| of.name == *g && !g.is_empty());
+            let mut v = group(found.ok_or_else(Status::page_not_found)?);
             v["kind"] = json!("APIGroup");
             v["apiVersion"] = json!("v1");
             answer(r, v)
@@ -81,7 +127,7 @@ pub(super) fn serve(server: &Server, r: &Incoming) -> Result<Answer, Status> {
             answer(r, list)
         }
         // No route leads to the groups of definitions but those of their versions.
-        ["apis", g, v] if !g.is_empty() && served(&groups, g, v) => answer(r, resources(&groups, g, v)?),
+        ["apis", g, v] if !g.is_empty() && served(&groups, g, v).is_some() => answer(r, resources(&groups, g, v)?),
         _ => Err(Status::page_not_found()),
     }
 }
@@ -95,9 +141,9 @@ fn answer(r: &Incoming, v: Value) -> Result<Answer, Status> {
 }
 
 /// Everything in one document, which a client may have already (`ServeHTTPWithETag`).
-fn whole(r: &Incoming, form: Accepted, groups: &Groups, core: bool) -> Answer {
-    let items = groups.iter().filter(|(g, _)| g.is_empty() == core);
-    let items: Vec<Value> = items.map(|(g, v)| aggregated(g, v)).collect();
+fn whole(server: &Server, r: &Incoming, form: Accepted, groups: &[Group], core: bool) -> Answer {
+    let items = groups.iter().filter(|g| g.name.is_empty() == core);
+    let items: Vec<Value> = items.map(|g| aggregated(server, g)).collect();
     let v = json!({"kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "metadata": {}, "items": items});
     let json = v.to_string();
     let digest: String = Sha512::digest(&json).iter().map(|b| format!("{b:02X}")).collect();
@@ -131,26 +177,27 @@ fn whole(r: &Incoming, form: Accepted, groups: &Groups, core: bool) -> Answer {
     a
 }
 
-fn group(name: &str, versions: &[(String, Vec<Arc<Resource>>)]) -> Value {
-    let list: Vec<Value> = versions
+fn group(g: &Group) -> Value {
+    let name = &g.name;
+    let list: Vec<Value> = g
+        .versions
         .iter()
         .map(|(v, _)| json!({"groupVersion": format!("{name}/{v}"), "version": v}))
         .collect();
     json!({"name": name, "versions": list, "preferredVersion": list.first()})
 }
 
-fn served(groups: &Groups, group: &str, version: &str) -> bool {
-    let of = groups.iter().find(|(g, _)| g == group);
-    of.is_some_and(|(_, versions)| versions.iter().any(|(v, _)| v == version))
+/// What is served here of a version; another's requests are not answered here.
+fn served<'a>(groups: &'a [Group], group: &str, version: &str) -> Option<&'a [Arc<Resource>]> {
+    let of = groups.iter().find(|g| g.name == group)?;
+    match of.versions.iter().find(|(v, _)| v == version)? {
+        (_, Served::Here(list)) => Some(list),
+        (_, Served::There(_)) => None,
+    }
 }
 
-fn resources(groups: &Groups, group: &str, version: &str) -> Result<Value, Status> {
-    let list = groups
-        .iter()
-        .find(|(g, _)| g == group)
-        .and_then(|(_, versions)| versions.iter().find(|(v, _)| v == version))
-        .map(|(_, list)| list)
-        .ok_or_else(Status::no_such_path)?;
+fn resources(groups: &[Group], group: &str, version: &str) -> Result<Value, Status> {
+    let list = served(groups, group, version).ok_or_else(Status::no_such_path)?;
     let mut items = Vec::new();
     for r in list {
         let mut m = Map::new();
@@ -188,17 +235,25 @@ fn resources(groups: &Groups, group: &str, version: &str) -> Result<Value, Statu
     Ok(list)
 }
 
-fn aggregated(name: &str, versions: &[(String, Vec<Arc<Resource>>)]) -> Value {
-    let versions: Vec<Value> = versions
-        .iter()
-        .map(|(v, list)| {
+fn aggregated(server: &Server, g: &Group) -> Value {
+    let of = |(v, served): &(String, Served)| match served {
+        Served::Here(list) => {
             let resources: Vec<Value> = list.iter().map(|r| aggregated_resource(r)).collect();
             json!({"version": v, "freshness": "Current", "resources": resources})
-        })
-        .collect();
+        }
+        // Of one that is not reached nothing is known but that it should be there.
+        Served::There(r) => match server.aggregation.discovered(&r.name) {
+            Some(found) if found.resources.is_array() => {
+                json!({"version": v, "freshness": "Current", "resources": found.resources})
+            }
+            Some(_) => json!({"version": v, "freshness": "Current"}),
+            None => json!({"version": v, "freshness": "Stale"}),
+        },
+    };
+    let versions: Vec<Value> = g.versions.iter().map(of).collect();
     let mut metadata = json!({});
-    if !name.is_empty() {
-        metadata["name"] = json!(name);
+    if !g.name.is_empty() {
+        metadata["name"] = json!(g.name);
     }
     json!({"metadata": metadata, "versions": versions})
 }

@@ -15,9 +15,9 @@ pub(super) fn audit_id(server: &Server, headers: &HeaderMap) -> String {
 }
 
 /// Tells which request was answered.
-pub(super) fn set_audit_id(id: &str, answer: &mut Answer) {
+pub(super) fn put_audit_id(id: &str, headers: &mut HeaderMap) {
     if let Ok(v) = HeaderValue::from_str(id) {
-        answer.headers_mut().insert(AUDIT_ID, v);
+        headers.insert(AUDIT_ID, v);
     }
 }
 

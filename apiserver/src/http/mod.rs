@@ -1,5 +1,6 @@
 //! The HTTP face: one function from request to response, used over TLS, over memory and by the client in process.
 
+mod aggregate;
 mod body;
 mod deadline;
 mod decode;
@@ -31,7 +32,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use cfn_net::server::PeerCert;
+use cfn_net::server::{PeerCert, PeerHost};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::BodyExt;
 use hyper::upgrade::OnUpgrade;
@@ -45,6 +46,7 @@ use crate::status::Status;
 pub use body::ResponseBody;
 pub use in_process::InProcess;
 pub(crate) use metrics::Answered;
+pub(crate) use proxy::{Connected, host_port};
 pub(crate) use query::decode;
 
 /// Largest request body (`MaxRequestBodyBytes` of kube-apiserver).
@@ -63,8 +65,32 @@ pub(crate) struct Incoming {
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
     pub(crate) user: Arc<User>,
+    /// What it is called in the audit log.
+    pub(crate) audit_id: String,
+    /// Where it comes from, where that is known.
+    pub(crate) from: Option<String>,
     /// The connection, when it may become something else.
     pub(crate) upgrade: Mutex<Option<OnUpgrade>>,
+}
+
+#[cfg(test)]
+impl Incoming {
+    /// A request to read, as one that was sent.
+    fn get(uri: &str) -> Self {
+        let (path, query) = uri.split_once('?').unwrap_or((uri, ""));
+        Self {
+            method: Method::GET,
+            path: decode(path, false).into_owned(),
+            query: query::Query::parse(query),
+            uri: uri.to_owned(),
+            headers: HeaderMap::new(),
+            body: Bytes::new(),
+            user: Arc::default(),
+            audit_id: String::new(),
+            from: None,
+            upgrade: Mutex::default(),
+        }
+    }
 }
 
 /// What is noted of a request for the audit log.
@@ -95,11 +121,14 @@ where
     }
     let upgrade = Mutex::new(parts.extensions.remove::<OnUpgrade>());
     let certificate = parts.extensions.remove::<PeerCert>();
+    let from = parts.extensions.remove::<PeerHost>();
     let asker = match parts.extensions.remove::<Arc<User>>() {
         Some(u) => Ok(u),
         None => server.authenticate(&parts.headers, certificate.as_ref().map(|c| c.0.as_slice())),
     };
     let uri = parts.uri.path_and_query().map_or("/", |p| p.as_str()).to_owned();
+    keep_host(&parts.uri, &mut parts.headers);
+    let audit_id = headers::audit_id(&server, &parts.headers);
     let mut incoming = Incoming {
         method: parts.method,
         path: decode(parts.uri.path(), false).into_owned(),
@@ -108,12 +137,13 @@ where
         headers: parts.headers,
         body: Bytes::new(),
         user: asker.as_ref().cloned().unwrap_or_default(),
+        audit_id,
+        from: from.map(|f| f.0),
         upgrade,
     };
     let parsed = info::RequestInfo::parse(&incoming, &incoming.uri);
     let info = parsed.as_ref().ok().and_then(Option::as_ref);
-    let id = headers::audit_id(&server, &incoming.headers);
-    let mut record = server.audit.get().map(|_| record(id.clone(), &server, &incoming, info));
+    let mut record = server.audit.get().map(|_| record(&server, &incoming, info));
     let mut annotations = Annotations::new();
     let answer = async {
         if let Err(s) = &parsed {
@@ -159,7 +189,7 @@ where
         answer.headers_mut().remove(header::CACHE_CONTROL);
     }
     pretty::set(&incoming, &mut answer);
-    headers::set_audit_id(&id, &mut answer);
+    headers::put_audit_id(&incoming.audit_id, answer.headers_mut());
     if crate::auth::bearer(&incoming.headers) == Some(crate::auth::Bearer::Misplaced) {
         let text =
             "299 - \"the provided Authorization header contains extra space before the bearer token, and is ignored\"";
@@ -176,10 +206,19 @@ where
     answer
 }
 
+/// Whom the client asked is no header with HTTP/2 (`:authority`); here it is one, as in Go.
+fn keep_host(uri: &http::Uri, headers: &mut HeaderMap) {
+    if headers.contains_key(header::HOST) {
+        return;
+    }
+    let host = uri.authority().and_then(|a| HeaderValue::from_str(a.as_str()).ok());
+    headers.extend(host.map(|h| (header::HOST, h)));
+}
+
 /// What the audit log says of a request.
-fn record(id: String, server: &Server, r: &Incoming, info: Option<&info::RequestInfo>) -> audit::Request {
+fn record(server: &Server, r: &Incoming, info: Option<&info::RequestInfo>) -> audit::Request {
     audit::Request {
-        id,
+        id: r.audit_id.clone(),
         uri: r.uri.clone(),
         verb: match info {
             Some(i) => i.verb.to_owned(),
@@ -217,9 +256,18 @@ fn forbid(annotations: &mut Annotations) {
     annotations.insert("authorization.k8s.io/reason".into(), String::new());
 }
 
-/// As [`Server::authorize`], noted.
-fn authorize(server: &Server, user: &User, a: &Attributes<'_>, annotations: &mut Annotations) -> Result<(), Status> {
-    let done = server.authorize(user, a).map_err(Status::unsniffed);
+/// As [`Server::authorize`], or as another server says; noted.
+async fn authorize(
+    server: &Server,
+    user: &User,
+    a: &Attributes<'_>,
+    annotations: &mut Annotations,
+) -> Result<(), Status> {
+    let done = match server.auth.delegate.get() {
+        Some(other) => other.authorize(user, a).await,
+        None => server.authorize(user, a),
+    };
+    let done = done.map_err(Status::unsniffed);
     if done.is_err() {
         forbid(annotations);
     } else if server.audit.get().is_some() {
@@ -235,6 +283,12 @@ async fn route(
     info: Option<&info::RequestInfo>,
     annotations: &mut Annotations,
 ) -> Result<Answer, Status> {
+    if let Some(to) = server.remote_of(&r.path) {
+        let verb = r.method.as_str().to_ascii_lowercase();
+        let wanted = info.map_or_else(|| Attributes::path(&verb, &r.path), info::RequestInfo::attributes);
+        authorize(server, &r.user, &wanted, annotations).await?;
+        return aggregate::serve(server, r, &to, None).await;
+    }
     if let Some(info) = info {
         let answer = resource::serve(server, r, info, annotations).await;
         let code = answer.as_ref().map_or_else(|s| s.code, |a| a.status().as_u16());
@@ -242,7 +296,7 @@ async fn route(
         return answer;
     }
     let verb = r.method.as_str().to_ascii_lowercase();
-    authorize(server, &r.user, &Attributes::path(&verb, &r.path), annotations)?;
+    authorize(server, &r.user, &Attributes::path(&verb, &r.path), annotations).await?;
     if let Some(answer) = health::serve(r) {
         return Ok(answer);
     }
@@ -264,7 +318,7 @@ async fn route(
             discovery::serve(server, r)
         }
         p => match p.strip_prefix("/openapi/") {
-            Some(rest) => openapi::serve(server, r, rest),
+            Some(rest) => openapi::serve(server, r, rest).await,
             None => Err(Status::page_not_found()),
         },
     }
@@ -285,6 +339,9 @@ fn paths(server: &Server) -> Vec<String> {
             all.insert(format!("/apis/{}", r.group));
             all.insert(format!("/apis/{}/{}", r.group, r.version));
         }
+    }
+    for r in server.remotes().iter() {
+        all.extend([format!("/apis/{}", r.group), r.root()]);
     }
     all.into_iter().collect()
 }
@@ -330,7 +387,7 @@ fn refusal(r: &Incoming, s: &Status) -> Answer {
     a
 }
 
-fn failure(s: &Status) -> Answer {
+pub(crate) fn failure(s: &Status) -> Answer {
     if s.is_page() {
         let text = Bytes::from(format!("{}\n", s.message));
         let mut a = with_type(s.code, "text/plain; charset=utf-8", text);
@@ -350,4 +407,23 @@ fn failure(s: &Status) -> Answer {
         a.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(n));
     }
     a
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whom_the_client_asked_is_a_header() {
+        for (uri, said, host) in [
+            ("https://front:6443/x", None, Some("front:6443")),
+            ("https://front:6443/x", Some("other"), Some("other")),
+            ("/x", None, None),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.extend(said.map(|h| (header::HOST, HeaderValue::from_static(h))));
+            keep_host(&uri.parse().unwrap(), &mut headers);
+            assert_eq!(headers.get(header::HOST).map(|h| h.to_str().unwrap()), host, "{uri}");
+        }
+    }
 }

@@ -8,7 +8,7 @@ use http::{HeaderValue, Method, header};
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use super::{Answer, Incoming, with_type};
+use super::{Answer, Incoming, aggregate, with_type};
 use crate::crd::{openapi_document, openapi_hash, v2_additions};
 use crate::registry::{Resource, Server};
 use crate::schema;
@@ -25,7 +25,7 @@ fn custom(server: &Server) -> BTreeMap<(String, String), Vec<Arc<Resource>>> {
     all
 }
 
-pub(super) fn serve(server: &Server, r: &Incoming, path: &str) -> Result<Answer, Status> {
+pub(super) async fn serve(server: &Arc<Server>, r: &Incoming, path: &str) -> Result<Answer, Status> {
     match path {
         "v2" => Ok(v2(server, r)),
         "v3" => {
@@ -39,7 +39,10 @@ pub(super) fn serve(server: &Server, r: &Incoming, path: &str) -> Result<Answer,
         }
         _ => {
             let path = path.strip_prefix("v3/").ok_or_else(Status::page_not_found)?;
-            Ok(document(server, r, path))
+            match server.remote_openapi(path) {
+                Some((to, at)) => aggregate::serve(server, r, &to, Some(&at)).await,
+                None => Ok(document(server, r, path)),
+            }
         }
     }
 }
@@ -118,18 +121,29 @@ fn index(server: &Server) -> Value {
         let url = format!("/openapi/v3/{path}?hash={hash}");
         paths.insert(path, json!({"serverRelativeURL": url}));
     };
-    for (path, hash) in schema::openapi_v3_index() {
+    let own = schema::openapi_v3_index().into_iter();
+    for (path, hash) in own.filter(|_| !server.catalog.hides_builtin()) {
         add(path, &hash);
     }
     for ((g, v), list) in custom(server) {
         add(format!("apis/{g}/{v}"), &openapi_hash(&openapi_document(&g, &v, &list)));
+    }
+    // What others serve is called as they call it: its hash is theirs.
+    for remote in server.remotes().iter() {
+        let path = remote.root();
+        if let Some((_, url)) = server.remote_openapi(path.trim_start_matches('/')) {
+            paths.insert(
+                path.trim_start_matches('/').to_owned(),
+                json!({"serverRelativeURL": url}),
+            );
+        }
     }
     json!({"paths": paths})
 }
 
 fn document(server: &Server, r: &Incoming, path: &str) -> Answer {
     let vary = "Accept";
-    let recorded = schema::openapi_v3(path);
+    let recorded = schema::openapi_v3(path).filter(|_| !server.catalog.hides_builtin());
     let all = custom(server);
     let named = path.strip_prefix("apis/").and_then(|p| p.split_once('/'));
     let built = named.and_then(|(g, v)| Some((g, v, all.get(&(g.to_owned(), v.to_owned()))?)));
@@ -156,6 +170,9 @@ fn document(server: &Server, r: &Incoming, path: &str) -> Answer {
 /// JSON only; a client that has it already (its ETag) is told that.
 fn v2(server: &Server, r: &Incoming) -> Answer {
     let vary = "Accept, Accept-Encoding";
+    if server.catalog.hides_builtin() {
+        return code_alone(http::StatusCode::NOT_FOUND, None);
+    }
     if !json_is_accepted(r) {
         return code_alone(http::StatusCode::NOT_ACCEPTABLE, Some(vary));
     }

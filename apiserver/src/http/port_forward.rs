@@ -3,12 +3,13 @@
 //! instead, which is not spoken here.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::stream::SplitSink;
 use futures::{SinkExt, StreamExt};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinSet;
 use tokio_tungstenite::WebSocketStream;
@@ -23,6 +24,8 @@ use crate::status::Status;
 const PROTOCOLS: [&str; 1] = ["v4.channel.k8s.io"];
 /// Messages on their way to a port that does not take them.
 const WAITING: usize = 64;
+/// How long one direction goes on after the other has ended (containerd's `portForward`, as socat does).
+const LINGER: Duration = Duration::from_millis(100);
 /// Bytes of a message.
 const SIZE: usize = 32 * 1024;
 /// Ports of one connection: each has two channels, and a channel is a byte.
@@ -34,12 +37,15 @@ type Sink = Arc<Mutex<SplitSink<Socket, Message>>>;
 /// A port and the way to it.
 pub(super) type Port = (u16, Option<Forwarding>);
 
-async fn send(to: &Sink, channel: u8, data: &[u8]) -> bool {
+async fn send<K>(to: &Mutex<K>, channel: u8, data: &[u8]) -> bool
+where
+    K: futures::Sink<Message> + Unpin,
+{
     let message = Message::binary([&[channel], data].concat());
     to.lock().await.send(message).await.is_ok()
 }
 
-/// Carries one port's data, until either end is done.
+/// Carries one port's data, until both ends are done, or one is and the other says nothing for [`LINGER`].
 async fn carry(i: u8, port: Port, pod: String, sink: Sink, mut from_client: mpsc::Receiver<Vec<u8>>) {
     let (number, way) = port;
     let (data, error) = (2 * i, 2 * i + 1);
@@ -58,6 +64,15 @@ async fn carry(i: u8, port: Port, pod: String, sink: Sink, mut from_client: mpsc
             return;
         }
     };
+    join(stream, &mut from_client, &sink, data).await;
+}
+
+/// Joins a stream with what a client says, and is told on a channel. Of an end of either the other side hears.
+async fn join<S, K>(stream: S, from_client: &mut mpsc::Receiver<Vec<u8>>, sink: &Mutex<K>, channel: u8)
+where
+    S: AsyncRead + AsyncWrite,
+    K: futures::Sink<Message> + Unpin,
+{
     let (mut read, mut write) = tokio::io::split(stream);
     let to_pod = async {
         while let Some(d) = from_client.recv().await {
@@ -65,19 +80,24 @@ async fn carry(i: u8, port: Port, pod: String, sink: Sink, mut from_client: mpsc
                 return;
             }
         }
+        // The pod may have something to say to all that it was told.
+        let _ = write.shutdown().await;
     };
     let to_client = async {
         let mut buffer = vec![0; SIZE];
         while let Ok(n @ 1..) = read.read(&mut buffer).await {
-            if !send(&sink, data, &buffer[..n]).await {
+            if !send(sink, channel, &buffer[..n]).await {
                 return;
             }
         }
     };
+    tokio::pin!(to_pod, to_client);
+    // Who is late after the other's end is cut off: there is no telling an end of one direction to the client, which would
+    // wait for ever.
     tokio::select! {
         biased;
-        () = to_pod => {}
-        () = to_client => {}
+        () = &mut to_pod => drop(tokio::time::timeout(LINGER, to_client).await),
+        () = &mut to_client => drop(tokio::time::timeout(LINGER, to_pod).await),
     }
 }
 
@@ -126,4 +146,55 @@ pub(super) fn serve(r: &Incoming, pod: String, ports: Vec<Port>) -> Result<Answe
         }
         let _ = sink.lock().await.close().await;
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a client is told of a pod that does `pod` with its end of the connection.
+    async fn told<F>(said: &[&str], pod: impl FnOnce(tokio::io::DuplexStream) -> F) -> String
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let (here, there) = tokio::io::duplex(64);
+        let (tell, mut from_client) = mpsc::channel(WAITING);
+        tokio::spawn(pod(there));
+        for s in said {
+            tell.send(s.as_bytes().to_vec()).await.unwrap();
+        }
+        drop(tell);
+        let sink: Mutex<Vec<Message>> = Mutex::default();
+        join(here, &mut from_client, &sink, 4).await;
+        let all = sink.into_inner().into_iter().map(Message::into_data);
+        let all: Vec<u8> = all
+            .flat_map(|m| {
+                assert_eq!(m[0], 4);
+                m[1..].to_vec()
+            })
+            .collect();
+        String::from_utf8(all).unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_has_said_all_still_hears_the_answer() {
+        let echo = async |mut s: tokio::io::DuplexStream| {
+            let mut all = Vec::new();
+            // Only the end of what it is told has it answer.
+            s.read_to_end(&mut all).await.unwrap();
+            s.write_all(&all).await.unwrap();
+        };
+        assert_eq!(told(&["a", "bc"], |s| async move { echo(s).await }).await, "abc");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_never_answers_does_not_hold_the_other() {
+        let mute = |s: tokio::io::DuplexStream| async move {
+            std::future::pending::<()>().await;
+            drop(s);
+        };
+        let begun = tokio::time::Instant::now();
+        assert_eq!(told(&["a"], mute).await, "");
+        assert_eq!(begun.elapsed(), LINGER);
+    }
 }

@@ -3,7 +3,7 @@
 
 mod html;
 mod location;
-mod upgrade;
+pub(super) mod upgrade;
 mod url;
 
 use std::io;
@@ -27,6 +27,7 @@ use super::{Answer, Incoming, ResponseBody, with_type};
 use crate::anyone;
 use crate::registry::{Resource, Server};
 use crate::status::Status;
+use crate::webhook::in_words;
 
 /// How long connecting may take (`DialTimeout` of the transport).
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -53,7 +54,7 @@ const OF_ORIGINS: [HeaderName; 4] = [
 ];
 
 /// Takes out what is not handed on.
-fn strip(headers: &mut HeaderMap) {
+pub(super) fn strip(headers: &mut HeaderMap) {
     let named: Vec<HeaderName> = headers
         .get_all(header::CONNECTION)
         .iter()
@@ -66,12 +67,13 @@ fn strip(headers: &mut HeaderMap) {
     }
 }
 
-/// Hands a request on, and its answer back.
+/// Hands a request on, and its answer back; under another path where `other` is one (which is not escaped).
 pub(super) async fn serve(
     server: &Arc<Server>,
     r: &Incoming,
     info: &RequestInfo,
     resource: &Resource,
+    other: Option<&str>,
 ) -> Result<Answer, Status> {
     let at = match &*resource.plural {
         "pods" => location::of_pod(server, &info.namespace, &info.name)?,
@@ -79,11 +81,16 @@ pub(super) async fn serve(
     };
     // What is handed on is as it was sent, escapes and all.
     let (sent, query) = r.uri.split_once('?').unwrap_or((&r.uri, ""));
-    let (before, path) = split(sent);
+    let (before, path) = split(sent, true);
     if path.is_empty() && matches!(r.method, Method::GET | Method::HEAD) {
         return Ok(redirect(sent, query));
     }
-    let path = if path.is_empty() { "/" } else { path };
+    let other = other.map(url::rooted);
+    let path = match &other {
+        Some(other) => other,
+        None if path.is_empty() => "/",
+        None => path,
+    };
     let unreachable = |why: String| {
         let why = format!("error trying to reach service: {why}");
         Status::new(503, "ServiceUnavailable", why)
@@ -92,23 +99,24 @@ pub(super) async fn serve(
         .caller()
         .ok_or_else(|| unreachable("this server has no network".to_owned()))?;
     let (net, from) = caller.way_to(&at.host);
-    let undialled = |e: io::Error| {
-        let why = match e.kind() {
-            io::ErrorKind::ConnectionRefused => "connect: connection refused".to_owned(),
-            // Nobody has the address.
-            io::ErrorKind::NotFound => "connect: no route to host".to_owned(),
-            _ => e.to_string(),
-        };
-        format!("dial tcp {}: {why}", at.authority())
-    };
+    let undialled = |e: io::Error| in_words(&e, &at.host, at.port, &at.host);
     if upgrade::is_asked(&r.headers) {
         let stream = connect(net, from, &at)
             .await
             .map_err(|e| upgrade::failed(undialled(e)))?;
-        return upgrade::hand_on(r, path, stream).await;
+        // Upstream hands the path on, and not the query.
+        let mut request = Request::builder()
+            .method(r.method.clone())
+            .uri(path)
+            .body(Full::new(r.body.clone()))
+            .map_err(upgrade::failed)?;
+        *request.headers_mut() = forwarded(&r.headers);
+        add_forwarded_for(r, request.headers_mut());
+        return upgrade::hand_on(r, request, stream).await;
     }
     let request = request(r, sent, (path, query), &at).map_err(|e| unreachable(e.to_string()))?;
-    let answer = exchange(net, from, &at, request).await;
+    let exchange = async { connect(net, from, &at).await?.ask(request).await };
+    let answer = exchange.await;
     let answer = answer.map_err(|e| unreachable(undialled(e)))?;
     let host = r.headers.get(header::HOST).and_then(|h| h.to_str().ok());
     handed_back(answer, before, &[&at.authority(), host.unwrap_or_default()])
@@ -117,9 +125,10 @@ pub(super) async fn serve(
 }
 
 /// A path up to the word `proxy` that is the subresource, and from there on.
-pub(super) fn split(path: &str) -> (&str, &str) {
-    // /api/v1/namespaces/NAMESPACE/pods/NAME/proxy
-    let mut slashes = path.match_indices('/').map(|(i, _)| i).skip(7);
+pub(super) fn split(path: &str, namespaced: bool) -> (&str, &str) {
+    // /api/v1/namespaces/NAMESPACE/pods/NAME/proxy, /api/v1/nodes/NAME/proxy
+    let parts = if namespaced { 7 } else { 5 };
+    let mut slashes = path.match_indices('/').map(|(i, _)| i).skip(parts);
     path.split_at(slashes.next().unwrap_or(path.len()))
 }
 
@@ -151,7 +160,8 @@ fn request(
     if let Ok(v) = HeaderValue::from_str(sent) {
         headers.insert(HeaderName::from_static("x-forwarded-uri"), v);
     }
-    // With HTTP/2 it is no header whom the client asked; with HTTP/1 it is handed on.
+    add_forwarded_for(r, &mut headers);
+    // Whom the client asked is handed on.
     if !headers.contains_key(header::HOST) {
         headers.insert(header::HOST, HeaderValue::try_from(at.authority())?);
     }
@@ -159,8 +169,20 @@ fn request(
     Ok(request)
 }
 
+/// Tells where a request comes from, behind those who told it before (`httputil.ReverseProxy`,
+/// `utilnet.AppendForwardedForHeader`).
+pub(super) fn add_forwarded_for(r: &Incoming, headers: &mut HeaderMap) {
+    const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+    let Some(from) = &r.from else { return };
+    let before: Vec<&str> = headers.get_all(&FOR).iter().filter_map(|v| v.to_str().ok()).collect();
+    let all = [&before[..], &[from.as_str()]].concat().join(", ");
+    if let Ok(v) = HeaderValue::from_str(&all) {
+        headers.insert(FOR, v);
+    }
+}
+
 /// What of a request's headers is not for this server alone (authentication and impersonation take theirs away).
-fn forwarded(headers: &HeaderMap) -> HeaderMap {
+pub(super) fn forwarded(headers: &HeaderMap) -> HeaderMap {
     let ours = |k: &HeaderName| *k == header::AUTHORIZATION || k.as_str().starts_with("impersonate-");
     let kept = headers.iter().filter(|(k, _)| !ours(k));
     let mut out = HeaderMap::new();
@@ -171,12 +193,30 @@ fn forwarded(headers: &HeaderMap) -> HeaderMap {
 }
 
 /// An answer, and the connection that it comes through as long as it does.
-type Answered = (Response<hyper::body::Incoming>, AbortOnDropHandle<()>);
+pub(crate) type Answered = (Response<hyper::body::Incoming>, AbortOnDropHandle<()>);
 
 /// A connection, with TLS where there is any.
-enum Connected {
+pub(crate) enum Connected {
     Plain(Stream),
     Tls(Box<tokio_rustls::client::TlsStream<Stream>>),
+}
+
+impl Connected {
+    /// Sends a request.
+    pub(crate) async fn ask(self, request: Request<Full<Bytes>>) -> io::Result<Answered> {
+        match self {
+            Self::Plain(s) => ask(s, request).await,
+            Self::Tls(s) => ask(*s, request).await,
+        }
+    }
+}
+
+/// A host and port as URLs have them.
+pub(crate) fn host_port(host: &str, port: u16) -> String {
+    match host.contains(':') {
+        true => format!("[{host}]:{port}"),
+        false => format!("{host}:{port}"),
+    }
 }
 
 async fn connect(net: &Net, from: &str, at: &Location) -> io::Result<Connected> {
@@ -189,13 +229,6 @@ async fn connect(net: &Net, from: &str, at: &Location) -> io::Result<Connected> 
         true => Connected::Tls(Box::new(anyone::connect(stream, &at.host).await?)),
         false => Connected::Plain(stream),
     })
-}
-
-async fn exchange(net: &Net, from: &str, at: &Location, request: Request<Full<Bytes>>) -> io::Result<Answered> {
-    match connect(net, from, at).await? {
-        Connected::Plain(s) => ask(s, request).await,
-        Connected::Tls(s) => ask(s, request).await,
-    }
 }
 
 async fn ask<S>(stream: S, request: Request<Full<Bytes>>) -> io::Result<Answered>
@@ -213,7 +246,7 @@ where
 }
 
 /// What the client gets: links of pages, and where it is sent, lead through the proxy.
-async fn handed_back((answer, connection): Answered, before: &str, this: &[&str]) -> io::Result<Answer> {
+pub(super) async fn handed_back((answer, connection): Answered, before: &str, this: &[&str]) -> io::Result<Answer> {
     let (mut parts, body) = answer.into_parts();
     strip(&mut parts.headers);
     for name in &OF_ORIGINS {
@@ -252,7 +285,7 @@ mod tests {
     fn paths_are_split_where_the_subresource_ends() {
         let to = "/api/v1/namespaces/ns/pods/http:a:80/proxy";
         for (path, rest) in [("", ""), ("/", "/"), ("/a/b/", "/a/b/"), ("/proxy/x", "/proxy/x")] {
-            assert_eq!(split(&format!("{to}{path}")), (to, rest));
+            assert_eq!(split(&format!("{to}{path}"), true), (to, rest));
         }
     }
 
@@ -261,5 +294,45 @@ mod tests {
         let a = redirect("/x/proxy", "a=b");
         assert_eq!(a.status(), 301);
         assert_eq!(a.headers()[header::LOCATION], "/x/proxy/?a=b");
+    }
+
+    #[test]
+    fn what_is_for_this_server_alone_is_not_handed_on() {
+        let mut headers = HeaderMap::new();
+        for k in [
+            "authorization",
+            "impersonate-user",
+            "impersonate-extra-a",
+            "accept",
+            "cookie",
+        ] {
+            headers.append(HeaderName::from_static(k), HeaderValue::from_static("x"));
+        }
+        headers.append(header::COOKIE, HeaderValue::from_static("y"));
+        let kept = forwarded(&headers);
+        let mut names: Vec<&str> = kept.iter().map(|(k, _)| k.as_str()).collect();
+        names.sort_unstable();
+        assert_eq!(names, ["accept", "cookie", "cookie"]);
+    }
+
+    #[test]
+    fn where_a_request_comes_from_is_told_behind_those_before() {
+        let mut r = Incoming::get("/");
+        let told = |r: &Incoming, before: &[&'static str]| {
+            let mut headers = HeaderMap::new();
+            for b in before {
+                headers.append("x-forwarded-for", HeaderValue::from_static(b));
+            }
+            add_forwarded_for(r, &mut headers);
+            let all = headers.get_all("x-forwarded-for").iter();
+            all.map(|v| v.to_str().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(told(&r, &["192.0.2.1"]), ["192.0.2.1"]);
+        r.from = Some("198.51.100.7".to_owned());
+        assert_eq!(told(&r, &[]), ["198.51.100.7"]);
+        assert_eq!(
+            told(&r, &["192.0.2.1", "192.0.2.2"]),
+            ["192.0.2.1, 192.0.2.2, 198.51.100.7"]
+        );
     }
 }

@@ -1,5 +1,6 @@
 //! Requests for resources: from the request's parts to the registry and back.
 
+mod connect;
 mod containers;
 mod options;
 
@@ -8,16 +9,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderValue, StatusCode, header};
 use serde_json::{Value, json};
 
+use self::connect::Connect;
 use self::options::{Said, WriteOptions, dry_run_causes, number_of, revision};
 use super::decode;
 use super::info::{RequestInfo, path_segment_error};
 use super::negotiate::{Form, accepted, routed};
 use super::output::Output;
 use super::route::route;
-use super::streams;
 use super::watch::{Watch, WatchOptions};
 use super::{Annotations, Answer, Incoming, ResponseBody, with_type};
 use crate::auth::{is_review, review};
@@ -36,7 +37,7 @@ pub(super) async fn serve(
     info: &RequestInfo,
     annotations: &mut Annotations,
 ) -> Result<Answer, Status> {
-    super::authorize(server, &r.user, &info.attributes(), annotations)?;
+    super::authorize(server, &r.user, &info.attributes(), annotations).await?;
     let route = route(&server.catalog, r, info)?;
     let resource = route.resource;
     // What is asked for, as its route has it.
@@ -58,26 +59,15 @@ pub(super) async fn serve(
     if resource.custom.is_none() {
         routed(&r.headers, matches!(info.verb, "list" | "watch"))?;
     }
-    let connects = matches!(info.subresource.as_str(), "exec" | "attach" | "portforward" | "proxy");
-    if connects && r.query.has("dryRun") {
-        return Err(Status::bad_request("dryRun is not supported"));
-    }
-    if info.subresource == "proxy" && (resource.is("", "pods") || resource.is("", "services")) {
-        let mut call = call_of(r, "connect")?;
-        let kind = if resource.is("", "pods") {
-            "PodProxyOptions"
-        } else {
-            "ServiceProxyOptions"
+    if let Some(kind) = connect::options_kind(&resource, &info.subresource) {
+        let connect = Connect {
+            server,
+            r,
+            info,
+            resource: &resource,
+            ns,
         };
-        let mut options = json!({"kind": kind, "apiVersion": "v1"});
-        let path = super::proxy::split(&r.path).1;
-        if !path.is_empty() {
-            options["path"] = json!(path);
-        }
-        let admit = |call: &mut Call| server.admit_connect(call, &resource, (ns, &info.name), "proxy", options.clone());
-        server.with_hooks(&mut call, &resource, admit).await?;
-        annotations.append(&mut call.annotations);
-        return super::proxy::serve(server, r, info, &resource).await;
+        return connect.serve(kind, annotations).await;
     }
     let mut warnings = Vec::new();
     if resource.is("", "endpoints") {
@@ -91,14 +81,10 @@ pub(super) async fn serve(
     if info.name.is_empty() && matches!(info.verb, "get" | "update" | "patch") {
         return Err(Status::bad_request("name must be provided"));
     }
-    // Who connects is answered by whom it is connected to.
-    let forms = match connects {
-        true => accepted(&HeaderMap::new(), false),
-        false => accepted(&r.headers, has_tables(&resource, &info.subresource)),
-    };
+    let forms = accepted(&r.headers, has_tables(&resource, &info.subresource));
     let understood = forms.and_then(|accepted| {
         // Creating looks at the body's type first.
-        if info.verb == "create" && !connects {
+        if info.verb == "create" {
             decode::check_media_type(media_type(&r.headers).as_deref())?;
         }
         Ok((accepted, call_of(r, info.verb)?))
@@ -243,33 +229,6 @@ impl Request<'_> {
         match (self.info.verb, sub) {
             ("get", "scale") => Ok(self.output.other(200, &server.get_scale(r, ns, name)?)),
             ("get", "log") => self.log(),
-            ("get" | "create", "exec") => self.exec(call),
-            ("get" | "create", "attach") => self.attach(call),
-            (_, "attach" | "portforward" | "proxy") => {
-                let ports = self.r.query.all("ports");
-                if let Some(why) = ports
-                    .iter()
-                    .filter(|_| sub == "portforward")
-                    .find_map(|p| options::port_error(p))
-                {
-                    return Err(Status::bad_request(why));
-                }
-                let found = server.get(r, ns, name)?;
-                // Whoever has no address is not to be reached (`NodeREST.ResourceLocation`).
-                let addresses = found.value()["status"]["addresses"].as_array().map_or(0, Vec::len);
-                if r.is("", "nodes") && addresses == 0 {
-                    let why = "no preferred addresses found; known addresses: []";
-                    return Err(Status::new(500, "", why));
-                }
-                if sub == "portforward" && text(&found.value(), "/spec/nodeName").is_empty() {
-                    return Err(Status::bad_request(format!("pod {name} does not have a host assigned")));
-                }
-                if sub == "portforward" && streams::is_asked(self.r) {
-                    return self.port_forward(call, &ports);
-                }
-                let why = format!("{sub} of {} is not served here", r.plural);
-                Err(Status::new(501, "NotImplemented", why))
-            }
             ("get", _) => self.output.object(200, r, &server.get(r, ns, name)?),
             ("list", "") => {
                 let namespace = Some(self.info.namespace.as_str()).filter(|n| !n.is_empty());

@@ -25,6 +25,9 @@ pub(super) struct Route {
 /// 404 where no route is, 405 where it is not for this method, 415 where a built-in kind takes no such patch.
 pub(super) fn route(catalog: &Catalog, r: &Incoming, info: &RequestInfo) -> Result<Route, Status> {
     if info.group.is_empty() || Catalog::is_builtin_group(&info.group) {
+        if catalog.hides_builtin() {
+            return Err(Status::page_not_found());
+        }
         // The roots of services are compared with the path as it is.
         let rest = match info.group.as_str() {
             "" => r.path.strip_prefix("/api/"),

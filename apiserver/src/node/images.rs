@@ -34,7 +34,7 @@ const KITTEN: &[File] = &[("data.json", 0o644, "{\n  \"image\": \"kitten.jpg\"\n
 /// A program that says who it is, with the set-user-ID and set-group-ID bits of root.
 const NNP: &[File] = &[("usr/local/bin/nnp", 0o6755, "")];
 
-const IMAGES: [Image; 9] = [
+const IMAGES: [Image; 11] = [
     Image {
         prefix: "registry.k8s.io/e2e-test-images/agnhost:",
         entry: &["/agnhost"],
@@ -52,6 +52,18 @@ const IMAGES: [Image; 9] = [
         entry: &["/agnhost"],
         command: &["test-webserver"],
         files: &[ALPINE, AGNHOST, KITTEN],
+    },
+    Image {
+        prefix: "registry.k8s.io/e2e-test-images/sample-apiserver:",
+        entry: &["/sample-apiserver"],
+        command: &[],
+        files: &[],
+    },
+    Image {
+        prefix: "registry.k8s.io/etcd:",
+        entry: &[],
+        command: &["etcd"],
+        files: &[],
     },
     Image {
         prefix: "registry.k8s.io/e2e-test-images/nonewprivs:",

@@ -1,5 +1,6 @@
 //! Nodes and controllers against a real cluster: memory transport, virtual time.
 
+mod aggregation;
 mod network;
 
 use std::collections::BTreeMap;
@@ -7,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use cfn_net::{LinkSpec, Net, Seed, SharedClock, Transport, VirtualClock};
+use cfn_net::{ClientConfig, Identity, LinkSpec, Net, Seed, SharedClock, Transport, VirtualClock};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::Instant;

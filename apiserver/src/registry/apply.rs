@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::create::reset_fields;
+use super::strategy::reset_fields;
 use super::update::{Proposal, not_a_number};
 use super::{Call, FieldValidation, Resource, Server, Target, Written, group_version, identity, text};
 use crate::patch::{self, ApplyError};

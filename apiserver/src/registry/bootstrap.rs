@@ -70,17 +70,14 @@ pub(super) fn fill(server: &Arc<Server>) {
 }
 
 /// What kube-controller-manager and kube-scheduler find in a real cluster, and this server's own controllers need not: the
-/// roles of each controller's service account with their bindings, and where extension servers look up who may ask.
+/// roles of each controller's service account with their bindings.
 pub(crate) fn for_external_controllers(server: &Arc<Server>) {
     let mut text = String::new();
     let recorded = &include_bytes!("../../data/controllers.json.gz")[..];
     if let Err(e) = std::io::Read::read_to_string(&mut flate2::read::GzDecoder::new(recorded), &mut text) {
         return tracing::error!(error = %e, "recorded roles");
     }
-    let mut objects: Vec<Value> = serde_json::from_str(&text).unwrap_or_default();
-    objects.push(json!({"kind": "ConfigMap", "apiVersion": "v1",
-        "metadata": {"name": "extension-apiserver-authentication", "namespace": "kube-system"},
-        "data": {"client-ca-file": server.settings.ca_pem}}));
+    let objects: Vec<Value> = serde_json::from_str(&text).unwrap_or_default();
     let mut call = Call::internal("kube-apiserver");
     for o in objects {
         let (version, kind) = (

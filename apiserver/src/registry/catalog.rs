@@ -1,6 +1,7 @@
 //! All resources of a cluster: the built-in ones (shared by every cluster of the process) and the custom ones.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock, PoisonError, RwLock};
 
 use super::resource::{Resource, api_version};
@@ -83,6 +84,8 @@ static BUILTIN: LazyLock<Table> = LazyLock::new(|| {
 #[derive(Default)]
 pub struct Catalog {
     custom: RwLock<Arc<Table>>,
+    /// Whether clients are not shown the built-in ones, which then only stand under what is served.
+    hidden: AtomicBool,
 }
 
 impl Catalog {
@@ -104,9 +107,22 @@ impl Catalog {
         BUILTIN.of_kind(kind).or_else(|| self.custom().of_kind(kind))
     }
 
-    /// Every resource in every version: built-in ones in Kubernetes' order, then custom ones by group.
+    /// Has only custom resources served from now on: an extension server.
+    pub(crate) fn hide_builtin(&self) {
+        self.hidden.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether only custom resources are served.
+    pub(crate) fn hides_builtin(&self) -> bool {
+        self.hidden.load(Ordering::Relaxed)
+    }
+
+    /// Every resource in every version that is served: built-in ones in Kubernetes' order, then custom ones by group.
     #[must_use]
     pub fn all(&self) -> Vec<Arc<Resource>> {
+        if self.hides_builtin() {
+            return self.all_custom();
+        }
         BUILTIN.ordered.iter().chain(&self.custom().ordered).cloned().collect()
     }
 
@@ -129,6 +145,13 @@ impl Catalog {
     pub fn set_custom(&self, resources: Vec<Arc<Resource>>) {
         let table = Table::new(resources);
         *self.custom.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(table);
+    }
+
+    /// Whether a built-in group has that version.
+    #[must_use]
+    pub fn is_builtin(&self, group: &str, version: &str) -> bool {
+        let mut all = BUILTIN.ordered.iter();
+        all.any(|r| r.group == group && r.version == version)
     }
 
     /// Whether a built-in group of that name exists.

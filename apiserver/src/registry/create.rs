@@ -8,6 +8,7 @@ use super::identity::{same_name, same_namespace};
 use super::meta::{drop_nulls, metadata, single_owners};
 use super::policy::Review;
 use super::server::{check_type, refuse};
+use super::strategy::{first_status, keeps_status_on_create, reset_fields};
 use super::{Call, FieldValidation, Resource, Server, text};
 use crate::defaults;
 use crate::patch;
@@ -151,6 +152,7 @@ impl Server {
             call: &who,
             resource: r,
             namespace: if r.namespaced { ns } else { "" },
+            name: None,
             subresource: "",
             operation: "CREATE",
             old: None,
@@ -435,51 +437,6 @@ fn is_version(text: &str) -> bool {
     text.parse::<u64>().is_ok_and(|n| n != 0)
 }
 
-/// The status that a workload has before anything happened: what its Go type writes always.
-fn first_status(r: &Resource) -> Option<Value> {
-    let zero = |fields: &[&str]| Value::Object(fields.iter().map(|f| ((*f).to_owned(), 0.into())).collect());
-    Some(
-        if r.is("apps", "deployments") || r.is("batch", "jobs") || r.is("batch", "cronjobs") {
-            zero(&[])
-        } else if r.is("apps", "replicasets") || r.is("", "replicationcontrollers") {
-            zero(&["replicas"])
-        } else if r.is("apps", "statefulsets") {
-            zero(&["replicas", "availableReplicas"])
-        } else if r.is("autoscaling", "horizontalpodautoscalers") && r.version == "v2" {
-            serde_json::json!({"currentMetrics": null, "desiredReplicas": 0})
-        } else if r.is("policy", "poddisruptionbudgets") {
-            zero(&["currentHealthy", "desiredHealthy", "disruptionsAllowed", "expectedPods"])
-        } else if r.is("apps", "daemonsets") {
-            zero(&[
-                "currentNumberScheduled",
-                "numberMisscheduled",
-                "desiredNumberScheduled",
-                "numberReady",
-            ])
-        } else if r.custom.is_some() || r.is("certificates.k8s.io", "certificatesigningrequests") {
-            return None;
-        } else {
-            // Go writes the struct with what it must have.
-            let status = r.schema().field("status")?;
-            let mut first = serde_json::Map::new();
-            for name in status.property_names().filter(|n| status.is_required(n)) {
-                let zero: Value = match status.field(name).map(|f| f.kind()) {
-                    Some(schema::Type::Integer) => 0.into(),
-                    Some(schema::Type::Boolean) => false.into(),
-                    _ => continue,
-                };
-                first.insert(name.to_owned(), zero);
-            }
-            Value::Object(first)
-        },
-    )
-}
-
-/// Kinds whose status a create may bring along (their strategies do not reset it).
-fn keeps_status_on_create(r: &Resource) -> bool {
-    r.is("", "nodes") || r.is("", "persistentvolumes")
-}
-
 /// Lets `with` write down who owns what of an object, as Go writes it: what it writes always is owned, too, and what it
 /// leaves out is not.
 pub(super) fn track(call: &Call, r: &Resource, value: &mut Value, with: impl FnOnce(&mut Value)) {
@@ -506,35 +463,6 @@ pub(super) fn track(call: &Call, r: &Resource, value: &mut Value, with: impl FnO
         Some(managed) => drop(metadata(value).insert("managedFields".into(), managed)),
         None => drop(metadata(value).remove("managedFields")),
     }
-}
-
-/// Which fields a write through `sub` never owns (the strategies' `GetResetFields`).
-pub(super) fn reset_fields(r: &Resource, sub: Option<&str>) -> &'static [&'static str] {
-    match sub {
-        None if r.is("certificates.k8s.io", "certificatesigningrequests") => &[".spec", ".status"],
-        None if r.has_status() => &[".status"],
-        Some("status") if status_keeps_metadata(r) => &[".spec", ".metadata"],
-        Some("status") if r.is("apps", "deployments") => &[".spec", ".metadata.labels"],
-        Some("status") => &[".spec"],
-        _ => &[],
-    }
-}
-
-/// Whether a write of a status changes nothing of the metadata (`metav1.ResetObjectMetaForStatus`).
-pub(super) fn status_keeps_metadata(r: &Resource) -> bool {
-    r.custom.is_some()
-        || matches!(
-            (&*r.group, &*r.plural),
-            ("admissionregistration.k8s.io", "validatingadmissionpolicies")
-                | ("apiextensions.k8s.io", "customresourcedefinitions")
-                | (
-                    "flowcontrol.apiserver.k8s.io",
-                    "flowschemas" | "prioritylevelconfigurations"
-                )
-                | ("networking.k8s.io", "servicecidrs")
-                | ("resource.k8s.io", "resourceclaims")
-                | ("storage.k8s.io", "volumeattachments")
-        )
 }
 
 /// Namespace and name as the path has them; the base of the name when one is to be generated.

@@ -160,6 +160,7 @@ impl Server {
             call: &who,
             resource: r,
             namespace: if r.namespaced { ns } else { "" },
+            name: None,
             subresource: "",
             operation: "DELETE",
             old: Some(&old.value()),

@@ -107,6 +107,7 @@ impl Server {
             call: &who,
             resource: r,
             namespace: ns,
+            name: None,
             subresource: sub,
             operation: "CREATE",
             old: None,

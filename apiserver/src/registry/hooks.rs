@@ -171,8 +171,7 @@ impl Server {
     /// Whether, and in which version, a webhook is about a request.
     fn matched<'a>(&self, hook: &'a Hook, r: &Review<'_>, object: Option<&Value>) -> Option<Matched<'a>> {
         let spec = hook.spec();
-        let any = object.or(r.old);
-        let name = any.map(|o| text(o, "/metadata/name")).unwrap_or_default();
+        let name = r.name(object);
         let rules = spec["rules"].as_array().map(Vec::as_slice).unwrap_or_default();
         let found = |resource: &Resource| {
             let in_version = Review { resource, ..*r };
@@ -217,7 +216,7 @@ impl Server {
             None => Ok(true),
             Some(_) if m.hook.lenient() => Ok(false),
             Some(e) => {
-                let name = object.or(r.old).map(|o| text(o, "/metadata/name")).unwrap_or_default();
+                let name = r.name(object);
                 Err(Status::forbidden(&r.resource.group, &r.resource.plural, name, &e))
             }
         }
@@ -231,7 +230,6 @@ impl Server {
             .filter_map(Value::as_str)
             .find(|v| matches!(*v, "v1" | "v1beta1"))
             .unwrap_or("v1");
-        let any = object.or(r.old);
         let user = &r.call.user;
         let mut info = json!({"username": user.name, "groups": user.groups});
         if !user.uid.is_empty() {
@@ -245,14 +243,11 @@ impl Server {
             "requestKind": kind_of(r.resource, r.subresource), "requestResource": resource_of(r.resource),
             "operation": r.operation, "userInfo": info, "object": of(object), "oldObject": of(r.old),
             "dryRun": r.call.dry_run, "options": options});
-        if r.operation == "CONNECT" {
-            request["object"].as_object_mut().map(|o| o.remove("metadata"));
-        }
         if !r.subresource.is_empty() {
             request["subResource"] = json!(r.subresource);
             request["requestSubResource"] = json!(r.subresource);
         }
-        let name = any.map(|o| text(o, "/metadata/name")).unwrap_or_default();
+        let name = r.name(object);
         let ns = if r.resource.is("", "namespaces") {
             name
         } else {

@@ -3,7 +3,6 @@
 use serde_json::Value;
 
 use super::Resource;
-use super::create::status_keeps_metadata;
 use super::meta::{finalizers, metadata};
 use crate::patch::unfolded;
 
@@ -72,55 +71,6 @@ pub(super) fn keep_metadata(old: &Value, new: &mut Value, tracked: bool) {
             && let Some(v) = was.and_then(|w| w.get(k))
         {
             m.insert(k.to_owned(), v.clone());
-        }
-    }
-}
-
-/// A write to `status` changes the status; of the metadata what the kind's status strategy lets through.
-pub(super) fn keep_all_but_status(r: &Resource, only_status: bool, old: &Value, new: &mut Value) {
-    // Custom resources and some others keep all of their metadata; most built-in kinds let labels, annotations and
-    // finalizers pass.
-    // Definitions' strategy resets their metadata to what they are already.
-    let definition = r.is("apiextensions.k8s.io", "customresourcedefinitions");
-    let passes = (!status_keeps_metadata(r) || definition) && !only_status;
-    let (Some(fields), Some(kept)) = (new.as_object_mut(), old.as_object()) else {
-        return;
-    };
-    fields.retain(|k, _| k == "status" || kept.contains_key(k));
-    for (k, v) in kept.iter().filter(|(k, _)| *k != "status") {
-        match fields.get_mut(k) {
-            Some(Value::Object(m)) if k == "metadata" && passes => {
-                if r.is("apps", "deployments") {
-                    match v.get("labels") {
-                        Some(v) => drop(m.insert("labels".into(), v.clone())),
-                        None => drop(m.remove("labels")),
-                    }
-                }
-                if !r.is("", "nodes") {
-                    match v.get("ownerReferences") {
-                        Some(v) => drop(m.insert("ownerReferences".into(), v.clone())),
-                        None => drop(m.remove("ownerReferences")),
-                    }
-                }
-            }
-            Some(Value::Object(m)) if k == "metadata" => {
-                let (managed, uid) = (m.remove("managedFields"), m.remove("uid"));
-                let others = v.as_object().into_iter().flatten();
-                *m = others
-                    .filter(|(k, _)| managed.is_none() || *k != "managedFields")
-                    .map(|(k, v)| (k.clone(), v.clone()))
-                    .collect();
-                if let Some(managed) = managed {
-                    m.insert("managedFields".into(), managed);
-                }
-                // Another one is for validation to refuse.
-                if let Some(uid) = uid {
-                    m.insert("uid".into(), uid);
-                }
-            }
-            // Mostly it is what it was: to look is cheaper than to write.
-            Some(there) if there == v => {}
-            _ => drop(fields.insert(k.clone(), v.clone())),
         }
     }
 }

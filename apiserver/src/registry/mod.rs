@@ -37,6 +37,7 @@ mod warning_headers;
 
 pub use call::{Call, FieldValidation, User};
 pub use catalog::Catalog;
+pub(crate) use conditions::Condition;
 pub use conversion::Conversion;
 pub use delete::{DeleteOptions, Deleted, Propagation};
 pub use patch::PatchKind;
@@ -45,7 +46,6 @@ pub use resource::{Custom, Resource, ScalePaths, Subresource};
 pub(crate) use resource::{api_version, group_version};
 pub use server::{Server, Settings};
 pub use update::{Target, Written};
-pub use warning_headers::warning_headers;
 
 pub(crate) use bootstrap::for_external_controllers;
 pub(crate) use convert::as_kept;
@@ -53,3 +53,4 @@ pub(crate) use delete::{answers_with_object, warn_of_orphans};
 pub(crate) use identity::{nameless, same_name};
 pub(crate) use meta::{at, drop_nulls, go_package, rfc3339, text};
 pub(crate) use quota::{pod_amounts, pod_requests, to_value as quota_amounts, used as quota_used};
+pub(crate) use warning_headers::warning_headers;

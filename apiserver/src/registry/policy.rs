@@ -39,8 +39,10 @@ pub(super) struct Review<'a> {
     pub(super) call: &'a Call,
     pub(super) resource: &'a Resource,
     pub(super) namespace: &'a str,
+    /// Whom it is about, where that is not the object that is told: of a connection that is its options.
+    pub(super) name: Option<&'a str>,
     pub(super) subresource: &'a str,
-    /// `CREATE`, `UPDATE`, `DELETE`.
+    /// `CREATE`, `UPDATE`, `DELETE`, `CONNECT`.
     pub(super) operation: &'static str,
     pub(super) old: Option<&'a Value>,
 }
@@ -61,10 +63,15 @@ pub(super) fn program(text: &str) -> Result<Arc<Program>, CelError> {
 }
 
 impl Review<'_> {
+    /// The name of what it is about; empty where it has none yet.
+    pub(super) fn name<'a>(&'a self, object: Option<&'a Value>) -> &'a str {
+        let told = || object.or(self.old).map(|o| text(o, "/metadata/name"));
+        self.name.or_else(told).unwrap_or_default()
+    }
+
     pub(super) fn scope(&self, server: &Server, object: Option<&Value>, params: &Value) -> Scope {
         let r = self.resource;
-        let any = object.or(self.old);
-        let name = any.map(|o| text(o, "/metadata/name")).unwrap_or_default();
+        let name = self.name(object);
         let kind = json!({"group": r.group, "version": r.version, "kind": r.kind});
         let resource = json!({"group": r.group, "version": r.version, "resource": r.plural});
         let user = &self.call.user;
@@ -90,7 +97,7 @@ impl Review<'_> {
     pub(super) fn matches(&self, server: &Server, spec: &Value, object: Option<&Value>) -> bool {
         let rules = |k: &str| spec[k].as_array().map(Vec::as_slice).unwrap_or_default();
         let any = object.or(self.old);
-        let name = any.map(|o| text(o, "/metadata/name")).unwrap_or_default();
+        let name = self.name(object);
         let included = rules("resourceRules");
         if !included.is_empty() && !included.iter().any(|r| self.in_rule(r, name)) {
             return false;
@@ -431,7 +438,7 @@ fn denied(r: &Review<'_>, object: Option<&Value>, b: &Bound, message: &str, reas
         b.policy.name(),
         b.binding.name()
     );
-    let name = object.or(r.old).map(|o| text(o, "/metadata/name")).unwrap_or_default();
+    let name = r.name(object);
     let mut s = Status::forbidden(&r.resource.group, &r.resource.plural, name, &why);
     s.reason = reason.into();
     s.code = match reason {

@@ -171,6 +171,7 @@ impl Server {
                 call: &who,
                 resource: r,
                 namespace: if r.namespaced { t.namespace } else { "" },
+                name: None,
                 subresource: "scale",
                 operation: "UPDATE",
                 old: Some(&before),

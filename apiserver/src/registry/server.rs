@@ -9,13 +9,14 @@ use rand_chacha::ChaCha8Rng;
 use serde_json::Value;
 
 use super::{Catalog, Resource, rfc3339, text};
+use crate::aggregator::Aggregation;
 use crate::audit::Audit;
 use crate::auth::Auth;
 use crate::defaults::AdmissionOptions;
 use crate::local::NodeHook;
 use crate::schema::{FieldError, not_registered};
 use crate::status::{Cause, Status};
-use crate::store::{Object, Store};
+use crate::store::Store;
 use crate::webhook::Caller;
 
 /// What a server is given.
@@ -62,8 +63,8 @@ pub struct Server {
     hooks: Mutex<BTreeMap<String, Arc<dyn NodeHook>>>,
     /// Serialises the writes that read other objects first (addresses of services, definitions, disruption budgets).
     pub(super) exclusive: Mutex<()>,
-    /// The API services that are others, as they were at a revision.
-    pub(super) remote: Mutex<(u64, Vec<Arc<Object>>)>,
+    /// What is known of API servers behind this one.
+    pub(crate) aggregation: Aggregation,
     /// Requests for resources that were answered, for /metrics.
     pub(crate) answered: Mutex<crate::http::Answered>,
 }
@@ -126,7 +127,7 @@ impl Server {
             marks: Mutex::default(),
             hooks: Mutex::default(),
             exclusive: Mutex::new(()),
-            remote: Mutex::default(),
+            aggregation: Aggregation::default(),
             answered: Mutex::default(),
         });
         crate::crd::changed(&server);

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde_json::{Map, Value, json};
 
 use super::Resource;
-use super::kept::{identical_but_metadata, keep_all_but_status};
+use super::kept::identical_but_metadata;
 use super::meta::{metadata, same_spec};
 use crate::defaults::{self, TEMPLATE_GENERATION};
 use crate::schema;
@@ -39,6 +39,80 @@ pub(super) fn may_be_unconditional(r: &Resource) -> bool {
         _ => false,
     };
     r.custom.is_none() && !not
+}
+
+/// The status that a workload has before anything happened: what its Go type writes always.
+pub(super) fn first_status(r: &Resource) -> Option<Value> {
+    let zero = |fields: &[&str]| Value::Object(fields.iter().map(|f| ((*f).to_owned(), 0.into())).collect());
+    Some(
+        if r.is("apps", "deployments") || r.is("batch", "jobs") || r.is("batch", "cronjobs") {
+            zero(&[])
+        } else if r.is("apps", "replicasets") || r.is("", "replicationcontrollers") {
+            zero(&["replicas"])
+        } else if r.is("apps", "statefulsets") {
+            zero(&["replicas", "availableReplicas"])
+        } else if r.is("autoscaling", "horizontalpodautoscalers") && r.version == "v2" {
+            json!({"currentMetrics": null, "desiredReplicas": 0})
+        } else if r.is("policy", "poddisruptionbudgets") {
+            zero(&["currentHealthy", "desiredHealthy", "disruptionsAllowed", "expectedPods"])
+        } else if r.is("apps", "daemonsets") {
+            zero(&[
+                "currentNumberScheduled",
+                "numberMisscheduled",
+                "desiredNumberScheduled",
+                "numberReady",
+            ])
+        } else if r.custom.is_some() || r.is("certificates.k8s.io", "certificatesigningrequests") {
+            return None;
+        } else {
+            // Go writes the struct with what it must have.
+            let status = r.schema().field("status")?;
+            let mut first = Map::new();
+            for name in status.property_names().filter(|n| status.is_required(n)) {
+                let zero: Value = match status.field(name).map(|f| f.kind()) {
+                    Some(schema::Type::Integer) => 0.into(),
+                    Some(schema::Type::Boolean) => false.into(),
+                    _ => continue,
+                };
+                first.insert(name.to_owned(), zero);
+            }
+            Value::Object(first)
+        },
+    )
+}
+
+/// Kinds whose status a create may bring along (their strategies do not reset it).
+pub(super) fn keeps_status_on_create(r: &Resource) -> bool {
+    r.is("", "nodes") || r.is("", "persistentvolumes")
+}
+
+/// Which fields a write through `sub` never owns (the strategies' `GetResetFields`).
+pub(super) fn reset_fields(r: &Resource, sub: Option<&str>) -> &'static [&'static str] {
+    match sub {
+        None if r.is("certificates.k8s.io", "certificatesigningrequests") => &[".spec", ".status"],
+        None if r.has_status() => &[".status"],
+        Some("status") if status_keeps_metadata(r) => &[".spec", ".metadata"],
+        Some("status") if r.is("apps", "deployments") => &[".spec", ".metadata.labels"],
+        Some("status") => &[".spec"],
+        _ => &[],
+    }
+}
+
+/// Whether a write of a status changes nothing of the metadata (`metav1.ResetObjectMetaForStatus`).
+pub(super) fn status_keeps_metadata(r: &Resource) -> bool {
+    r.custom.is_some()
+        || matches!(
+            (&*r.group, &*r.plural),
+            ("admissionregistration.k8s.io", "validatingadmissionpolicies")
+                | ("apiextensions.k8s.io", "customresourcedefinitions")
+                | (
+                    "flowcontrol.apiserver.k8s.io",
+                    "flowschemas" | "prioritylevelconfigurations"
+                )
+                | ("networking.k8s.io", "servicecidrs")
+                | ("resource.k8s.io", "resourceclaims")
+                | ("storage.k8s.io", "volumeattachments")
+        )
 }
 
 /// What a write through a subresource, or beside one, leaves as it was (`PrepareForUpdate`); of a status with
@@ -80,6 +154,55 @@ pub(super) fn keep_beside(r: &Resource, subresource: Option<&str>, only_status: 
             None => drop(new.as_object_mut().map(|m| m.remove("status"))),
         },
         _ => {}
+    }
+}
+
+/// A write to `status` changes the status; of the metadata what the kind's status strategy lets through.
+fn keep_all_but_status(r: &Resource, only_status: bool, old: &Value, new: &mut Value) {
+    // Custom resources and some others keep all of their metadata; most built-in kinds let labels, annotations and
+    // finalizers pass.
+    // Definitions' strategy resets their metadata to what they are already.
+    let definition = r.is("apiextensions.k8s.io", "customresourcedefinitions");
+    let passes = (!status_keeps_metadata(r) || definition) && !only_status;
+    let (Some(fields), Some(kept)) = (new.as_object_mut(), old.as_object()) else {
+        return;
+    };
+    fields.retain(|k, _| k == "status" || kept.contains_key(k));
+    for (k, v) in kept.iter().filter(|(k, _)| *k != "status") {
+        match fields.get_mut(k) {
+            Some(Value::Object(m)) if k == "metadata" && passes => {
+                if r.is("apps", "deployments") {
+                    match v.get("labels") {
+                        Some(v) => drop(m.insert("labels".into(), v.clone())),
+                        None => drop(m.remove("labels")),
+                    }
+                }
+                if !r.is("", "nodes") {
+                    match v.get("ownerReferences") {
+                        Some(v) => drop(m.insert("ownerReferences".into(), v.clone())),
+                        None => drop(m.remove("ownerReferences")),
+                    }
+                }
+            }
+            Some(Value::Object(m)) if k == "metadata" => {
+                let (managed, uid) = (m.remove("managedFields"), m.remove("uid"));
+                let others = v.as_object().into_iter().flatten();
+                *m = others
+                    .filter(|(k, _)| managed.is_none() || *k != "managedFields")
+                    .map(|(k, v)| (k.clone(), v.clone()))
+                    .collect();
+                if let Some(managed) = managed {
+                    m.insert("managedFields".into(), managed);
+                }
+                // Another one is for validation to refuse.
+                if let Some(uid) = uid {
+                    m.insert("uid".into(), uid);
+                }
+            }
+            // Mostly it is what it was: to look is cheaper than to write.
+            Some(there) if there == v => {}
+            _ => drop(fields.insert(k.clone(), v.clone())),
+        }
     }
 }
 

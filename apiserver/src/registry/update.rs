@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::convert::{convert, differs};
-use super::create::{reset_fields, track};
+use super::create::track;
 use super::identity::{nameless, same_name, same_namespace};
 use super::kept::{forget_empty, gone, keep_metadata, same_but_for_times};
 use super::meta::{metadata, same_spec, single_owners};
@@ -13,7 +13,7 @@ use super::policy::Review;
 use super::server::{check_type, refuse};
 use super::strategy::{
     count_template, counts_what_is_sent, generation, keep_beside, may_be_unconditional, may_create_by_update,
-    storage_prefix,
+    reset_fields, storage_prefix,
 };
 use super::{Call, Resource, Server, text};
 use crate::defaults;
@@ -283,6 +283,7 @@ impl Server {
             call: &who,
             resource: r,
             namespace: if r.namespaced { t.namespace } else { "" },
+            name: None,
             subresource: t.subresource.unwrap_or_default(),
             operation: "UPDATE",
             old: Some(old),

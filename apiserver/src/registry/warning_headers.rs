@@ -6,34 +6,36 @@ use std::collections::BTreeSet;
 use crate::defaults::{MOST, MOST_OF_ONE};
 
 /// The values of the `Warning` headers that tell these texts.
-pub fn warning_headers(warnings: &[String]) -> Vec<String> {
+pub(crate) fn warning_headers(warnings: &[String]) -> Vec<String> {
     let mut seen = BTreeSet::new();
-    let distinct = warnings
-        .iter()
-        .filter(|text| !text.is_empty() && seen.insert(text.as_str()));
-    let distinct: Vec<&str> = distinct
-        .map(|text| text.as_str())
-        .filter(|text| is_plain(text))
-        .collect();
-    let characters = distinct.iter().map(|text| text.chars().count()).sum::<usize>();
+    let mut distinct: Vec<&str> = Vec::new();
+    for text in warnings {
+        if !text.is_empty() && is_plain(text) && seen.insert(text.as_str()) {
+            distinct.push(text);
+        }
+    }
+    let characters: usize = distinct.iter().map(|text| text.chars().count()).sum();
     if characters <= MOST {
         return distinct.into_iter().map(header).collect();
     }
-    let (mut whole, mut written) = (0, 0);
-    let cut = distinct.iter().map(|text| {
-        let end = text.char_indices().nth(MOST_OF_ONE).map_or(text.len(), |(end, _)| end);
-        let cut = &text[..end];
-        (cut, cut.chars().count())
-    });
     // Those up to the first that had no room are told again, cut; those after it while there is room.
-    let told = cut.zip(&distinct).take_while(|(cut, text)| {
-        let again = whole <= MOST;
+    let (mut told, mut whole, mut written) = (Vec::new(), 0, 0);
+    for text in distinct {
+        if whole > MOST && written >= MOST {
+            break;
+        }
+        let cut = beginning(text);
         whole += text.chars().count();
-        let room = again || written < MOST;
-        written += cut.1;
-        room
-    });
-    told.map(|((cut, _), _)| header(cut)).collect()
+        written += cut.chars().count();
+        told.push(header(cut));
+    }
+    told
+}
+
+/// What is told of a text that is cut.
+fn beginning(text: &str) -> &str {
+    let end = text.char_indices().nth(MOST_OF_ONE).map(|(end, _)| end);
+    &text[..end.unwrap_or(text.len())]
 }
 
 /// `net.NewWarningHeader` refuses others.

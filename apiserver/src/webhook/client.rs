@@ -16,6 +16,7 @@ use tower::ServiceExt;
 
 use super::Ask;
 use super::target::Target;
+use crate::http::host_port;
 use crate::registry::Server;
 use crate::schema::quote;
 
@@ -60,6 +61,11 @@ impl Caller {
             _ => &self.net,
         };
         (net, &self.host)
+    }
+
+    /// Whether there is no TLS on the way.
+    pub(crate) fn is_memory(&self) -> bool {
+        self.net.transport() == Transport::Memory
     }
 
     /// Another number each time: whose turn it is among several.
@@ -112,11 +118,16 @@ impl Server {
             .header(header::USER_AGENT, "kube-apiserver-admission")
             .body(Body::from(a.body.to_string().into_bytes()))
             .map_err(|e| with_url(&url, &e.to_string()))?;
+        let words = |e: &(dyn Error + 'static)| {
+            let (host, port) = &target.connect;
+            let name = target.server.trim_start_matches("https://");
+            in_words(e, host, *port, name.rsplit_once(':').map_or(name, |(n, _)| n))
+        };
         let exchange = async {
-            let answer = client.oneshot(request).await.map_err(|e| in_words(&*e, &target))?;
+            let answer = client.oneshot(request).await.map_err(|e| words(&*e))?;
             let code = answer.status().as_u16();
             let body = http_body_util::Limited::new(answer.into_body(), MAX_ANSWER);
-            let body = body.collect().await.map_err(|e| in_words(&*e, &target))?;
+            let body = body.collect().await.map_err(|e| words(&*e))?;
             Ok::<_, String>((code, body.to_bytes()))
         };
         let (code, body) = match tokio::time::timeout(a.timeout, exchange).await {
@@ -150,8 +161,7 @@ fn of_status(code: u16, body: &[u8]) -> String {
 }
 
 /// A transport's error in the words of Go's net and crypto/tls.
-fn in_words(e: &(dyn Error + 'static), t: &Target) -> String {
-    let (host, port) = &t.connect;
+pub(crate) fn in_words(e: &(dyn Error + 'static), host: &str, port: u16, server_name: &str) -> String {
     let mut at = Some(e);
     let mut last = e.to_string();
     while let Some(e) = at {
@@ -159,7 +169,12 @@ fn in_words(e: &(dyn Error + 'static), t: &Target) -> String {
         if let Some(io) = e.downcast_ref::<std::io::Error>() {
             match io.kind() {
                 std::io::ErrorKind::ConnectionRefused => {
-                    return format!("dial tcp {host}:{port}: connect: connection refused");
+                    return format!("dial tcp {}: connect: connection refused", host_port(host, port));
+                }
+                std::io::ErrorKind::TimedOut => return format!("dial tcp {}: i/o timeout", host_port(host, port)),
+                // Nobody has the address.
+                std::io::ErrorKind::NotFound if host.parse::<std::net::IpAddr>().is_ok() => {
+                    return format!("dial tcp {}: connect: no route to host", host_port(host, port));
                 }
                 // A name is looked up, an address is where nobody listens.
                 std::io::ErrorKind::NotFound if host.parse::<std::net::IpAddr>().is_ok() => {
@@ -176,12 +191,52 @@ fn in_words(e: &(dyn Error + 'static), t: &Target) -> String {
         return "tls: failed to verify certificate: x509: certificate signed by unknown authority".into();
     }
     if last.contains("not valid for name") || last.contains("NotValidForName") {
-        let name = t.server.trim_start_matches("https://");
-        let name = name.rsplit_once(':').map_or(name, |(n, _)| n);
-        return format!("tls: failed to verify certificate: x509: certificate is not valid for {name}");
+        return format!("tls: failed to verify certificate: x509: certificate is not valid for {server_name}");
     }
     if last.contains("expired") || last.contains("Expired") {
         return "tls: failed to verify certificate: x509: certificate has expired or is not yet valid".into();
     }
     last
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Error as IoError, ErrorKind};
+
+    #[test]
+    fn errors_in_the_words_of_go() {
+        for (host, kind, words) in [
+            (
+                "10.0.0.1",
+                ErrorKind::ConnectionRefused,
+                "dial tcp 10.0.0.1:443: connect: connection refused",
+            ),
+            (
+                "fd00::1",
+                ErrorKind::ConnectionRefused,
+                "dial tcp [fd00::1]:443: connect: connection refused",
+            ),
+            (
+                "10.0.0.1",
+                ErrorKind::NotFound,
+                "dial tcp 10.0.0.1:443: connect: no route to host",
+            ),
+            (
+                "hook.example.com",
+                ErrorKind::NotFound,
+                "dial tcp: lookup hook.example.com: no such host",
+            ),
+            ("10.0.0.1", ErrorKind::TimedOut, "dial tcp 10.0.0.1:443: i/o timeout"),
+            ("10.0.0.1", ErrorKind::UnexpectedEof, "EOF"),
+        ] {
+            let e = IoError::from(kind);
+            assert_eq!(in_words(&e, host, 443, "h.ns.svc"), words, "{host} {kind}");
+        }
+        let e = IoError::other("invalid peer certificate: certificate not valid for name \"x\"");
+        assert_eq!(
+            in_words(&e, "10.0.0.1", 443, "h.ns.svc"),
+            "tls: failed to verify certificate: x509: certificate is not valid for h.ns.svc"
+        );
+    }
 }

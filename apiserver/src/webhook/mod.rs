@@ -21,6 +21,7 @@ use crate::registry::{Call, Resource, Server};
 use crate::status::Status;
 
 pub use client::Caller;
+pub(crate) use client::in_words;
 
 /// How often an operation is run again at most: an object with that many webhooks, or that is written by others that
 /// often meanwhile.

@@ -78,7 +78,7 @@ impl Server {
         let server = format!("https://{name}.{ns}.svc:{port}");
         let path = with_timeout(&rooted(text(service, "/path")), timeout);
         let connect = self
-            .service_endpoint(ns, name, port)
+            .service_endpoint(ns, name, port, 0)
             .map_err(|why| (Some(format!("{server}{path}")), why))?;
         Ok(Target {
             server,
@@ -88,8 +88,14 @@ impl Server {
         })
     }
 
-    /// A ready endpoint of a service's port: the first of those that are ready.
-    fn service_endpoint(&self, ns: &str, name: &str, port: u16) -> Result<(String, u16), String> {
+    /// A ready endpoint of a service's port: the one of those that are ready whose turn it is.
+    pub(crate) fn service_endpoint(
+        &self,
+        ns: &str,
+        name: &str,
+        port: u16,
+        turn: usize,
+    ) -> Result<(String, u16), String> {
         let service = self
             .store
             .get(&SERVICES, &Key::new(ns, name))
@@ -104,9 +110,9 @@ impl Server {
         let all: Vec<_> = all.iter().map(|o| o.value()).collect();
         let of_it = |s: &&Value| s["metadata"]["labels"]["kubernetes.io/service-name"] == name;
         let slices = all.iter().map(|s| &**s).filter(of_it);
-        let first = endpoints::of_slices(slices, wanted, None)
-            .first()
-            .map(|p| (p.address.to_owned(), p.port));
-        first.ok_or_else(|| format!("no endpoints available for service {}", quote(name)))
+        let places = endpoints::of_slices(slices, wanted, None);
+        let place = places.get(turn % places.len().max(1));
+        let place = place.map(|p| (p.address.to_owned(), p.port));
+        place.ok_or_else(|| format!("no endpoints available for service {}", quote(name)))
     }
 }

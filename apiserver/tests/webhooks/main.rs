@@ -42,6 +42,7 @@ fn admission(path: &str, request: &Value) -> Value {
         "/sidecar" => {
             patch(json!([{"op": "add", "path": "/spec/containers/-", "value": {"name": "sidecar", "image": "s"}}]))
         }
+        "/container" => patch(json!([{"op": "add", "path": "/container", "value": "other"}])),
         "/deny" if data["bad"] == "yes" || request["operation"] == "DELETE" => {
             json!({"allowed": false, "status": {"message": "not so", "code": 418, "reason": "Teapot"}})
         }
@@ -588,4 +589,54 @@ async fn custom_resources_are_converted_by_a_webhook() {
         (500, "conversion webhook for x.io/v1, Kind=End failed: cannot")
     );
     assert_eq!(v1.get("a").await.unwrap().data["spec"]["hostPort"], "h:1");
+}
+
+#[tokio::test]
+async fn a_connection_has_the_options_that_a_webhook_makes_them() {
+    let (_cluster, hooks, client, _) = with_hooks().await;
+    let connects = json!([{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CONNECT"],
+        "resources": ["pods/exec", "nodes/proxy"]}]);
+    let all = vec![hook(
+        "container.x.io",
+        &hooks.at("/container"),
+        json!({"rules": connects}),
+    )];
+    register(&client, true, "connect", all).await;
+    let pods: Api<DynamicObject> = Api::default_namespaced_with(client.clone(), &kind("", "v1", "Pod", "pods"));
+    let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"},
+        "spec": {"containers": [{"name": "c", "image": "i"}]}});
+    pods.create(&PostParams::default(), &from(pod)).await.unwrap();
+    let ask = async |path: &str| {
+        let r = http::Request::post(path).body(kube::client::Body::empty()).unwrap();
+        let a = client.send(r).await.unwrap();
+        let code = a.status().as_u16();
+        let body = http_body_util::BodyExt::collect(a.into_body())
+            .await
+            .unwrap()
+            .to_bytes();
+        let v: Value = serde_json::from_slice(&body).unwrap();
+        (code, v["message"].as_str().unwrap_or_default().to_owned())
+    };
+    let exec = "/api/v1/namespaces/default/pods/p/exec?container=c&command=ls";
+    assert_eq!(
+        ask(exec).await,
+        (400, "container other is not valid for pod p".to_owned())
+    );
+    let asked = hooks.asked("/container");
+    assert_eq!(
+        (&asked[0]["name"], &asked[0]["operation"]),
+        (&json!("p"), &json!("CONNECT"))
+    );
+    assert_eq!(
+        asked[0]["object"],
+        json!({"kind": "PodExecOptions", "apiVersion": "v1", "container": "c", "command": ["ls"]})
+    );
+    // Proxies of nodes are asked about, too, before it is looked whether the node is there.
+    assert_eq!(ask("/api/v1/nodes/none/proxy/pods").await.0, 404);
+    let asked = hooks.asked("/container");
+    let last = asked.last().unwrap();
+    assert_eq!(
+        (&last["name"], &last["object"]["path"]),
+        (&json!("none"), &json!("/pods"))
+    );
 }

@@ -26,10 +26,7 @@ pub(super) struct Location {
 impl Location {
     /// As a URL has it.
     pub(super) fn authority(&self) -> String {
-        match self.host.contains(':') {
-            true => format!("[{}]:{}", self.host, self.port),
-            false => format!("{}:{}", self.host, self.port),
-        }
+        super::host_port(&self.host, self.port)
     }
 }
 

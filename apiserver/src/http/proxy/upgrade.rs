@@ -9,15 +9,15 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{Connected, LARGEST, forwarded};
+use super::{Connected, LARGEST};
 use crate::http::{Answer, Incoming, ResponseBody};
 use crate::status::Status;
 
 /// Whether another protocol is asked for (`httpstream.IsUpgradeRequest`).
-pub(super) fn is_asked(headers: &HeaderMap) -> bool {
+pub(in crate::http) fn is_asked(headers: &HeaderMap) -> bool {
     let all = headers.get_all(header::CONNECTION).iter();
     all.filter_map(|v| v.to_str().ok())
         .any(|v| v.to_ascii_lowercase().contains("upgrade"))
@@ -29,16 +29,13 @@ pub(super) fn failed(why: impl std::fmt::Display) -> Status {
 }
 
 /// Asks the server behind, and joins both connections when it agrees.
-pub(super) async fn hand_on(r: &Incoming, path: &str, to: Connected) -> Result<Answer, Status> {
+pub(in crate::http) async fn hand_on(
+    r: &Incoming,
+    request: Request<Full<Bytes>>,
+    to: Connected,
+) -> Result<Answer, Status> {
     let own = r.upgrade.lock().unwrap_or_else(PoisonError::into_inner).take();
     let own = own.ok_or_else(|| failed("request connection cannot be hijacked"))?;
-    // Upstream hands the path on, and not the query.
-    let request = Request::builder()
-        .method(r.method.clone())
-        .uri(path)
-        .body(Full::new(r.body.clone()));
-    let mut request = request.map_err(failed)?;
-    *request.headers_mut() = forwarded(&r.headers);
     match to {
         Connected::Plain(s) => ask(request, s, own).await,
         Connected::Tls(s) => ask(request, *s, own).await,
@@ -81,6 +78,8 @@ where
                 _ = tokio::io::copy(&mut from_here, &mut to_there) => {}
                 _ = tokio::io::copy(&mut from_there, &mut to_here) => {}
             }
+            // An end that is told: over TLS one that is not is an error. Who is gone already is not told.
+            let _ = tokio::join!(to_here.shutdown(), to_there.shutdown());
             Ok::<_, hyper::Error>(())
         };
         if let Err(e) = joined.await {

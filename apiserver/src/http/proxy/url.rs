@@ -54,6 +54,11 @@ fn escape(path: &[u8]) -> String {
     })
 }
 
+/// A path from the root on, escaped.
+pub(super) fn rooted(path: &str) -> String {
+    format!("/{}", escape(path.trim_start_matches('/').as_bytes()))
+}
+
 /// Whether a path may be written as it was sent (`validEncoded`).
 fn is_valid(raw: &str) -> bool {
     raw.bytes()

@@ -1,15 +1,14 @@
-//! Logs of containers, what they say, commands in them and ports of theirs.
+//! Containers of pods, and their logs.
 
 use std::sync::Arc;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::options::number_of;
 use super::{Request, text};
-use crate::http::info::RequestInfo;
-use crate::http::{Answer, port_forward, streams, with_type};
+use crate::http::{Answer, streams, with_type};
 use crate::local::{Gvr, LogOptions, NodeHook};
-use crate::registry::{Call, Server};
+use crate::registry::Server;
 use crate::schema::time_error;
 use crate::status::{Cause, Status};
 use crate::store::Key;
@@ -24,49 +23,45 @@ fn no_hook(server: &Server, node: &str) -> Status {
     }
 }
 
-impl Request<'_> {
-    /// The container that is asked about (the only one, or the one that is the default, where none is named) and
-    /// whoever runs its pod's node.
-    pub(super) fn container(&self) -> Result<(String, Arc<dyn NodeHook>), Status> {
-        let name = &self.info.name;
-        let pod = self.server.get(self.resource, self.ns, name)?.value();
-        let of = |keys: &[&str]| -> Vec<String> {
-            let all = keys
-                .iter()
-                .flat_map(|k| pod["spec"][*k].as_array().into_iter().flatten());
-            all.map(|c| text(c, "/name").to_owned()).collect()
-        };
-        let (names, mains) = (
-            of(&["initContainers", "containers", "ephemeralContainers"]),
-            of(&["containers"]),
-        );
-        let default = pod.pointer("/metadata/annotations/kubectl.kubernetes.io~1default-container");
-        let container = match self.r.query.get("container").filter(|c| !c.is_empty()) {
-            Some(c) if names.iter().any(|n| n == c) => c.to_owned(),
-            Some(c) => {
-                return Err(Status::bad_request(format!(
-                    "container {c} is not valid for pod {name}"
-                )));
-            }
-            None => match (mains.as_slice(), default.and_then(Value::as_str)) {
-                ([one], _) => one.clone(),
-                (_, Some(d)) if mains.iter().any(|n| n == d) => d.to_owned(),
-                _ => {
-                    return Err(Status::bad_request(format!(
-                        "a container name must be specified for pod {name}, choose one of: [{}]",
-                        names.join(" ")
-                    )));
-                }
-            },
-        };
-        let node = text(&pod, "/spec/nodeName");
-        if node.is_empty() {
-            return Err(Status::bad_request(format!("pod {name} does not have a host assigned")));
-        }
-        let hook = self.server.node_hook(node).ok_or_else(|| no_hook(self.server, node))?;
-        Ok((container, hook))
+/// Whoever runs the node of a pod.
+pub(super) fn hook_of(server: &Server, pod: &Value, name: &str) -> Result<Arc<dyn NodeHook>, Status> {
+    let node = text(pod, "/spec/nodeName");
+    if node.is_empty() {
+        return Err(Status::bad_request(format!("pod {name} does not have a host assigned")));
     }
+    server.node_hook(node).ok_or_else(|| no_hook(server, node))
+}
 
+/// The container of a pod that is asked about: the only one, or the one that is the default, where none is named.
+pub(super) fn container_of(pod: &Value, name: &str, named: Option<&str>) -> Result<String, Status> {
+    let of = |keys: &[&str]| -> Vec<String> {
+        let all = keys
+            .iter()
+            .flat_map(|k| pod["spec"][*k].as_array().into_iter().flatten());
+        all.map(|c| text(c, "/name").to_owned()).collect()
+    };
+    let (names, mains) = (
+        of(&["initContainers", "containers", "ephemeralContainers"]),
+        of(&["containers"]),
+    );
+    let default = pod.pointer("/metadata/annotations/kubectl.kubernetes.io~1default-container");
+    match named.filter(|c| !c.is_empty()) {
+        Some(c) if names.iter().any(|n| n == c) => Ok(c.to_owned()),
+        Some(c) => Err(Status::bad_request(format!(
+            "container {c} is not valid for pod {name}"
+        ))),
+        None => match (mains.as_slice(), default.and_then(Value::as_str)) {
+            ([one], _) => Ok(one.clone()),
+            (_, Some(d)) if mains.iter().any(|n| n == d) => Ok(d.to_owned()),
+            _ => Err(Status::bad_request(format!(
+                "a container name must be specified for pod {name}, choose one of: [{}]",
+                names.join(" ")
+            ))),
+        },
+    }
+}
+
+impl Request<'_> {
     /// Reads what is asked of a log (`Convert_url_Values_To_v1_PodLogOptions`).
     fn read_log_options(&self) -> Result<(), Status> {
         let q = &self.r.query;
@@ -117,7 +112,9 @@ impl Request<'_> {
         let (name, q) = (&self.info.name, &self.r.query);
         self.read_log_options()?;
         self.check_log_options()?;
-        let (container, hook) = self.container()?;
+        let pod = self.server.get(self.resource, self.ns, name)?.value();
+        let container = container_of(&pod, name, q.get("container"))?;
+        let hook = hook_of(self.server, &pod, name)?;
         let now = self.server.clock.now();
         let ago = q
             .number::<i64>("sinceSeconds")
@@ -144,99 +141,36 @@ impl Request<'_> {
         }
         Ok(with_type(200, "text/plain", log.into()))
     }
+}
 
-    /// The options of a connection as admission sees them. Whoever connects by GET must be allowed to by POST, too
-    /// (`ensureAuthorizedForVerb` of `pkg/registry/core/pod/rest`).
-    fn connecting(&self, call: &mut Call, kind: &str) -> Result<(), Status> {
-        let q = &self.r.query;
-        let mut options = json!({"kind": kind, "apiVersion": "v1"});
-        for key in ["stdin", "stdout", "stderr", "tty"] {
-            if q.is(key) {
-                options[key] = json!(true);
-            }
-        }
-        if let Some(c) = q.get("container").filter(|c| !c.is_empty()) {
-            options["container"] = json!(c);
-        }
-        if q.has("ports") {
-            let all = q.all("ports");
-            let numbers: Vec<u16> = all
-                .iter()
-                .flat_map(|p| p.split(','))
-                .filter_map(|p| p.parse().ok())
-                .collect();
-            options["ports"] = json!(numbers);
-        }
-        if q.has("command") {
-            options["command"] = json!(q.all("command"));
-        }
-        let whom = (self.ns, self.info.name.as_str());
-        self.server
-            .admit_connect(call, self.resource, whom, &self.info.subresource, options)?;
-        let as_create = RequestInfo {
-            verb: "create",
-            ..self.info.clone()
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn which_container_is_meant() {
+        let pod = |all: &[&str], default: Value| {
+            let all: Vec<Value> = all.iter().map(|n| json!({"name": n})).collect();
+            json!({"metadata": {"annotations": {"kubectl.kubernetes.io/default-container": default}},
+                "spec": {"containers": all, "initContainers": [{"name": "i"}]}})
         };
-        match self.server.allowed(&call.user, &as_create.attributes()) {
-            true => Ok(()),
-            false => Err(Status::forbidden(
-                &self.resource.group,
-                &self.resource.plural,
-                &self.info.name,
-                "",
-            )),
+        let (one, two) = (pod(&["a"], Value::Null), pod(&["a", "b"], Value::Null));
+        let chosen = pod(&["a", "b"], json!("b"));
+        for (pod, named, expected) in [
+            (&one, None, Ok("a")),
+            (&one, Some("i"), Ok("i")),
+            (&one, Some(""), Ok("a")),
+            (&one, Some("x"), Err("container x is not valid for pod p")),
+            (&chosen, None, Ok("b")),
+            (
+                &two,
+                None,
+                Err("a container name must be specified for pod p, choose one of: [i a b]"),
+            ),
+        ] {
+            let found = container_of(pod, "p", named).map_err(|s| s.message);
+            assert_eq!(found.as_deref().map_err(String::as_str), expected);
         }
-    }
-
-    /// What a container says from now on.
-    pub(super) fn attach(&self, call: &mut Call) -> Result<Answer, Status> {
-        self.connecting(call, "PodAttachOptions")?;
-        let (container, hook) = self.container()?;
-        if !streams::is_asked(self.r) {
-            return Err(Status::bad_request("Upgrade request required".to_owned()));
-        }
-        let name = &self.info.name;
-        let output = hook.attach(self.ns, name, &container);
-        let output =
-            output.ok_or_else(|| Status::internal(format!("container {container} not found in pod {name}")))?;
-        streams::attach(self.r, output)
-    }
-
-    /// Ports of a pod.
-    pub(super) fn port_forward(&self, call: &mut Call, ports: &[String]) -> Result<Answer, Status> {
-        self.connecting(call, "PodPortForwardOptions")?;
-        let name = &self.info.name;
-        let pod = self.server.get(self.resource, self.ns, name)?.value();
-        let node = text(&pod, "/spec/nodeName");
-        let hook = self.server.node_hook(node).ok_or_else(|| no_hook(self.server, node))?;
-        // Each may be a list.
-        let numbers = ports
-            .iter()
-            .flat_map(|p| p.split(','))
-            .filter_map(|p| p.trim().parse().ok());
-        let ways: Vec<_> = numbers.map(|p| (p, hook.forward(self.ns, name, p))).collect();
-        if ways.is_empty() {
-            return Err(Status::bad_request("query parameter \"port\" is required".to_owned()));
-        }
-        port_forward::serve(self.r, name.clone(), ways)
-    }
-
-    /// A command in a container.
-    pub(super) fn exec(&self, call: &mut Call) -> Result<Answer, Status> {
-        self.connecting(call, "PodExecOptions")?;
-        let (container, hook) = self.container()?;
-        if !streams::is_asked(self.r) {
-            return Err(Status::bad_request("Upgrade request required".to_owned()));
-        }
-        let q = &self.r.query;
-        let exec = streams::Exec {
-            hook,
-            namespace: self.ns.to_owned(),
-            pod: self.info.name.clone(),
-            container,
-            command: q.all("command"),
-            stdin: q.is("stdin"),
-        };
-        streams::exec(self.r, exec)
     }
 }

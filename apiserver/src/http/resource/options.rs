@@ -110,15 +110,23 @@ fn parse_problem(digits: &str) -> &'static str {
     }
 }
 
-/// What is wrong with a port of `?ports=` (Go's `strconv.ParseUint` for 16 bits).
-pub(super) fn port_error(text: &str) -> Option<String> {
-    text.split(',').find(|p| p.parse::<u16>().is_err()).map(|p| {
-        let why = parse_problem(p);
-        format!(
-            "cannot convert to []int32: strconv.ParseUint: parsing {}: {why}",
-            crate::schema::quote(p)
-        )
-    })
+/// The ports of `?ports=`, each of which may be a list (`runtime.Convert_Slice_string_To_Slice_int32`, and of each
+/// `strconv.ParseUint` for 16 bits).
+///
+/// # Errors
+/// 400 for what is none.
+pub(super) fn ports(all: &[String]) -> Result<Vec<u16>, Status> {
+    let one = |p: &str| {
+        let digits = p.bytes().all(|b| b.is_ascii_digit());
+        p.parse().ok().filter(|_| digits).ok_or_else(|| {
+            let why = parse_problem(p);
+            Status::bad_request(format!(
+                "cannot convert to []int32: strconv.ParseUint: parsing {}: {why}",
+                crate::schema::quote(p)
+            ))
+        })
+    };
+    all.iter().flat_map(|p| p.split(',')).map(one).collect()
 }
 
 /// A revision, as Go's `strconv.ParseUint` reads it.

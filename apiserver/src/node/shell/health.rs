@@ -170,7 +170,11 @@ impl State {
 
 /// Answers for as long as it is not told to end.
 pub(super) async fn run(h: &Health, ctx: &WorkloadContext, p: &Process, shell: &Shell, io: &Io) -> i32 {
-    let tls = h.tls.as_ref().map(|(cert, key)| certificate(p, cert, key)).transpose();
+    let tls = h
+        .tls
+        .as_ref()
+        .map(|(cert, key)| certificate(p, cert, key, None))
+        .transpose();
     let listening = async {
         let tls = tls?;
         let http = ctx

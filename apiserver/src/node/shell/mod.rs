@@ -8,6 +8,7 @@ mod arithmetic;
 mod commands;
 mod curl;
 mod dns_commands;
+mod etcd;
 mod file_commands;
 mod filters;
 mod guestbook;
@@ -19,6 +20,7 @@ mod parse;
 mod porter;
 mod reviews;
 mod run;
+mod sample_apiserver;
 mod serve;
 mod test_command;
 mod tree;
@@ -125,6 +127,7 @@ impl Workload for Interpreted {
         let main = async {
             match &program {
                 Program::Agnhost(agnhost::Sub::Serve(s)) => serve::run(s, &ctx, &process, &io).await,
+                Program::SampleApiserver(flags) => sample_apiserver::run(flags, &ctx, &process, &io).await,
                 program => program.run(process.clone(), io).await,
             }
         };
@@ -224,6 +227,9 @@ pub(crate) enum Program {
     Script(Script),
     Command(Vec<String>),
     Agnhost(agnhost::Sub),
+    /// Only as a container's own program.
+    SampleApiserver(sample_apiserver::Flags),
+    Etcd,
     /// A shell without a script and without anything to read.
     Nothing,
 }
@@ -238,6 +244,12 @@ impl Program {
         }
         if let Some(sub) = agnhost::Sub::of(argv) {
             return Some(Self::Agnhost(sub));
+        }
+        if let Some(flags) = sample_apiserver::Flags::of(argv) {
+            return Some(Self::SampleApiserver(flags));
+        }
+        if etcd::is_own(argv) {
+            return Some(Self::Etcd);
         }
         if commands::name(first) != "sh" {
             return commands::is_known(first).then(|| Self::Command(argv.to_vec()));
@@ -263,6 +275,8 @@ impl Program {
                 }
             }
             Self::Agnhost(sub) => agnhost::run(sub, &process, &io).await,
+            Self::Etcd => etcd::run(&process, &io).await,
+            Self::SampleApiserver(_) => 1,
             Self::Nothing => 0,
         }
     }

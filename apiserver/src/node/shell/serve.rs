@@ -162,7 +162,12 @@ pub(super) async fn run(s: &Server, ctx: &WorkloadContext, p: &Process, io: &Io)
         Kind::BareHostname { tcp, udp } => return bare(*tcp, *udp, s.port, ctx, p, &shell, io).await,
         _ => {}
     }
-    let tls = match s.tls.as_ref().map(|(cert, key)| certificate(p, cert, key)).transpose() {
+    let tls = match s
+        .tls
+        .as_ref()
+        .map(|(cert, key)| certificate(p, cert, key, None))
+        .transpose()
+    {
         Ok(t) => t,
         Err(why) => {
             shell.complain(io, &why);
@@ -273,7 +278,13 @@ async fn tell_name(mut listener: Listener, name: &str) {
     }
 }
 
-pub(super) fn certificate(p: &Process, cert: &str, key: &str) -> Result<Arc<rustls::ServerConfig>, String> {
+/// TLS of a server with these files; with `client_cas`, clients are asked for certificates that one of those signed.
+pub(super) fn certificate(
+    p: &Process,
+    cert: &str,
+    key: &str,
+    client_cas: Option<&str>,
+) -> Result<Arc<rustls::ServerConfig>, String> {
     let read = |path: &str| match p.files.read(path) {
         Ok(data) => Ok(String::from_utf8_lossy(&data).into_owned()),
         Err(e) => Err(format!("open {path}: {e}")),
@@ -282,7 +293,7 @@ pub(super) fn certificate(p: &Process, cert: &str, key: &str) -> Result<Arc<rust
         cert_pem: read(cert)?,
         key_pem: read(key)?,
     };
-    server::tls_server_config(&pair, None).map_err(|e| e.to_string())
+    server::tls_server_config(&pair, client_cas).map_err(|e| e.to_string())
 }
 
 /// The first value of a key of a query; empty when there is none.
