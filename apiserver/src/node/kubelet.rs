@@ -109,7 +109,8 @@ impl Kubelet {
         tell: mpsc::UnboundedSender<Message>,
         cancel: CancellationToken,
     ) -> Self {
-        let services = Arc::new(Services::new(rest.clone(), &o.name));
+        let api = o.token_config.as_ref().map(|c| c.server.as_str());
+        let services = Arc::new(Services::new(rest.clone(), &o.name, api));
         Self {
             services,
             o,
