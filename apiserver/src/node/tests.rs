@@ -1,5 +1,6 @@
 //! Nodes and controllers against a real cluster: memory transport, virtual time.
 
+mod images;
 mod network;
 
 use std::collections::BTreeMap;
