@@ -3,14 +3,14 @@
 //!
 //! Signature and claims of a token never change and are remembered. What it is bound to may go, and is looked at each time.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
+use ring::digest::{SHA256, digest};
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 
 use super::authenticated;
 use super::signing::{PublicKey, Signed};
@@ -271,12 +271,13 @@ impl Claims {
 
 /// Tokens whose signature was looked at, by their hash: they themselves are kept nowhere.
 #[derive(Default)]
-pub(super) struct Remembered(Mutex<HashMap<[u8; 32], Arc<Claims>>>);
+pub(super) struct Remembered(Mutex<BTreeMap<[u8; 32], Arc<Claims>>>);
 
 impl Remembered {
     /// What a token says that was signed with `key`.
     pub(super) fn claims(&self, token: &str, key: &PublicKey) -> Result<Arc<Claims>, TokenError> {
-        let hash: [u8; 32] = Sha256::digest(token).into();
+        let mut hash = [0; 32];
+        hash.copy_from_slice(digest(&SHA256, token.as_bytes()).as_ref());
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(claims) = known.get(&hash) {
             return Ok(claims.clone());
