@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use cfn_net::pki::{self, Ca, KeyCert, PkiError};
+use cfn_net::pki::{Ca, KeyCert, PkiError};
 use cfn_net::server::{serve, tls_server_config};
 use cfn_net::{ClientConfig, Identity, Net, Seed, SharedClock, Transport};
 use tokio::task::JoinSet;
@@ -15,14 +15,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::aggregator::{self, FrontProxy};
 use crate::audit::Audit;
-use crate::auth::Auth;
+use crate::auth::signing::{SigningKey, SigningKeyError};
 use crate::controllers::{self, Timers};
 use crate::data_dir::{DataDir, DataDirError};
 use crate::defaults::AdmissionOptions;
 use crate::http::{InProcess, handle};
 use crate::local::Local;
 use crate::node;
-use crate::registry::{Server, Settings, User};
+use crate::registry::{ADVERTISED, Server, Settings, User};
 use crate::store::Store;
 use crate::store::log::{LogError, Recovery};
 use crate::webhook::Caller;
@@ -120,6 +120,9 @@ pub enum ClusterError {
     /// A certificate could not be made.
     #[error(transparent)]
     Pki(#[from] PkiError),
+    /// The key that signs service account tokens could not be made.
+    #[error("key of service accounts: {0}")]
+    SigningKey(#[from] SigningKeyError),
     /// The serving certificate could not be used.
     #[error(transparent)]
     Tls(#[from] cfn_net::client::ClientError),
@@ -173,17 +176,19 @@ impl Cluster {
                 remembered = kept.address.filter(|known| any && same(known));
                 (kept.ca, kept.service_account_key, kept.store)
             }
-            (Transport::Tcp | Transport::Host, None) => (Ca::new(&ca_name, now)?, pki::secret()?, Store::default()),
+            (Transport::Tcp | Transport::Host, None) => {
+                (Ca::new(&ca_name, now)?, SigningKey::generate()?.0, Store::default())
+            }
             // A simulated run draws its keys from its seed too: what goes over a link is then the same, byte for byte.
             (Transport::Memory, _) => (
                 Ca::seeded(&ca_name, now, o.seed.child("pki"))?,
-                Auth::seeded_key(seed),
+                SigningKey::seeded(seed)?,
                 Store::default(),
             ),
         };
         let ca = Arc::new(ca);
         let front_proxy = match o.net.transport() {
-            Transport::Tcp | Transport::Host => FrontProxy::of_secret(&account_key, now)?,
+            Transport::Tcp | Transport::Host => FrontProxy::of_secret(&account_key.derive("front proxy"), now)?,
             Transport::Memory => FrontProxy::seeded(o.seed.child("pki"), now)?,
         };
         let client_cas = [ca.cert_pem(), front_proxy.ca_pem()].concat();
@@ -196,6 +201,7 @@ impl Cluster {
             "kubernetes.default.svc.cluster.local".into(),
             "127.0.0.1".into(),
             "10.96.0.1".into(),
+            ADVERTISED.into(),
         ];
         sans.extend(o.socket.map(|s| s.ip().to_string()));
         sans.extend(o.extra_sans.iter().cloned());

@@ -8,11 +8,10 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use cfn_net::pki::{self, Ca, PkiError};
+use cfn_net::pki::{Ca, PkiError};
 use jiff::Timestamp;
 
+use crate::auth::signing::{SigningKey, SigningKeyError};
 use crate::store::Store;
 use crate::store::log::{LogError, LogOptions, Recovery};
 
@@ -43,7 +42,7 @@ pub enum DataDirError {
 /// What was kept, or made for the first time.
 pub(crate) struct DataDir {
     pub(crate) ca: Ca,
-    pub(crate) service_account_key: [u8; 32],
+    pub(crate) service_account_key: SigningKey,
     pub(crate) store: Store,
     pub(crate) recovery: Recovery,
     /// Where the API server was reached.
@@ -101,18 +100,17 @@ fn authority(dir: &Path, name: &str, now: Timestamp) -> Result<Ca, DataDirError>
     }
 }
 
-fn account_key(dir: &Path) -> Result<[u8; 32], DataDirError> {
+fn account_key(dir: &Path) -> Result<SigningKey, DataDirError> {
     let path = dir.join("sa.key");
-    let bad = |what: &str| DataDirError::Key {
+    let bad = |e: SigningKeyError| DataDirError::Key {
         path: path.clone(),
-        what: what.to_owned(),
+        what: e.to_string(),
     };
-    if let Some(t) = read(&path)? {
-        let bytes = STANDARD.decode(t.trim()).map_err(|_| bad("not base64"))?;
-        return bytes.try_into().map_err(|_| bad("not 32 bytes"));
+    if let Some(pem) = read(&path)? {
+        return SigningKey::from_pem(&pem).map_err(bad);
     }
-    let key = pki::secret().map_err(|e| bad(&e.to_string()))?;
-    write(&path, &STANDARD.encode(key))?;
+    let (key, pem) = SigningKey::generate().map_err(bad)?;
+    write(&path, &pem)?;
     Ok(key)
 }
 
@@ -152,20 +150,25 @@ mod tests {
         let now: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
         let open = || DataDir::open(dir.path(), "c CA", now).unwrap();
         let first = open();
-        let was = (first.ca.cert_pem().to_owned(), first.service_account_key);
+        let keys = |d: &DataDir| (d.ca.cert_pem().to_owned(), d.service_account_key.public().clone());
+        let was = keys(&first);
         assert_eq!(first.address, None);
         let at = "127.0.0.1:7".parse().unwrap();
         DataDir::keep_address(dir.path(), at).unwrap();
         drop(first);
         let second = open();
-        assert_eq!((second.ca.cert_pem().to_owned(), second.service_account_key), was);
+        assert_eq!(keys(&second), was);
         assert_eq!(second.address, Some(at));
         drop(second);
+        let refused = |at: &str| match DataDir::open(dir.path(), "c CA", now) {
+            Err(DataDirError::Key { path, .. }) => path.ends_with(at),
+            _ => false,
+        };
+        // What is no key is not written over.
+        std::fs::write(dir.path().join("pki/sa.key"), "AAAA\n").unwrap();
+        assert!(refused("pki/sa.key"));
         std::fs::remove_file(dir.path().join("pki/ca.key")).unwrap();
-        assert!(matches!(
-            DataDir::open(dir.path(), "c CA", now),
-            Err(DataDirError::Key { .. })
-        ));
+        assert!(refused("pki/ca.key"));
     }
 
     #[cfg(unix)]

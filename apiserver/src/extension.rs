@@ -9,13 +9,14 @@ use cfn_net::{Seed, SharedClock};
 use http::{Method, Request};
 use serde_json::{Value, json};
 
+use crate::auth::signing::SigningKey;
 use crate::auth::{Bearer, Delegate, RequestHeader, bearer};
 use crate::defaults::AdmissionOptions;
 use crate::http::{Answer, failure, handle};
 use crate::local::Gvr;
 use crate::registry::{Call, DeleteOptions, Server, Settings};
 use crate::status::Status;
-use crate::store::Key;
+use crate::store::{Key, Store};
 
 const TRUST: &str = "/api/v1/namespaces/kube-system/configmaps/extension-apiserver-authentication";
 const NAMESPACES: Gvr = Gvr::new("", "v1", "namespaces");
@@ -70,7 +71,9 @@ impl Extension {
             bootstrap_token: String::new(),
             allow_anonymous_health: true,
         };
-        let server = Server::new(settings, clock, seed);
+        // It gives out no tokens: the key is nobody's.
+        let (key, _) = SigningKey::generate().map_err(Status::internal)?;
+        let server = Server::with_store(settings, clock, seed, Store::default(), key);
         server.catalog.hide_builtin();
         let allowed = names(data, "requestheader-allowed-names");
         let _ = server.auth.request_header.set(RequestHeader::new(&front, allowed));

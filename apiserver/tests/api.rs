@@ -2,13 +2,15 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod common;
+#[path = "api/tokens.rs"]
+mod tokens;
 
 use cfn_net::Transport;
 use common::cluster;
 use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::authorization::v1::SelfSubjectAccessReview;
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod, Service};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{
     Api, ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams, PostParams,
@@ -364,35 +366,6 @@ async fn only_what_rbac_allows_is_allowed() {
     let joining: Api<k8s_openapi::api::certificates::v1::CertificateSigningRequest> =
         Api::all(c.bootstrap_config().client(&net, "laptop").unwrap());
     joining.list(&ListParams::default()).await.unwrap();
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_service_account_token_is_believed() {
-    let (c, net) = cluster(Transport::Memory, false).await;
-    net.add_host("pod", "cloud");
-    let accounts: Api<ServiceAccount> = Api::default_namespaced(c.client());
-    accounts
-        .create(&PostParams::default(), &from(json!({"metadata": {"name": "me"}})))
-        .await
-        .unwrap();
-    let t = accounts
-        .create_token_request("me", &PostParams::default(), &from(json!({"spec": {"audiences": []}})))
-        .await
-        .unwrap();
-    let token = t.status.unwrap().token.unwrap();
-    let config = cfn_net::ClientConfig {
-        identity: cfn_net::Identity::Token(token),
-        ..c.admin_config()
-    };
-    let pods: Api<Pod> = Api::default_namespaced(config.client(&net, "pod").unwrap());
-    let refused = code(pods.list(&ListParams::default()).await);
-    assert!(
-        refused.2.contains("User \"system:serviceaccount:default:me\""),
-        "{}",
-        refused.2
-    );
-    accounts.delete("me", &DeleteParams::default()).await.unwrap();
-    assert_eq!(code(pods.list(&ListParams::default()).await).0, 401);
 }
 
 #[tokio::test(start_paused = true)]

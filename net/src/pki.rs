@@ -29,9 +29,6 @@ pub enum PkiError {
     /// A date outside what X.509 can say.
     #[error("certificate: date out of range")]
     Date,
-    /// The operating system gives no random bytes.
-    #[error("no randomness")]
-    Randomness,
     /// What is given is no certificate or request.
     #[error("certificate: {0}")]
     Parse(String),
@@ -63,17 +60,6 @@ fn new_key(seed: Option<Seed>) -> Result<KeyPair, PkiError> {
     let mut bytes = [0; 32];
     seed.rng("key").fill_bytes(&mut bytes);
     ed25519(&bytes)
-}
-
-/// 32 bytes of the operating system's randomness: a key that nobody can guess.
-///
-/// # Errors
-/// When the operating system has none.
-pub fn secret() -> Result<[u8; 32], PkiError> {
-    let mut bytes = [0; 32];
-    let random = rustls::crypto::ring::default_provider().secure_random;
-    random.fill(&mut bytes).map_err(|_| PkiError::Randomness)?;
-    Ok(bytes)
 }
 
 /// The Ed25519 key of these bytes.

@@ -11,7 +11,6 @@ use cfn_net::{Identity, Seed};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
 use super::remote::Remote;
 use crate::anyone;
@@ -38,11 +37,7 @@ pub(crate) struct FrontProxy {
 impl FrontProxy {
     /// The one whose CA has a key that `secret` says: the same after a restart, so that who learned to believe it does.
     pub(crate) fn of_secret(secret: &[u8; 32], now: Timestamp) -> Result<Self, PkiError> {
-        let key = Sha256::new()
-            .chain_update("front proxy")
-            .chain_update(secret)
-            .finalize();
-        Self::with(&Ca::of_secret(CA_NAME, now, &key.into())?, now)
+        Self::with(&Ca::of_secret(CA_NAME, now, secret)?, now)
     }
 
     /// One of a run that must be repeatable.

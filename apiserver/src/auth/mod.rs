@@ -1,25 +1,28 @@
 //! Who asks (certificates, tokens, impersonation) and what they may do (RBAC).
 
+mod claims;
 mod delegated;
 mod escalation;
 mod impersonate;
 mod rbac;
 mod request_header;
 mod review;
+pub(crate) mod signing;
 mod token;
 mod x509;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use cfn_net::Seed;
 use http::HeaderMap;
 use jiff::Timestamp;
-use rand::RngExt;
 
 use crate::registry::{Server, Settings, User};
 use crate::status::Status;
+use signing::SigningKey;
 
+pub(crate) use claims::{ISSUER, LEGACY_ISSUER};
+use claims::{Remembered, TokenError};
 pub use delegated::Delegate;
 pub use rbac::Attributes;
 pub use request_header::RequestHeader;
@@ -31,7 +34,8 @@ pub struct Auth {
     /// Certificates seen, by their DER: who they name and until when.
     seen: Mutex<BTreeMap<Vec<u8>, Known>>,
     /// Signs service account tokens.
-    key: [u8; 32],
+    pub(crate) key: Arc<SigningKey>,
+    tokens: Remembered,
     bootstrap_token: String,
     /// By who asks, the way to act as another that was open last.
     ways: Mutex<BTreeMap<String, impersonate::Mode>>,
@@ -53,16 +57,12 @@ struct Known {
 const SEEN: usize = 1024;
 
 impl Auth {
-    /// The key of a run that must be repeatable: no secret.
-    pub(crate) fn seeded_key(seed: Seed) -> [u8; 32] {
-        seed.rng("service account key").random()
-    }
-
-    pub(crate) fn new(settings: &Settings, key: [u8; 32]) -> Self {
+    pub(crate) fn new(settings: &Settings, key: SigningKey) -> Self {
         Self {
             ca: x509::ClientCa::new(&settings.ca_pem),
             seen: Mutex::default(),
-            key,
+            key: Arc::new(key),
+            tokens: Remembered::default(),
             bootstrap_token: settings.bootstrap_token.clone(),
             ways: Mutex::default(),
             rules: Mutex::default(),
@@ -136,10 +136,7 @@ impl Server {
             return Ok(user);
         }
         if let Some(Bearer::Token(token)) = bearer(headers) {
-            return self
-                .by_token(token)
-                .map(|user| Arc::new(authenticated(user)))
-                .ok_or_else(Status::unauthorized);
+            return self.by_token(token).ok_or_else(Status::unauthorized);
         }
         if certificate.is_some() {
             return Err(Status::unauthorized());
@@ -151,11 +148,14 @@ impl Server {
     ///
     /// # Errors
     /// Why it does not count.
-    pub(crate) fn token_review(&self, token: &str, audiences: &[String]) -> Result<(User, Vec<String>), String> {
+    pub(crate) fn token_review(&self, token: &str, audiences: &[String]) -> Result<(User, Vec<String>), TokenError> {
         match self.bootstrapper(token) {
             // Such a token says nothing of whom it is for.
             Some(user) => Ok((user, audiences.to_vec())),
-            None => self.service_account(token, audiences),
+            None => {
+                let (claims, audiences) = self.service_account(token, audiences)?;
+                Ok((claims.user.clone(), audiences))
+            }
         }
     }
 
@@ -166,12 +166,14 @@ impl Server {
         good.then(|| User::new(format!("system:bootstrap:{id}"), ["system:bootstrappers"]))
     }
 
-    /// The user a bearer token names.
-    pub(crate) fn by_token(&self, token: &str) -> Option<User> {
+    /// The user a bearer token names, as one who asks.
+    fn by_token(&self, token: &str) -> Option<Arc<User>> {
         if let Some(user) = self.bootstrapper(token) {
-            return Some(user);
+            return Some(Arc::new(authenticated(user)));
         }
-        self.service_account(token, &[]).ok().map(|(user, _)| user)
+        self.service_account(token, &[])
+            .ok()
+            .map(|(claims, _)| claims.asker.clone())
     }
 }
 

@@ -59,7 +59,7 @@ pub(crate) fn review(
                     u.groups.push("system:authenticated".to_owned());
                     json!({"authenticated": true, "user": info(&u), "audiences": audiences})
                 }
-                Err(why) => json!({"user": {}, "error": why}),
+                Err(why) => json!({"user": {}, "error": why.of_review()}),
             }
         }
         _ => return None,

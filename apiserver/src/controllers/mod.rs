@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::local::Local;
 
 mod account;
+mod account_tokens;
 mod cronjob;
 mod daemonset;
 mod deployment;
@@ -89,7 +90,7 @@ impl Default for Timers {
 
 /// Starts every controller of a cluster in one task of `tasks`, until `cancel`.
 pub fn spawn(local: Local, timers: Timers, ca: Arc<Ca>, cancel: CancellationToken, tasks: &mut JoinSet<()>) {
-    let mut controllers = control_plane(&timers, ca);
+    let mut controllers = control_plane(&local, &timers, ca);
     let workloads: [Box<dyn manager::Controller>; 10] = [
         Box::new(deployment::Deployments),
         Box::new(replicaset::ReplicaSets::sets()),
@@ -116,11 +117,13 @@ pub fn spawn_without_workloads(
     cancel: CancellationToken,
     tasks: &mut JoinSet<()>,
 ) {
-    tasks.spawn(manager::Manager::new(local, control_plane(&timers, ca)).run(cancel));
+    let controllers = control_plane(&local, &timers, ca);
+    tasks.spawn(manager::Manager::new(local, controllers).run(cancel));
 }
 
 /// Namespaces, accounts, certificates, garbage, nodes and their pods.
-fn control_plane(timers: &Timers, ca: Arc<Ca>) -> Vec<Box<dyn manager::Controller>> {
+fn control_plane(local: &Local, timers: &Timers, ca: Arc<Ca>) -> Vec<Box<dyn manager::Controller>> {
+    let tokens = account_tokens::AccountTokens::new(ca.cert_pem(), local.server().auth.key.clone());
     vec![
         Box::new(namespace::Namespaces::default()),
         Box::new(in_use::InUse),
@@ -131,5 +134,6 @@ fn control_plane(timers: &Timers, ca: Arc<Ca>) -> Vec<Box<dyn manager::Controlle
         Box::new(taint_eviction::TaintEviction::default()),
         Box::new(pod_gc::PodGc::new(timers)),
         Box::new(scheduler::Scheduler::default()),
+        Box::new(tokens),
     ]
 }

@@ -24,6 +24,7 @@ pub(crate) mod gvr {
     pub(crate) static VOLUMES: Gvr = Gvr::new("", "v1", "persistentvolumes");
     pub(crate) static ATTRIBUTES: Gvr = Gvr::new("storage.k8s.io", "v1", "volumeattributesclasses");
     pub(crate) static CONFIG_MAPS: Gvr = Gvr::new("", "v1", "configmaps");
+    pub(crate) static SECRETS: Gvr = Gvr::new("", "v1", "secrets");
     pub(crate) static SERVICE_ACCOUNTS: Gvr = Gvr::new("", "v1", "serviceaccounts");
     pub(crate) static DEPLOYMENTS: Gvr = Gvr::new("apps", "v1", "deployments");
     pub(crate) static REPLICA_SETS: Gvr = Gvr::new("apps", "v1", "replicasets");

@@ -1,7 +1,7 @@
 //! Defaults and validation of the built-in kinds that clients meet, and what admission adds to them.
 
 mod cluster;
-mod image;
+pub(crate) mod image;
 mod immutable;
 mod misc;
 pub mod names;

@@ -12,6 +12,7 @@ mod info;
 mod metrics;
 mod negotiate;
 mod openapi;
+mod openid;
 mod output;
 mod patch;
 mod port_forward;
@@ -300,6 +301,9 @@ async fn route(
     if let Some(answer) = health::serve(r) {
         return Ok(answer);
     }
+    if let Some(answer) = openid::serve(server, r) {
+        return answer;
+    }
     match r.path.as_str() {
         // go-restful's routes know methods, those of the mux do not.
         "/version" | "/version/" if r.method == Method::GET => {
@@ -328,7 +332,13 @@ async fn route(
 fn paths(server: &Server) -> Vec<String> {
     let mut all: std::collections::BTreeSet<String> = ["/api", "/apis", "/apis/", "/metrics", "/openapi/v2"]
         .into_iter()
-        .chain(["/openapi/v3", "/openapi/v3/", "/version"])
+        .chain([
+            "/openapi/v3",
+            "/openapi/v3/",
+            "/version",
+            openid::CONFIGURATION,
+            openid::KEYS,
+        ])
         .map(str::to_owned)
         .chain(health::paths())
         .collect();

@@ -1,5 +1,5 @@
 //! What a kubelet tells of its pods as Events (`client-go/tools/record`): of containers that are really run when they start
-//! and are asked to end, and of pods that it does not take. Simulated ones live by the thousand and say nothing.
+//! and are asked to end, of images that are missing, and of pods that it does not take. Simulated ones live by the thousand and say nothing else.
 
 use jiff::Timestamp;
 use serde_json::{Value, json};

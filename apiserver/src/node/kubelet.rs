@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::NodeOptions;
 use super::events::{self, Told};
+use super::pull::Pulls;
 use super::rest::Rest;
 use super::runtime::{Doing, Prepared, Runtime, Start, View};
 use super::services::Services;
@@ -61,6 +62,8 @@ struct Pod {
     preparing: BTreeSet<String>,
     waiting: BTreeMap<String, Waiting>,
     retry_at: BTreeMap<String, Instant>,
+    /// By image: the pulls that failed.
+    pulls: BTreeMap<String, Pulls>,
     /// The status reported last, as an object.
     sent: Option<Value>,
     /// Revision of the pod after that report.
@@ -109,7 +112,8 @@ impl Kubelet {
         tell: mpsc::UnboundedSender<Message>,
         cancel: CancellationToken,
     ) -> Self {
-        let services = Arc::new(Services::new(rest.clone(), &o.name));
+        let api = o.token_config.as_ref().map(|c| c.server.as_str());
+        let services = Arc::new(Services::new(rest.clone(), &o.name, api));
         Self {
             services,
             o,
@@ -205,6 +209,7 @@ impl Kubelet {
             preparing: BTreeSet::new(),
             waiting: BTreeMap::new(),
             retry_at: BTreeMap::new(),
+            pulls: BTreeMap::new(),
             sent: None,
             revision: 0,
             deadline: None,
@@ -492,7 +497,7 @@ impl Kubelet {
                 .next(&pod.object, kind, c.text("/image"), State::Waiting, seed);
             return match step {
                 None => {}
-                Some(s) if since + s.after <= now => self.launch(uid, pod, c),
+                Some(s) if since + s.after <= now => self.create(uid, pod, c, next),
                 Some(s) => soonest(next, since + s.after),
             };
         };
@@ -518,7 +523,7 @@ impl Kubelet {
                     State::Waiting => {}
                 }
             }
-            Doing::Exited(_) if pod.resources.take_restart(name) => self.launch(uid, pod, c),
+            Doing::Exited(_) if pod.resources.take_restart(name) => self.create(uid, pod, c, next),
             Doing::Exited(e) => {
                 let again = is_sidecar(c)
                     || match pod.object.text("/spec/restartPolicy") {
@@ -542,7 +547,7 @@ impl Kubelet {
                     return soonest(next, until);
                 }
                 pod.waiting.remove(name);
-                self.launch(uid, pod, c);
+                self.create(uid, pod, c, next);
             }
         }
     }

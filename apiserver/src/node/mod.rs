@@ -29,6 +29,7 @@ mod log;
 mod mounts;
 mod network;
 mod probes;
+mod pull;
 mod rest;
 mod runtime;
 mod services;

@@ -108,7 +108,7 @@ impl Network {
         match &self.services {
             Some(s) if !served && (!loopback || self.of_node) => {
                 let found = s.endpoint(&self.host, address, port, protocol).await?;
-                Ok(found.unwrap_or(itself))
+                Ok(s.routed(found.unwrap_or(itself)))
             }
             _ => Ok(itself),
         }

@@ -15,6 +15,7 @@ use super::rest::Rest;
 use crate::controllers::object::Object;
 use crate::controllers::pods::is_ended;
 use crate::endpoints;
+use crate::registry::{ADVERTISED, SECURE_PORT};
 
 /// `service.spec.sessionAffinityConfig.clientIP.timeoutSeconds` where nothing is said.
 const AFFINITY: i64 = 10_800;
@@ -42,9 +43,20 @@ impl Protocol {
 pub(crate) struct Services {
     rest: Rest,
     node: String,
+    /// The API server, as this node reaches it.
+    api: Option<Endpoint>,
     turn: AtomicUsize,
     /// By client, and service and port: where it went last, and until when it goes there again.
     affinity: Mutex<BTreeMap<(String, String), (Endpoint, Instant)>>,
+}
+
+/// Host and port of an URL.
+fn endpoint_of(url: &str) -> Option<Endpoint> {
+    let uri: http::Uri = url.parse().ok()?;
+    Some((
+        uri.host()?.trim_matches(['[', ']']).to_owned(),
+        uri.port_u16().unwrap_or(443),
+    ))
 }
 
 /// Whether a service is reached at an address.
@@ -89,12 +101,22 @@ fn host_port(pods: &[Value], address: &str, port: u16, protocol: Protocol) -> Op
 }
 
 impl Services {
-    pub(crate) fn new(rest: Rest, node: &str) -> Self {
+    /// `api` is the URL of the node's API server.
+    pub(crate) fn new(rest: Rest, node: &str, api: Option<&str>) -> Self {
         Self {
             rest,
             node: node.to_owned(),
+            api: api.and_then(endpoint_of),
             turn: AtomicUsize::new(0),
             affinity: Mutex::default(),
+        }
+    }
+
+    /// Where the address that the API server advertises leads; any other one leads to itself.
+    pub(super) fn routed(&self, to: Endpoint) -> Endpoint {
+        match &self.api {
+            Some(api) if to.0 == ADVERTISED && to.1 == SECURE_PORT => api.clone(),
+            _ => to,
         }
     }
 

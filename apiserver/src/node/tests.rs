@@ -1,6 +1,7 @@
 //! Nodes and controllers against a real cluster: memory transport, virtual time.
 
 mod aggregation;
+mod images;
 mod network;
 
 use std::collections::BTreeMap;

@@ -9,7 +9,9 @@ use super::admission::label;
 use super::{Call, Server};
 
 /// `--advertise-address`.
-const ADVERTISED: &str = "192.0.2.10";
+pub(crate) const ADVERTISED: &str = "192.0.2.10";
+/// `--secure-port`.
+pub(crate) const SECURE_PORT: u16 = 6443;
 const RBAC: &str = "rbac.authorization.k8s.io";
 
 pub(super) fn fill(server: &Arc<Server>) {
@@ -31,10 +33,10 @@ pub(super) fn fill(server: &Arc<Server>) {
     }
     let service = json!({"metadata": {"name": "kubernetes", "labels": {"component": "apiserver", "provider": "kubernetes"}},
         "spec": {"clusterIP": Server::first_service_address(), "type": "ClusterIP", "sessionAffinity": "None",
-            "ports": [{"name": "https", "port": 443, "protocol": "TCP", "targetPort": 6443}]}});
+            "ports": [{"name": "https", "port": 443, "protocol": "TCP", "targetPort": SECURE_PORT}]}});
     create("", "v1", "services", "default", service);
-    // Where the server is: an address for documentation (RFC 5737), as nothing in the cluster's network connects to it.
-    let port = json!([{"name": "https", "port": 6443, "protocol": "TCP"}]);
+    // Where the server is: an address for documentation (RFC 5737), which nodes know to be that of their API server.
+    let port = json!([{"name": "https", "port": SECURE_PORT, "protocol": "TCP"}]);
     let endpoints = json!({"metadata": {"name": "kubernetes", "labels": {"endpointslice.kubernetes.io/skip-mirror": "true"}},
         "subsets": [{"addresses": [{"ip": ADVERTISED}], "ports": port}]});
     create("", "v1", "endpoints", "default", endpoints);

@@ -162,7 +162,9 @@ mod tests {
             allow_anonymous_health: true,
         };
         let clock = cfn_net::VirtualClock::starting_at("2026-01-01T00:00:00Z".parse().unwrap());
-        Server::new(settings, Arc::new(clock), cfn_net::Seed(1))
+        let key = crate::auth::signing::SigningKey::seeded(cfn_net::Seed(1)).unwrap();
+        let store = crate::store::Store::default();
+        Server::with_store(settings, Arc::new(clock), cfn_net::Seed(1), store, key)
     }
 
     fn create(server: &Server, plural: &str, v: Value) -> Arc<Value> {

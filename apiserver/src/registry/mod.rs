@@ -44,10 +44,11 @@ pub use patch::PatchKind;
 pub use read::{List, ListOptions};
 pub use resource::{Custom, Resource, ScalePaths, Subresource};
 pub(crate) use resource::{api_version, group_version};
+pub(crate) use server::uuid;
 pub use server::{Server, Settings};
 pub use update::{Target, Written};
 
-pub(crate) use bootstrap::for_external_controllers;
+pub(crate) use bootstrap::{ADVERTISED, SECURE_PORT, for_external_controllers};
 pub(crate) use convert::as_kept;
 pub(crate) use delete::{answers_with_object, warn_of_orphans};
 pub(crate) use identity::{nameless, same_name};

@@ -12,6 +12,7 @@ use super::{Catalog, Resource, rfc3339, text};
 use crate::aggregator::Aggregation;
 use crate::audit::Audit;
 use crate::auth::Auth;
+use crate::auth::signing::SigningKey;
 use crate::defaults::AdmissionOptions;
 use crate::local::NodeHook;
 use crate::schema::{FieldError, not_registered};
@@ -75,7 +76,7 @@ const HEX: &[u8; 16] = b"0123456789abcdef";
 const SUFFIX_LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
 
 /// A version 4 UUID.
-fn uuid(mut b: [u8; 16]) -> String {
+pub(crate) fn uuid(mut b: [u8; 16]) -> String {
     b[6] = (b[6] & 0x0f) | 0x40;
     b[8] = (b[8] & 0x3f) | 0x80;
     let mut text = String::with_capacity(36);
@@ -89,22 +90,14 @@ fn uuid(mut b: [u8; 16]) -> String {
 }
 
 impl Server {
-    /// A server with an empty store but for what every cluster starts with.
-    #[must_use]
-    pub fn new(settings: Settings, clock: SharedClock, seed: Seed) -> Arc<Self> {
-        let key = Auth::seeded_key(seed);
-        Self::with_store(settings, clock, seed, Store::default(), key)
-    }
-
     /// A server with what is in `store`, and what every cluster starts with where that is not there.
     /// `service_account_key` signs the tokens of service accounts.
-    #[must_use]
-    pub fn with_store(
+    pub(crate) fn with_store(
         settings: Settings,
         clock: SharedClock,
         seed: Seed,
         store: Store,
-        service_account_key: [u8; 32],
+        service_account_key: SigningKey,
     ) -> Arc<Self> {
         let auth = Auth::new(&settings, service_account_key);
         // A server that goes on must not draw the uids of its last life again.

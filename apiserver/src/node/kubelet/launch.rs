@@ -3,15 +3,45 @@
 use std::collections::BTreeMap;
 
 use serde_json::Value;
+use tokio::time::Instant;
 
 use super::preparation::Preparation;
-use super::{Kubelet, Pod};
+use super::{Kubelet, Pod, soonest};
 use crate::controllers::object::Object;
+use crate::node::events::Told;
+use crate::node::pull;
 use crate::node::runtime::{Start, View};
 use crate::node::status::{self, Facts, Named};
 
 impl Kubelet {
-    pub(super) fn launch(&mut self, uid: &str, pod: &mut Pod, c: &Value) {
+    /// Starts a container, or lets it wait for its image.
+    pub(super) fn create(&mut self, uid: &str, pod: &mut Pod, c: &Value, next: &mut Option<Instant>) {
+        let (name, image) = (c.name_of(), c.text("/image"));
+        let mut pulls = pod.pulls.remove(image);
+        let missing = pull::missing(image, c.text("/imagePullPolicy"), &mut pulls, Instant::now());
+        if let Some(p) = pulls {
+            pod.pulls.insert(image.to_owned(), p);
+        }
+        let Some(missing) = missing else {
+            if pod.waiting.get(name).is_some_and(pull::is_for_image) {
+                pod.waiting.remove(name);
+            }
+            return self.launch(uid, pod, c);
+        };
+        soonest(next, missing.again);
+        pod.waiting.insert(name.to_owned(), missing.waiting);
+        for (warning, reason, message) in missing.told {
+            let told = Told {
+                warning,
+                reason,
+                message,
+                container: Some(name.to_owned()),
+            };
+            self.record(&pod.object, &told);
+        }
+    }
+
+    fn launch(&mut self, uid: &str, pod: &mut Pod, c: &Value) {
         let name = c.name_of().to_owned();
         pod.resources.started(&name);
         match self.o.workloads.find_for(&pod.object, c) {

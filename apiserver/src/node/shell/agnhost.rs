@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::discovery::{self, Discovery};
 use super::file_commands::{mode, permissions};
 use super::run::{Io, Process, Shell};
 use super::serve::Server;
@@ -27,6 +28,8 @@ pub(crate) enum Sub {
     MountTest(Vec<(String, String)>),
     /// Lines, and how long they take.
     Logs(u64, Duration),
+    /// Checks a token with what its issuer publishes.
+    Discovery(Discovery),
     /// Serves; only as a container's own program.
     Serve(Server),
 }
@@ -57,6 +60,7 @@ impl Sub {
                 let time = crate::controllers::duration(&find(["run-duration", "d"])?.1)?;
                 Some(Self::Logs(lines, time))
             }
+            "test-service-account-issuer-discovery" => Discovery::of(&flags(args)?).map(Self::Discovery),
             sub => Server::of(sub, &flags(args)?).map(Self::Serve),
         }
     }
@@ -71,7 +75,11 @@ fn flags(args: &[String]) -> Option<Vec<(String, String)>> {
         let (k, v) = match flag.split_once('=') {
             Some((k, v)) => (k.to_owned(), v.to_owned()),
             // Those that are there or not have no value.
-            None if matches!(flag, "tcp" | "udp" | "http" | "close" | "json-response") => {
+            None if matches!(
+                flag,
+                "tcp" | "udp" | "http" | "close" | "json-response" | "in-cluster-discovery"
+            ) =>
+            {
                 (flag.to_owned(), "true".to_owned())
             }
             None => (flag.to_owned(), rest.next()?.clone()),
@@ -90,12 +98,12 @@ pub(super) async fn run(sub: &Sub, process: &Process, io: &Io) -> i32 {
     tokio::select! {
         biased;
         () = process.term.cancelled() => ended,
-        code = in_files(sub, process, io) => code,
+        code = to_end(sub, process, io) => code,
     }
 }
 
-/// Runs one that needs nothing but files and time.
-async fn in_files(sub: &Sub, process: &Process, io: &Io) -> i32 {
+/// Runs one that is not stopped.
+async fn to_end(sub: &Sub, process: &Process, io: &Io) -> i32 {
     let shell = Shell::new(process.clone(), Vec::new(), false);
     let print = |text: String| {
         shell.write(&io.out, text.as_bytes());
@@ -137,6 +145,7 @@ async fn in_files(sub: &Sub, process: &Process, io: &Io) -> i32 {
             }
             0
         }
+        Sub::Discovery(d) => discovery::run(d, process, &shell, io).await,
         Sub::MountTest(flags) => mount_test(process, flags, &print).await,
         Sub::Logs(lines, time) => {
             for id in 0..*lines {

@@ -7,6 +7,7 @@ mod agnhost;
 mod arithmetic;
 mod commands;
 mod curl;
+mod discovery;
 mod dns_commands;
 mod etcd;
 mod file_commands;

@@ -1,14 +1,18 @@
 //! HTTP as probes, hooks, `curl` and `wget` speak it: one question, one answer.
 
 use std::io;
+use std::sync::Arc;
 
 use bytes::Bytes;
-use cfn_net::{Net, Transport};
+use cfn_net::client::tls_client_config;
+use cfn_net::{Identity, Net, Transport};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use rustls_pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::TlsConnector;
 
 use crate::anyone;
 use crate::node::network::Network;
@@ -62,6 +66,19 @@ pub(super) async fn ask(net: &Network, url: &Url, ask: &Ask) -> io::Result<Answe
     if url.tls && net.net.transport() != Transport::Memory {
         return exchange(anyone::connect(stream, at.0).await?, at, &url.path, ask).await;
     }
+    exchange(stream, at, &url.path, ask).await
+}
+
+/// As [`ask`], of a server whose certificate is signed by one of these (PEM).
+pub(super) async fn ask_trusting(net: &Network, url: &Url, ask: &Ask, ca_pem: &str) -> io::Result<Answer> {
+    let at = (url.host.as_str(), url.port);
+    let stream = net.connect(at.0, at.1).await?;
+    if !url.tls || net.net.transport() == Transport::Memory {
+        return exchange(stream, at, &url.path, ask).await;
+    }
+    let config = tls_client_config(ca_pem, &Identity::Anonymous).map_err(io::Error::other)?;
+    let name = ServerName::try_from(url.host.clone()).map_err(io::Error::other)?;
+    let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await?;
     exchange(stream, at, &url.path, ask).await
 }
 

@@ -246,3 +246,53 @@ async fn who_is_attached_hears_what_is_said_from_then_on() {
     assert_eq!(output.recv().await, None);
     assert!(n.hook().attach("default", "p", "c").is_none(), "it has ended");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_token_is_checked_with_what_its_issuer_publishes() {
+    let b = interpreted(35).await;
+    let n = b.node("n1", 1).await;
+    let args = |audience: &str| {
+        let program = [
+            "test-service-account-issuer-discovery",
+            "--token-path",
+            "/tokens/t",
+            "--audience",
+        ];
+        program
+            .map(str::to_owned)
+            .into_iter()
+            .chain([audience.to_owned()])
+            .collect::<Vec<_>>()
+    };
+    let token = json!({"serviceAccountToken": {"path": "t", "audience": "a", "expirationSeconds": 600}});
+    let more = json!({"nodeName": "n1", "restartPolicy": "Never",
+        "volumes": [{"name": "tokens", "projected": {"sources": [token]}}]});
+    let container = json!({"volumeMounts": [{"name": "tokens", "mountPath": "/tokens"}]});
+    let l = b.local();
+    for audience in ["a", "b"] {
+        let args = args(audience);
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        l.create(&PODS, "default", pod(audience, &args, &more, &container))
+            .unwrap();
+    }
+    let phase = |l: &Local, name: &str| l.get(&PODS, "default", name).unwrap().text("/status/phase").to_owned();
+    b.until("both end", 60, |l| {
+        phase(l, "a") == "Succeeded" && phase(l, "b") == "Failed"
+    })
+    .await;
+    let log = n.logs("default", "a", "c").unwrap();
+    for said in [
+        "OK: Got token",
+        "OK: got issuer https://kubernetes.default.svc.cluster.local",
+        "OK: Constructed OIDC provider for issuer https://kubernetes.default.svc.cluster.local",
+        "OK: Validated signature on JWT",
+        "OK: Got valid claims from token!",
+    ] {
+        assert!(
+            log.lines().any(|line| line.ends_with(&format!(" {said}"))),
+            "{said}: {log}"
+        );
+    }
+    let log = n.logs("default", "b", "c").unwrap();
+    assert!(log.contains("oidc: expected audience \"b\" got [\"a\"]"), "{log}");
+}
