@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::{LazyLock, Mutex, PoisonError};
 
-/// Go's error of compiling a pattern, if it has one.
-#[must_use]
-pub fn error(pattern: &str) -> Option<String> {
+/// Go's error of reading a pattern, if it has one.
+fn error(pattern: &str) -> Option<String> {
     let mut reader = Reader {
         whole: pattern,
         rest: pattern,
@@ -29,11 +28,28 @@ const CLASSES: [(&str, &str, &str); 6] = [
 
 /// A pattern of Go's as this engine has it, which reads brackets, braces, dashes and ampersands as more than text where Go
 /// does not, and escapes as of Unicode where Go's are of ASCII.
-#[must_use]
-pub fn compiled(pattern: &str) -> Option<regex::Regex> {
-    if error(pattern).is_some() {
-        return None;
+///
+/// # Errors
+/// What Go says of a pattern that it cannot read, or that is too large or too deep for this engine.
+pub fn compile(pattern: &str) -> Result<regex::Regex, String> {
+    if let Some(wrong) = error(pattern) {
+        return Err(wrong);
     }
+    let told = |what: &str| format!("error parsing regexp: {what}: `{pattern}`");
+    regex::RegexBuilder::new(&translated(pattern))
+        .nest_limit(DEEPEST)
+        .build()
+        .map_err(|e| match e {
+            regex::Error::CompiledTooBig(_) => told("expression too large"),
+            _ => told("expression nests too deeply"),
+        })
+}
+
+/// How deep an expression may be (`regexp/syntax.maxHeight`).
+const DEEPEST: u32 = 1000;
+
+/// A pattern that Go can read in this engine's language.
+fn translated(pattern: &str) -> String {
     let (mut out, mut rest, mut class) = (String::new(), pattern, false);
     // Within a class: whether a dash can be no range here, and whether one was just written that makes one.
     let (mut no_range, mut dash) = (false, false);
@@ -45,8 +61,8 @@ pub fn compiled(pattern: &str) -> Option<regex::Regex> {
                 out.push_str(&regex::escape(text));
                 (2 + text.len() + 2).min(rest.len())
             }
-            '\\' if rest.starts_with("\\b") && !class => {
-                out.push_str("(?-u:\\b)");
+            '\\' if !class && (rest.starts_with("\\b") || rest.starts_with("\\B")) => {
+                out.push_str(&format!("(?-u:{})", &rest[..2]));
                 2
             }
             '\\' => match CLASSES.iter().find(|(escape, ..)| rest.starts_with(escape)) {
@@ -118,6 +134,11 @@ pub fn compiled(pattern: &str) -> Option<regex::Regex> {
                 out.push(c);
                 1
             }
+            // Names of groups may be what they may not be here, and nobody asks for them.
+            '(' if !class && (rest.starts_with("(?P<") || rest.starts_with("(?<")) => {
+                out.push('(');
+                rest.find('>').map_or(rest.len(), |end| end + 1)
+            }
             '{' if !class && repetition(rest).is_none() => {
                 out.push_str("\\{");
                 1
@@ -130,7 +151,7 @@ pub fn compiled(pattern: &str) -> Option<regex::Regex> {
         (no_range, dash) = (ends_range, is_dash);
         rest = &rest[end..];
     }
-    regex::Regex::new(&out).ok()
+    out
 }
 
 /// A class of Unicode without the sign that makes it all but itself.
@@ -537,7 +558,7 @@ mod tests {
             "[^\\d-z]",
         ] {
             assert_eq!(error(fine), None, "{fine}");
-            assert!(super::compiled(fine).is_some(), "{fine}");
+            assert!(super::compile(fine).is_ok(), "{fine}");
         }
     }
 
@@ -566,8 +587,11 @@ mod tests {
             ("^\\pN[\\p{^L}]$", "1-", true),
             ("^\\101\\<[\\]\\-a]\\*$", "A<-*", true),
             ("^\\Aa\\z$", "a", true),
+            ("a\\B\u{e9}", "a\u{e9}", false),
+            ("a\\Bb", "ab", true),
+            ("^(?P<1st>a)$", "a", true),
         ] {
-            let compiled = super::compiled(pattern).unwrap_or_else(|| panic!("{pattern}"));
+            let compiled = super::compile(pattern).unwrap_or_else(|e| panic!("{pattern}: {e}"));
             assert_eq!(compiled.is_match(text), matches, "{pattern} {text}");
         }
     }

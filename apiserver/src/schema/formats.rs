@@ -51,7 +51,7 @@ pub(crate) fn is_known(kind: Type, format: &str) -> bool {
 }
 
 /// Forms that are told by a pattern.
-static PATTERNS: LazyLock<Vec<(&str, Option<Regex>)>> = LazyLock::new(|| {
+static PATTERNS: LazyLock<Vec<(&str, Regex)>> = LazyLock::new(|| {
     let hex = |n: usize| format!("[0-9a-f]{{{n}}}");
     let uuid = |third: &str, fourth: &str| format!("(?i)^{}-?{}-?{third}-?{fourth}-?{}$", hex(8), hex(4), hex(12));
     let [three, four] = [hex(3), hex(4)];
@@ -92,12 +92,12 @@ static PATTERNS: LazyLock<Vec<(&str, Option<Regex>)>> = LazyLock::new(|| {
         ("k8slongname", format!(r"^{name}(\.{name})*$")),
         ("span", r"([0-9]+)\s*([A-Za-zµ]+)".to_owned()),
     ]
-    .map(|(name, text)| (name, pattern::compiled(&text)))
+    .map(|(name, text)| (name, pattern::compile(&text).expect("a pattern of its own")))
     .into()
 });
 
 fn of_form(name: &str) -> Option<&'static Regex> {
-    PATTERNS.iter().find(|(n, _)| *n == name)?.1.as_ref()
+    Some(&PATTERNS.iter().find(|(n, _)| *n == name)?.1)
 }
 
 fn matches(name: &str, text: &str) -> bool {
