@@ -7,6 +7,8 @@ use jiff::civil::{Date, DateTime, Time};
 use jiff::tz::{Offset, TimeZone};
 use jiff::{SignedDuration, Timestamp};
 
+use super::strconv::atoi;
+
 /// A moment of the years 1 to 9999 in UTC, and how far its zone is ahead.
 #[derive(Debug, Clone, Copy)]
 pub struct Moment {
@@ -210,15 +212,7 @@ fn zone_named(name: &str) -> Result<TimeZone, String> {
         let known = TimeZone::get(name).ok().filter(|tz| tz.iana_name() == Some(name));
         return known.ok_or_else(|| format!("unknown time zone {name}"));
     };
-    let number = |text: &str| {
-        let wrong = |why: &str| format!("strconv.Atoi: parsing {}: {why}", super::go::quote(text));
-        let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
-        if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
-            return Err(wrong("invalid syntax"));
-        }
-        text.parse::<i64>().map_err(|_| wrong("value out of range"))
-    };
-    let (h, m) = (number(hours)?, number(minutes)?);
+    let (h, m) = (atoi(hours)?, atoi(minutes)?);
     let minutes = if name.starts_with('-') {
         h.saturating_mul(60).saturating_sub(m)
     } else {

@@ -41,7 +41,9 @@ pub fn compile(pattern: &str) -> Result<regex::Regex, String> {
         .build()
         .map_err(|e| match e {
             regex::Error::CompiledTooBig(_) => told("expression too large"),
-            _ => told("expression nests too deeply"),
+            regex::Error::Syntax(why) if why.contains("nested") => told("expression nests too deeply"),
+            // A repetition behind flags, which Go takes for one of what stands before them: `a(?i)*`.
+            _ => told("expression is not supported"),
         })
 }
 
@@ -134,6 +136,11 @@ fn translated(pattern: &str) -> String {
                 out.push(c);
                 1
             }
+            '(' if !class && rest.starts_with("(?") && flags(rest).is_some() => {
+                let (said, after) = flags(rest).unwrap_or_default();
+                out.push_str(&said);
+                rest.len() - after.len()
+            }
             // Names of groups may be what they may not be here, and nobody asks for them.
             '(' if !class && (rest.starts_with("(?P<") || rest.starts_with("(?<")) => {
                 out.push('(');
@@ -152,6 +159,27 @@ fn translated(pattern: &str) -> String {
         rest = &rest[end..];
     }
     out
+}
+
+/// Flags as they are written here, each once, and what follows: Go takes them as often as they come, and none at all.
+fn flags(text: &str) -> Option<(String, &str)> {
+    let (said, after) = text.strip_prefix("(?")?.split_once([':', ')'])?;
+    let known = |flags: &str| flags.chars().all(|c| "imsU".contains(c));
+    let (on, off) = said.split_once('-').unwrap_or((said, ""));
+    if !known(on) || !known(off) {
+        return None;
+    }
+    let each = |of: &dyn Fn(char) -> bool| "imsU".chars().filter(|c| of(*c)).collect::<String>();
+    let on = each(&|c| on.contains(c) && !off.contains(c));
+    let minus = if off.is_empty() { "" } else { "-" };
+    let off = each(&|c| off.contains(c));
+    let group = text[2 + said.len()..].starts_with(':');
+    let said = match (group, on.is_empty() && off.is_empty()) {
+        (true, _) => format!("(?{on}{minus}{off}:"),
+        (false, true) => String::new(),
+        (false, false) => format!("(?{on}{minus}{off})"),
+    };
+    Some((said, after))
 }
 
 /// A class of Unicode without the sign that makes it all but itself.
@@ -373,7 +401,8 @@ impl<'p> Reader<'p> {
                     "alnum", "alpha", "ascii", "blank", "cntrl", "digit", "graph", "lower", "print", "punct", "space",
                     "upper", "word", "xdigit",
                 ];
-                let inner = name[2..name.len() - 2].trim_start_matches('^');
+                let inner = &name[2..name.len() - 2];
+                let inner = inner.strip_prefix('^').unwrap_or(inner);
                 if !known.contains(&inner) {
                     return Err((RANGE, name));
                 }
@@ -430,10 +459,12 @@ fn class_escape(t: &str) -> Result<Option<&str>, Wrong<'_>> {
             };
             let after = &name[end..];
             let shown = read_of(t, after);
-            let own = name[..end]
-                .trim_start_matches('{')
-                .trim_end_matches('}')
-                .trim_start_matches('^');
+            let own = &name[..end];
+            let own = own
+                .strip_prefix('{')
+                .and_then(|own| own.strip_suffix('}'))
+                .unwrap_or(own);
+            let own = own.strip_prefix('^').unwrap_or(own);
             let known = own == "Any" || is_class(own);
             if known { Ok(Some(after)) } else { Err((RANGE, shown)) }
         }
@@ -537,6 +568,8 @@ mod tests {
             ("\\8", "invalid escape sequence: `\\8`"),
             ("a\\", "trailing backslash at end of expression: ``"),
             ("\\p{Nosuch}", "invalid character class range: `\\p{Nosuch}`"),
+            ("\\P{^^L}", "invalid character class range: `\\P{^^L}`"),
+            ("[[:^^digit:]]", "invalid character class range: `[:^^digit:]`"),
         ] {
             let text = error(pattern).unwrap_or_default();
             assert_eq!(text, format!("error parsing regexp: {wanted}"), "{pattern}");
@@ -590,6 +623,9 @@ mod tests {
             ("a\\B\u{e9}", "a\u{e9}", false),
             ("a\\Bb", "ab", true),
             ("^(?P<1st>a)$", "a", true),
+            ("^a(?)b(?ii)c(?i-i:d)(?s-s)$", "abcd", true),
+            ("^a(?)b(?ii)c(?i-i:d)$", "abCd", true),
+            ("^a(?)b(?ii)c(?i-i:d)$", "abcD", false),
         ] {
             let compiled = super::compile(pattern).unwrap_or_else(|e| panic!("{pattern}: {e}"));
             assert_eq!(compiled.is_match(text), matches, "{pattern} {text}");

@@ -347,7 +347,7 @@ fn formatted(format: &str, s: &str) -> cel::Value {
         "date" => moment(Moment::of_date(s)),
         "duration" => {
             let wrong = || format!("Invalid duration {s}: unable to parse {s} as duration");
-            let span = crate::schema::formats::span(s).map(jiff::SignedDuration::from_nanos);
+            let span = cfn_cel::strfmt::span(s).map(jiff::SignedDuration::from_nanos);
             span.map_or_else(|| cel::Value::Wrong(wrong().as_str().into()), cel::Value::Span)
         }
         "byte" => match url_bytes(s) {

@@ -315,7 +315,7 @@ fn check_string(node: &Node, checks: &Checks, text: &str, path: &str, errors: &m
         errors.push(FieldError::invalid(path, text, detail));
     }
     if let Some(format) = &node.format
-        && !super::formats::has(format, text)
+        && !cfn_cel::strfmt::has(format, text)
     {
         let detail = format!("{path} in body must be of type {format}: {}", cfn_cel::go::quote(text));
         errors.push(FieldError {

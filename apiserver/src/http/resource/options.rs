@@ -85,16 +85,9 @@ impl WriteOptions {
     }
 }
 
-/// A whole number of a query, as Go's `strconv.ParseInt` reads it.
+/// A whole number of a query.
 pub(super) fn number(text: &str) -> Result<i64, Status> {
-    text.parse().map_err(|_| {
-        let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
-        let why = parse_problem(digits);
-        Status::bad_request(format!(
-            "strconv.ParseInt: parsing {}: {why}",
-            crate::schema::quote(text)
-        ))
-    })
+    crate::schema::parse_int(text).map_err(Status::bad_request)
 }
 
 /// The number of a query under a key, where it is given.
@@ -102,35 +95,21 @@ pub(super) fn number_of(q: &Query, key: &str) -> Result<Option<i64>, Status> {
     q.first(key).map(number).transpose()
 }
 
-/// What is wrong with digits that are no number of 64 bits.
-fn parse_problem(digits: &str) -> &'static str {
-    match !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()) {
-        true => "value out of range",
-        false => "invalid syntax",
-    }
-}
-
-/// What is wrong with a port of `?ports=` (Go's `strconv.ParseUint` for 16 bits).
+/// What is wrong with a port of `?ports=`.
 pub(super) fn port_error(text: &str) -> Option<String> {
-    text.split(',').find(|p| p.parse::<u16>().is_err()).map(|p| {
-        let why = parse_problem(p);
-        format!(
-            "cannot convert to []int32: strconv.ParseUint: parsing {}: {why}",
-            crate::schema::quote(p)
-        )
-    })
+    let why = text
+        .split(',')
+        .find_map(|p| crate::schema::parse_uint_of::<u16>(p).err())?;
+    Some(format!("cannot convert to []int32: {why}"))
 }
 
-/// A revision, as Go's `strconv.ParseUint` reads it.
+/// A revision.
 ///
 /// # Errors
 /// What is said of one that is none.
 pub(super) fn revision(text: &str) -> Result<u64, String> {
-    let digits = text.bytes().all(|b| b.is_ascii_digit());
-    text.parse().ok().filter(|_| digits).ok_or_else(|| {
-        let (shown, why) = (crate::schema::quote(text), parse_problem(text));
-        format!("resourceVersion: Invalid value: {shown}: strconv.ParseUint: parsing {shown}: {why}")
-    })
+    let told = |why| format!("resourceVersion: Invalid value: {}: {why}", crate::schema::quote(text));
+    crate::schema::parse_uint(text).map_err(told)
 }
 
 /// What a client says of the state that it wants to see.
