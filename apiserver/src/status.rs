@@ -2,7 +2,7 @@
 //! kubectl prints them and clients decide by them.
 
 use std::borrow::Cow;
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde_json::{Map, Value, json};
@@ -246,7 +246,7 @@ impl Status {
         };
         let mut list: Vec<String> = Vec::new();
         // What is found twice is told once (`ToAggregate`).
-        let mut told = HashSet::new();
+        let mut told = BTreeSet::new();
         for text in causes.iter().map(one) {
             if told.insert(text.clone()) {
                 list.push(text);

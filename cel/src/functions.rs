@@ -195,8 +195,7 @@ fn to_uint(v: &Value) -> Result {
         Value::Int(n) => u64::try_from(*n).map_or_else(|_| overflow(), |n| Ok(Value::Uint(n))),
         Value::Double(n) if *n >= 0.0 && *n < 18_446_744_073_709_551_616.0 => Ok(Value::Uint(*n as u64)),
         Value::Double(_) => overflow(),
-        Value::Text(s) if s.starts_with('+') => unconverted("uint"),
-        Value::Text(s) => s.parse().map_or_else(|_| unconverted("uint"), |n| Ok(Value::Uint(n))),
+        Value::Text(s) => super::strconv::parse_uint(s).map_or_else(|_| unconverted("uint"), |n| Ok(Value::Uint(n))),
         _ => no_overload(),
     }
 }

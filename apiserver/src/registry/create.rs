@@ -391,7 +391,7 @@ fn taken(r: &Resource, name: &str, generated: bool) -> Status {
 
 /// Whether etcd3's storage takes a text for the version of something: a number, not nought.
 fn is_version(text: &str) -> bool {
-    text.parse::<u64>().is_ok_and(|n| n != 0)
+    schema::parse_uint(text).is_ok_and(|n| n != 0)
 }
 
 /// The status that a workload has before anything happened: what its Go type writes always.

@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 use std::cell::OnceCell;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 /// A value, its structural schema, and the value that it was before.
 #[derive(Debug)]
@@ -76,7 +76,7 @@ impl<'v> Correlated<'v> {
 #[derive(Debug)]
 pub struct MapList<'v> {
     keys: Vec<&'v str>,
-    places: HashMap<String, usize>,
+    places: BTreeMap<String, usize>,
 }
 
 impl<'v> MapList<'v> {
@@ -88,7 +88,7 @@ impl<'v> MapList<'v> {
                 Some("map") => map_keys(schema),
                 _ => Vec::new(),
             },
-            places: HashMap::new(),
+            places: BTreeMap::new(),
         };
         for (i, item) in items.iter().enumerate() {
             if let Some(key) = list.key(item) {

@@ -4,7 +4,7 @@ use super::error::{FieldError, join};
 use super::node::ListType;
 use super::reference::SchemaRef;
 use serde_json::{Map, Value};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 /// The elements of an object's sets and maps that are there twice: of each, where it is for the second time.
 #[must_use]
@@ -56,9 +56,9 @@ fn keys_of(item: &Value, keys: &[String]) -> Value {
 }
 
 fn twice(items: impl Iterator<Item = Value>, path: &str, errors: &mut Vec<FieldError>) {
-    let mut seen: HashMap<Value, u64> = HashMap::new();
+    let mut seen: BTreeMap<String, u64> = BTreeMap::new();
     for (i, item) in items.enumerate() {
-        let times = seen.entry(item.clone()).or_default();
+        let times = seen.entry(item.to_string()).or_default();
         *times += 1;
         if *times == 2 {
             errors.push(FieldError::duplicate(format!("{path}[{i}]"), item));

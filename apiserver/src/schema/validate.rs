@@ -8,7 +8,7 @@ use super::error::{FieldError, FieldErrorKind, join};
 use super::node::{Checks, Node, Type};
 use super::reference::SchemaRef;
 use serde_json::Value;
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 
 /// Checks an object against its schema: types, and in CRDs everything else a schema can say.
 ///
@@ -22,7 +22,7 @@ pub fn validate_update(schema: &SchemaRef, object: &Value, before: Option<&Corre
     let mut errors = Vec::new();
     check(schema, object, before, "", &mut errors);
     // What is found twice is told once (`Result.AddErrors`).
-    let mut told = HashSet::new();
+    let mut told = BTreeSet::new();
     errors.retain(|e| told.insert(e.to_string()));
     errors
 }
@@ -261,8 +261,8 @@ fn check_size(node: &Node, value: &Value, path: &str, errors: &mut Vec<FieldErro
             if let Some(max) = checks.max_items.filter(|max| items.len() as u64 > *max) {
                 errors.push(FieldError::too_many(path, items.len() as u64, max));
             }
-            let mut seen = HashSet::with_capacity(items.len());
-            if checks.unique_items && !items.iter().all(|item| seen.insert(item)) {
+            let mut seen = BTreeSet::new();
+            if checks.unique_items && !items.iter().all(|item| seen.insert(item.to_string())) {
                 let detail = format!("{path} in body shouldn't contain duplicates");
                 errors.push(FieldError::invalid(path, "", detail));
             }

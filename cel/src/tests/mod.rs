@@ -199,3 +199,18 @@ fn an_evaluation_ends() {
         .unwrap_err();
     assert!(e.to_string().contains("cost limit"), "{e}");
 }
+
+#[test]
+fn a_list_of_fewer_than_nothing_costs_as_nothing() {
+    let environment = super::Environment {
+        variables: std::collections::BTreeMap::new(),
+        bindings: true,
+        patches: false,
+    };
+    let cost = |text| {
+        let expression = super::Expression::compile(text, &environment).unwrap();
+        expression.cost(&super::cost::Shape::default())
+    };
+    assert_eq!(cost("lists.range(-5).size() == 0"), cost("lists.range(0).size() == 0"));
+    assert!(cost("lists.range(1000).size() == 0") > 1000);
+}
