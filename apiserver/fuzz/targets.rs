@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cfn_apiserver::cluster::{Cluster, ClusterOptions};
+use cfn_apiserver::cron::Schedule;
+use cfn_apiserver::http::{read_yaml, yaml_text};
 use cfn_apiserver::patch::{FieldSet, apply, json_patch, merge_patch, strategic_merge_patch, track_update, unfolded};
 use cfn_apiserver::schema::{SchemaRef, apply_defaults, prune, read, schema_errors, unknown_fields, validate};
 use cfn_apiserver::select::{FieldSelector, LabelSelector};
@@ -19,13 +21,66 @@ use serde_json::Value;
 pub type Target = (&'static str, fn(&str));
 
 /// All of them.
-pub const TARGETS: [Target; 5] = [
+pub const TARGETS: [Target; 8] = [
     ("patches", patches),
     ("selectors", selectors),
     ("schemas", schemas),
     ("requests", requests),
     ("expressions", expressions),
+    ("documents", documents),
+    ("schedules", schedules),
+    ("patterns", patterns),
 ];
+
+/// A document of YAML or JSON: what is read can be written, and is read again as what it was.
+pub fn documents(text: &str) {
+    let json: Option<Value> = serde_json::from_str(text).ok();
+    let Ok(value) = read_yaml(text.as_bytes()) else {
+        return;
+    };
+    if let Some(json) = json.filter(Value::is_object) {
+        assert_eq!(value, json, "JSON is YAML");
+    }
+    let written = yaml_text(&value);
+    assert_eq!(read_yaml(written.as_bytes()), Ok(value), "{written}");
+}
+
+/// A schedule: each of its times is later than the one before, and no time between two is one.
+pub fn schedules(text: &str) {
+    let Ok(schedule) = Schedule::parse(text) else { return };
+    let utc = jiff::tz::TimeZone::UTC;
+    let mut at = "2024-02-28T23:59:30Z".parse().expect("a time");
+    for _ in 0..5 {
+        let Some(next) = schedule.next_after(at, &utc) else {
+            return;
+        };
+        assert!(next > at, "{next} is not later than {at}");
+        let before = jiff::Timestamp::from_second(next.as_second() - 1).expect("a time");
+        if !text.contains("@every") && before > at {
+            assert_eq!(schedule.next_after(before, &utc), Some(next), "from just before");
+        }
+        at = next;
+    }
+}
+
+/// What of Go's patterns is known not to be read here: a repetition behind flags.
+const FLAGS_REPEATED: [&str; 4] = [")*", ")+", ")?", "){"];
+
+/// A pattern and a text, each on a line: what Go can read is read here too, and a text between `\\Q` and `\\E` is itself.
+pub fn patterns(text: &str) {
+    let (pattern, text) = text.split_once('\n').unwrap_or((text, ""));
+    match cfn_cel::pattern::compile(pattern) {
+        Ok(regex) => drop(regex.is_match(text)),
+        Err(why) => assert!(
+            !why.contains("is not supported") || FLAGS_REPEATED.iter().any(|f| pattern.contains(f)),
+            "{pattern} is not read: {why}"
+        ),
+    }
+    if !text.contains("\\E") {
+        let own = cfn_cel::pattern::compile(&format!("^\\Q{text}\\E$"));
+        assert!(own.is_ok_and(|own| own.is_match(text)), "{text} is not itself");
+    }
+}
 
 /// An expression: whether its types fit is told the same twice, what fits can be read, what it costs and its value are found in any case.
 pub fn expressions(text: &str) {
@@ -68,7 +123,7 @@ pub fn patches(text: &str) {
     let (Some(kind), Some(object), Some(patch)) = (lines.next(), lines.next(), lines.next()) else {
         return;
     };
-    let Some((object, patch)) = documents(object, patch) else {
+    let Some((object, patch)) = both(object, patch) else {
         return;
     };
     match kind {
@@ -97,7 +152,7 @@ pub fn patches(text: &str) {
 }
 
 /// Two documents, where both can be read.
-fn documents(one: &str, other: &str) -> Option<(Value, Value)> {
+fn both(one: &str, other: &str) -> Option<(Value, Value)> {
     Some((serde_json::from_str(one).ok()?, serde_json::from_str(other).ok()?))
 }
 
@@ -171,7 +226,7 @@ pub fn schemas(text: &str) {
     let Some((schema, object)) = text.split_once('\n') else {
         return;
     };
-    let Some((schema, object)) = documents(schema, object) else {
+    let Some((schema, object)) = both(schema, object) else {
         return;
     };
     let wrong = schema_errors(&schema);

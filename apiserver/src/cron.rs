@@ -51,7 +51,7 @@ const BOUNDS: [Bounds; 5] = [
 
 /// A schedule, and the zone that it names.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Schedule {
+pub struct Schedule {
     when: When,
     zone: Option<TimeZone>,
 }
@@ -69,7 +69,7 @@ impl Schedule {
     ///
     /// # Errors
     /// What upstream says of a text that is no schedule.
-    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+    pub fn parse(text: &str) -> Result<Self, String> {
         if text.is_empty() {
             return Err("empty spec string".to_owned());
         }
@@ -93,7 +93,8 @@ impl Schedule {
 
     /// The first time after `t`, within five years; in `zone` where the schedule names none. As time goes in the zone: what
     /// a clock skips in spring is skipped, and what it shows twice in autumn comes twice.
-    pub(crate) fn next_after(&self, t: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
+    #[must_use]
+    pub fn next_after(&self, t: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
         match &self.when {
             When::Every(seconds) => Timestamp::from_second(t.as_second() + seconds).ok(),
             When::Fields(fields) => next(fields, &t.to_zoned(self.zone.as_ref().unwrap_or(zone).clone())),

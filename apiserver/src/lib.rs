@@ -10,7 +10,7 @@ pub mod auth;
 pub mod cluster;
 pub mod controllers;
 pub mod crd;
-mod cron;
+pub mod cron;
 pub mod data_dir;
 pub mod defaults;
 mod endpoints;

@@ -2,6 +2,7 @@
 //! kubectl prints them and clients decide by them.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde_json::{Map, Value, json};
@@ -245,8 +246,9 @@ impl Status {
         };
         let mut list: Vec<String> = Vec::new();
         // What is found twice is told once (`ToAggregate`).
+        let mut told = BTreeSet::new();
         for text in causes.iter().map(one) {
-            if !list.contains(&text) {
+            if told.insert(text.clone()) {
                 list.push(text);
             }
         }

@@ -545,3 +545,59 @@ async fn controllers_of_others_have_their_roles() {
     let maps: Api<ConfigMap> = Api::namespaced(c.client(), "kube-system");
     maps.get("extension-apiserver-authentication").await.unwrap();
 }
+
+#[tokio::test(start_paused = true)]
+async fn custom_resources_may_stay_as_invalid_as_they_were() {
+    let (c, _) = cluster(Transport::Memory, false).await;
+    let definitions: Api<CustomResourceDefinition> = Api::all(c.client());
+    let crd = |spec: Value| {
+        json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": {"name": "rs.x.io"},
+            "spec": {"group": "x.io", "scope": "Namespaced", "names": {"plural": "rs", "kind": "R"}, "versions": [
+                {"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema":
+                    {"type": "object", "properties": {"spec": spec}}}}]}})
+    };
+    let set = json!({"type": "array", "items": {"type": "string"}});
+    let lax = json!({"type": "object", "properties": {"a": {"type": "string"}, "b": {"type": "string"}, "set": set}});
+    definitions
+        .create(&PostParams::default(), &from(crd(lax.clone())))
+        .await
+        .unwrap();
+    let r = ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk("x.io", "v1", "R"), "rs");
+    let api: Api<DynamicObject> = Api::default_namespaced_with(c.client(), &r);
+    let made = DynamicObject::new("r", &r).data(json!({"spec": {"a": "long", "b": "b", "set": ["x", "x"]}}));
+    api.create(&PostParams::default(), &made).await.unwrap();
+    let mut strict = lax;
+    strict["properties"]["a"] = json!({"type": "string", "maxLength": 2});
+    strict["properties"]["b"] =
+        json!({"type": "string", "maxLength": 9, "x-kubernetes-validations": [{"rule": "self == 'c'"}]});
+    strict["properties"]["set"]["x-kubernetes-list-type"] = json!("set");
+    definitions
+        .patch("rs.x.io", &PatchParams::default(), &Patch::Merge(crd(strict)))
+        .await
+        .unwrap();
+    let change = |spec: Value| {
+        let api = &api;
+        async move {
+            let change = Patch::Merge(json!({"spec": spec}));
+            api.patch("r", &PatchParams::default(), &change).await
+        }
+    };
+    // What is not changed stays: too long, against its rule, and twice.
+    change(json!({"set": ["x", "x", "y"]})).await.unwrap();
+    let refused = |r| code(r).2;
+    assert_eq!(
+        refused(change(json!({"a": "longer"})).await),
+        "R.x.io \"r\" is invalid: [spec.a: Too long: may not be more than 2 bytes, <nil>: Invalid value: null: some \
+         validation rules were not checked because the object was invalid; correct the existing errors to complete \
+         validation]"
+    );
+    assert_eq!(
+        refused(change(json!({"b": "d"})).await),
+        "R.x.io \"r\" is invalid: spec.b: Invalid value: \"d\": failed rule: self == 'c'"
+    );
+    change(json!({"a": "a", "b": "c", "set": ["x"]})).await.unwrap();
+    assert_eq!(
+        refused(change(json!({"set": ["x", "x"]})).await),
+        "R.x.io \"r\" is invalid: spec.set[1]: Duplicate value: \"x\""
+    );
+}

@@ -543,8 +543,8 @@ impl Checker<'_> {
             if let Some((at, What::Literal(Value::Text(s)))) = last {
                 let wrong = match (name.as_str(), target.is_some(), args.len()) {
                     ("duration", false, 1) => numbers::parse_span(s).is_none(),
-                    ("timestamp", false, 1) => super::moment::Moment::parse(s).is_none(),
-                    ("matches", true, 1) | ("matches", false, 2) => super::pattern::error(s).is_some(),
+                    ("timestamp", false, 1) => super::moment::Moment::parse(s).is_err(),
+                    ("matches", true, 1) | ("matches", false, 2) => super::pattern::compile(s).is_err(),
                     _ => false,
                 };
                 if wrong {

@@ -67,7 +67,7 @@ impl<'a> Evaluation<'a> {
                     .checked_neg()
                     .map_or_else(|| fail("integer overflow"), |n| Ok(Value::Int(n))),
                 ('-', Value::Double(n)) => Ok(Value::Double(-n)),
-                ('-', Value::Span(d)) => Ok(Value::Span(-d)),
+                ('-', Value::Span(d)) => numbers::negated(d).map(Value::Span),
                 _ => no_overload(),
             },
             What::Binary("&&", a, b) => self.logic(a, b, false),

@@ -7,7 +7,7 @@ use super::CelError;
 use super::address;
 use super::eval::no_overload;
 use super::methods::method;
-use super::moment::Moment;
+use super::moment::{Moment, MomentError};
 use super::numbers;
 use super::quantity::Quantity;
 use super::semver::Version;
@@ -131,13 +131,14 @@ pub(super) fn global(name: &str, args: &[Value]) -> Result {
         ("string", [v]) => text_of(v).map_or_else(no_overload, |s| Ok(Value::text(&s))),
         ("bytes", [Value::Text(s)]) => Ok(Value::Bytes(s.as_bytes().into())),
         ("bytes", [v @ Value::Bytes(_)]) => Ok(v.clone()),
-        ("timestamp", [Value::Text(s)]) => {
-            Moment::parse(s).map_or_else(|| unconverted("google.protobuf.Timestamp"), |t| Ok(Value::Time(t)))
+        ("timestamp", [Value::Text(s)]) => match Moment::parse(s) {
+            Ok(t) => Ok(Value::Time(t)),
+            Err(MomentError::Form) => unconverted("google.protobuf.Timestamp"),
+            Err(e @ MomentError::Overflow) => fail(e.to_string()),
+        },
+        ("timestamp", [Value::Int(n)]) => {
+            Moment::of_seconds(*n).map_or_else(|| fail(MomentError::Overflow.to_string()), |t| Ok(Value::Time(t)))
         }
-        ("timestamp", [Value::Int(n)]) => jiff::Timestamp::from_second(*n)
-            .ok()
-            .filter(|_| (-62_135_596_800..=253_402_300_799).contains(n))
-            .map_or_else(|| fail("timestamp overflow"), |t| Ok(Value::Time(t.into()))),
         ("timestamp", [v @ Value::Time(_)]) | ("duration", [v @ Value::Span(_)]) => Ok(v.clone()),
         ("duration", [Value::Text(s)]) => {
             numbers::parse_span(s).map_or_else(|| unconverted("google.protobuf.Duration"), |d| Ok(Value::Span(d)))
@@ -194,8 +195,7 @@ fn to_uint(v: &Value) -> Result {
         Value::Int(n) => u64::try_from(*n).map_or_else(|_| overflow(), |n| Ok(Value::Uint(n))),
         Value::Double(n) if *n >= 0.0 && *n < 18_446_744_073_709_551_616.0 => Ok(Value::Uint(*n as u64)),
         Value::Double(_) => overflow(),
-        Value::Text(s) if s.starts_with('+') => unconverted("uint"),
-        Value::Text(s) => s.parse().map_or_else(|_| unconverted("uint"), |n| Ok(Value::Uint(n))),
+        Value::Text(s) => super::strconv::parse_uint(s).map_or_else(|_| unconverted("uint"), |n| Ok(Value::Uint(n))),
         _ => no_overload(),
     }
 }
@@ -217,11 +217,7 @@ fn to_int(v: &Value) -> Result {
         Value::Double(n) if n.abs() < 9_223_372_036_854_775_808.0 => Ok(Value::Int(*n as i64)),
         Value::Double(_) => fail("integer overflow"),
         Value::Text(s) => s.parse().map_or_else(|_| unconverted("int"), |n| Ok(Value::Int(n))),
-        // Downwards, as Go counts seconds.
-        Value::Time(t) => {
-            let t = t.timestamp();
-            Ok(Value::Int(t.as_second() - i64::from(t.subsec_nanosecond() < 0)))
-        }
+        Value::Time(t) => Ok(Value::Int(t.seconds())),
         Value::Span(d) => Ok(Value::Int(i64::try_from(d.as_nanos()).unwrap_or(i64::MAX))),
         _ => no_overload(),
     }
@@ -259,7 +255,10 @@ pub(super) fn in_home(home: &str, name: &str, args: &[Value]) -> Result {
             };
             extreme(name, list, wanted)
         }
-        ("math", "abs", [Value::Int(n)]) => Ok(Value::Int(n.saturating_abs())),
+        ("math", "abs", [Value::Int(n)]) => match n.checked_abs() {
+            Some(n) => Ok(Value::Int(n)),
+            None => fail("integer overflow"),
+        },
         ("math", "abs", [Value::Double(n)]) => Ok(Value::Double(n.abs())),
         ("math", "ceil", [Value::Double(n)]) => Ok(Value::Double(n.ceil())),
         ("math", "floor", [Value::Double(n)]) => Ok(Value::Double(n.floor())),

@@ -230,8 +230,7 @@ fn pattern(text: &str) -> Result<Regex> {
         return Ok(r.clone());
     }
     // Nobody waits for the lock while one is compiled.
-    let wrong = || super::pattern::error(text).unwrap_or_else(|| "error parsing regexp: not supported".to_owned());
-    let r = super::pattern::compiled(text).ok_or_else(|| CelError::evaluation(wrong()))?;
+    let r = super::pattern::compile(text).map_err(CelError::evaluation)?;
     let mut known = known();
     if known.len() >= PATTERNS {
         known.clear();

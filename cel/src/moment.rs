@@ -7,19 +7,28 @@ use jiff::civil::{Date, DateTime, Time};
 use jiff::tz::{Offset, TimeZone};
 use jiff::{SignedDuration, Timestamp};
 
-/// A moment, and the seconds by which its zone is ahead of UTC.
+use super::strconv::atoi;
+
+/// A moment of the years 1 to 9999 in UTC, and how far its zone is ahead.
 #[derive(Debug, Clone, Copy)]
 pub struct Moment {
-    at: Timestamp,
+    /// In UTC: [`Timestamp`] ends a day before these years do.
+    at: DateTime,
     offset: Offset,
 }
 
-impl From<Timestamp> for Moment {
-    fn from(at: Timestamp) -> Self {
-        let offset = Offset::UTC;
-        Self { at, offset }
-    }
+/// A text that is no moment, or one out of bounds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum MomentError {
+    /// It does not have the form.
+    #[error("no timestamp")]
+    Form,
+    /// It is of none of the years 1 to 9999 in UTC.
+    #[error("timestamp overflow")]
+    Overflow,
 }
+
+const EPOCH: DateTime = DateTime::constant(1970, 1, 1, 0, 0, 0, 0);
 
 impl PartialEq for Moment {
     fn eq(&self, other: &Self) -> bool {
@@ -89,18 +98,36 @@ fn zone(text: &str) -> Option<Offset> {
     Offset::from_seconds(seconds).ok().filter(|_| fits)
 }
 
+/// Whether it is of a year that has a moment (`minUnixTime`, `maxUnixTime`).
+fn within(at: &DateTime) -> bool {
+    (1..=9999).contains(&at.year())
+}
+
+/// What a clock shows that is ahead of UTC. None shows what is behind the last year, or before the first that there is.
+fn ahead(at: DateTime, by: Offset) -> DateTime {
+    at.saturating_add(SignedDuration::from_secs(i64::from(by.seconds())))
+}
+
 impl Moment {
-    fn new(date: Date, time: Time, offset: Offset) -> Option<Self> {
-        let at = offset.to_timestamp(DateTime::from_parts(date, time)).ok()?;
-        Some(Self { at, offset })
+    fn new(date: Date, time: Time, offset: Offset) -> Result<Self, MomentError> {
+        let ahead = SignedDuration::from_secs(i64::from(offset.seconds()));
+        let at = DateTime::from_parts(date, time).checked_sub(ahead).ok();
+        let at = at.filter(within).ok_or(MomentError::Overflow)?;
+        Ok(Self { at, offset })
     }
 
     /// As `time.RFC3339` has it.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        let (date, rest) = date(text)?;
-        let (time, rest) = time(rest.strip_prefix('T')?)?;
-        Self::new(date, time, zone(rest)?).filter(|m| (1..=9999).contains(&m.civil().year()))
+    ///
+    /// # Errors
+    /// [`MomentError`].
+    pub fn parse(text: &str) -> Result<Self, MomentError> {
+        let read = || {
+            let (date, rest) = date(text)?;
+            let (time, rest) = time(rest.strip_prefix('T')?)?;
+            Some((date, time, zone(rest)?))
+        };
+        let (date, time, zone) = read().ok_or(MomentError::Form)?;
+        Self::new(date, time, zone)
     }
 
     /// A text with the format `date`.
@@ -108,37 +135,47 @@ impl Moment {
     pub fn of_date(text: &str) -> Option<Self> {
         let (date, rest) = date(text)?;
         rest.is_empty()
-            .then(|| Self::new(date, Time::midnight(), Offset::UTC))?
+            .then(|| Self::new(date, Time::midnight(), Offset::UTC).ok())?
     }
 
     /// A text with the format `date-time` (`strfmt.ParseDateTime`): also without a zone, and nothing at all.
     #[must_use]
     pub fn of_date_time(text: &str) -> Option<Self> {
         if text.is_empty() {
-            return Some(Timestamp::UNIX_EPOCH.into());
+            return Self::of_seconds(0);
         }
         let local = || {
             let (date, rest) = date(text)?;
             let (time, rest) = time(rest.strip_prefix('T')?)?;
-            rest.is_empty().then(|| Self::new(date, time, Offset::UTC))?
+            rest.is_empty().then(|| Self::new(date, time, Offset::UTC).ok())?
         };
-        Self::parse(text).or_else(local)
+        Self::parse(text).ok().or_else(local)
     }
 
-    /// The moment itself.
+    /// So many seconds after the epoch.
     #[must_use]
-    pub fn timestamp(&self) -> Timestamp {
-        self.at
+    pub fn of_seconds(seconds: i64) -> Option<Self> {
+        let at = EPOCH.checked_add(SignedDuration::from_secs(seconds)).ok()?;
+        let offset = Offset::UTC;
+        within(&at).then_some(Self { at, offset })
     }
 
-    fn civil(&self) -> DateTime {
-        self.offset.to_datetime(self.at)
+    /// The seconds since the epoch, of which a part counts downwards.
+    #[must_use]
+    pub fn seconds(&self) -> i64 {
+        let since = self.at.duration_since(EPOCH);
+        since.as_secs() - i64::from(since.subsec_nanos() < 0)
     }
 
     /// Later by a span, in the same zone.
     pub(super) fn later(&self, by: SignedDuration) -> Option<Self> {
-        let at = self.at.checked_add(by).ok()?;
+        let at = self.at.checked_add(by).ok().filter(within)?;
         Some(Self { at, ..*self })
+    }
+
+    /// By how much it is later than another.
+    pub(super) fn since(&self, other: &Self) -> SignedDuration {
+        self.at.duration_since(other.at)
     }
 
     /// What it says about itself in a zone, or in UTC without one (`cel-go/common/types/timestamp.go`).
@@ -147,7 +184,8 @@ impl Moment {
             None => TimeZone::UTC,
             Some(name) => zone_named(name)?,
         };
-        let z = self.at.to_zoned(zone);
+        let at = Offset::UTC.to_timestamp(self.at).unwrap_or(Timestamp::MAX);
+        let z = ahead(self.at, zone.to_offset(at));
         Ok(Some(match name {
             "getFullYear" => i64::from(z.year()),
             "getMonth" => i64::from(z.month()) - 1,
@@ -174,15 +212,7 @@ fn zone_named(name: &str) -> Result<TimeZone, String> {
         let known = TimeZone::get(name).ok().filter(|tz| tz.iana_name() == Some(name));
         return known.ok_or_else(|| format!("unknown time zone {name}"));
     };
-    let number = |text: &str| {
-        let wrong = |why: &str| format!("strconv.Atoi: parsing {}: {why}", super::go::quote(text));
-        let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
-        if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
-            return Err(wrong("invalid syntax"));
-        }
-        text.parse::<i64>().map_err(|_| wrong("value out of range"))
-    };
-    let (h, m) = (number(hours)?, number(minutes)?);
+    let (h, m) = (atoi(hours)?, atoi(minutes)?);
     let minutes = if name.starts_with('-') {
         h.saturating_mul(60).saturating_sub(m)
     } else {
@@ -197,7 +227,7 @@ fn zone_named(name: &str) -> Result<TimeZone, String> {
 impl fmt::Display for Moment {
     /// As `time.RFC3339Nano` has it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let own = self.civil();
+        let own = ahead(self.at, self.offset);
         let (year, month, day) = (own.year(), own.month(), own.day());
         let (hour, minute, second) = (own.hour(), own.minute(), own.second());
         write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}")?;
@@ -217,7 +247,7 @@ impl fmt::Display for Moment {
 
 #[cfg(test)]
 mod tests {
-    use super::Moment;
+    use super::{Moment, MomentError};
 
     #[test]
     fn moments_keep_their_zones() {
@@ -232,13 +262,34 @@ mod tests {
             ("2024-01-02T03:04:05", None),
             ("2024-01-02", None),
         ] {
-            let found = Moment::parse(text).map(|m| m.to_string());
+            let found = Moment::parse(text).ok().map(|m| m.to_string());
             assert_eq!(found.as_deref(), wanted, "{text}");
         }
-        let at = |text| Moment::parse(text).map(|m| m.timestamp());
+        let at = |text| Moment::parse(text).map(|m| m.seconds());
         assert_eq!(at("2024-01-02T03:00:00+01:00"), at("2024-01-02T02:00:00Z"));
         assert!(Moment::of_date("2024-02-29").is_some() && Moment::of_date("2024-02-29T").is_none());
         assert!(Moment::of_date_time("2024-02-29T01:02:03").is_some());
+    }
+
+    #[test]
+    fn moments_are_of_the_years_1_to_9999() {
+        let seconds = |text| Moment::parse(text).map(|m| m.seconds());
+        assert_eq!(seconds("0001-01-01T00:00:00Z"), Ok(-62_135_596_800));
+        assert_eq!(seconds("9999-12-31T23:59:59Z"), Ok(253_402_300_799));
+        assert_eq!(seconds("1969-12-31T23:59:58.5Z"), Ok(-2));
+        for text in [
+            "0000-12-31T23:59:59Z",
+            "0001-01-01T00:00:00+01:00",
+            "9999-12-31T23:59:59-01:00",
+        ] {
+            assert_eq!(seconds(text), Err(MomentError::Overflow), "{text}");
+        }
+        let last = Moment::of_seconds(253_402_300_799).unwrap();
+        assert_eq!(last.to_string(), "9999-12-31T23:59:59Z");
+        assert_eq!(last.part("getHours", Some("-01:00")), Ok(Some(22)));
+        assert_eq!(last.part("getHours", None), Ok(Some(23)));
+        assert!(last.later(jiff::SignedDuration::from_secs(1)).is_none());
+        assert!(Moment::of_seconds(-62_135_596_801).is_none() && Moment::of_seconds(i64::MAX).is_none());
     }
 
     #[test]

@@ -46,23 +46,28 @@ pub(super) fn arithmetic(o: &str, a: &Value, b: &Value) -> Result {
         (Value::Time(t), Value::Span(d)) | (Value::Span(d), Value::Time(t)) if o == "+" => {
             Value::Time(t.later(*d).ok_or_else(|| overflow("timestamp"))?)
         }
-        (Value::Time(t), Value::Span(d)) if o == "-" => Value::Time(t.later(-*d).ok_or_else(|| overflow("timestamp"))?),
-        (Value::Time(a), Value::Time(b)) if o == "-" => {
-            let span = a.timestamp().duration_since(b.timestamp());
-            let fits = i64::try_from(span.as_nanos()).is_ok();
-            Value::Span(fits.then_some(span).ok_or_else(|| overflow("timestamp"))?)
+        (Value::Time(t), Value::Span(d)) if o == "-" => {
+            Value::Time(t.later(negated(*d)?).ok_or_else(|| overflow("timestamp"))?)
         }
-        (Value::Span(a), Value::Span(b)) => {
-            let d = match o {
-                "+" => a.checked_add(*b),
-                "-" => a.checked_sub(*b),
-                _ => return no_overload(),
-            };
-            let fits = |d: &SignedDuration| i64::try_from(d.as_nanos()).is_ok();
-            Value::Span(d.filter(fits).ok_or_else(|| overflow("duration"))?)
-        }
+        (Value::Time(a), Value::Time(b)) if o == "-" => Value::Span(span(Some(a.since(b)))?),
+        (Value::Span(a), Value::Span(b)) => match o {
+            "+" => Value::Span(span(a.checked_add(*b))?),
+            "-" => Value::Span(span(a.checked_sub(*b))?),
+            _ => return no_overload(),
+        },
         _ => return no_overload(),
     })
+}
+
+/// A span of as many nanoseconds as Go's `time.Duration` has room for, which counts them as an integer.
+fn span(d: Option<SignedDuration>) -> Result<SignedDuration> {
+    let fits = |d: &SignedDuration| i64::try_from(d.as_nanos()).is_ok();
+    d.filter(fits).ok_or_else(|| overflow("integer"))
+}
+
+/// A span backwards.
+pub(super) fn negated(d: SignedDuration) -> Result<SignedDuration> {
+    span(d.checked_neg())
 }
 
 /// A number as Go writes one in a text: with a power of ten where it is large or small.

@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::{LazyLock, Mutex, PoisonError};
 
-/// Go's error of compiling a pattern, if it has one.
-#[must_use]
-pub fn error(pattern: &str) -> Option<String> {
+/// Go's error of reading a pattern, if it has one.
+fn error(pattern: &str) -> Option<String> {
     let mut reader = Reader {
         whole: pattern,
         rest: pattern,
@@ -29,11 +28,30 @@ const CLASSES: [(&str, &str, &str); 6] = [
 
 /// A pattern of Go's as this engine has it, which reads brackets, braces, dashes and ampersands as more than text where Go
 /// does not, and escapes as of Unicode where Go's are of ASCII.
-#[must_use]
-pub fn compiled(pattern: &str) -> Option<regex::Regex> {
-    if error(pattern).is_some() {
-        return None;
+///
+/// # Errors
+/// What Go says of a pattern that it cannot read, or that is too large or too deep for this engine.
+pub fn compile(pattern: &str) -> Result<regex::Regex, String> {
+    if let Some(wrong) = error(pattern) {
+        return Err(wrong);
     }
+    let told = |what: &str| format!("error parsing regexp: {what}: `{pattern}`");
+    regex::RegexBuilder::new(&translated(pattern))
+        .nest_limit(DEEPEST)
+        .build()
+        .map_err(|e| match e {
+            regex::Error::CompiledTooBig(_) => told("expression too large"),
+            regex::Error::Syntax(why) if why.contains("nested") => told("expression nests too deeply"),
+            // A repetition behind flags, which Go takes for one of what stands before them: `a(?i)*`.
+            _ => told("expression is not supported"),
+        })
+}
+
+/// How deep an expression may be (`regexp/syntax.maxHeight`).
+const DEEPEST: u32 = 1000;
+
+/// A pattern that Go can read in this engine's language.
+fn translated(pattern: &str) -> String {
     let (mut out, mut rest, mut class) = (String::new(), pattern, false);
     // Within a class: whether a dash can be no range here, and whether one was just written that makes one.
     let (mut no_range, mut dash) = (false, false);
@@ -45,8 +63,8 @@ pub fn compiled(pattern: &str) -> Option<regex::Regex> {
                 out.push_str(&regex::escape(text));
                 (2 + text.len() + 2).min(rest.len())
             }
-            '\\' if rest.starts_with("\\b") && !class => {
-                out.push_str("(?-u:\\b)");
+            '\\' if !class && (rest.starts_with("\\b") || rest.starts_with("\\B")) => {
+                out.push_str(&format!("(?-u:{})", &rest[..2]));
                 2
             }
             '\\' => match CLASSES.iter().find(|(escape, ..)| rest.starts_with(escape)) {
@@ -118,6 +136,16 @@ pub fn compiled(pattern: &str) -> Option<regex::Regex> {
                 out.push(c);
                 1
             }
+            '(' if !class && rest.starts_with("(?") && flags(rest).is_some() => {
+                let (said, after) = flags(rest).unwrap_or_default();
+                out.push_str(&said);
+                rest.len() - after.len()
+            }
+            // Names of groups may be what they may not be here, and nobody asks for them.
+            '(' if !class && (rest.starts_with("(?P<") || rest.starts_with("(?<")) => {
+                out.push('(');
+                rest.find('>').map_or(rest.len(), |end| end + 1)
+            }
             '{' if !class && repetition(rest).is_none() => {
                 out.push_str("\\{");
                 1
@@ -130,7 +158,28 @@ pub fn compiled(pattern: &str) -> Option<regex::Regex> {
         (no_range, dash) = (ends_range, is_dash);
         rest = &rest[end..];
     }
-    regex::Regex::new(&out).ok()
+    out
+}
+
+/// Flags as they are written here, each once, and what follows: Go takes them as often as they come, and none at all.
+fn flags(text: &str) -> Option<(String, &str)> {
+    let (said, after) = text.strip_prefix("(?")?.split_once([':', ')'])?;
+    let known = |flags: &str| flags.chars().all(|c| "imsU".contains(c));
+    let (on, off) = said.split_once('-').unwrap_or((said, ""));
+    if !known(on) || !known(off) {
+        return None;
+    }
+    let each = |of: &dyn Fn(char) -> bool| "imsU".chars().filter(|c| of(*c)).collect::<String>();
+    let on = each(&|c| on.contains(c) && !off.contains(c));
+    let minus = if off.is_empty() { "" } else { "-" };
+    let off = each(&|c| off.contains(c));
+    let group = text[2 + said.len()..].starts_with(':');
+    let said = match (group, on.is_empty() && off.is_empty()) {
+        (true, _) => format!("(?{on}{minus}{off}:"),
+        (false, true) => String::new(),
+        (false, false) => format!("(?{on}{minus}{off})"),
+    };
+    Some((said, after))
 }
 
 /// A class of Unicode without the sign that makes it all but itself.
@@ -352,7 +401,8 @@ impl<'p> Reader<'p> {
                     "alnum", "alpha", "ascii", "blank", "cntrl", "digit", "graph", "lower", "print", "punct", "space",
                     "upper", "word", "xdigit",
                 ];
-                let inner = name[2..name.len() - 2].trim_start_matches('^');
+                let inner = &name[2..name.len() - 2];
+                let inner = inner.strip_prefix('^').unwrap_or(inner);
                 if !known.contains(&inner) {
                     return Err((RANGE, name));
                 }
@@ -409,10 +459,12 @@ fn class_escape(t: &str) -> Result<Option<&str>, Wrong<'_>> {
             };
             let after = &name[end..];
             let shown = read_of(t, after);
-            let own = name[..end]
-                .trim_start_matches('{')
-                .trim_end_matches('}')
-                .trim_start_matches('^');
+            let own = &name[..end];
+            let own = own
+                .strip_prefix('{')
+                .and_then(|own| own.strip_suffix('}'))
+                .unwrap_or(own);
+            let own = own.strip_prefix('^').unwrap_or(own);
             let known = own == "Any" || is_class(own);
             if known { Ok(Some(after)) } else { Err((RANGE, shown)) }
         }
@@ -516,6 +568,8 @@ mod tests {
             ("\\8", "invalid escape sequence: `\\8`"),
             ("a\\", "trailing backslash at end of expression: ``"),
             ("\\p{Nosuch}", "invalid character class range: `\\p{Nosuch}`"),
+            ("\\P{^^L}", "invalid character class range: `\\P{^^L}`"),
+            ("[[:^^digit:]]", "invalid character class range: `[:^^digit:]`"),
         ] {
             let text = error(pattern).unwrap_or_default();
             assert_eq!(text, format!("error parsing regexp: {wanted}"), "{pattern}");
@@ -537,7 +591,7 @@ mod tests {
             "[^\\d-z]",
         ] {
             assert_eq!(error(fine), None, "{fine}");
-            assert!(super::compiled(fine).is_some(), "{fine}");
+            assert!(super::compile(fine).is_ok(), "{fine}");
         }
     }
 
@@ -566,8 +620,14 @@ mod tests {
             ("^\\pN[\\p{^L}]$", "1-", true),
             ("^\\101\\<[\\]\\-a]\\*$", "A<-*", true),
             ("^\\Aa\\z$", "a", true),
+            ("a\\B\u{e9}", "a\u{e9}", false),
+            ("a\\Bb", "ab", true),
+            ("^(?P<1st>a)$", "a", true),
+            ("^a(?)b(?ii)c(?i-i:d)(?s-s)$", "abcd", true),
+            ("^a(?)b(?ii)c(?i-i:d)$", "abCd", true),
+            ("^a(?)b(?ii)c(?i-i:d)$", "abcD", false),
         ] {
-            let compiled = super::compiled(pattern).unwrap_or_else(|| panic!("{pattern}"));
+            let compiled = super::compile(pattern).unwrap_or_else(|e| panic!("{pattern}: {e}"));
             assert_eq!(compiled.is_match(text), matches, "{pattern} {text}");
         }
     }

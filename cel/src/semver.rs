@@ -64,7 +64,7 @@ impl Version {
                     let what = "Numeric PreRelease version must not contain leading zeroes";
                     return Err(format!("{what} {}", quote(part)));
                 }
-                unsigned(part)?;
+                super::strconv::parse_uint(part)?;
             } else if !is_plain(part) {
                 return Err(format!("Invalid character(s) found in prerelease {}", quote(part)));
             }
@@ -90,14 +90,6 @@ fn is_plain(text: &str) -> bool {
     text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
 }
 
-fn unsigned(text: &str) -> Result<u64, String> {
-    let wrong = |why: &str| format!("strconv.ParseUint: parsing {}: {why}", quote(text));
-    if text.is_empty() {
-        return Err(wrong("invalid syntax"));
-    }
-    text.parse().map_err(|_| wrong("value out of range"))
-}
-
 /// One of the three numbers; `name`, and how it begins a sentence.
 fn number(text: &str, name: &str, first: &str) -> Result<u64, String> {
     if !text.bytes().all(|b| b.is_ascii_digit()) {
@@ -109,7 +101,7 @@ fn number(text: &str, name: &str, first: &str) -> Result<u64, String> {
             quote(text)
         ));
     }
-    unsigned(text)
+    super::strconv::parse_uint(text)
 }
 
 /// A version without a `v` before it, leading noughts, and with all three numbers

@@ -2,6 +2,10 @@
 
 /// An error, the line it is in and a mark below the character at byte `at`.
 pub(super) fn told(text: &str, at: usize, message: &str) -> String {
+    // Nothing has neither characters nor lines (`ToDisplayString`).
+    if text.is_empty() {
+        return format!("ERROR: <input>:1:0: {message}");
+    }
     let before = text.get(..at).unwrap_or(text);
     let start = before.rfind('\n').map_or(0, |n| n + 1);
     let number = before.matches('\n').count() + 1;

@@ -5,11 +5,18 @@ use serde_json::Value;
 
 use crate::defaults::names;
 use crate::registry::{Resource, ScalePaths, text};
-use crate::schema::{self, FieldError, SchemaRef, join};
+use crate::schema::{self, Correlated, FieldError, SchemaRef, join};
 
-/// What is wrong with an object, or with its status where only that is written.
-pub(crate) fn errors(r: &Resource, value: &Value, status: bool) -> Vec<FieldError> {
+use super::rules::Broken;
+
+/// What is wrong with an object, or with its status where only that is written, and what of it is as it was before and
+/// is only told.
+pub(crate) fn check(r: &Resource, value: &Value, old: Option<&Value>, status: bool) -> Broken {
     let own = r.schema();
+    let openapi = r.custom.as_ref().and_then(|c| c.openapi.as_ref());
+    let whole = openapi
+        .zip(old)
+        .map(|(schema, old)| Correlated::new(schema, value, old));
     let mut errors = match (own.field("status"), value.get("status")) {
         // Texts tell the place within the status, paths that in the object.
         (Some(schema), Some(of)) if status => {
@@ -20,10 +27,12 @@ pub(crate) fn errors(r: &Resource, value: &Value, status: bool) -> Vec<FieldErro
                 };
                 e
             };
-            schema::validate(&schema, of).into_iter().map(below).collect()
+            let before = whole.as_ref().and_then(|w| w.key("status"));
+            let found = schema::validate_update(&schema, of, before.as_ref());
+            found.into_iter().map(below).collect()
         }
         _ if status => Vec::new(),
-        _ => schema::validate(&own, value),
+        _ => schema::validate_update(&own, value, whole.as_ref()),
     };
     // As they are kept ([`crate::patch::fold`]), which no schema knows.
     if value["metadata"]["managedFields"].is_string() {
@@ -35,7 +44,27 @@ pub(crate) fn errors(r: &Resource, value: &Value, status: bool) -> Vec<FieldErro
     if !status {
         embedded(&own, value, "", &mut errors);
     }
-    errors
+    let twice = schema::duplicates(&own, value);
+    // Where something was twice before, more may be.
+    if !twice.is_empty() && old.is_none_or(|old| schema::duplicates(&own, old).is_empty()) {
+        errors.extend(twice);
+    }
+    let mut found = Broken::default();
+    if let Some(schema) = openapi.filter(|schema| super::rules::any(schema)) {
+        if errors.iter().any(FieldError::hinders_rules) {
+            // Rules are asked only of objects that have the form they rely on.
+            let detail = "some validation rules were not checked because the object was invalid; correct the existing \
+                          errors to complete validation";
+            errors.push(FieldError::invalid("", Value::Null, detail));
+        } else {
+            found = super::rules::broken(schema, value, old, whole.as_ref(), "");
+        }
+    }
+    errors.append(&mut found.errors);
+    Broken {
+        errors,
+        warnings: found.warnings,
+    }
 }
 
 /// `ValidateScaleSpec`, `ValidateScaleStatus`.

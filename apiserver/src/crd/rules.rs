@@ -4,11 +4,10 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::registry::text;
-use crate::schema::join;
-use crate::status::Cause;
+use crate::schema::{Correlated, FieldError, MapList, join, map_keys};
 use cfn_cel::{self as cel, CelError, Key, List, ListKind, Moment, Program, Scope};
 
 /// Rules compiled before; what they name was checked when the definition was written.
@@ -49,25 +48,76 @@ impl<'v> Seen<'v> {
         Some(Self { json, cel })
     }
 
-    fn items(self) -> impl Iterator<Item = Self> {
-        let of = match (self.json, self.cel) {
-            (Value::Array(json), cel::Value::List(cel)) => Some(json.iter().zip(cel.iter())),
-            _ => None,
-        };
-        of.into_iter().flatten().map(|(json, cel)| Self { json, cel })
+    fn items(self) -> Vec<Self> {
+        match (self.json, self.cel) {
+            (Value::Array(json), cel::Value::List(cel)) => json
+                .iter()
+                .zip(cel.iter())
+                .map(|(json, cel)| Self { json, cel })
+                .collect(),
+            _ => Vec::new(),
+        }
     }
 }
 
-/// What an object breaks, `old` being what it was.
-pub(crate) fn broken(schema: &Value, value: &Value, old: Option<&Value>, path: &str, causes: &mut Vec<Cause>) {
+/// What an object breaks.
+#[derive(Default)]
+pub(crate) struct Broken {
+    /// What refuses it.
+    pub(crate) errors: Vec<FieldError>,
+    /// What it broke before, and is as it was.
+    pub(crate) warnings: Vec<FieldError>,
+}
+
+/// What an object breaks, `old` being what it was; `correlated` where what did not change may stay as it is.
+pub(crate) fn broken(
+    schema: &Value,
+    value: &Value,
+    old: Option<&Value>,
+    correlated: Option<&Correlated<'_>>,
+    path: &str,
+) -> Broken {
+    let mut found = Broken::default();
     if !any(schema) {
-        return;
+        return found;
     }
     let (own, before) = (to_cel(schema, value), old.map(|o| to_cel(schema, o)));
     let old = old.zip(before.as_ref()).map(|(json, cel)| Seen { json, cel });
     let seen = Seen { json: value, cel: &own };
+    let ratchet = Ratchet {
+        current: correlated,
+        parent: None,
+    };
     // Where one costs too much, no other is asked.
-    let _ = within(schema, seen, old, path, causes);
+    let _ = within(schema, seen, old, ratchet, path, &mut found);
+    found
+}
+
+/// What a value is correlated with, else the nearest value around it that is (`ratchetingOptions`).
+#[derive(Clone, Copy)]
+struct Ratchet<'c, 'v> {
+    current: Option<&'c Correlated<'v>>,
+    parent: Option<&'c Correlated<'v>>,
+}
+
+impl<'c, 'v> Ratchet<'c, 'v> {
+    /// Of a part of the value, which is correlated with this.
+    fn of<'p>(self, part: Option<&'p Correlated<'v>>) -> Ratchet<'p, 'v>
+    where
+        'c: 'p,
+    {
+        match self.current {
+            None => self,
+            Some(_) => Ratchet {
+                current: part,
+                parent: self.current,
+            },
+        }
+    }
+
+    fn forgives(self) -> bool {
+        self.current.or(self.parent).is_some_and(Correlated::is_equal)
+    }
 }
 
 /// No rule is asked any more.
@@ -77,65 +127,57 @@ fn within(
     schema: &Value,
     value: Seen<'_>,
     old: Option<Seen<'_>>,
+    ratchet: Ratchet<'_, '_>,
     path: &str,
-    causes: &mut Vec<Cause>,
+    found: &mut Broken,
 ) -> Result<(), Ended> {
     if value.json.is_null() {
         return Ok(());
     }
+    // What was null was not there.
+    let old = old.filter(|o| !o.json.is_null());
     let scopes = Scopes::of(schema, value, old);
     for r in rules(schema) {
-        scopes.judge(r, path, causes)?;
+        scopes.judge(r, (path, ratchet), found)?;
     }
-    let join = |name: &str| {
-        if path.is_empty() {
-            name.to_owned()
-        } else {
-            format!("{path}.{name}")
-        }
-    };
     match value.json {
         Value::Object(m) => {
+            let more = &schema["additionalProperties"];
             for k in m.keys() {
-                if let Some(child) = schema["properties"].get(k) {
-                    let known = escaped(k);
-                    if let Some(v) = value.field(k, &known) {
-                        let before = old.and_then(|o| o.field(k, &known));
-                        within(child, v, before, &join(k), causes)?;
-                    }
-                } else if schema["additionalProperties"].is_object()
-                    && let Some(v) = value.field(k, k)
-                {
-                    let before = old.and_then(|o| o.field(k, k));
-                    within(
-                        &schema["additionalProperties"],
-                        v,
-                        before,
-                        &format!("{path}[{k}]"),
-                        causes,
-                    )?;
-                }
+                let (child, known, at) = match schema["properties"].get(k) {
+                    Some(child) => (child, escaped(k), join(path, k)),
+                    None if more.is_object() => (more, k.clone(), format!("{path}[{k}]")),
+                    None => continue,
+                };
+                let Some(v) = value.field(k, &known) else { continue };
+                let before = old.and_then(|o| o.field(k, &known));
+                let part = ratchet.current.and_then(|c| c.key(k));
+                // An object's type is that of the request, whatever it was before.
+                let typed = ratchet.parent.is_none() && matches!(k.as_str(), "apiVersion" | "kind");
+                let ratchet = match typed {
+                    true => Ratchet {
+                        current: None,
+                        parent: None,
+                    },
+                    false => ratchet.of(part.as_ref()),
+                };
+                within(child, v, before, ratchet, &at, found)?;
             }
         }
         Value::Array(_) if schema["items"].is_object() => {
-            let keys = list_keys(schema);
-            let is_map = schema["x-kubernetes-list-type"] == "map";
-            for (i, v) in value.items().enumerate() {
-                // Only elements that have a name of their own are the same as before.
-                let same = |o: &Seen<'_>| keys.iter().all(|k| o.json[*k] == v.json[*k]);
-                let before = old.filter(|_| is_map).and_then(|l| l.items().find(same));
-                within(&schema["items"], v, before, &format!("{path}[{i}]"), causes)?;
+            let earlier = old.map(Seen::items).unwrap_or_default();
+            let places = old.and_then(|o| o.json.as_array()).map(|o| MapList::new(schema, o));
+            for (i, v) in value.items().into_iter().enumerate() {
+                let place = places.as_ref().and_then(|p| p.get(v.json));
+                let before = place.and_then(|p| earlier.get(p)).copied();
+                let part = ratchet.current.and_then(|c| c.index(i));
+                let ratchet = ratchet.of(part.as_ref());
+                within(&schema["items"], v, before, ratchet, &format!("{path}[{i}]"), found)?;
             }
         }
         _ => {}
     }
     Ok(())
-}
-
-/// Fields by which a list's items are told apart.
-fn list_keys(schema: &Value) -> Vec<&str> {
-    let keys = schema["x-kubernetes-list-map-keys"].as_array();
-    keys.into_iter().flatten().filter_map(Value::as_str).collect()
 }
 
 /// What the rules of one schema are asked of.
@@ -172,14 +214,16 @@ impl<'s> Scopes<'s> {
         }
     }
 
-    fn judge(&self, r: &Value, path: &str, causes: &mut Vec<Cause>) -> Result<(), Ended> {
+    fn judge(&self, r: &Value, (path, ratchet): (&str, Ratchet<'_, '_>), found: &mut Broken) -> Result<(), Ended> {
         let (schema, rule) = (self.schema, text(r, "/rule"));
         let optional = r["optionalOldSelf"] == true;
         let program = match program(rule) {
             Ok(program) => program,
             Err(e) => {
-                let kind = json!(text(schema, "/type"));
-                causes.push(Cause::invalid(path, &kind, &format!("rule compile error: {e}")));
+                let detail = format!("rule compile error: {e}");
+                found
+                    .errors
+                    .push(FieldError::invalid(path, text(schema, "/type"), detail));
                 return Ok(());
             }
         };
@@ -198,7 +242,13 @@ impl<'s> Scopes<'s> {
                     "" => format!("failed rule: {told}"),
                     _ => told.to_owned(),
                 });
-                causes.push(self.cause(r, path, &message));
+                let error = self.error(r, path, message);
+                // What is about a change is not about what stays as it is.
+                if ratchet.forgives() && !program.mentions("oldSelf") {
+                    found.warnings.push(error);
+                } else {
+                    found.errors.push(error);
+                }
                 Ok(())
             }
             Err(e) => {
@@ -216,7 +266,9 @@ impl<'s> Scopes<'s> {
                 } else {
                     format!("{e} evaluating rule: {told}")
                 };
-                causes.push(Cause::invalid(path, &json!(text(schema, "/type")), &detail));
+                found
+                    .errors
+                    .push(FieldError::invalid(path, text(schema, "/type"), detail));
                 if ended { Err(Ended) } else { Ok(()) }
             }
         }
@@ -234,23 +286,25 @@ impl<'s> Scopes<'s> {
         }
     }
 
-    fn cause(&self, r: &Value, path: &str, message: &str) -> Cause {
+    /// `fieldErrorForReason`.
+    fn error(&self, r: &Value, path: &str, message: String) -> FieldError {
         let schema = self.schema;
         let at = match text(r, "/fieldPath") {
             "" => path.to_owned(),
             p => super::schema::paths::found(p, schema, true).map_or_else(|_| path.to_owned(), |(p, _)| join(path, &p)),
         };
         // Of what is large the value is not shown.
-        let shown = match text(schema, "/type") {
-            "object" | "array" => String::new(),
-            _ => format!(": {}", self.shown),
+        let large = matches!(text(schema, "/type"), "object" | "array");
+        let mut error = match text(r, "/reason") {
+            "FieldValueRequired" => FieldError::required(at, message),
+            "FieldValueForbidden" => FieldError::forbidden(at, message),
+            "FieldValueDuplicate" => FieldError::duplicate(at, self.shown.clone()),
+            _ => FieldError::invalid(at, self.shown.clone(), message),
         };
-        match text(r, "/reason") {
-            "FieldValueRequired" => Cause::required(at, message),
-            "FieldValueForbidden" => Cause::forbidden(at, message),
-            "FieldValueDuplicate" => Cause::new("FieldValueDuplicate", at, format!("Duplicate value{shown}")),
-            _ => Cause::new("FieldValueInvalid", at, format!("Invalid value{shown}: {message}")),
+        if large {
+            error.value = None;
         }
+        error
     }
 }
 
@@ -271,7 +325,7 @@ fn to_cel(schema: &Value, value: &Value) -> cel::Value {
             let items = l.iter().map(|v| to_cel(&schema["items"], v)).collect();
             let kind = match text(schema, "/x-kubernetes-list-type") {
                 "set" => ListKind::Set,
-                "map" => ListKind::Map(list_keys(schema).into_iter().map(escaped).collect()),
+                "map" => ListKind::Map(map_keys(schema).into_iter().map(escaped).collect()),
                 _ => ListKind::Atomic,
             };
             cel::Value::List(Arc::new(List::new(items, kind)))
@@ -293,7 +347,7 @@ fn formatted(format: &str, s: &str) -> cel::Value {
         "date" => moment(Moment::of_date(s)),
         "duration" => {
             let wrong = || format!("Invalid duration {s}: unable to parse {s} as duration");
-            let span = crate::schema::formats::span(s).map(jiff::SignedDuration::from_nanos);
+            let span = cfn_cel::strfmt::span(s).map(jiff::SignedDuration::from_nanos);
             span.map_or_else(|| cel::Value::Wrong(wrong().as_str().into()), cel::Value::Span)
         }
         "byte" => match url_bytes(s) {
@@ -330,22 +384,19 @@ pub(super) fn escaped(name: &str) -> String {
         .replace('/', "__slash__")
 }
 
-/// Whether a schema has rules anywhere.
+/// Whether a schema has rules anywhere (`hasXValidations`).
 pub(crate) fn any(schema: &Value) -> bool {
-    match schema {
-        Value::Object(m) => {
-            m.get("x-kubernetes-validations")
-                .and_then(Value::as_array)
-                .is_some_and(|l| !l.is_empty())
-                || m.values().any(any)
-        }
-        Value::Array(l) => l.iter().any(any),
-        _ => false,
-    }
+    let parts = schema["properties"].as_object().into_iter().flat_map(|m| m.values());
+    !rules(schema).is_empty()
+        || parts
+            .chain([&schema["items"], &schema["additionalProperties"]])
+            .any(|part| part.is_object() && any(part))
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -357,12 +408,8 @@ mod tests {
             "properties": {"min": {"type": "integer"}, "max": {"type": "integer"}, "name": {"type": "string"},
                 "tags": {"type": "array", "items": {"type": "string", "x-kubernetes-validations": [{"rule": "self.size() < 3"}]}}}}}});
         let of = |value: Value, old: Option<Value>| {
-            let mut causes = Vec::new();
-            broken(&schema, &value, old.as_ref(), "", &mut causes);
-            causes
-                .into_iter()
-                .map(|c| format!("{}: {}", c.field, c.message))
-                .collect::<Vec<_>>()
+            let found = broken(&schema, &value, old.as_ref(), None, "");
+            found.errors.iter().map(ToString::to_string).collect::<Vec<_>>()
         };
         assert!(of(json!({"spec": {"min": 1, "max": 2, "name": "a"}}), None).is_empty());
         assert_eq!(
@@ -379,5 +426,73 @@ mod tests {
             ),
             ["spec: Invalid value: name is fixed"]
         );
+    }
+
+    #[test]
+    fn what_did_not_change_is_forgiven() {
+        let short = || json!({"type": "string", "x-kubernetes-validations": [{"rule": "self.size() < 3"}]});
+        let schema = json!({"type": "object", "properties": {
+            "a": short(),
+            "list": {"type": "array", "items": short()},
+            "map": {"type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["k"],
+                "items": {"type": "object", "properties": {"k": {"type": "string"}, "v": short(),
+                    "fixed": {"type": "integer", "x-kubernetes-validations": [{"rule": "self == oldSelf"}]}}}},
+            "any": {"type": "object", "additionalProperties": {"type": "string", "x-kubernetes-validations": [
+                {"rule": "oldSelf.hasValue() || self != 'new'", "optionalOldSelf": true}]}},
+            "none": {"type": "string", "x-kubernetes-validations": [{"rule": "self == oldSelf + 'x'"}]},
+            "kind": short()}});
+        for (new, old, refused, forgiven) in [
+            (json!({"a": "long"}), json!({"a": "long", "b": 1}), vec![], vec!["a"]),
+            (json!({"a": "long"}), json!({"a": "longer"}), vec!["a"], vec![]),
+            (json!({"a": "long"}), json!({}), vec!["a"], vec![]),
+            (json!({"a": "long"}), json!({"a": null}), vec!["a"], vec![]),
+            // A list is one value.
+            (
+                json!({"list": ["a", "long"]}),
+                json!({"list": ["a", "long"]}),
+                vec![],
+                vec!["list[1]"],
+            ),
+            (
+                json!({"list": ["b", "long"]}),
+                json!({"list": ["a", "long"]}),
+                vec!["list[1]"],
+                vec![],
+            ),
+            // Elements of maps are found by their keys, wherever they stand.
+            (
+                json!({"map": [{"k": "n", "v": "long"}, {"k": "o", "v": "long"}]}),
+                json!({"map": [{"k": "o", "v": "long"}]}),
+                vec!["map[0].v"],
+                vec!["map[1].v"],
+            ),
+            (
+                json!({"map": [{"k": "n", "fixed": 1}, {"k": "o", "fixed": 2}]}),
+                json!({"map": [{"k": "o", "fixed": 1}, {"k": "n", "fixed": 1}]}),
+                vec!["map[1].fixed"],
+                vec![],
+            ),
+            (
+                json!({"any": {"x": "new", "y": "new"}}),
+                json!({"any": {"x": "new"}}),
+                vec!["any[y]"],
+                vec![],
+            ),
+            // Rules about changes are asked of what did not change too.
+            (json!({"none": "a"}), json!({"none": "a"}), vec!["none"], vec![]),
+            (json!({"kind": "long"}), json!({"kind": "long"}), vec!["kind"], vec![]),
+        ] {
+            let correlated = Correlated::new(&schema, &new, &old);
+            let found = broken(&schema, &new, Some(&old), Some(&correlated), "");
+            let paths = |l: &[FieldError]| l.iter().map(|e| e.path.clone()).collect::<Vec<_>>();
+            assert_eq!(
+                (paths(&found.errors), paths(&found.warnings)),
+                (
+                    refused.iter().map(ToString::to_string).collect(),
+                    forgiven.iter().map(ToString::to_string).collect(),
+                ),
+                "{new} {old}"
+            );
+        }
     }
 }

@@ -4,7 +4,6 @@ mod cluster;
 pub(crate) mod image;
 mod immutable;
 mod misc;
-pub mod names;
 mod pod;
 mod pod_status;
 mod resource_name;
@@ -34,6 +33,7 @@ mod warnings_paths;
 mod warnings_ports;
 mod workloads;
 
+pub use cfn_cel::names;
 pub(crate) use pod::SYSTEM_CLASSES;
 pub use pod::qos_class;
 pub use validate::{

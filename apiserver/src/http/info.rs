@@ -93,8 +93,9 @@ impl RequestInfo {
                 return Err(Status::page(
                     500,
                     format!(
-                        "Internal Server Error: {uri:?}: failed to create RequestInfo: unable to determine kind and \
-                         namespace from url, {uri}"
+                        "Internal Server Error: {}: failed to create RequestInfo: unable to determine kind and \
+                         namespace from url, {uri}",
+                        crate::schema::quote(uri)
                     ),
                 ));
             }

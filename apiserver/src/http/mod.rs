@@ -49,6 +49,15 @@ pub use in_process::InProcess;
 pub(crate) use metrics::Answered;
 pub(crate) use proxy::{Connected, host_port};
 pub(crate) use query::decode;
+pub use yaml::text as yaml_text;
+
+/// Reads a document of YAML or JSON, without what it has twice.
+///
+/// # Errors
+/// Why it is none, in upstream's words.
+pub fn read_yaml(text: &[u8]) -> Result<serde_json::Value, String> {
+    yaml_read::read(text).map(|parsed| parsed.value)
+}
 
 /// Largest request body (`MaxRequestBodyBytes` of kube-apiserver).
 const MAX_BODY: usize = 3 * 1024 * 1024;

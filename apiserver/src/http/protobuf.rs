@@ -6,7 +6,8 @@ use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use crate::schema::{Field, MESSAGES};
+use crate::schema::zero::is_zero;
+use crate::schema::{Field, MESSAGES, quote};
 
 /// What an encoded object starts with (`runtime/serializer/protobuf`).
 const MAGIC: &[u8] = b"k8s\0";
@@ -37,7 +38,13 @@ pub(super) fn decode(body: &[u8]) -> Result<Value, String> {
         .kinds
         .get(&format!("{api_version}/{kind}"))
         .or_else(|| m.kinds.get(&format!("meta/{kind}")));
-    let name = name.ok_or_else(|| format!("no kind {kind:?} is registered for version {api_version:?}"))?;
+    let name = name.ok_or_else(|| {
+        format!(
+            "no kind {} is registered for version {}",
+            quote(&kind),
+            quote(&api_version)
+        )
+    })?;
     let mut object = message(name, raw)?;
     object.insert("apiVersion".into(), json!(api_version));
     object.insert("kind".into(), json!(kind));
@@ -146,24 +153,13 @@ fn message(name: &str, b: &[u8]) -> Result<Map<String, Value>, String> {
             }
             _ => {
                 let v = value(kind, wire)?;
-                if *keep == 1 && !v.is_null() || !is_zero(&v) {
+                if !v.is_null() && (*keep == 1 || !is_zero(&v)) {
                     object.insert(member.clone(), v);
                 }
             }
         }
     }
     Ok(object)
-}
-
-fn is_zero(v: &Value) -> bool {
-    match v {
-        Value::Null => true,
-        Value::Bool(b) => !b,
-        Value::Number(n) => n.as_f64() == Some(0.0),
-        Value::String(s) => s.is_empty(),
-        Value::Array(a) => a.is_empty(),
-        Value::Object(o) => o.is_empty(),
-    }
 }
 
 /// One value by its type's letter.

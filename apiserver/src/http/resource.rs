@@ -98,7 +98,8 @@ pub(super) async fn serve(
     let include = match r.query.first("includeObject").filter(|t| !t.is_empty()) {
         Some(t) if accepted.form == Form::Table => IncludeObject::parse(t)
             .ok_or_else(|| Status::bad_request(format!(
-                "Unable to convert to Table as requested: includeObject: Invalid value: {t:?}: must be 'Metadata', 'Object', 'None', or empty"
+                "Unable to convert to Table as requested: includeObject: Invalid value: {}: must be 'Metadata', 'Object', 'None', or empty",
+                crate::schema::quote(t)
             ))),
         _ => Ok(IncludeObject::Metadata),
     };

@@ -6,8 +6,9 @@ use serde_json::Value;
 /// Columns after which text is folded at a space.
 const WIDTH: usize = 80;
 
-/// A value as a document.
-pub(super) fn text(v: &Value) -> String {
+/// A value as a document of YAML.
+#[must_use]
+pub fn text(v: &Value) -> String {
     let mut out = String::new();
     match v {
         Value::Object(m) if !m.is_empty() => object(&mut out, m, 0),
@@ -30,6 +31,15 @@ fn object(out: &mut String, m: &serde_json::Map<String, Value>, depth: usize) {
     for (i, k) in keys.into_iter().enumerate() {
         if i > 0 {
             indent(out, depth);
+        }
+        if !is_simple(k) {
+            out.push_str("? ");
+            string(out, k, depth, depth + 2, false);
+            out.push('\n');
+            indent(out, depth);
+            out.push_str(": ");
+            item(out, &m[k], depth);
+            continue;
         }
         let start = out.len();
         string(out, k, depth, depth, true);
@@ -67,15 +77,25 @@ fn array(out: &mut String, l: &[Value], depth: usize) {
             indent(out, depth);
         }
         out.push_str("- ");
-        match v {
-            Value::Object(m) if !m.is_empty() => object(out, m, depth + 2),
-            Value::Array(inner) if !inner.is_empty() => array(out, inner, depth + 2),
-            other => {
-                scalar(out, other, depth, depth + 2);
-                out.push('\n');
-            }
+        item(out, v, depth);
+    }
+}
+
+/// What comes after a sign of its own.
+fn item(out: &mut String, v: &Value, depth: usize) {
+    match v {
+        Value::Object(m) if !m.is_empty() => object(out, m, depth + 2),
+        Value::Array(inner) if !inner.is_empty() => array(out, inner, depth + 2),
+        other => {
+            scalar(out, other, depth, depth + 2);
+            out.push('\n');
         }
     }
+}
+
+/// Whether a key stands before its colon as it is: one line that is not too long (`yaml_emitter_check_simple_key`).
+fn is_simple(key: &str) -> bool {
+    key.len() <= 128 && !key.contains(['\n', '\r', '\u{85}', '\u{2028}', '\u{2029}'])
 }
 
 fn scalar(out: &mut String, v: &Value, depth: usize, column: usize) {
@@ -299,6 +319,13 @@ mod tests {
             "items": [{"a": 1, "b": [1, "x"]}, []], "data": {"a10": "yes", "a9": "x: y", "t": "a\nb\n", "u": "it's"}, "n": null});
         let expected = "apiVersion: v1\ndata:\n  a9: 'x: y'\n  a10: \"yes\"\n  t: |\n    a\n    b\n  u: it's\nitems:\n- a: 1\n  b:\n  \
             - 1\n  - x\n- []\nkind: ConfigMap\nmetadata:\n  labels: {}\n  name: a\n  resourceVersion: \"12\"\n\"n\": null\n";
+        assert_eq!(text(&v), expected);
+    }
+
+    #[test]
+    fn keys_of_several_lines_have_a_sign() {
+        let v = json!({"a": {"b\nc": [1, {"x": 2, "y": 3}], "d\n": null}});
+        let expected = "a:\n  ? |-\n    b\n    c\n  : - 1\n    - x: 2\n      \"y\": 3\n  ? |\n    d\n  : null\n";
         assert_eq!(text(&v), expected);
     }
 

@@ -88,14 +88,18 @@ pub(crate) fn forbidden_sysctl(pod: &Value) -> Option<String> {
     let own = pod.items("/spec/securityContext/sysctls").iter();
     own.map(|s| s.text("/name").replace('/', ".")).find_map(|name| {
         if !SYSCTLS.iter().any(|(safe, _)| *safe == name) {
-            return Some(format!("{name:?} not allowlisted"));
+            return Some(format!("{} not allowlisted", crate::schema::quote(&name)));
         }
         let (of_host, namespace) = match name.starts_with("net.") {
             true => ("/spec/hostNetwork", "Net"),
             false => ("/spec/hostIPC", "IPC"),
         };
-        pod.flag(of_host)
-            .then(|| format!("{name:?} not allowed with host {namespace} enabled"))
+        pod.flag(of_host).then(|| {
+            format!(
+                "{} not allowed with host {namespace} enabled",
+                crate::schema::quote(&name)
+            )
+        })
     })
 }
 

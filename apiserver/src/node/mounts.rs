@@ -10,6 +10,7 @@ use super::images;
 use super::kernel;
 use super::volumes;
 use crate::controllers::object::Object;
+use crate::schema::quote;
 
 /// Where a container leaves its last words.
 const TERMINATION_LOG: &str = "/dev/termination-log";
@@ -66,13 +67,13 @@ fn sub_path(mount: &Value, environment: &BTreeMap<String, String>) -> Result<Str
     }
     let path = env::expand(expression, environment);
     if path.contains("$(") {
-        return Err(format!("missing value for {expression:?}"));
+        return Err(format!("missing value for {}", quote(expression)));
     }
     if path.starts_with('/') {
-        return Err(format!("subPath {path:?} must not be an absolute path"));
+        return Err(format!("subPath {} must not be an absolute path", quote(&path)));
     }
     if path.split('/').any(|p| p == "..") {
-        return Err(format!("subPath {path:?} must not contain '..'"));
+        return Err(format!("subPath {} must not contain '..'", quote(&path)));
     }
     Ok(path)
 }
@@ -107,8 +108,9 @@ pub(crate) fn container_files(
         let name = m.text("/name");
         let Some(spec) = pod.items("/spec/volumes").iter().find(|v| v.text("/name") == name) else {
             return Err(format!(
-                "cannot find volume {name:?} to mount into container {:?}",
-                container.text("/name")
+                "cannot find volume {} to mount into container {}",
+                quote(name),
+                quote(container.text("/name"))
             ));
         };
         let sub = sub_path(m, environment)?;
@@ -125,8 +127,9 @@ pub(crate) fn container_files(
         }
         let Some(volume) = volumes.by_name.get(name) else {
             return Err(format!(
-                "cannot find volume {name:?} to mount into container {:?}",
-                container.text("/name")
+                "cannot find volume {} to mount into container {}",
+                quote(name),
+                quote(container.text("/name"))
             ));
         };
         if !sub.is_empty() && volume.tree().at(&split(&sub)).is_none() {

@@ -107,7 +107,12 @@ impl Sources<'_> {
 
     /// The content of a volume as the API has it now.
     pub(crate) async fn content(&self, volume: &Value) -> Result<Inode, String> {
-        let failed = |e: String| format!("MountVolume.SetUp failed for volume {:?} : {e}", volume.name_of());
+        let failed = |e: String| {
+            format!(
+                "MountVolume.SetUp failed for volume {} : {e}",
+                crate::schema::quote(volume.name_of())
+            )
+        };
         let mut files = Content::new();
         for kind in CONTENT {
             let Some(source) = volume.get(kind) else { continue };

@@ -198,9 +198,7 @@ pub(crate) fn decoded(step: &str) -> String {
 
 /// A position in a list of some length; negative ones count from its end.
 fn index(key: &str, length: usize) -> Result<usize, String> {
-    let at: i64 = key
-        .parse()
-        .map_err(|_| format!("strconv.Atoi: parsing {}: invalid syntax", crate::schema::quote(key)))?;
+    let at = crate::schema::atoi(key)?;
     let from_end = || i64::try_from(length).unwrap_or(i64::MAX).saturating_add(at);
     let found = usize::try_from(if at < 0 { from_end() } else { at });
     found.map_err(|_| out_of_bounds(at))

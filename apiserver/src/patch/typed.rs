@@ -120,7 +120,10 @@ fn go_syntax(value: &Value) -> String {
             format!("[]interface {{}}{{{}}}", all.join(", "))
         }
         Value::Object(all) => {
-            let all: Vec<String> = all.iter().map(|(k, v)| format!("{k:?}:{}", go_syntax(v))).collect();
+            let all: Vec<String> = all
+                .iter()
+                .map(|(k, v)| format!("{}:{}", crate::schema::quote(k), go_syntax(v)))
+                .collect();
             format!("map[string]interface {{}}{{{}}}", all.join(", "))
         }
         Value::String(text) => crate::schema::quote(text),

@@ -165,7 +165,7 @@ impl Server {
             call.warnings.extend(single_owners(&mut value, true));
         }
         self.check_escalation(call, r, ns, None, &value)?;
-        self.check(r, (&name, None), None, &value)?;
+        self.check(r, (&name, None), None, &value, &mut call.warnings)?;
         if call.validation.is_some() && r.custom.is_none() {
             call.warnings
                 .extend(defaults::warnings(&r.group, &r.kind, None, &value));
@@ -346,6 +346,7 @@ impl Server {
         (name, sub): (&str, Option<&str>),
         old: Option<&Value>,
         value: &Value,
+        warnings: &mut Vec<String>,
     ) -> Result<(), Status> {
         let rule = match r.custom {
             Some(_) => defaults::NameRule::Subdomain,
@@ -373,24 +374,9 @@ impl Server {
             }
             errors.extend(crate::crd::errors(value, old, sub == Some("status")));
         } else if r.custom.is_some() {
-            errors.extend(crate::crd::object::errors(r, value, sub == Some("status")));
-            // Rules are asked only of objects that have the form they rely on.
-            let own = r.custom.as_ref().and_then(|c| c.openapi.as_ref());
-            if errors.iter().any(FieldError::hinders_rules) {
-                if own.is_some_and(crate::crd::rules::any) {
-                    let detail = "some validation rules were not checked because the object was invalid; correct the \
-                                  existing errors to complete validation";
-                    errors.push(FieldError::invalid("", Value::Null, detail));
-                }
-            } else if errors.is_empty()
-                && let Some(own) = own
-            {
-                let mut causes = Vec::new();
-                crate::crd::rules::broken(own, value, old, "", &mut causes);
-                if !causes.is_empty() {
-                    return Err(Status::invalid(&r.group, &r.kind, name, causes));
-                }
-            }
+            let found = crate::crd::object::check(r, value, old, sub == Some("status"));
+            errors.extend(found.errors);
+            warnings.extend(found.warnings.iter().map(ToString::to_string));
         } else {
             let own = defaults::validate_builtin(&r.group, &r.kind, old, value);
             errors = in_order(r, old.is_none(), errors, own);
@@ -434,7 +420,7 @@ fn taken(r: &Resource, name: &str, generated: bool) -> Status {
 
 /// Whether etcd3's storage takes a text for the version of something: a number, not nought.
 fn is_version(text: &str) -> bool {
-    text.parse::<u64>().is_ok_and(|n| n != 0)
+    schema::parse_uint(text).is_ok_and(|n| n != 0)
 }
 
 /// Lets `with` write down who owns what of an object, as Go writes it: what it writes always is owned, too, and what it

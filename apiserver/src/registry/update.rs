@@ -316,6 +316,10 @@ impl Server {
                 call.warnings
                     .extend(defaults::warnings(&r.group, &r.kind, Some(old), &new));
             }
+            // What was allowed once may not be any more, whatever is written.
+            if client && r.custom.is_some() {
+                self.check(r, (t.name, t.subresource), Some(old), &new, &mut call.warnings)?;
+            }
             return Ok(old.clone());
         }
         // A custom resource's scale is checked with all of its object.
@@ -324,7 +328,7 @@ impl Server {
         {
             let status = t.subresource == Some("status") && r.custom.is_none();
             if !status {
-                self.check(r, (t.name, t.subresource), Some(old), &new)?;
+                self.check(r, (t.name, t.subresource), Some(old), &new, &mut call.warnings)?;
             }
         }
         if call.validation.is_some() && r.custom.is_none() {

@@ -73,7 +73,7 @@ pub(super) fn embed(node: &mut Node) {
 }
 
 /// What makes a schema structural, as far as the server relies on it: types everywhere, no references, no
-/// properties beside additionalProperties, well-formed patterns, list types that fit.
+/// properties beside additionalProperties, list types that fit.
 fn check_structural(schema: &Value, path: &str) -> Result<(), SchemaError> {
     let Value::Object(fields) = schema else {
         return Err(malformed(path, "Invalid value: must be a schema".to_owned()));
@@ -134,16 +134,6 @@ fn check_structural(schema: &Value, path: &str) -> Result<(), SchemaError> {
         if keys.is_empty() || !keys.iter().all(named) {
             let detail = "Invalid value: entries must all be names of item properties";
             return Err(malformed(&join("x-kubernetes-list-map-keys"), detail.to_owned()));
-        }
-    }
-    if let Some(pattern) = schema["pattern"].as_str() {
-        // Patterns this engine does not know but upstream's does are refused too, rather than never matched.
-        if cfn_cel::pattern::compiled(pattern).is_none() {
-            let error = cfn_cel::pattern::error(pattern).unwrap_or_else(|| "it is not supported".to_owned());
-            return Err(malformed(
-                &join("pattern"),
-                format!("Invalid value: \"{pattern}\": must be a valid regular expression, but isn't: {error}"),
-            ));
         }
     }
     for (name, child) in schema["properties"].as_object().into_iter().flatten() {

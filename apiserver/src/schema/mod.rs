@@ -2,17 +2,17 @@
 //! CRDs, and what is done with them: validation, pruning, defaulting, unknown fields.
 
 mod archive;
+mod correlated;
 mod crd;
 mod defaulting;
 mod difference;
 mod discovery;
-mod email;
 mod error;
 pub(crate) mod formats;
 mod go;
+mod list_type;
 mod messages;
 mod node;
-mod number;
 mod openapi;
 mod printed;
 mod prune;
@@ -23,11 +23,13 @@ mod structs;
 #[cfg(test)]
 mod tests;
 mod validate;
-mod zero;
+pub(crate) mod zero;
 
 pub use crate::crd::schema_errors;
 pub use cfn_cel::go::{is_print, quote};
+pub use cfn_cel::strconv::{atoi, parse_int, parse_uint, parse_uint_of};
 pub use cfn_cel::time::parse_duration;
+pub use correlated::{Correlated, MapList, map_keys};
 pub use crd::SchemaError;
 pub use defaulting::{apply_defaults, has_defaults};
 pub use difference::unified;
@@ -35,17 +37,17 @@ pub use discovery::{ResourceDef, SubresourceDef, discovery};
 pub(crate) use error::go_type;
 pub use error::{FieldError, FieldErrorKind, go_value, join};
 pub use go::{json_error, repaired, time_error};
+pub use list_type::duplicates;
 pub(crate) use messages::{Field, MESSAGES};
 pub use messages::{is_api_type, not_registered};
 pub use node::{ListType, Type};
-pub use number::{atoi, parse_int, parse_uint};
 pub use openapi::{definitions_with, openapi_v2, openapi_v2_hash, openapi_v3, openapi_v3_index};
 pub use printed::{Printed, fields_of_struct};
 pub use prune::{prune, unknown_fields};
 pub use read::{convert, json_kind, read};
 pub use reference::SchemaRef;
 pub use semantic::{same, selector};
-pub use validate::validate;
+pub use validate::{validate, validate_update};
 pub use zero::{is_given, nothing, write_always, write_given};
 
 /// Package of a definition: its name without the last segment.

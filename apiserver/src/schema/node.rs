@@ -94,8 +94,8 @@ pub(super) struct Checks {
     pub(super) min_length: Option<u64>,
     pub(super) max_length: Option<i64>,
     pub(super) pattern: Option<String>,
-    /// The pattern compiled at the first use; `None` inside if this engine cannot.
-    pub(super) regex: OnceLock<Option<regex::Regex>>,
+    /// The pattern compiled at the first use, or why it cannot be.
+    pub(super) regex: OnceLock<Result<regex::Regex, String>>,
     pub(super) min_items: Option<u64>,
     pub(super) max_items: Option<u64>,
     pub(super) unique_items: bool,

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::structs::{KNOWN, Member, Shape, Struct};
 
 /// Whether Go would not write this value of a member that is left out when it is zero.
-pub(super) fn is_zero(value: &Value) -> bool {
+pub(crate) fn is_zero(value: &Value) -> bool {
     match value {
         Value::Bool(b) => !b,
         Value::Number(n) => n.as_f64() == Some(0.0),

@@ -84,7 +84,9 @@ impl FieldSelector {
                         quote(field.as_str())
                     ),
                     // `pkg/apis/batch/v1/conversion.go` has words of its own.
-                    _ if (group, kind) == ("batch", "Job") => format!("field label {field:?} not supported for Job"),
+                    _ if (group, kind) == ("batch", "Job") => {
+                        format!("field label {} not supported for Job", quote(field.as_str()))
+                    }
                     _ if kind == "ResourceSlice" && crd_fields.is_none() => {
                         format!("field label not supported for resource.k8s.io/v1, Kind=ResourceSlice: {field}")
                     }

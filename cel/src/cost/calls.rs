@@ -17,10 +17,10 @@ pub(super) fn sorted(size: Range, is_text: bool) -> (Range, Range) {
     (cost, size.times(size))
 }
 
-/// A number that is written there.
+/// A number that is written there; none is less than nought (`nodeAsIntValue`).
 fn written(e: Option<&&Expr>, otherwise: u64) -> u64 {
     match e.map(|e| &e.what) {
-        Some(What::Literal(Value::Int(n))) => u64::try_from(*n).unwrap_or(otherwise),
+        Some(What::Literal(Value::Int(n))) => u64::try_from(*n).unwrap_or(0),
         _ => otherwise,
     }
 }

@@ -56,6 +56,11 @@ fn expressions_and_their_values() {
         ("{'a': 1, 'b': [true, null]}", json!({"a": 1, "b": [true, null]})),
         ("duration('1h30m') > duration('80m')", json!(true)),
         ("timestamp('2024-01-02T03:04:05Z').getFullYear()", json!(2024)),
+        ("int(timestamp('9999-12-31T23:59:59Z'))", json!(253_402_300_799_i64)),
+        (
+            "string(timestamp('9999-12-31T23:59:59Z') - duration('1.5s'))",
+            json!("9999-12-31T23:59:57.5Z"),
+        ),
         ("false && object.nothing == 1", json!(false)),
         ("object.nothing == 1 || true", json!(true)),
         ("cidr('10.0.0.0/8').containsIP('10.1.2.3')", json!(true)),
@@ -97,6 +102,23 @@ fn what_has_no_value_says_why() {
     for (text, why) in [
         ("object.nothing", "no such key: nothing"),
         ("1 / 0", "division by zero"),
+        ("-duration('-9223372036854775808ns')", "integer overflow"),
+        ("duration('2562047h') + duration('2562047h')", "integer overflow"),
+        (
+            "timestamp('9999-12-31T23:59:59Z') - timestamp('0001-01-01T00:00:00Z')",
+            "integer overflow",
+        ),
+        (
+            "timestamp('9999-12-31T23:59:59Z') + duration('1s')",
+            "timestamp overflow",
+        ),
+        (
+            "timestamp('0001-01-01T00:00:00Z') - duration('1s')",
+            "timestamp overflow",
+        ),
+        ("timestamp(253402300800)", "timestamp overflow"),
+        ("timestamp('0000-01-01T00:00:00' + 'Z')", "timestamp overflow"),
+        ("math.abs(-9223372036854775807 - 1)", "integer overflow"),
         ("9223372036854775807 + 1", "integer overflow"),
         ("'a' + 1", "no such overload"),
         ("[1][2]", "index out of bounds: 2"),
@@ -112,6 +134,8 @@ fn what_is_no_expression_is_refused_when_it_is_read() {
     for (text, why) in [
         ("... [] bad expression", "compilation failed: ERROR: <input>:1:"),
         ("1 +", "mismatched input '<EOF>'"),
+        ("", "ERROR: <input>:1:0: Syntax error: mismatched input '<EOF>'"),
+        (" ", "ERROR: <input>:1:2: Syntax error: mismatched input '<EOF>'"),
         ("nobody.spec", "undeclared reference to 'nobody'"),
         ("nosuch(1)", "undeclared reference to 'nosuch'"),
         ("'open", "token recognition error at: ''open'"),
@@ -174,4 +198,19 @@ fn an_evaluation_ends() {
         .evaluate(&Scope::new())
         .unwrap_err();
     assert!(e.to_string().contains("cost limit"), "{e}");
+}
+
+#[test]
+fn a_list_of_fewer_than_nothing_costs_as_nothing() {
+    let environment = super::Environment {
+        variables: std::collections::BTreeMap::new(),
+        bindings: true,
+        patches: false,
+    };
+    let cost = |text| {
+        let expression = super::Expression::compile(text, &environment).unwrap();
+        expression.cost(&super::cost::Shape::default())
+    };
+    assert_eq!(cost("lists.range(-5).size() == 0"), cost("lists.range(0).size() == 0"));
+    assert!(cost("lists.range(1000).size() == 0") > 1000);
 }

@@ -8,7 +8,6 @@ use crate::crd::object::{embedded, kind_of};
 use crate::crd::rules;
 use crate::registry::text;
 use crate::schema::{FieldError, FieldErrorKind, SchemaRef, Type, join, json_kind, prune, validate};
-use crate::status::Cause;
 
 /// What is wrong with the defaults of a schema at `path`, those of additional properties left alone.
 pub(super) fn errors(schema: &Value, path: &str, pruned: bool) -> Vec<FieldError> {
@@ -124,24 +123,9 @@ fn broken(s: &Value, value: &Value, path: &str, root: bool) -> Vec<FieldError> {
         let of = |why| FieldError::invalid(path, text(s, "/type"), format!("rule compile error: {why}"));
         return unasked.into_iter().map(of).collect();
     }
-    let mut causes = Vec::new();
-    rules::broken(s, value, Some(value), path, &mut causes);
-    if causes.is_empty() {
-        rules::broken(s, value, None, path, &mut causes);
+    let found = rules::broken(s, value, Some(value), None, path).errors;
+    if found.is_empty() {
+        return rules::broken(s, value, None, None, path).errors;
     }
-    let of = |cause: Cause| FieldError {
-        path: cause.field,
-        kind: match &*cause.reason {
-            "FieldValueRequired" => FieldErrorKind::Required,
-            "FieldValueForbidden" => FieldErrorKind::Forbidden,
-            "FieldValueDuplicate" => FieldErrorKind::Duplicate,
-            _ => FieldErrorKind::Invalid,
-        },
-        value: None,
-        detail: cause
-            .message
-            .split_once(": ")
-            .map_or_else(String::new, |(_, detail)| detail.to_owned()),
-    };
-    causes.into_iter().map(of).collect()
+    found
 }

@@ -202,7 +202,7 @@ fn junctors(s: &Value, skip_any: bool, skip_first: bool, level: Level, path: &st
         nested(not, false, level, &format!("{path}.not"), errors);
     }
     let pattern = text(s, "/pattern");
-    if let Some(why) = cfn_cel::pattern::error(pattern) {
+    if let Err(why) = cfn_cel::pattern::compile(pattern) {
         let detail = format!("must be a valid regular expression, but isn't: {why}");
         errors.push(FieldError::invalid(format!("{path}.pattern"), pattern, detail));
     }

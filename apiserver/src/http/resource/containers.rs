@@ -9,7 +9,7 @@ use super::{Request, text};
 use crate::http::{Answer, streams, with_type};
 use crate::local::{Gvr, LogOptions, NodeHook};
 use crate::registry::Server;
-use crate::schema::time_error;
+use crate::schema::{quote, time_error};
 use crate::status::{Cause, Status};
 use crate::store::Key;
 
@@ -130,10 +130,14 @@ impl Request<'_> {
             .log(self.ns, name, &container, &wanted)
             .ok_or_else(|| match wanted.previous {
                 true => Status::bad_request(format!(
-                    "previous terminated container {container:?} in pod {name:?} not found"
+                    "previous terminated container {} in pod {} not found",
+                    quote(&container),
+                    quote(name)
                 )),
                 false => Status::bad_request(format!(
-                    "container {container:?} in pod {name:?} is waiting to start: ContainerCreating"
+                    "container {} in pod {} is waiting to start: ContainerCreating",
+                    quote(&container),
+                    quote(name)
                 )),
             })?;
         if streams::is_asked(self.r) {

@@ -85,29 +85,14 @@ impl WriteOptions {
     }
 }
 
-/// A whole number of a query, as Go's `strconv.ParseInt` reads it.
+/// A whole number of a query.
 pub(super) fn number(text: &str) -> Result<i64, Status> {
-    text.parse().map_err(|_| {
-        let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
-        let why = parse_problem(digits);
-        Status::bad_request(format!(
-            "strconv.ParseInt: parsing {}: {why}",
-            crate::schema::quote(text)
-        ))
-    })
+    crate::schema::parse_int(text).map_err(Status::bad_request)
 }
 
 /// The number of a query under a key, where it is given.
 pub(super) fn number_of(q: &Query, key: &str) -> Result<Option<i64>, Status> {
     q.first(key).map(number).transpose()
-}
-
-/// What is wrong with digits that are no number of 64 bits.
-fn parse_problem(digits: &str) -> &'static str {
-    match !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()) {
-        true => "value out of range",
-        false => "invalid syntax",
-    }
 }
 
 /// The ports of `?ports=`, each of which may be a list (`runtime.Convert_Slice_string_To_Slice_int32`, and of each
@@ -117,28 +102,19 @@ fn parse_problem(digits: &str) -> &'static str {
 /// 400 for what is none.
 pub(super) fn ports(all: &[String]) -> Result<Vec<u16>, Status> {
     let one = |p: &str| {
-        let digits = p.bytes().all(|b| b.is_ascii_digit());
-        p.parse().ok().filter(|_| digits).ok_or_else(|| {
-            let why = parse_problem(p);
-            Status::bad_request(format!(
-                "cannot convert to []int32: strconv.ParseUint: parsing {}: {why}",
-                crate::schema::quote(p)
-            ))
-        })
+        crate::schema::parse_uint_of::<u16>(p)
+            .map_err(|why| Status::bad_request(format!("cannot convert to []int32: {why}")))
     };
     all.iter().flat_map(|p| p.split(',')).map(one).collect()
 }
 
-/// A revision, as Go's `strconv.ParseUint` reads it.
+/// A revision.
 ///
 /// # Errors
 /// What is said of one that is none.
 pub(super) fn revision(text: &str) -> Result<u64, String> {
-    let digits = text.bytes().all(|b| b.is_ascii_digit());
-    text.parse().ok().filter(|_| digits).ok_or_else(|| {
-        let (shown, why) = (crate::schema::quote(text), parse_problem(text));
-        format!("resourceVersion: Invalid value: {shown}: strconv.ParseUint: parsing {shown}: {why}")
-    })
+    let told = |why| format!("resourceVersion: Invalid value: {}: {why}", crate::schema::quote(text));
+    crate::schema::parse_uint(text).map_err(told)
 }
 
 /// What a client says of the state that it wants to see.

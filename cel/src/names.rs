@@ -1,7 +1,7 @@
 //! Rules for names, labels and the like, with the words of `k8s.io/apimachinery/pkg/util/validation`. Every function
 //! answers all that is wrong.
 
-use crate::schema::quote;
+use super::go::quote;
 
 const LABEL_FORMAT: &str = "[a-z0-9]([-a-z0-9]*[a-z0-9])?";
 const SUBDOMAIN_FORMAT: &str = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*";
@@ -145,7 +145,7 @@ pub fn qualified_name(text: &str) -> Vec<String> {
 }
 
 /// What is said of a key's name that is not one.
-pub(super) fn bad_name_part() -> String {
+pub fn bad_name_part() -> String {
     let error = regex_error(KEY_WORDS, KEY_FORMAT, &["MyName", "my.name", "123-abc"]);
     format!("name part {error}")
 }
@@ -252,7 +252,7 @@ pub fn port_name(text: &str) -> Vec<String> {
 }
 
 /// Names of choices in a message: `"a", "b"`.
-pub(super) fn quoted(values: &[&str]) -> String {
+pub fn quoted(values: &[&str]) -> String {
     values.iter().map(|value| quote(value)).collect::<Vec<_>>().join(", ")
 }
 

@@ -163,7 +163,7 @@ impl Reader<'_> {
     fn literal(&mut self) -> Option<()> {
         let inner = self.rest.strip_prefix('[')?;
         let (address, rest) = inner.split_once(']')?;
-        let (_, zone) = cfn_cel::address::parse(address).ok()?;
+        let (_, zone) = super::address::parse(address).ok()?;
         self.rest = rest;
         zone.is_empty().then_some(())
     }

@@ -1,6 +1,6 @@
 //! Numbers as Go's `strconv` reads them, in base ten, with what it says of texts that are none.
 
-use super::quote;
+use super::go::quote;
 
 /// `strconv.Atoi`.
 ///
@@ -26,6 +26,15 @@ pub fn parse_uint(text: &str) -> Result<u64, String> {
     let digits = Some(text).filter(|t| !t.starts_with('+'));
     let number = digits.and_then(|t| t.parse().ok());
     number.ok_or_else(|| refused("ParseUint", text, text))
+}
+
+/// `strconv.ParseUint` for as many bits as the type has.
+///
+/// # Errors
+/// As [`atoi`].
+pub fn parse_uint_of<T: TryFrom<u64>>(text: &str) -> Result<T, String> {
+    let number = parse_uint(text)?;
+    T::try_from(number).map_err(|_| refused("ParseUint", text, text))
 }
 
 fn unsigned(text: &str) -> &str {
@@ -61,6 +70,9 @@ mod tests {
             assert_eq!(told, Err(wanted.to_owned()));
         }
         assert_eq!(parse_uint("18446744073709551615"), Ok(u64::MAX));
+        assert_eq!(parse_uint_of("65535"), Ok(u16::MAX));
+        let wanted = "strconv.ParseUint: parsing \"65536\": value out of range";
+        assert_eq!(parse_uint_of::<u16>("65536"), Err(wanted.to_owned()));
         for (text, why) in [
             ("18446744073709551616", "value out of range"),
             ("+1", "invalid syntax"),
