@@ -196,7 +196,7 @@ impl Kubelet {
         let now = self.o.clock.now();
         let object = Arc::new(object);
         // One that was taken already stays, whatever came since.
-        let new = !self.pods.contains_key(&uid) && self.runtime.address(&uid).is_none();
+        let new = !self.pods.contains_key(&uid) && !self.runtime.has(&uid);
         let refusal = if new { self.refusal(&object) } else { None };
         let pod = self.pods.entry(uid.clone()).or_insert_with(|| Pod {
             object: object.clone(),

@@ -2,6 +2,7 @@
 //! outlive the host (they are the host's disk).
 
 mod hook;
+mod host;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
@@ -15,17 +16,17 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+pub use host::RunningPod;
+
 use super::files::{Inode, Volume};
 use super::log::{LastWords, Log};
 use super::mounts::PodVolumes;
-use super::shell::Process;
+use super::shell::{self, Process, Stdin};
 use super::workload::{Workload, WorkloadContext};
+use crate::local::{Ending, Input};
 
 /// Exit code of a container that was killed (128 + SIGKILL).
 const KILLED: i32 = 137;
-/// Exit code of a container whose host died under it, as containerd finds it after a reboot.
-const LOST: i32 = 255;
-
 /// How a container ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Ended {
@@ -69,6 +70,8 @@ struct Container {
     previous: Option<Log>,
     /// What commands beside its own are run in.
     process: Option<Process>,
+    /// The way to its standard input, while that is open.
+    input: Option<Input>,
 }
 
 struct Sandbox {
@@ -91,19 +94,6 @@ struct Inner {
     next_address: u32,
     next_id: u64,
     dirty: BTreeSet<String>,
-}
-
-/// A container that runs on the host: ground truth for asserts.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct RunningPod {
-    /// Namespace.
-    pub namespace: String,
-    /// Name.
-    pub name: String,
-    /// UID.
-    pub uid: String,
-    /// Running containers: name, how often it was restarted, since when it runs.
-    pub containers: Vec<(String, u32, Timestamp)>,
 }
 
 /// The runtime of one node.
@@ -219,6 +209,11 @@ impl Runtime {
         self.inner().pods.get(uid)?.ip.map(|ip| ip.to_string())
     }
 
+    /// Whether this host has anything of a pod.
+    pub(crate) fn has(&self, uid: &str) -> bool {
+        self.inner().pods.contains_key(uid)
+    }
+
     /// The containers of a pod.
     pub(crate) fn views(&self, uid: &str) -> BTreeMap<String, View> {
         let inner = self.inner();
@@ -296,12 +291,18 @@ impl Runtime {
             .as_ref()
             .map(|_| (CancellationToken::new(), CancellationToken::new()));
         let process = start.builtin.as_ref().and_then(|(_, p)| p.process.clone());
+        let (input, typed) = process
+            .as_ref()
+            .and_then(|p| p.stdin)
+            .map(|stdin| Input::new(stdin == Stdin::Once))
+            .unzip();
         let container = Container {
             view,
             signals: signals.clone(),
             log: log.clone(),
             previous,
             process,
+            input,
         };
         sandbox.containers.insert(start.container.clone(), container);
         drop(inner);
@@ -332,6 +333,7 @@ impl Runtime {
                     term: term.clone(),
                     ..process
                 }),
+                input: typed.map(shell::Input::typed).unwrap_or_default(),
                 cancel: term,
             };
             let this = self.clone();
@@ -440,8 +442,8 @@ impl Runtime {
                 message,
             });
             c.view.since = Instant::now();
-            c.signals = None;
-            c.log.end();
+            (c.signals, c.input) = (None, None);
+            c.log.end(Ending::Exited);
             true
         });
     }
@@ -492,57 +494,16 @@ impl Runtime {
     pub(crate) fn remove(&self, uid: &str) {
         let gone = self.inner().pods.remove(uid);
         if let Some(s) = gone {
-            for (term, kill) in s.containers.values().filter_map(|c| c.signals.as_ref()) {
-                term.cancel();
-                kill.cancel();
+            for c in s.containers.values() {
+                if let Some((term, kill)) = &c.signals {
+                    term.cancel();
+                    kill.cancel();
+                }
+                c.log.end(Ending::Exited);
             }
             if let Some(ip) = s.ip {
                 self.net.remove_host(&ip.to_string());
             }
-        }
-    }
-
-    /// The host dies: everything that runs is gone, the records stay.
-    pub(crate) fn crash(&self) {
-        let now = self.clock.now();
-        let mut inner = self.inner();
-        let mut addresses = Vec::new();
-        for s in inner.pods.values_mut() {
-            addresses.extend(s.ip);
-            for c in s.containers.values_mut() {
-                if let Some((term, kill)) = c.signals.take() {
-                    term.cancel();
-                    kill.cancel();
-                }
-                if let Doing::Running { started, .. } = c.view.doing {
-                    let end = Ended {
-                        code: LOST,
-                        reason: "Unknown",
-                        started,
-                        finished: now,
-                        id: c.view.id.clone(),
-                        message: String::new(),
-                    };
-                    c.view.doing = Doing::Exited(end);
-                    c.view.since = Instant::now();
-                    c.log.end();
-                }
-                c.view.stopping = false;
-            }
-        }
-        drop(inner);
-        self.net.stop_host(&self.node);
-        for ip in addresses {
-            self.net.stop_host(&ip.to_string());
-        }
-    }
-
-    /// The host is back.
-    pub(crate) fn boot(&self) {
-        self.net.start_host(&self.node);
-        let addresses: Vec<_> = self.inner().pods.values().filter_map(|s| s.ip).collect();
-        for ip in addresses {
-            self.net.start_host(&ip.to_string());
         }
     }
 
@@ -554,33 +515,6 @@ impl Runtime {
     /// The pods that changed since the last call.
     pub(crate) fn take_dirty(&self) -> BTreeSet<String> {
         std::mem::take(&mut self.inner().dirty)
-    }
-
-    pub(crate) fn running(&self) -> Vec<RunningPod> {
-        let inner = self.inner();
-        let mut list: Vec<_> = inner
-            .pods
-            .iter()
-            .filter_map(|(uid, s)| {
-                let containers: Vec<_> = s
-                    .containers
-                    .iter()
-                    .filter_map(|(n, c)| match c.view.doing {
-                        Doing::Running { started, .. } => Some((n.clone(), c.view.restarts, started)),
-                        Doing::Exited(_) => None,
-                    })
-                    .collect();
-                let pod = RunningPod {
-                    namespace: s.namespace.clone(),
-                    name: s.name.clone(),
-                    uid: uid.clone(),
-                    containers,
-                };
-                (!pod.containers.is_empty()).then_some(pod)
-            })
-            .collect();
-        list.sort();
-        list
     }
 }
 

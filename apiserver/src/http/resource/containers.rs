@@ -187,7 +187,7 @@ impl Request<'_> {
         }
     }
 
-    /// What a container says from now on.
+    /// What a container says from now on, and what it is told.
     pub(super) fn attach(&self, call: &mut Call) -> Result<Answer, Status> {
         self.connecting(call, "PodAttachOptions")?;
         let (container, hook) = self.container()?;
@@ -195,10 +195,9 @@ impl Request<'_> {
             return Err(Status::bad_request("Upgrade request required".to_owned()));
         }
         let name = &self.info.name;
-        let output = hook.attach(self.ns, name, &container);
-        let output =
-            output.ok_or_else(|| Status::internal(format!("container {container} not found in pod {name}")))?;
-        streams::attach(self.r, output)
+        let attached = hook.attach(self.ns, name, &container, self.r.query.is("stdin"));
+        let none = || Status::internal(format!("container {container} not found in pod {name}"));
+        streams::attach(self.r, attached.ok_or_else(none)?)
     }
 
     /// Ports of a pod.

@@ -1,6 +1,7 @@
 //! What interpreted containers find in their network: names, datagrams, host ports, probes, and who is connected to them.
 
 use super::*;
+use crate::local::Ending;
 use crate::node::shell;
 
 const AGNHOST: &str = "registry.k8s.io/e2e-test-images/agnhost:2.63.0";
@@ -241,8 +242,107 @@ async fn who_is_attached_hears_what_is_said_from_then_on() {
     )
     .unwrap();
     b.until("it runs", 10, |l| ready_pods(l).len() == 1).await;
-    let mut output = n.hook().attach("default", "p", "c").unwrap();
+    let mut output = n.hook().attach("default", "p", "c", false).unwrap().output;
     assert_eq!(output.recv().await.as_deref(), Some(b"late\n".as_slice()));
-    assert_eq!(output.recv().await, None);
-    assert!(n.hook().attach("default", "p", "c").is_none(), "it has ended");
+    assert_eq!((output.recv().await, output.ending()), (None, Ending::Exited));
+    assert!(n.hook().attach("default", "p", "c", false).is_none(), "it has ended");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_attached_when_the_host_dies_is_not_told_that_all_is_well() {
+    let b = interpreted(35).await;
+    let n = b.node("n1", 1).await;
+    let l = b.local();
+    l.create(&PODS, "default", pod("p", &["netexec"], &json!({}), &json!({})))
+        .unwrap();
+    b.until("it runs", 10, |l| ready_pods(l).len() == 1).await;
+    let mut output = n.hook().attach("default", "p", "c", false).unwrap().output;
+    n.crash().await;
+    assert_eq!((output.recv().await, output.ending()), (None, Ending::Lost));
+}
+
+#[tokio::test(start_paused = true)]
+async fn containers_hear_who_is_attached() {
+    let b = interpreted(36).await;
+    let n = b.node("n1", 1).await;
+    let l = b.local();
+    let never = json!({"restartPolicy": "Never"});
+    let of = |script: &str, once: bool| json!({"command": ["sh", "-c", script], "stdin": true, "stdinOnce": once});
+    for (name, container) in [
+        ("cat", of("cat && echo closed", true)),
+        ("words", of("read a b; echo \"$b $a\"; sleep 5", false)),
+        ("deaf", json!({"command": ["sh", "-c", "cat; sleep 5"]})),
+        ("shell", json!({"command": ["sh"], "stdin": true, "stdinOnce": true})),
+    ] {
+        l.create(&PODS, "default", pod(name, &[], &never, &container)).unwrap();
+    }
+    b.until("all run", 10, |l| ready_pods(l).len() == 4).await;
+    let hook = n.hook();
+    let attach = |name: &str| hook.attach("default", name, "c", true).unwrap();
+    let mut cat = attach("cat");
+    let input = cat.input.take().unwrap();
+    assert!(input.once && attach("cat").input.is_none(), "the first one has it");
+    for piece in ["one\n", "two\n"] {
+        assert!(input.send(piece.into()).await);
+        assert_eq!(cat.output.recv().await.as_deref(), Some(piece.as_bytes()));
+    }
+    drop(input);
+    assert_eq!(cat.output.recv().await.as_deref(), Some(b"closed\n".as_slice()));
+    let mut words = attach("words");
+    words.input.take().unwrap().send(b"one two three\n".to_vec()).await;
+    assert_eq!(
+        words.output.recv().await.as_deref(),
+        Some(b"two three one\n".as_slice())
+    );
+    assert!(attach("deaf").input.is_none());
+    let mut shell = attach("shell");
+    let input = shell.input.take().unwrap();
+    for piece in ["X=1; if true\n", "then echo $X\nfi\n", "exit 3\n"] {
+        input.send(piece.into()).await;
+    }
+    assert_eq!(shell.output.recv().await.as_deref(), Some(b"1\n".as_slice()));
+    b.until("the shell has ended", 10, |l| {
+        let p = l.get(&PODS, "default", "shell").unwrap();
+        p.int("/status/containerStatuses/0/state/terminated/exitCode") == Some(3)
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn pods_on_the_network_of_their_node_are_reached() {
+    let b = interpreted(37).await;
+    let n = b.node("n1", 1).await;
+    let l = b.local();
+    let more = json!({"hostNetwork": true, "nodeName": "n1"});
+    let ports = json!({"ports": [{"containerPort": 8080}]});
+    l.create(&PODS, "default", pod("web", &["netexec"], &more, &ports))
+        .unwrap();
+    let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web", "namespace": "default"},
+        "spec": {"selector": {"app": "web"}, "ports": [{"port": 80, "targetPort": 8080}]}});
+    l.create(&Gvr::new("", "v1", "services"), "default", service).unwrap();
+    let endpoints = Gvr::new("", "v1", "endpoints");
+    b.until("it is behind the service", 30, |l| {
+        l.get(&endpoints, "default", "web")
+            .is_ok_and(|e| !e.items("/subsets/0/addresses").is_empty())
+    })
+    .await;
+    let admin = b.cluster.config_for("admin", &["system:masters".to_owned()]);
+    let client = admin.client(&b.net, "hub").unwrap();
+    for what in ["pods/web", "pods/web:8080", "services/web", "services/web:80"] {
+        let path = format!("/api/v1/namespaces/default/{what}/proxy/hostname");
+        let answer = client.request_text(http::Request::get(path).body(Vec::new()).unwrap());
+        assert_eq!(answer.await.unwrap(), "n1", "{what}");
+    }
+    let mut stream = n.hook().forward("default", "web", 8080).unwrap().await.unwrap();
+    let request = b"GET /hostname HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    stream.write_all(request).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.ends_with("n1"), "{answer}");
+    // Its port is its own, also for a kubelet that comes back.
+    n.stop().await;
+    n.restart().await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let p = l.get(&PODS, "default", "web").unwrap();
+    assert_eq!((p.text("/status/phase"), p.text("/status/reason")), ("Running", ""));
 }
