@@ -198,11 +198,7 @@ async fn hear(frames: &mut SplitStream<Socket>, mut input: Option<Input>) -> boo
                 }
             }
             // Its end, as `v5` says it.
-            Message::Binary(b) if *b == [CLOSE, STDIN] => {
-                if input.take().is_some_and(|i| !i.once) {
-                    return false;
-                }
-            }
+            Message::Binary(b) if *b == [CLOSE, STDIN] && input.take().is_some_and(|i| !i.once) => return false,
             Message::Close(_) => return true,
             _ => {}
         }

@@ -376,6 +376,17 @@ async fn answer(s: &State, r: Request<Incoming>) -> Response<Full<Bytes>> {
                 };
                 dial(s, udp, (&host, port), &request, tries.parse().unwrap_or(1)).await
             }
+            "/redirect" => {
+                let (location, code) = (value("location"), value("code"));
+                log(format!("{method} /redirect?msg={location}&code={code}"));
+                match code.as_str() {
+                    "" => redirect(&location, 302),
+                    c => match c.parse() {
+                        Ok(code) => redirect(&location, code),
+                        Err(_) => text(200, format!("argument 'code' must be an integer or empty, got {c:?}\n")),
+                    },
+                }
+            }
             "/serverport" => text(200, s.port.to_string()),
             "/exit" | "/shutdown" => {
                 let _ = s.exit.send(Some(value("code").parse().unwrap_or(0)));
@@ -393,6 +404,23 @@ async fn answer(s: &State, r: Request<Incoming>) -> Response<Full<Bytes>> {
             _ => text(404, "404 page not found\n"),
         },
     }
+}
+
+/// Sends a client on, as Go's `http.Redirect` does.
+fn redirect(location: &str, code: u16) -> Response<Full<Bytes>> {
+    let to = match location.starts_with('/') || location.contains("://") {
+        true => location.to_owned(),
+        false => format!("/{location}"),
+    };
+    let mut r = text(code, "");
+    let reason = r.status().canonical_reason().unwrap_or_default();
+    *r.body_mut() = Full::from(format!("<a href=\"{to}\">{reason}</a>.\n\n"));
+    let html = http::HeaderValue::from_static("text/html; charset=utf-8");
+    r.headers_mut().insert(http::header::CONTENT_TYPE, html);
+    if let Ok(to) = http::HeaderValue::try_from(to) {
+        r.headers_mut().insert(http::header::LOCATION, to);
+    }
+    r
 }
 
 /// Asks another server so many times; what it answered, and what went wrong.

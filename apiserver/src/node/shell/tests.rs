@@ -52,7 +52,11 @@ async fn scripts() {
         ),
         ("cat /etc/config/data-1 && exit 3", "value-1", 3),
         ("read x; echo \"<$x>\"; read x || echo over", "<in>\nover\n", 0),
-        ("printf 'a b\\nc\\n' | while read x y; do echo \"$y$x\"; done", "ba\nc\n", 0),
+        (
+            "printf 'a b\\nc\\n' | while read x y; do echo \"$y$x\"; done",
+            "ba\nc\n",
+            0,
+        ),
         ("printf 'if true\\nthen echo a; fi\\nexit 4\\necho b' | sh", "a\n", 4),
         ("cat /nope || echo no", "no\n", 0),
         ("test -d /etc/config; echo $?", "0\n", 0),

@@ -90,6 +90,7 @@ async fn names_datagrams_and_host_ports() {
     let cluster_ip = services.iter().find(|s| s["metadata"]["name"] == "web").unwrap()["spec"]["clusterIP"].clone();
     let cluster_ip = cluster_ip.as_str().unwrap();
     let reversed = cluster_ip.split('.').rev().collect::<Vec<_>>().join(".");
+    let silent = format!("http://{ip}:8080/dial?protocol=udp&host={ip}&port=8081&request=nope");
     for (from, script, expected) in [
         ("web", "dig +short +search web", format!("{cluster_ip}\n")),
         (
@@ -135,6 +136,23 @@ async fn names_datagrams_and_host_ports() {
         ("web", "getent hosts nope || echo $?", "2\n".into()),
         (
             "web",
+            "getent ahosts alias",
+            "1.2.3.4         STREAM alias\n1.2.3.4         DGRAM  \n1.2.3.4         RAW    \n".into(),
+        ),
+        (
+            "web",
+            "nslookup -type=TXT web || echo $?",
+            "Server:\t\t10.96.0.10\nAddress:\t10.96.0.10#53\n\n*** Can't find web: No answer\n\n1\n".into(),
+        ),
+        (
+            "web",
+            "nslookup nope.default.svc.cluster.local. || echo $?",
+            "Server:\t\t10.96.0.10\nAddress:\t10.96.0.10#53\n\n\
+             ** server can't find nope.default.svc.cluster.local.: NXDOMAIN\n\n1\n"
+                .into(),
+        ),
+        (
+            "web",
             "/agnhost dns-suffix",
             "default.svc.cluster.local,svc.cluster.local,cluster.local\n".into(),
         ),
@@ -155,6 +173,44 @@ async fn names_datagrams_and_host_ports() {
             "{\"responses\":[\"h\"]}".into(),
         ),
         ("away", &format!("nc -u -z {ip} 9 || echo refused"), "refused\n".into()),
+        (
+            "away",
+            "curl -s 'http://web/redirect?location=hostname' -w ' %{http_code}'",
+            "<a href=\"/hostname\">Found</a>.\n\n 302".into(),
+        ),
+        ("away", "curl -sL 'http://web/redirect?location=/hostname'", "h".into()),
+        (
+            "away",
+            "curl -sSL --max-redirs 0 'http://web/redirect?location=/hostname' || echo $?",
+            "47\ncurl: (47) Maximum (0) redirects followed\n".into(),
+        ),
+        ("away", "wget -qO- 'http://web/redirect?location=/hostname'", "h".into()),
+        (
+            "away",
+            "wget -qO- 'http://web/echo?msg=x&code=404' || echo $?",
+            "1\nwget: server returned error: HTTP/1.1 404 Not Found\n".into(),
+        ),
+        // Who says nothing is waited for as long as is asked.
+        (
+            "away",
+            &format!("echo nope | nc -u -w 1 {ip} 8081; echo $?"),
+            "0\n".into(),
+        ),
+        (
+            "away",
+            &format!("curl -sS -m 2 -w '%{{http_code}}\\n' '{silent}' || echo $?"),
+            "000\n28\ncurl: (28) Operation timed out after 2000 milliseconds with 0 bytes received\n".into(),
+        ),
+        (
+            "away",
+            &format!("wget -T 2 -qO- '{silent}'; echo $?"),
+            "1\nwget: download timed out\n".into(),
+        ),
+        (
+            "away",
+            &format!("curl -s '{silent}'"),
+            "{\"errors\":[\"reading from udp connection failed. err:'i/o timeout'\"]}".into(),
+        ),
         // A port of a host that is bound to its loopback address leads from there, and from nowhere else.
         ("host", "curl -s http://127.0.0.1:4000/hostname", "h".into()),
         ("host", "curl -s http://n1:4000/hostname || echo $?", "7\n".into()),
@@ -169,6 +225,10 @@ async fn names_datagrams_and_host_ports() {
         let (out, _) = run(if from == "away" { &two } else { &one }, from, script).await;
         assert_eq!(out, expected, "{from}: {script}");
     }
+    b.net.cut("center", "site-n1");
+    let cut_off = format!("curl -sS --connect-timeout 2 http://{ip}:8080/ || echo $?");
+    let (out, _) = run(&two, "away", &cut_off).await;
+    assert_eq!(out, "28\ncurl: (28) Connection timed out after 2000 milliseconds\n");
 }
 
 #[tokio::test(start_paused = true)]
