@@ -276,6 +276,7 @@ impl Kubelet {
                         let start = Start {
                             container,
                             image: spec.text("/image").to_owned(),
+                            has_startup_probe: spec.get("startupProbe").is_some(),
                             restarts,
                             builtin: Some((w, *prepared)),
                         };
@@ -407,8 +408,12 @@ impl Kubelet {
     /// Starts what is to be started and lets simulated containers take their steps.
     fn drive(&mut self, uid: &str, pod: &mut Pod, next: &mut Option<Instant>) {
         let host_network = pod.object.flag("/spec/hostNetwork");
-        self.runtime
-            .sandbox(uid, pod.object.namespace(), pod.object.name(), host_network);
+        if !self
+            .runtime
+            .sandbox(uid, pod.object.namespace(), pod.object.name(), host_network)
+        {
+            return self.wait_for_sandbox(uid, pod, next);
+        }
         let views = self.runtime.views(uid);
         self.resize(uid, pod, &views, next);
         let views = self.runtime.views(uid);
@@ -429,7 +434,7 @@ impl Kubelet {
                 Some(v) if !sidecar && matches!(&v.doing, Doing::Exited(e) if e.code == 0) => {}
                 v => {
                     self.step(uid, pod, c, kind, v, next);
-                    blocked = !sidecar || v.is_none_or(|v| !matches!(v.doing, Doing::Running { .. }));
+                    blocked = !sidecar || v.is_none_or(|v| !v.up || !matches!(v.doing, Doing::Running { .. }));
                 }
             }
         }

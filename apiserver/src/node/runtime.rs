@@ -55,6 +55,8 @@ pub(crate) struct View {
     pub doing: Doing,
     pub last: Option<Ended>,
     pub builtin: bool,
+    /// Whether it has started: those with a startup probe have when that says so.
+    pub up: bool,
     /// Asked to end.
     pub stopping: bool,
     /// When its present state (with readiness) began.
@@ -113,6 +115,8 @@ pub(crate) struct Runtime {
 pub(crate) struct Start {
     pub container: String,
     pub image: String,
+    /// Whether something says when it has started.
+    pub has_startup_probe: bool,
     /// Restarts to begin with when this disk knows nothing of the container.
     pub restarts: u32,
     /// Code to run and what it needs but for what the runtime adds.
@@ -166,27 +170,34 @@ impl Runtime {
         self.net.site_of(&self.node).unwrap_or_default()
     }
 
-    /// Makes a pod's sandbox, once; returns its address (none with `host_network`).
-    pub(crate) fn sandbox(&self, uid: &str, namespace: &str, name: &str, host_network: bool) -> Option<String> {
-        let mut inner = self.inner();
-        if let Some(s) = inner.pods.get(uid) {
-            return s.ip.map(|ip| ip.to_string());
-        }
-        let ip = (!host_network).then(|| {
-            // Round robin, as the CNI plugin host-local hands them out.
-            let taken: BTreeSet<_> = inner.pods.values().filter_map(|s| s.ip).collect();
-            let room = self.size.saturating_sub(3).max(1);
-            let mut n = inner.next_address;
-            for _ in 0..room {
-                let candidate = Ipv4Addr::from(u32::from(self.base) + n);
-                n = if n + 2 >= self.size { 2 } else { n + 1 };
-                if !taken.contains(&candidate) {
-                    inner.next_address = n;
-                    return candidate;
-                }
+    /// An address that no pod has: round robin, as the CNI plugin host-local hands them out.
+    fn free_address(&self, inner: &mut Inner) -> Option<Ipv4Addr> {
+        let taken: BTreeSet<_> = inner.pods.values().filter_map(|s| s.ip).collect();
+        let room = self.size.saturating_sub(3).max(1);
+        for _ in 0..room {
+            let n = inner.next_address;
+            inner.next_address = if n + 2 >= self.size { 2 } else { n + 1 };
+            let candidate = Ipv4Addr::from(u32::from(self.base) + n);
+            if !taken.contains(&candidate) {
+                return Some(candidate);
             }
-            Ipv4Addr::from(u32::from(self.base) + n)
-        });
+        }
+        None
+    }
+
+    /// Makes a pod's sandbox, once, with an address of its own unless it is on the host's network; false: none is free.
+    pub(crate) fn sandbox(&self, uid: &str, namespace: &str, name: &str, host_network: bool) -> bool {
+        let mut inner = self.inner();
+        if inner.pods.contains_key(uid) {
+            return true;
+        }
+        let ip = match host_network {
+            true => None,
+            false => match self.free_address(&mut inner) {
+                None => return false,
+                ip => ip,
+            },
+        };
         let sandbox = Sandbox {
             namespace: namespace.to_owned(),
             name: name.to_owned(),
@@ -197,11 +208,10 @@ impl Runtime {
         };
         inner.pods.insert(uid.to_owned(), sandbox);
         drop(inner);
-        let ip = ip.map(|ip| ip.to_string());
-        if let Some(ip) = &ip {
-            self.net.add_host(ip, &self.site());
+        if let Some(ip) = ip {
+            self.net.add_host(&ip.to_string(), &self.site());
         }
-        ip
+        true
     }
 
     /// The address of a pod's sandbox.
@@ -283,6 +293,7 @@ impl Runtime {
             },
             last,
             builtin: start.builtin.is_some(),
+            up: !start.has_startup_probe,
             stopping: false,
             since: Instant::now(),
         };
@@ -313,7 +324,12 @@ impl Runtime {
             let (l, clock) = (log.clone(), self.clock.clone());
             let write = move |bytes: &[u8]| l.write(clock.now(), bytes);
             let last_words = LastWords::of(&p.pod, &start.container, p.last_words, log);
+            let (this, of) = (self.clone(), (uid.to_owned(), start.container.clone(), id.clone()));
+            let started = move || {
+                this.change(&of.0, &of.1, Some(&of.2), |c| !std::mem::replace(&mut c.view.up, true));
+            };
             let ctx = WorkloadContext {
+                started: Arc::new(started),
                 pod: p.pod,
                 container: start.container.clone(),
                 image: start.image,
@@ -406,6 +422,7 @@ impl Runtime {
         self.change(uid, container, Some(id), |c| match &mut c.view.doing {
             Doing::Running { ready, .. } if *ready != is => {
                 *ready = is;
+                c.view.up |= is;
                 c.view.since = Instant::now();
                 true
             }

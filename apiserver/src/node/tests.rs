@@ -1,6 +1,7 @@
 //! Nodes and controllers against a real cluster: memory transport, virtual time.
 
 mod network;
+mod probes;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -67,6 +67,8 @@ pub struct WorkloadContext {
     pub write: Write,
     /// Its files and what else a process has, when the workload asked for it.
     pub(crate) process: Option<Process>,
+    /// Says that it has started, for those that are looked at before (`startupProbe`).
+    pub(crate) started: Arc<dyn Fn() + Send + Sync>,
     /// Its standard input.
     pub(crate) input: Input,
     /// Asks it to end (SIGTERM). After the grace period its task is dropped (SIGKILL).

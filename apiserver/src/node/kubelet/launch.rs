@@ -1,16 +1,38 @@
 //! How a container is started, and what its pod's status is made of.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde_json::Value;
+use tokio::time::Instant;
 
 use super::preparation::Preparation;
-use super::{Kubelet, Pod};
+use super::{Kubelet, Pod, soonest};
 use crate::controllers::object::Object;
+use crate::node::events::Told;
 use crate::node::runtime::{Start, View};
 use crate::node::status::{self, Facts, Named};
 
+/// How soon a pod without a sandbox is tried again.
+const SANDBOX_RETRY: Duration = Duration::from_secs(2);
+
 impl Kubelet {
+    /// A pod that has no address waits until another one leaves; that is told once.
+    pub(super) fn wait_for_sandbox(&mut self, uid: &str, pod: &mut Pod, next: &mut Option<Instant>) {
+        if pod.sent.is_none() {
+            let told = Told {
+                warning: true,
+                reason: "FailedCreatePodSandBox",
+                message: "Failed to create pod sandbox: no IP addresses available in range set".to_owned(),
+                container: None,
+            };
+            self.record(&pod.object, &told);
+        }
+        let status = self.status(uid, pod, &BTreeMap::new());
+        self.tell(uid, pod, status);
+        soonest(next, Instant::now() + SANDBOX_RETRY);
+    }
+
     pub(super) fn launch(&mut self, uid: &str, pod: &mut Pod, c: &Value) {
         let name = c.name_of().to_owned();
         pod.resources.started(&name);
@@ -22,6 +44,7 @@ impl Kubelet {
                     Start {
                         container: name,
                         image: c.text("/image").to_owned(),
+                        has_startup_probe: c.get("startupProbe").is_some(),
                         restarts,
                         builtin: None,
                     },

@@ -94,3 +94,32 @@ impl Runtime {
         list
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::net::Ipv4Addr;
+    use std::sync::Arc;
+
+    use cfn_net::{Net, Seed, SystemClock, Transport};
+
+    use super::*;
+
+    #[test]
+    fn every_pod_has_an_address_of_its_own_or_none() {
+        let net = Net::new(Transport::Memory, Seed(1));
+        net.add_host("n", "s");
+        let runtime = Runtime::new("n", net, Arc::new(SystemClock), Ipv4Addr::new(10, 1, 2, 0), 8);
+        let sandbox = |uid: &str| runtime.sandbox(uid, "ns", uid, false);
+        let made: Vec<bool> = ["a", "b", "c", "d", "e", "f"].map(sandbox).into();
+        assert_eq!(made, [true, true, true, true, true, false], "the network's, the node's and the last are nobody's");
+        let addresses: BTreeSet<_> = runtime.pods().iter().filter_map(|uid| runtime.address(uid)).collect();
+        assert_eq!(addresses.len(), 5, "{addresses:?}");
+        assert!(runtime.sandbox("host", "ns", "host", true));
+        assert!(sandbox("c"), "it has one");
+        let left = runtime.address("c");
+        runtime.remove("c");
+        assert!(sandbox("f"));
+        assert_eq!(runtime.address("f"), left);
+    }
+}

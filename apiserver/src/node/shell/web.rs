@@ -11,11 +11,15 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri,
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::anyone;
+use crate::controllers::object::Object;
 use crate::node::network::Network;
 
+/// Questions that one of the kubelet may become (`stopped after 10 redirects`).
+const LOOKS: usize = 10;
 /// Largest answer read.
 const LARGEST: usize = 1024 * 1024;
 
@@ -106,26 +110,46 @@ impl From<AskError> for io::Error {
     }
 }
 
-/// `GET`s a path from a server of the network.
-pub(crate) async fn get(net: &Net, from: &str, at: (&str, u16), path: &str) -> io::Result<Answer> {
-    let stream = net.connect(from, at.0, at.1).await?;
-    Ok(exchange(stream, &authority(at.0, at.1), path, &Ask::default()).await?)
+/// As the kubelet of a host asks a server, by the scheme and path of an `httpGet`: whoever the server is (it does not look at
+/// certificates), and on where it leads as long as that is the same host (`RedirectChecker`).
+pub(crate) async fn look(net: &Net, from: &str, at: (&str, u16), get: &Value, ask: &Ask) -> Result<Answer, AskError> {
+    let path = get.text("/path");
+    let slash = if path.starts_with('/') { "" } else { "/" };
+    let mut url = Url {
+        tls: get.text("/scheme") == "HTTPS",
+        host: at.0.to_owned(),
+        port: at.1,
+        path: format!("{slash}{path}"),
+    };
+    for _ in 0..LOOKS {
+        // Go leaves the port there, also the one that goes without saying.
+        let whom = authority(&url.host, url.port);
+        let stream = net
+            .connect(from, &url.host, url.port)
+            .await
+            .map_err(AskError::Connect)?;
+        // There is no TLS in memory.
+        let answer = match url.tls && net.transport() != Transport::Memory {
+            true => {
+                let stream = anyone::connect(stream, &url.host).await.map_err(AskError::Tls)?;
+                exchange(stream, &whom, &url.path, ask).await?
+            }
+            false => exchange(stream, &whom, &url.path, ask).await?,
+        };
+        let next = answer
+            .location()
+            .filter(|_| matches!(answer.code, 301..=303 | 307 | 308));
+        match next.and_then(|to| url.join(to)).filter(|next| next.host == url.host) {
+            Some(next) => url = next,
+            None => return Ok(answer),
+        }
+    }
+    Err(AskError::Broken(io::Error::other("stopped after 10 redirects")))
 }
 
-/// As [`get`], of whoever has a name.
+/// `GET`s a path from whoever has a name.
 pub(super) async fn get_named(net: &Network, at: (&str, u16), path: &str) -> io::Result<Answer> {
     let stream = net.connect(at.0, at.1).await?;
-    Ok(exchange(stream, &authority(at.0, at.1), path, &Ask::default()).await?)
-}
-
-/// As [`get`] over TLS, whoever the server is: the kubelet does not look at certificates (`InsecureSkipVerify`).
-pub(crate) async fn get_tls(net: &Net, from: &str, at: (&str, u16), path: &str) -> io::Result<Answer> {
-    // There is no TLS in memory.
-    if net.transport() == Transport::Memory {
-        return get(net, from, at, path).await;
-    }
-    let stream = net.connect(from, at.0, at.1).await?;
-    let stream = anyone::connect(stream, at.0).await?;
     Ok(exchange(stream, &authority(at.0, at.1), path, &Ask::default()).await?)
 }
 
@@ -206,8 +230,12 @@ where
         .header(header::ACCEPT, "*/*")
         .body(Full::new(ask.body.clone()))
         .map_err(wrong)?;
+    let headers = request.headers_mut();
+    for (name, _) in &ask.headers {
+        headers.remove(name);
+    }
     for (name, value) in &ask.headers {
-        request.headers_mut().insert(name.clone(), value.clone());
+        headers.append(name.clone(), value.clone());
     }
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
     let asked = async move {

@@ -1,4 +1,4 @@
-//! What interpreted containers find in their network: names, datagrams, host ports, probes, and who is connected to them.
+//! What interpreted containers find in their network: names, datagrams, host ports, and who is connected to them.
 
 use super::*;
 use crate::local::Ending;
@@ -7,7 +7,7 @@ use crate::node::shell;
 const AGNHOST: &str = "registry.k8s.io/e2e-test-images/agnhost:2.63.0";
 
 /// A pod of one container, with more of its specification.
-fn pod(name: &str, args: &[&str], more: &Value, container: &Value) -> Value {
+pub(super) fn pod(name: &str, args: &[&str], more: &Value, container: &Value) -> Value {
     let mut c = json!({"name": "c", "image": AGNHOST, "args": args});
     for (k, v) in container.as_object().unwrap() {
         c[k] = v.clone();
@@ -20,7 +20,7 @@ fn pod(name: &str, args: &[&str], more: &Value, container: &Value) -> Value {
         "metadata": {"name": name, "namespace": "default", "labels": {"app": name}}})
 }
 
-async fn interpreted(seed: u64) -> Bed {
+pub(super) async fn interpreted(seed: u64) -> Bed {
     let mut workloads = Workloads::default();
     shell::register(&mut workloads);
     bed(seed, workloads).await
@@ -229,30 +229,6 @@ async fn names_datagrams_and_host_ports() {
     let cut_off = format!("curl -sS --connect-timeout 2 http://{ip}:8080/ || echo $?");
     let (out, _) = run(&two, "away", &cut_off).await;
     assert_eq!(out, "28\ncurl: (28) Connection timed out after 2000 milliseconds\n");
-}
-
-#[tokio::test(start_paused = true)]
-async fn probes_over_grpc() {
-    let b = interpreted(32).await;
-    let _n = b.node("n1", 1).await;
-    let l = b.local();
-    let probe = json!({"livenessProbe": {"grpc": {"port": 5000}, "failureThreshold": 1, "periodSeconds": 5}});
-    let well = pod("well", &["grpc-health-checking"], &json!({}), &probe);
-    let ill = pod(
-        "ill",
-        &["grpc-health-checking", "--delay-unhealthy-sec=20"],
-        &json!({}),
-        &probe,
-    );
-    for p in [well, ill] {
-        l.create(&PODS, "default", p).unwrap();
-    }
-    let restarts = |l: &Local, name: &str| {
-        let p = l.get(&PODS, "default", name).unwrap();
-        p.int("/status/containerStatuses/0/restartCount").unwrap_or(0)
-    };
-    b.until("one is restarted", 120, |l| restarts(l, "ill") > 0).await;
-    assert_eq!(restarts(&l, "well"), 0);
 }
 
 #[tokio::test(start_paused = true)]
