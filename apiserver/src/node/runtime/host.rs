@@ -112,7 +112,11 @@ mod tests {
         let runtime = Runtime::new("n", net, Arc::new(SystemClock), Ipv4Addr::new(10, 1, 2, 0), 8);
         let sandbox = |uid: &str| runtime.sandbox(uid, "ns", uid, false);
         let made: Vec<bool> = ["a", "b", "c", "d", "e", "f"].map(sandbox).into();
-        assert_eq!(made, [true, true, true, true, true, false], "the network's, the node's and the last are nobody's");
+        assert_eq!(
+            made,
+            [true, true, true, true, true, false],
+            "the network's, the node's and the last are nobody's"
+        );
         let addresses: BTreeSet<_> = runtime.pods().iter().filter_map(|uid| runtime.address(uid)).collect();
         assert_eq!(addresses.len(), 5, "{addresses:?}");
         assert!(runtime.sandbox("host", "ns", "host", true));

@@ -42,7 +42,11 @@ async fn a_container_has_started_when_its_startup_probe_says_so() {
     let side = |l: &Local| {
         let p = l.get(&PODS, "default", "p").unwrap();
         let s = &p["status"]["initContainerStatuses"][0];
-        (s["state"]["running"].is_object(), s["started"] == true, s["ready"] == true)
+        (
+            s["state"]["running"].is_object(),
+            s["started"] == true,
+            s["ready"] == true,
+        )
     };
     b.until("it runs", 10, |l| side(l).0).await;
     assert_eq!(side(&l), (true, false, false));
@@ -73,7 +77,13 @@ async fn looks_follow_and_name_whom_they_ask() {
         let p = l.get(&PODS, "default", name).unwrap();
         p.condition("Ready").is_some_and(|c| c["status"] == "True")
     };
-    assert_eq!([ready("there"), ready("nowhere"), ready("elsewhere")], [true, false, true]);
+    assert_eq!(
+        [ready("there"), ready("nowhere"), ready("elsewhere")],
+        [true, false, true]
+    );
     let log = n.logs("default", "there", "c").unwrap();
-    assert!((4..15).contains(&log.matches("/redirect").count()), "once a second: {log}");
+    assert!(
+        (4..15).contains(&log.matches("/redirect").count()),
+        "once a second: {log}"
+    );
 }
