@@ -21,14 +21,24 @@ fn number(port: &Value) -> Option<u16> {
     port["port"].as_u64().and_then(|p| u16::try_from(p).ok())
 }
 
+/// Whether a node is called so or has the address.
+pub(crate) fn is_node(node: &Value, host: &str) -> bool {
+    let mut addresses = items(&node["status"], "addresses").iter();
+    text(node, "/metadata/name") == host || addresses.any(|a| a["address"] == host)
+}
+
+/// The protocol of a port of a container or a service: TCP where nothing is said.
+pub(crate) fn protocol(port: &Value) -> &str {
+    match text(port, "/protocol") {
+        "" => "TCP",
+        p => p,
+    }
+}
+
 /// The name of a service's port whose `field` (`port`, `nodePort`) is the number, of those that speak `protocol`; any
 /// protocol where none is said. The name of a service's only port may be empty.
 pub(crate) fn port_name<'a>(service: &'a Value, field: &str, port: u16, protocol: Option<&str>) -> Option<&'a str> {
-    let speaks = |p: &Value| match (protocol, text(p, "/protocol")) {
-        (None, _) => true,
-        (Some(wanted), "") => wanted == "TCP",
-        (Some(wanted), p) => wanted == p,
-    };
+    let speaks = |p: &Value| protocol.is_none_or(|wanted| self::protocol(p) == wanted);
     let mut ports = items(&service["spec"], "ports").iter();
     let found = ports.find(|p| p[field].as_u64() == Some(u64::from(port)) && speaks(p))?;
     Some(text(found, "/name"))

@@ -1,6 +1,8 @@
 //! Access to a cluster from inside its process: the same path as HTTP (versions, defaults, validation, admission),
 //! synchronous, without authentication and authorisation. What the controllers stand on.
 
+mod attached;
+
 use std::borrow::Cow;
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -16,6 +18,9 @@ use crate::registry::{Call, DeleteOptions, ListOptions, Propagation, Resource, S
 use crate::status::Status;
 use crate::store::{Event, Object, Source};
 use crate::webhook::{self, Hooks};
+
+pub(crate) use attached::Follower;
+pub use attached::{Attached, Ending, Input, Output};
 
 pub use crate::store::EventKind;
 
@@ -124,9 +129,6 @@ pub struct Executed {
     pub code: i32,
 }
 
-/// What a container writes from now on; it ends when the container does, or when it is not read for long.
-pub type Output = tokio::sync::mpsc::Receiver<Vec<u8>>;
-
 /// A connection to a port of a pod, when it is made.
 pub type Forwarding = Pin<Box<dyn Future<Output = std::io::Result<cfn_net::Stream>> + Send>>;
 
@@ -137,9 +139,9 @@ pub type Execution = Pin<Box<dyn Future<Output = Executed> + Send>>;
 pub trait NodeHook: Send + Sync {
     /// The log of a container so far, or `None` when it does not run here.
     fn log(&self, namespace: &str, pod: &str, container: &str, wanted: &LogOptions) -> Option<Vec<u8>>;
-    /// What a container writes, or `None` when it does not run here.
-    fn attach(&self, namespace: &str, pod: &str, container: &str) -> Option<Output> {
-        let _ = (namespace, pod, container);
+    /// What a container writes, and its input where that is wanted; `None` when it does not run here.
+    fn attach(&self, namespace: &str, pod: &str, container: &str, stdin: bool) -> Option<Attached> {
+        let _ = (namespace, pod, container, stdin);
         None
     }
     /// Connects to a port of a pod, or `None` when it does not run here.

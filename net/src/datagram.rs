@@ -1,5 +1,6 @@
-//! Datagrams, as UDP has them: each one crosses the links of its way by itself, is late as they are and lost with
-//! their loss; nothing is sent again. They never leave the process: there is no socket of the operating system.
+//! Datagrams, as UDP has them: each one crosses the links of its way by itself, queues on them with everything else, is
+//! late as they are and lost with their loss; nothing is sent again. They never leave the process: there is no socket of
+//! the operating system.
 
 use std::io;
 use std::sync::{Mutex, PoisonError};
@@ -9,8 +10,9 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::network::{Net, Transport};
+use crate::route::Route;
+use crate::shape::Draws;
 use crate::timer;
-use crate::way::{Dice, Way};
 
 /// The largest payload: 65535 less the headers of IPv4 and UDP.
 const LARGEST: usize = 65_507;
@@ -35,7 +37,7 @@ pub struct DatagramSocket {
     net: Net,
     key: (String, u16),
     came: mpsc::Receiver<io::Result<Datagram>>,
-    dice: Mutex<Dice>,
+    draws: Mutex<Draws>,
 }
 
 impl Net {
@@ -52,10 +54,9 @@ impl Net {
         }
         let (inbox, came) = mpsc::channel(WAITING);
         let mut state = self.state();
-        let free = |p: u16| !state.sockets.contains_key(&(host.to_owned(), p));
         let port = match port {
-            0 => (32768..=u16::MAX).find(|p| free(*p)),
-            p => Some(p).filter(|p| free(*p)),
+            0 => state.ephemeral(host, self.seed(), |s, key| !s.sockets.contains_key(key)),
+            p => Some(p).filter(|p| !state.sockets.contains_key(&(host.to_owned(), *p))),
         };
         let port =
             port.ok_or_else(|| io::Error::new(io::ErrorKind::AddrInUse, format!("no port of {host} is free")))?;
@@ -68,7 +69,7 @@ impl Net {
             net: self.clone(),
             key,
             came,
-            dice: Mutex::new(Dice::new(self.seed(), &name)),
+            draws: Mutex::new(Draws::new(self.seed(), name)),
         })
     }
 
@@ -114,17 +115,6 @@ impl Net {
     }
 }
 
-/// How late a packet of so many bytes is; `None`: it is lost.
-fn late(way: &Way, bytes: usize, dice: &mut Dice) -> Option<Duration> {
-    match way {
-        Way::Within => Some(Duration::ZERO),
-        Way::Blocked => None,
-        Way::Over(hops) => hops.iter().try_fold(Duration::ZERO, |sum, hop| {
-            (!dice.lost(hop)).then(|| sum + dice.latency(hop) + hop.transmission(bytes))
-        }),
-    }
-}
-
 impl DatagramSocket {
     /// The port.
     #[must_use]
@@ -141,18 +131,21 @@ impl DatagramSocket {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "Message too long"));
         }
         let unknown = |host: &str| io::Error::new(io::ErrorKind::NotFound, format!("unknown host {host}"));
-        let here = self.net.site_of(&self.key.0).ok_or_else(|| unknown(&self.key.0))?;
-        let there = self.net.site_of(host).ok_or_else(|| unknown(host))?;
+        for name in [&self.key.0, host] {
+            self.net.site_of(name).ok_or_else(|| unknown(name))?;
+        }
         if self.net.state().stopped.contains(&self.key.0) {
             return Err(io::ErrorKind::NetworkDown.into());
         }
-        let (way, back) = (self.net.way(&here, &there), self.net.way(&there, &here));
-        let mut dice = self.dice.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(there_after) = late(&way, data.len(), &mut dice) else {
+        let now = Instant::now();
+        let (way, back) = (self.net.route(&self.key.0, host).0, self.net.route(host, &self.key.0).0);
+        let mut draws = self.draws.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut late = |route: &Route, bytes: usize| self.net.pass(route, bytes, now, &mut draws);
+        let Some(there_after) = late(&way, data.len()) else {
             return Ok(());
         };
-        let back = late(&back, 0, &mut dice);
-        drop(dice);
+        let back = late(&back, 0);
+        drop(draws);
         let (net, from, to, data) = (
             self.net.clone(),
             self.key.clone(),
@@ -163,9 +156,8 @@ impl DatagramSocket {
             net.deliver(from, &to, data, back);
             return Ok(());
         }
-        let at = Instant::now() + there_after;
         tokio::spawn(async move {
-            timer::sleep_until(at).await;
+            timer::sleep_until(now + there_after).await;
             net.deliver(from, &to, data, back);
         });
         Ok(())
@@ -246,6 +238,51 @@ mod tests {
         client.send("far", 53, b"x").unwrap();
         let silent = tokio::time::timeout(Duration::from_secs(60), client.recv()).await;
         assert!(silent.is_err(), "what is cut off says nothing");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_line_is_shared_and_full_when_too_much_waits() {
+        let net = net(0.0);
+        net.update_link("a", "b", |l| l.throughput_ul = 8.0);
+        let (one, two) = (net.bind("one", 0).unwrap(), net.bind("two", 0).unwrap());
+        let mut server = net.bind("far", 53).unwrap();
+        let begun = Instant::now();
+        // A millisecond each at 8 Mbit/s, whoever sends.
+        for socket in [&one, &two, &one] {
+            socket.send("far", 53, &[0; 1000]).unwrap();
+        }
+        for millis in [11, 12, 13] {
+            server.recv().await.unwrap();
+            assert_eq!(begun.elapsed().as_millis(), millis);
+        }
+        assert_eq!(net.counters()[&("a".to_owned(), "b".to_owned())], (3000, 0));
+        // The queue before the line has an end: what comes beyond is lost.
+        let sent = 3000;
+        for _ in 0..sent {
+            one.send("far", 53, &[0; 1000]).unwrap();
+        }
+        let passed = net.counters()[&("a".to_owned(), "b".to_owned())].0 / 1000 - 3;
+        assert!((900..1100).contains(&passed), "{passed} of {sent}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn ports_that_nobody_asks_for_are_of_the_ephemeral_range() {
+        let net = net(0.0);
+        let all: Vec<_> = (0..100).map(|_| net.bind("one", 0).unwrap()).collect();
+        let mut ports: Vec<u16> = all.iter().map(DatagramSocket::port).collect();
+        assert!(ports.iter().all(|p| (32_768..=60_999).contains(p)), "{ports:?}");
+        let first = ports[0];
+        ports.sort_unstable();
+        ports.dedup();
+        assert_eq!(ports.len(), all.len(), "each has its own");
+        drop(all);
+        assert_ne!(
+            net.bind("one", 0).unwrap().port(),
+            first,
+            "one that was left is not the next"
+        );
+        let listener = net.listen("one", 0).await.unwrap();
+        assert!((32_768..=60_999).contains(&listener.port()));
     }
 
     #[tokio::test(start_paused = true)]

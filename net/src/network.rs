@@ -23,6 +23,9 @@ use crate::shape::{Draws, RTO_INITIAL};
 use crate::stream::Stream;
 use crate::timer;
 
+/// The ports of those who ask for none (`net.ipv4.ip_local_port_range`).
+const EPHEMERAL: std::ops::RangeInclusive<u16> = 32_768..=60_999;
+
 /// What carries the bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Transport {
@@ -67,6 +70,8 @@ pub(crate) struct State {
     pub(crate) sockets: BTreeMap<(String, u16), Inbox>,
     /// Counts sockets: names their random streams.
     pub(crate) last_socket: u64,
+    /// host -> how often somebody there asked for any port: names the random streams
+    any_ports: BTreeMap<String, u64>,
     pub(crate) topology: Topology,
     /// Of the host transport.
     pub(crate) addresses: crate::host::Addresses,
@@ -144,6 +149,7 @@ impl Net {
         self.kill(|_, c| c.to == host || c.from.as_deref() == Some(host));
         self.state().stopped.remove(host);
         self.state().hosts.remove(host);
+        self.state().any_ports.remove(host);
         self.tell_waiting();
     }
 
@@ -237,6 +243,18 @@ impl Net {
         self.state().topology.cross(hops, bytes, now, None, draws)
     }
 
+    /// How late a datagram is that is sent now; `None`: it does not arrive.
+    pub(crate) fn pass(&self, route: &Route, bytes: usize, now: Instant, draws: &mut Draws) -> Option<Duration> {
+        match route {
+            Route::Direct => Some(Duration::ZERO),
+            Route::Blocked => None,
+            Route::Over(hops) => {
+                let there = self.state().topology.pass(hops, bytes, now, draws)?;
+                Some(there.duration_since(now))
+            }
+        }
+    }
+
     pub(crate) fn count_and_tell_limited(&self, hops: &[Hop], bytes: usize) -> bool {
         let mut state = self.state();
         state.topology.count(hops, bytes);
@@ -315,7 +333,16 @@ impl Net {
     /// As [`Net::listen`].
     pub async fn listen_on(&self, host: &str, port: u16, socket: SocketAddr) -> io::Result<Listener> {
         let real = self.inner.transport == Transport::Host;
-        let port = if port == 0 && !real { self.free_port(host) } else { port };
+        let port = match port {
+            0 if !real => {
+                let found = self
+                    .state()
+                    .ephemeral(host, self.seed(), |s, key| !s.listeners.contains_key(key));
+                let none = || io::Error::new(io::ErrorKind::AddrInUse, format!("no port of {host} is free"));
+                found.ok_or_else(none)?
+            }
+            p => p,
+        };
         let mut key = (host.to_owned(), port);
         let taken = || io::Error::new(io::ErrorKind::AddrInUse, format!("{host}:{port} is taken"));
         if self.state().listeners.contains_key(&key) {
@@ -349,13 +376,6 @@ impl Net {
     #[must_use]
     pub fn listens(&self, host: &str, port: u16) -> bool {
         self.state().listeners.contains_key(&(host.to_owned(), port))
-    }
-
-    fn free_port(&self, host: &str) -> u16 {
-        let state = self.state();
-        (32768..=u16::MAX)
-            .find(|p| !state.listeners.contains_key(&(host.to_owned(), *p)))
-            .unwrap_or(0)
     }
 
     /// The real socket behind `host:port`, for programs outside (none on the memory transport).
@@ -473,6 +493,28 @@ impl Net {
 }
 
 impl State {
+    /// A port of `host` for who asks for none: the first that is free from anywhere in the range on (Linux'
+    /// `inet_csk_find_open_port` and `udp_lib_get_port` begin at random, too).
+    pub(crate) fn ephemeral(
+        &mut self,
+        host: &str,
+        seed: Seed,
+        is_free: impl Fn(&Self, &(String, u16)) -> bool,
+    ) -> Option<u16> {
+        let (first, last) = (*EPHEMERAL.start(), *EPHEMERAL.end());
+        let room = u32::from(last - first) + 1;
+        let nth = self.any_ports.entry(host.to_owned()).or_default();
+        *nth += 1;
+        let mut draws = Draws::new(seed, format!("net port {host} {nth}"));
+        let from = (draws.unit() * f64::from(room)) as u32;
+        let mut key = (host.to_owned(), 0);
+        let mut all = (0..room).map(|i| first + ((from + i) % room) as u16);
+        all.find(|p| {
+            key.1 = *p;
+            is_free(self, &key)
+        })
+    }
+
     fn living(&self) -> Vec<Arc<Conn>> {
         self.conns.values().filter_map(Weak::upgrade).collect()
     }

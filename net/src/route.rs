@@ -10,6 +10,9 @@ use crate::link::LinkSpec;
 use crate::shape::{self, Draws, Line};
 use crate::way;
 
+/// Datagrams that wait before a line; one that comes beyond is lost (`txqueuelen`, netem's `limit`).
+const QUEUE: u32 = 1000;
+
 /// A link as the network keeps it.
 pub(crate) struct Link {
     /// The first site and the second.
@@ -19,6 +22,16 @@ pub(crate) struct Link {
     lines: [Line; 2],
     /// Payload bytes that went on it, the same way.
     pub(crate) bytes: [u64; 2],
+}
+
+impl Link {
+    /// Its throughput in a direction, Mbit/s; 0 is unlimited.
+    fn rate(&self, direction: usize) -> f64 {
+        match direction {
+            0 => self.spec.throughput_ul,
+            _ => self.spec.throughput_dl,
+        }
+    }
 }
 
 /// A link in one direction: 0 is from its first site to its second.
@@ -207,6 +220,24 @@ impl Topology {
         }
     }
 
+    /// Sends one datagram over `hops` from `now`: when it is at the other end; `None`: it is lost, on its way or because too
+    /// much waits before a line already.
+    pub(crate) fn pass(&mut self, hops: &[Hop], bytes: usize, now: Instant, draws: &mut Draws) -> Option<Instant> {
+        let mut at = now;
+        for hop in hops {
+            let link = &mut self.links[hop.link];
+            let loss = link.spec.packet_loss;
+            if loss > 0.0 && draws.unit() * 100.0 < loss {
+                return None;
+            }
+            let takes = shape::transmission(bytes, link.rate(hop.direction));
+            let sent = link.lines[hop.direction].book_within(at, takes, takes * QUEUE, now)?;
+            at = sent + shape::latency(&link.spec, draws);
+            link.bytes[hop.direction] += bytes as u64;
+        }
+        Some(at)
+    }
+
     /// Sends `bytes` over `hops` from `now`: when they are at the other end. `first_timeout` is for a handshake.
     pub(crate) fn cross(
         &mut self,
@@ -219,12 +250,7 @@ impl Topology {
         let (mut at, mut arrives, mut rtt) = (now, 1.0, Duration::ZERO);
         for hop in hops {
             let link = &mut self.links[hop.link];
-            let spec = &link.spec;
-            let mbps = if hop.direction == 0 {
-                spec.throughput_ul
-            } else {
-                spec.throughput_dl
-            };
+            let (spec, mbps) = (&link.spec, link.rate(hop.direction));
             at = link.lines[hop.direction].book(at, shape::transmission(bytes, mbps), now);
             at += shape::latency(spec, draws);
             arrives *= 1.0 - (spec.packet_loss / 100.0).clamp(0.0, 1.0);
@@ -236,30 +262,20 @@ impl Topology {
 
     /// A link as it is in one direction.
     pub(crate) fn hop(&self, hop: Hop) -> way::Hop {
-        let spec = &self.links[hop.link].spec;
+        let link = &self.links[hop.link];
+        let spec = &link.spec;
         way::Hop {
             latency: spec.latency,
             latency_variation: spec.latency_variation,
             latency_distribution: spec.latency_distribution,
             packet_loss: spec.packet_loss,
-            rate: if hop.direction == 0 {
-                spec.throughput_ul
-            } else {
-                spec.throughput_dl
-            },
+            rate: link.rate(hop.direction),
         }
     }
 
     /// Whether a way has a limited throughput: then large writes are sent in pieces.
     pub(crate) fn limited(&self, hops: &[Hop]) -> bool {
-        hops.iter().any(|h| {
-            let spec = &self.links[h.link].spec;
-            (if h.direction == 0 {
-                spec.throughput_ul
-            } else {
-                spec.throughput_dl
-            }) > 0.0
-        })
+        hops.iter().any(|h| self.links[h.link].rate(h.direction) > 0.0)
     }
 
     /// Counts payload on every link of a way.

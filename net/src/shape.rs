@@ -132,8 +132,20 @@ impl Line {
     /// Books `takes` at the first gap from `at` on; returns when the transmission ends. What is before `now` is
     /// forgotten.
     pub(crate) fn book(&mut self, at: Instant, takes: Duration, now: Instant) -> Instant {
+        // Without an end to wait for there is always a gap.
+        self.book_within(at, takes, Duration::MAX, now).unwrap_or(at)
+    }
+
+    /// As [`Line::book`]; `None` and nothing booked when the gap is later than `longest` after `at`.
+    pub(crate) fn book_within(
+        &mut self,
+        at: Instant,
+        takes: Duration,
+        longest: Duration,
+        now: Instant,
+    ) -> Option<Instant> {
         if takes.is_zero() {
-            return at;
+            return Some(at);
         }
         let past = self.busy.iter().take_while(|(_, end)| *end < now).count();
         self.busy.drain(..past);
@@ -144,6 +156,9 @@ impl Line {
             }
             start = start.max(*e);
             i += 1;
+        }
+        if start.duration_since(at) > longest {
+            return None;
         }
         let end = start + takes;
         let joins_next = self.busy.get(i).is_some_and(|(s, _)| *s == end);
@@ -157,7 +172,7 @@ impl Line {
             (false, true) => self.busy[i].0 = start,
             (false, false) => self.busy.insert(i, (start, end)),
         }
-        end
+        Some(end)
     }
 }
 

@@ -41,17 +41,13 @@ impl Server {
 
     /// Connects, as the front proxy where the network has TLS.
     pub(crate) async fn connect_remote(&self, to: &Remote, (host, port): &Place) -> io::Result<Connected> {
-        let caller = self
-            .caller()
-            .ok_or_else(|| io::Error::other("this server has no network"))?;
         let proxy = self
             .front_proxy()
             .ok_or_else(|| io::Error::other("this server is no front proxy"))?;
-        let (net, from) = caller.way_to(host);
         let late = || io::Error::new(io::ErrorKind::TimedOut, "i/o timeout");
         let connected = async {
-            let stream = net.connect(from, host, *port).await?;
-            if net.transport() == Transport::Memory {
+            let (stream, transport) = self.connect_to(host, *port).await?;
+            if transport == Transport::Memory {
                 return Ok(Connected::Plain(stream));
             }
             let tls = proxy.tls(to).map_err(io::Error::other)?;

@@ -112,7 +112,7 @@ fn target_port(port: &Value, pod: &Value) -> Option<i64> {
 
 fn ports(service: &Value, pod: &Value) -> Vec<Value> {
     let one = |p: &Value| {
-        let mut out = json!({"port": target_port(p, pod)?, "protocol": if p.text("/protocol").is_empty() { "TCP" } else { p.text("/protocol") }});
+        let mut out = json!({"port": target_port(p, pod)?, "protocol": crate::endpoints::protocol(p)});
         if !p.text("/name").is_empty() {
             out["name"] = p["name"].clone();
         }

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::event::Event;
 use super::object::{Object, stamp};
 use super::world::{Key, World, gvr};
 use crate::local::{Changes, Gvr, Local, WatchEvent};
@@ -363,11 +364,17 @@ impl Manager {
             let _ = self.local.update(&gvr::EVENTS, &key.ns.clone(), e);
             return;
         }
-        let ns = if about.namespace().is_empty() {
-            "default"
-        } else {
-            about.namespace()
+        let event = Event {
+            about,
+            kind,
+            field_path: None,
+            component,
+            host: "",
+            warning,
+            reason,
+            message,
         };
+        let ns = event.namespace();
         self.event_count += 1;
         // client-go names events after the object and the time in nanoseconds; the count keeps them apart here.
         let name = format!(
@@ -376,8 +383,7 @@ impl Manager {
             now.as_second(),
             self.event_count & 0xffff
         );
-        let object = event(about, kind, component, warning, reason, message, ns, &name, now);
-        if self.local.create(&gvr::EVENTS, ns, object).is_ok() {
+        if self.local.create(&gvr::EVENTS, ns, event.object(&name, now)).is_ok() {
             if self.told.len() >= TOLD
                 && let Some(oldest) = self.told.pop_front()
             {
@@ -406,31 +412,6 @@ fn write(l: &Local, a: &Action) -> Result<(), Status> {
         // Recorded by the manager, which counts them.
         Action::Event { .. } => Ok(()),
     }
-}
-
-/// A core/v1 Event.
-#[allow(clippy::too_many_arguments, reason = "the fields of an Event")]
-pub(crate) fn event(
-    about: &Value,
-    kind: &str,
-    component: &str,
-    warning: bool,
-    reason: &str,
-    message: &str,
-    ns: &str,
-    name: &str,
-    now: Timestamp,
-) -> Value {
-    let api_version = match about.text("/apiVersion") {
-        "" => "v1",
-        v => v,
-    };
-    json!({"apiVersion": "v1", "kind": "Event", "metadata": {"name": name, "namespace": ns},
-        "involvedObject": {"apiVersion": api_version, "kind": kind, "name": about.name(), "namespace": about.namespace(),
-            "uid": about.uid(), "resourceVersion": about.text("/metadata/resourceVersion")},
-        "reason": reason, "message": message, "type": if warning { "Warning" } else { "Normal" }, "count": 1,
-        "firstTimestamp": stamp(now), "lastTimestamp": stamp(now), "source": {"component": component},
-        "reportingComponent": component, "reportingInstance": "", "eventTime": null})
 }
 
 fn delete_foreground(l: &Local, g: &Gvr, key: &Key, uid: &str) -> Result<(), Status> {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use cfn_net::{Net, Stream, Transport};
+use cfn_net::{Stream, Transport};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full, Limited};
@@ -29,8 +29,12 @@ use crate::registry::{Resource, Server};
 use crate::status::Status;
 use crate::webhook::in_words;
 
-/// How long connecting may take (`DialTimeout` of the transport).
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long connecting may take, and then the handshake of TLS (`DialContext` and `TLSHandshakeTimeout` of Go's
+/// `DefaultTransport`, which `SetOldTransportDefaults` takes over). What the server behind does with a request takes as long
+/// as it likes: that transport has no `ResponseHeaderTimeout`, and the subresource is one of those that run long. Nor has
+/// the handshake before a connection becomes something else an end (`proxy.dialURL`).
+const DIAL: Duration = Duration::from_secs(30);
+const HANDSHAKE: Duration = Duration::from_secs(10);
 /// The largest page that is rewritten, in bytes.
 const LARGEST: usize = 16 * 1024 * 1024;
 /// What is said between two neighbours only (RFC 9110, 7.6.1), besides what `Connection` names.
@@ -95,15 +99,8 @@ pub(super) async fn serve(
         let why = format!("error trying to reach service: {why}");
         Status::new(503, "ServiceUnavailable", why)
     };
-    let caller = server
-        .caller()
-        .ok_or_else(|| unreachable("this server has no network".to_owned()))?;
-    let (net, from) = caller.way_to(&at.host);
-    let undialled = |e: io::Error| in_words(&e, &at.host, at.port, &at.host);
     if upgrade::is_asked(&r.headers) {
-        let stream = connect(net, from, &at)
-            .await
-            .map_err(|e| upgrade::failed(undialled(e)))?;
+        let stream = connect(server, &at, None).await.map_err(upgrade::failed)?;
         // Upstream hands the path on, and not the query.
         let mut request = Request::builder()
             .method(r.method.clone())
@@ -115,9 +112,7 @@ pub(super) async fn serve(
         return upgrade::hand_on(r, request, stream).await;
     }
     let request = request(r, sent, (path, query), &at).map_err(|e| unreachable(e.to_string()))?;
-    let exchange = async { connect(net, from, &at).await?.ask(request).await };
-    let answer = exchange.await;
-    let answer = answer.map_err(|e| unreachable(undialled(e)))?;
+    let answer = exchange(server, &at, request).await.map_err(unreachable)?;
     let host = r.headers.get(header::HOST).and_then(|h| h.to_str().ok());
     handed_back(answer, before, &[&at.authority(), host.unwrap_or_default()])
         .await
@@ -219,29 +214,56 @@ pub(crate) fn host_port(host: &str, port: u16) -> String {
     }
 }
 
-async fn connect(net: &Net, from: &str, at: &Location) -> io::Result<Connected> {
-    let late = || io::Error::new(io::ErrorKind::TimedOut, "i/o timeout");
-    let stream = tokio::time::timeout(PATIENCE, net.connect(from, &at.host, at.port))
-        .await
-        .map_err(|_| late())??;
+/// Connects; with TLS, its handshake may take so long (there is no end of it where nothing is said). An error is in Go's
+/// words.
+async fn connect(server: &Server, at: &Location, handshake: Option<Duration>) -> Result<Connected, String> {
+    let connecting = async {
+        let dialled = tokio::time::timeout(DIAL, server.connect_to(&at.host, at.port));
+        dialled.await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+    };
+    let undialled = |e: io::Error| in_words(&e, &at.host, at.port, &at.host);
+    let (stream, transport) = connecting.await.map_err(undialled)?;
     // There is no TLS in memory.
-    Ok(match at.tls && net.transport() != Transport::Memory {
-        true => Connected::Tls(Box::new(anyone::connect(stream, &at.host).await?)),
-        false => Connected::Plain(stream),
+    if !at.tls || transport == Transport::Memory {
+        return Ok(Connected::Plain(stream));
+    }
+    let shaking = anyone::connect(stream, &at.host);
+    let shaken = match handshake {
+        Some(longest) => tokio::time::timeout(longest, shaking)
+            .await
+            .map_err(|_| "net/http: TLS handshake timeout")?,
+        None => shaking.await,
+    };
+    Ok(Connected::Tls(Box::new(shaken.map_err(|e| e.to_string())?)))
+}
+
+async fn exchange(server: &Server, at: &Location, request: Request<Full<Bytes>>) -> Result<Answered, String> {
+    let connected = connect(server, at, Some(HANDSHAKE)).await?;
+    connected.ask(request).await.map_err(|e| match e.kind() {
+        io::ErrorKind::UnexpectedEof => "EOF".to_owned(),
+        _ => e.to_string(),
     })
+}
+
+/// A connection that ends before an answer came is told as its end.
+fn in_io(e: hyper::Error) -> io::Error {
+    match e.is_incomplete_message() {
+        true => io::ErrorKind::UnexpectedEof.into(),
+        false => io::Error::other(e),
+    }
 }
 
 async fn ask<S>(stream: S, request: Request<Full<Bytes>>) -> io::Result<Answered>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(in_io)?;
     let connection = AbortOnDropHandle::new(tokio::spawn(async move {
         if let Err(e) = connection.await {
             tracing::debug!(error = %e, "proxied connection");
         }
     }));
-    let answer = sender.send_request(request).await.map_err(io::Error::other)?;
+    let answer = sender.send_request(request).await.map_err(in_io)?;
     Ok((answer, connection))
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use bytes::Bytes;
+use futures::stream::{SplitSink, SplitStream};
 use futures::{SinkExt, StreamExt};
 use http::{HeaderValue, Response, StatusCode, header};
 use hyper::upgrade::OnUpgrade;
@@ -18,7 +19,7 @@ use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
 use super::{Answer, Incoming, ResponseBody};
-use crate::local::{Executed, NodeHook, Output};
+use crate::local::{Attached, Ending, Executed, Input, NodeHook, Output};
 use crate::status::Status;
 
 /// Bytes of the largest message that a client may send.
@@ -84,10 +85,7 @@ impl Offer {
     }
 
     /// Answers, and runs the socket behind the answer.
-    pub(super) fn accept<F>(
-        self,
-        run: impl FnOnce(WebSocketStream<TokioIo<hyper::upgrade::Upgraded>>) -> F + Send + 'static,
-    ) -> Answer
+    pub(super) fn accept<F>(self, run: impl FnOnce(Socket) -> F + Send + 'static) -> Answer
     where
         F: Future<Output = ()> + Send + 'static,
     {
@@ -134,34 +132,78 @@ pub(super) fn log(r: &Incoming, log: Vec<u8>) -> Result<Answer, Status> {
     }))
 }
 
-/// What a container says, until it ends or the client goes.
-pub(super) fn attach(r: &Incoming, mut output: Output) -> Result<Answer, Status> {
+/// What a container says, until it ends or the client goes, and what it is told meanwhile (`remotecommand.ServeAttach`).
+pub(super) fn attach(r: &Incoming, attached: Attached) -> Result<Answer, Status> {
     let offer = Offer::of(r, &["v5.channel.k8s.io", "v4.channel.k8s.io", "channel.k8s.io"])?;
     let states = offer.protocol.starts_with('v');
-    Ok(offer.accept(move |mut socket| async move {
-        loop {
-            let said = tokio::select! {
-                biased;
-                said = output.recv() => said,
-                // What is typed is heard by nobody: programs here read their input when they begin.
-                () = gone(&mut socket) => return,
-            };
-            let Some(said) = said else { break };
-            for part in said.chunks(32 * 1024) {
-                if socket.send(Message::binary([&[STDOUT], part].concat())).await.is_err() {
-                    return;
+    Ok(offer.accept(move |socket| async move {
+        let (mut sink, mut frames) = socket.split();
+        let Attached { mut output, input } = attached;
+        let ending = tokio::select! {
+            biased;
+            ending = say(&mut output, &mut sink) => ending,
+            goes = hear(&mut frames, input) => match goes {
+                true => return,
+                // Whose input is done, and the container goes on, was attached as long as was wanted.
+                false => Some(Ending::Exited),
+            },
+        };
+        let status = match ending {
+            Some(Ending::Exited) => json!({"metadata": {}, "status": "Success"}),
+            Some(Ending::Behind) => {
+                let why = "error attaching to container: what it says was not read for too long";
+                let causes = json!({"causes": [{"message": why}]});
+                let mut s = failure("InternalError", format!("Internal error occurred: {why}"), causes, 0);
+                s["code"] = json!(500);
+                s
+            }
+            // With the host its connections are gone: nobody says how it ended.
+            Some(Ending::Lost) | None => return,
+        };
+        let text = match states {
+            true => status.to_string(),
+            // The first version only speaks of failures, in words.
+            false => status["message"].as_str().unwrap_or_default().to_owned(),
+        };
+        if !text.is_empty() {
+            let _ = sink.send(Message::binary([&[ERROR], text.as_bytes()].concat())).await;
+        }
+        let _ = sink.send(Message::Close(Some(NORMAL))).await;
+        let rest = async { while frames.next().await.is_some_and(|m| m.is_ok_and(|m| !m.is_close())) {} };
+        let _ = tokio::time::timeout(LAST_WORDS, rest).await;
+    }))
+}
+
+type Socket = WebSocketStream<TokioIo<hyper::upgrade::Upgraded>>;
+
+/// Hands on what a container says; why there is no more, or `None` when the client takes no more.
+async fn say(output: &mut Output, sink: &mut SplitSink<Socket, Message>) -> Option<Ending> {
+    while let Some(said) = output.recv().await {
+        for part in said.chunks(32 * 1024) {
+            sink.send(Message::binary([&[STDOUT], part].concat())).await.ok()?;
+        }
+    }
+    Some(output.ending())
+}
+
+/// Hands on what a client says; whether it has gone, or has just no more to say to a container that goes on to listen.
+async fn hear(frames: &mut SplitStream<Socket>, mut input: Option<Input>) -> bool {
+    while let Some(Ok(m)) = frames.next().await {
+        match m {
+            Message::Binary(b) if b.first() == Some(&STDIN) && b.len() > 1 => {
+                if let Some(i) = &input
+                    && !i.send(b[1..].to_vec()).await
+                {
+                    input = None;
                 }
             }
+            // Its end, as `v5` says it.
+            Message::Binary(b) if *b == [CLOSE, STDIN] && input.take().is_some_and(|i| !i.once) => return false,
+            Message::Close(_) => return true,
+            _ => {}
         }
-        if states {
-            let ended = json!({"metadata": {}, "status": "Success"}).to_string();
-            let _ = socket
-                .send(Message::binary([&[ERROR], ended.as_bytes()].concat()))
-                .await;
-        }
-        let _ = socket.close(Some(NORMAL)).await;
-        let _ = tokio::time::timeout(LAST_WORDS, gone(&mut socket)).await;
-    }))
+    }
+    true
 }
 
 /// A command in a container.
@@ -227,7 +269,7 @@ pub(super) fn exec(r: &Incoming, e: Exec) -> Result<Answer, Status> {
 }
 
 /// The command's input, to its end.
-async fn read(socket: &mut WebSocketStream<TokioIo<hyper::upgrade::Upgraded>>) -> Vec<u8> {
+async fn read(socket: &mut Socket) -> Vec<u8> {
     let mut input = Vec::new();
     loop {
         match socket.next().await {
@@ -240,7 +282,7 @@ async fn read(socket: &mut WebSocketStream<TokioIo<hyper::upgrade::Upgraded>>) -
     }
 }
 
-async fn gone(socket: &mut WebSocketStream<TokioIo<hyper::upgrade::Upgraded>>) {
+async fn gone(socket: &mut Socket) {
     while let Some(Ok(m)) = socket.next().await {
         if m.is_close() {
             return;

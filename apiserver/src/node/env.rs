@@ -156,10 +156,7 @@ fn service(service: &Value) -> Vec<(String, String)> {
     }
     for (i, port) in service.items("/spec/ports").iter().enumerate() {
         let number = port.int("/port").unwrap_or(0).to_string();
-        let protocol = match port.text("/protocol") {
-            "" => "TCP",
-            p => p,
-        };
+        let protocol = crate::endpoints::protocol(port);
         let url = format!("{}://{ip}:{number}", protocol.to_lowercase());
         if i == 0 {
             all.push((format!("{name}_SERVICE_HOST"), ip.to_owned()));

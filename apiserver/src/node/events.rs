@@ -2,11 +2,12 @@
 //! and are asked to end, of images that are missing, and of pods that it does not take. Simulated ones live by the thousand and say nothing else.
 
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::rest::Rest;
 use super::status::Named;
-use crate::controllers::object::{Object, stamp};
+use crate::controllers::event::Event;
+use crate::controllers::object::Object;
 
 /// What is told.
 #[derive(Debug, Clone)]
@@ -29,20 +30,20 @@ fn field_path(pod: &Value, container: &str) -> String {
     format!("spec.{list}{{{container}}}")
 }
 
-/// The event, as the recorder makes it; `nth` tells those of one instant apart.
+/// The event, named as the recorder does; `nth` tells those of one instant apart.
 fn event(pod: &Value, node: &str, told: &Told, now: Timestamp, nth: u64) -> Value {
+    let event = Event {
+        about: pod,
+        kind: "Pod",
+        field_path: told.container.as_ref().map(|c| field_path(pod, c)),
+        component: "kubelet",
+        host: node,
+        warning: told.warning,
+        reason: told.reason,
+        message: &told.message,
+    };
     let at = now.as_nanosecond() + i128::from(nth);
-    let mut about = json!({"kind": "Pod", "namespace": pod.namespace(), "name": pod.name(), "uid": pod.uid(),
-        "apiVersion": "v1", "resourceVersion": pod.text("/metadata/resourceVersion")});
-    if let Some(c) = &told.container {
-        about["fieldPath"] = json!(field_path(pod, c));
-    }
-    let time = stamp(now);
-    json!({"apiVersion": "v1", "kind": "Event", "involvedObject": about,
-        "metadata": {"name": format!("{}.{at:x}", pod.name()), "namespace": pod.namespace()},
-        "type": if told.warning { "Warning" } else { "Normal" }, "reason": told.reason, "message": told.message,
-        "source": {"component": "kubelet", "host": node}, "firstTimestamp": time, "lastTimestamp": time, "count": 1,
-        "reportingComponent": "kubelet", "reportingInstance": node})
+    event.object(&format!("{}.{at:x}", pod.name()), now)
 }
 
 /// Tells the API server, in the background and once: who cannot be told misses it.
@@ -59,6 +60,8 @@ pub(crate) fn tell(rest: &Rest, pod: &Value, node: &str, told: &Told, now: Times
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]

@@ -200,7 +200,7 @@ impl Kubelet {
         let now = self.o.clock.now();
         let object = Arc::new(object);
         // One that was taken already stays, whatever came since.
-        let new = !self.pods.contains_key(&uid) && self.runtime.address(&uid).is_none();
+        let new = !self.pods.contains_key(&uid) && !self.runtime.has(&uid);
         let refusal = if new { self.refusal(&object) } else { None };
         let pod = self.pods.entry(uid.clone()).or_insert_with(|| Pod {
             object: object.clone(),
@@ -281,6 +281,7 @@ impl Kubelet {
                         let start = Start {
                             container,
                             image: spec.text("/image").to_owned(),
+                            has_startup_probe: spec.get("startupProbe").is_some(),
                             restarts,
                             builtin: Some((w, *prepared)),
                         };
@@ -412,8 +413,12 @@ impl Kubelet {
     /// Starts what is to be started and lets simulated containers take their steps.
     fn drive(&mut self, uid: &str, pod: &mut Pod, next: &mut Option<Instant>) {
         let host_network = pod.object.flag("/spec/hostNetwork");
-        self.runtime
-            .sandbox(uid, pod.object.namespace(), pod.object.name(), host_network);
+        if !self
+            .runtime
+            .sandbox(uid, pod.object.namespace(), pod.object.name(), host_network)
+        {
+            return self.wait_for_sandbox(uid, pod, next);
+        }
         let views = self.runtime.views(uid);
         self.resize(uid, pod, &views, next);
         let views = self.runtime.views(uid);
@@ -434,7 +439,7 @@ impl Kubelet {
                 Some(v) if !sidecar && matches!(&v.doing, Doing::Exited(e) if e.code == 0) => {}
                 v => {
                     self.step(uid, pod, c, kind, v, next);
-                    blocked = !sidecar || v.is_none_or(|v| !matches!(v.doing, Doing::Running { .. }));
+                    blocked = !sidecar || v.is_none_or(|v| !v.up || !matches!(v.doing, Doing::Running { .. }));
                 }
             }
         }

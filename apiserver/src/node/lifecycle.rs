@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use http::{HeaderName, HeaderValue, header};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
+use super::shell::health;
+use super::shell::web::{self, Ask};
 use super::shell::{self, Process};
-use super::shell::{health, web};
 use super::workload::WorkloadContext;
 use crate::controllers::object::Object;
 
@@ -26,8 +28,41 @@ fn port(container: &Value, port: Option<&Value>) -> Option<u16> {
     }
 }
 
+/// What the kubelet does something for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    Probe,
+    Hook,
+}
+
+/// What is asked over HTTP (`NewRequestForHTTPGetAction`): the headers that are given, and who asks.
+fn question(get: &Value, purpose: Purpose) -> Ask {
+    let agent = match purpose {
+        Purpose::Probe => "kube-probe/1.36",
+        Purpose::Hook => "kube-lifecycle/1.36",
+    };
+    let given = get.items("/httpHeaders").iter().filter_map(|h| {
+        let name: HeaderName = h.text("/name").parse().ok()?;
+        Some((name, HeaderValue::from_str(h.text("/value")).ok()?))
+    });
+    let mut headers: Vec<_> = given.collect();
+    if !headers.iter().any(|(k, _)| *k == header::USER_AGENT) {
+        headers.push((header::USER_AGENT, HeaderValue::from_static(agent)));
+    }
+    Ask {
+        headers,
+        ..Ask::default()
+    }
+}
+
 /// Does what a probe or a hook says and whether it went well; `None`: it cannot be done here.
-pub(crate) async fn act(ctx: &WorkloadContext, container: &Value, process: &Process, action: &Value) -> Option<bool> {
+pub(crate) async fn act(
+    ctx: &WorkloadContext,
+    container: &Value,
+    process: &Process,
+    action: &Value,
+    purpose: Purpose,
+) -> Option<bool> {
     let argv: Vec<String> = action
         .items("/exec/command")
         .iter()
@@ -62,12 +97,9 @@ pub(crate) async fn act(ctx: &WorkloadContext, container: &Value, process: &Proc
     let at = (host, port(container, what.get("port"))?);
     Some(match http {
         Some(h) => {
-            let path = h.text("/path");
-            let answer = match h.text("/scheme") {
-                "HTTPS" => web::get_tls(&ctx.net, &ctx.node, at, path).await,
-                _ => web::get(&ctx.net, &ctx.node, at, path).await,
-            };
-            answer.is_ok_and(|a| (200..400).contains(&a.code))
+            let answer = web::look(&ctx.net, &ctx.node, at, h, &question(h, purpose)).await;
+            // A hook is done when it is answered, whatever the answer.
+            answer.is_ok_and(|a| purpose == Purpose::Hook || (200..400).contains(&a.code))
         }
         None => ctx.net.connect(&ctx.node, at.0, at.1).await.is_ok(),
     })
@@ -80,7 +112,7 @@ pub(crate) async fn hook(ctx: &WorkloadContext, container: &Value, process: &Pro
         .and_then(|l| l.get(name))
         .filter(|h| h.is_object())
     {
-        Some(h) => act(ctx, container, process, h).await != Some(false),
+        Some(h) => act(ctx, container, process, h, Purpose::Hook).await != Some(false),
         None => true,
     }
 }
@@ -89,6 +121,23 @@ pub(crate) async fn hook(ctx: &WorkloadContext, container: &Value, process: &Pro
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn headers_that_are_given_and_who_asks() {
+        let get = json!({"httpHeaders": [{"name": "Host", "value": "a"}, {"name": "X", "value": "1"}, {"name": "X", "value": "2"}]});
+        let of = |get: &Value, purpose| {
+            let all = question(get, purpose).headers;
+            let lines: Vec<String> = all
+                .iter()
+                .map(|(k, v)| format!("{k}={}", v.to_str().unwrap()))
+                .collect();
+            lines.join(" ")
+        };
+        assert_eq!(of(&get, Purpose::Probe), "host=a x=1 x=2 user-agent=kube-probe/1.36");
+        let named = json!({"httpHeaders": [{"name": "User-Agent", "value": "me"}]});
+        assert_eq!(of(&named, Purpose::Probe), "user-agent=me");
+        assert_eq!(of(&json!({}), Purpose::Hook), "user-agent=kube-lifecycle/1.36");
+    }
 
     #[test]
     fn ports_by_name() {

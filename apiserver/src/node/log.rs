@@ -5,17 +5,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 use serde_json::Value;
-use tokio::sync::mpsc;
 
 use super::env;
 use super::files::{Kind, Volume};
 use crate::controllers::object::{Object, micro};
-use crate::local::{LogOptions, Output};
+use crate::local::{Ending, Follower, LogOptions, Output};
 
 /// Lines of log kept per container.
 const LINES: usize = 2000;
-/// Writes that somebody who follows it may be behind.
-const FOLLOWED: usize = 1024;
+/// Bytes of a line that is kept as one (`max_container_log_line_size` of containerd).
+const LONGEST: usize = 16 * 1024;
 /// Last words: bytes of the file, and lines and bytes of the log that stand for them.
 const MESSAGE: usize = 4096;
 const MESSAGE_LINES: usize = 80;
@@ -29,7 +28,7 @@ type Line = (Timestamp, Vec<u8>);
 pub(crate) struct Log {
     lines: Arc<Mutex<VecDeque<Line>>>,
     /// Who is told what is written.
-    followers: Arc<Mutex<Vec<mpsc::Sender<Vec<u8>>>>>,
+    followers: Arc<Mutex<Vec<Follower>>>,
 }
 
 impl Log {
@@ -41,10 +40,11 @@ impl Log {
     /// Adds bytes; a line goes on until it ends.
     pub(crate) fn write(&self, now: Timestamp, bytes: &[u8]) {
         // Who does not keep up is let go.
-        self.followers().retain(|f| f.try_send(bytes.to_vec()).is_ok());
+        self.followers().retain(|f| f.tell(bytes));
         let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         for part in bytes.split_inclusive(|b| *b == b'\n') {
-            match lines.back_mut().filter(|(_, l)| l.last() != Some(&b'\n')) {
+            let goes_on = |l: &Vec<u8>| l.last() != Some(&b'\n') && l.len() + part.len() <= LONGEST;
+            match lines.back_mut().filter(|(_, l)| goes_on(l)) {
                 Some((_, open)) => open.extend_from_slice(part),
                 None => {
                     if lines.len() >= LINES {
@@ -56,33 +56,34 @@ impl Log {
         }
     }
 
-    fn followers(&self) -> MutexGuard<'_, Vec<mpsc::Sender<Vec<u8>>>> {
+    fn followers(&self) -> MutexGuard<'_, Vec<Follower>> {
         self.followers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What is written from now on.
     pub(crate) fn follow(&self) -> Output {
-        let (tell, told) = mpsc::channel(FOLLOWED);
-        self.followers().push(tell);
-        told
+        let (follower, output) = Follower::new();
+        self.followers().push(follower);
+        output
     }
 
     /// Nothing more is written.
-    pub(crate) fn end(&self) {
-        self.followers().clear();
+    pub(crate) fn end(&self, why: Ending) {
+        self.followers().drain(..).for_each(|f| f.end(why));
     }
 
     /// What of it is asked for.
     pub(crate) fn read(&self, wanted: &LogOptions) -> Vec<u8> {
         let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         let skip = wanted.tail.map_or(0, |t| lines.len().saturating_sub(t));
-        let mut out = Vec::new();
+        let mut out: Vec<u8> = Vec::new();
         for (at, line) in lines
             .iter()
             .skip(skip)
             .filter(|(at, _)| wanted.since.is_none_or(|s| *at >= s))
         {
-            if wanted.timestamps {
+            // What goes on has its time already.
+            if wanted.timestamps && out.last().is_none_or(|b| *b == b'\n') {
                 out.extend(format!("{} ", micro(*at)).into_bytes());
             }
             out.extend_from_slice(line);
@@ -138,18 +139,37 @@ mod tests {
         log.line(at, "before");
         let mut told = log.follow();
         log.line(at, "after");
-        log.end();
+        log.end(Ending::Exited);
         assert_eq!(told.recv().await.as_deref(), Some(b"after\n".as_slice()));
-        assert_eq!(told.recv().await, None);
+        assert_eq!((told.recv().await, told.ending()), (None, Ending::Exited));
         let mut slow = log.follow();
-        for _ in 0..=FOLLOWED {
+        let most = 10_000;
+        for _ in 0..most {
             log.line(at, "x");
         }
         let mut read = 0;
         while slow.recv().await.is_some() {
             read += 1;
         }
-        assert_eq!(read, FOLLOWED, "who does not read is let go");
+        assert!(read < most, "who does not read is let go");
+        log.end(Ending::Exited);
+        assert_eq!(slow.ending(), Ending::Behind, "and knows that there was more");
+    }
+
+    #[test]
+    fn a_line_without_end_is_kept_in_pieces() {
+        let log = Log::default();
+        let at = Timestamp::from_second(0).unwrap();
+        for _ in 0..3000 {
+            log.write(at, &[b'x'; LONGEST]);
+        }
+        log.line(at, "y");
+        assert_eq!(log.lines.lock().unwrap().len(), LINES, "and the oldest are forgotten");
+        let last = log.read(&LogOptions {
+            tail: Some(1),
+            ..LogOptions::default()
+        });
+        assert_eq!(last, b"y\n");
     }
 
     #[test]

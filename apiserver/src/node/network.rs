@@ -135,7 +135,7 @@ impl Network {
         Err(why)
     }
 
-    /// Sends a datagram to a host or service, and waits so long for the answer; none is an answer without bytes.
+    /// Sends a datagram to a host or service, and waits so long for the answer: silence is `TimedOut`.
     pub(crate) async fn exchange(&self, host: &str, port: u16, data: &[u8], wait: Duration) -> io::Result<Vec<u8>> {
         let address = self
             .resolve(host)
@@ -161,7 +161,7 @@ impl Network {
         };
         match tokio::time::timeout(wait, answer).await {
             Ok(data) => data,
-            Err(_) => Ok(Vec::new()),
+            Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "i/o timeout")),
         }
     }
 }

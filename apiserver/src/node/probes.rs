@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use serde_json::Value;
+use tokio::time::{Instant, MissedTickBehavior};
 
-use super::lifecycle;
+use super::lifecycle::{self, Purpose};
 use super::shell::Process;
 use super::workload::WorkloadContext;
 use crate::controllers::object::Object;
@@ -38,70 +39,93 @@ impl<'a> Probe<'a> {
             .unwrap_or(default)
     }
 
-    /// Waits until the container's first look is due.
-    async fn delay(&self) {
-        tokio::time::sleep(Duration::from_secs(self.number("/initialDelaySeconds", 0))).await;
-    }
-
-    async fn period(&self) {
-        tokio::time::sleep(Duration::from_secs(self.number("/periodSeconds", 10).max(1))).await;
+    fn seconds(&self, key: &str, default: u64) -> Duration {
+        Duration::from_secs(self.number(key, default))
     }
 
     /// Looks once. Of what cannot be looked at nothing is said.
     async fn look(&self) -> Option<bool> {
-        let limit = Duration::from_secs(self.number("/timeoutSeconds", 1).max(1));
-        let act = lifecycle::act(self.ctx, self.container, self.process, self.spec);
+        let limit = self.seconds("/timeoutSeconds", 1).max(Duration::from_secs(1));
+        let act = lifecycle::act(self.ctx, self.container, self.process, self.spec, Purpose::Probe);
         tokio::time::timeout(limit, act).await.unwrap_or(Some(false))
     }
 
-    /// Looks until it has been so `count` times in a row.
-    async fn until(&self, is: bool, count: u64) {
-        let mut in_a_row = 0;
+    /// Looks at each tick of its period since the container began, but for those of its initial delay; `settled` is told
+    /// what was found as often in a row as the threshold asks, until it answers that this is enough.
+    async fn work(&self, began: Instant, mut settled: impl FnMut(bool) -> bool) {
+        let period = self.seconds("/periodSeconds", 10).max(Duration::from_secs(1));
+        let mut ticks = tokio::time::interval_at(
+            began + first_tick(self.seconds("/initialDelaySeconds", 0), period),
+            period,
+        );
+        // Go's tickers drop the ticks that nobody waits for.
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let (mut last, mut in_a_row) = (None, 0);
         loop {
-            match self.look().await {
-                Some(found) if found == is => in_a_row += 1,
-                Some(_) => in_a_row = 0,
-                None => {}
-            }
-            if in_a_row >= count.max(1) {
+            ticks.tick().await;
+            let Some(found) = self.look().await else { continue };
+            in_a_row = if last == Some(found) { in_a_row + 1 } else { 1 };
+            last = Some(found);
+            let threshold = match found {
+                true => self.number("/successThreshold", 1),
+                false => self.number("/failureThreshold", 3),
+            };
+            if in_a_row >= threshold.max(1) && settled(found) {
                 return;
             }
-            self.period().await;
         }
     }
+}
+
+/// The first tick at which a container has run for as long as it may before it is looked at.
+fn first_tick(delay: Duration, period: Duration) -> Duration {
+    let ticks = delay.as_nanos().div_ceil(period.as_nanos().max(1));
+    period * u32::try_from(ticks).unwrap_or(u32::MAX)
 }
 
 /// Probes a container for as long as it runs and says whether it is ready. Returns when it was told to end because a
 /// probe failed and has not ended in its grace period: its exit code.
 pub(crate) async fn watch(ctx: &WorkloadContext, container: &Value, process: &Process) -> i32 {
     let probe = |kind| Probe::of(ctx, container, kind, process);
+    let began = Instant::now();
     if let Some(p) = probe("startupProbe") {
-        p.delay().await;
-        tokio::select! {
-            biased;
-            () = p.until(true, 1) => {}
-            () = p.until(false, p.number("/failureThreshold", 3)) => return end(ctx, p.spec).await,
+        let mut up = false;
+        p.work(began, |found| {
+            up = found;
+            true
+        })
+        .await;
+        if !up {
+            return end(ctx, p.spec).await;
         }
+        (ctx.started)();
     }
+    let say = |is: bool| {
+        ctx.ready.send_if_modified(|ready| std::mem::replace(ready, is) != is);
+    };
     let readiness = async {
-        let Some(p) = probe("readinessProbe") else {
-            let _ = ctx.ready.send(true);
-            return std::future::pending::<()>().await;
-        };
-        p.delay().await;
-        loop {
-            p.until(true, p.number("/successThreshold", 1)).await;
-            let _ = ctx.ready.send(true);
-            p.until(false, p.number("/failureThreshold", 3)).await;
-            let _ = ctx.ready.send(false);
+        match probe("readinessProbe") {
+            Some(p) => {
+                p.work(began, |found| {
+                    say(found);
+                    false
+                })
+                .await;
+            }
+            None => say(true),
         }
+        std::future::pending::<()>().await;
     };
     let liveness = async {
         let Some(p) = probe("livenessProbe") else {
             return std::future::pending().await;
         };
-        p.delay().await;
-        p.until(false, p.number("/failureThreshold", 3)).await;
+        // Who is asked to end is not looked at any more.
+        tokio::select! {
+            biased;
+            () = ctx.cancel.cancelled() => return std::future::pending().await,
+            () = p.work(began, |alive| !alive) => {}
+        }
         end(ctx, p.spec).await
     };
     tokio::select! {
@@ -119,4 +143,21 @@ pub(crate) async fn end(ctx: &WorkloadContext, spec: &Value) -> i32 {
     let grace = spec.int("/terminationGracePeriodSeconds").unwrap_or(of_pod);
     tokio::time::sleep(Duration::from_secs(grace.unsigned_abs())).await;
     KILLED
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_look_is_at_a_tick() {
+        for (delay, period, expected) in [(0, 10, 0), (5, 10, 10), (10, 10, 10), (15, 10, 20), (5, 1, 5)] {
+            let seconds = Duration::from_secs;
+            assert_eq!(
+                first_tick(seconds(delay), seconds(period)),
+                seconds(expected),
+                "{delay} {period}"
+            );
+        }
+    }
 }

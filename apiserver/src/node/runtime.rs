@@ -2,6 +2,7 @@
 //! outlive the host (they are the host's disk).
 
 mod hook;
+mod host;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
@@ -15,17 +16,17 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+pub use host::RunningPod;
+
 use super::files::{Inode, Volume};
 use super::log::{LastWords, Log};
 use super::mounts::PodVolumes;
-use super::shell::Process;
+use super::shell::{self, Process, Stdin};
 use super::workload::{Workload, WorkloadContext};
+use crate::local::{Ending, Input};
 
 /// Exit code of a container that was killed (128 + SIGKILL).
 const KILLED: i32 = 137;
-/// Exit code of a container whose host died under it, as containerd finds it after a reboot.
-const LOST: i32 = 255;
-
 /// How a container ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Ended {
@@ -54,6 +55,8 @@ pub(crate) struct View {
     pub doing: Doing,
     pub last: Option<Ended>,
     pub builtin: bool,
+    /// Whether it has started: those with a startup probe have when that says so.
+    pub up: bool,
     /// Asked to end.
     pub stopping: bool,
     /// When its present state (with readiness) began.
@@ -69,6 +72,8 @@ struct Container {
     previous: Option<Log>,
     /// What commands beside its own are run in.
     process: Option<Process>,
+    /// The way to its standard input, while that is open.
+    input: Option<Input>,
 }
 
 struct Sandbox {
@@ -93,19 +98,6 @@ struct Inner {
     dirty: BTreeSet<String>,
 }
 
-/// A container that runs on the host: ground truth for asserts.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct RunningPod {
-    /// Namespace.
-    pub namespace: String,
-    /// Name.
-    pub name: String,
-    /// UID.
-    pub uid: String,
-    /// Running containers: name, how often it was restarted, since when it runs.
-    pub containers: Vec<(String, u32, Timestamp)>,
-}
-
 /// The runtime of one node.
 pub(crate) struct Runtime {
     node: String,
@@ -123,6 +115,8 @@ pub(crate) struct Runtime {
 pub(crate) struct Start {
     pub container: String,
     pub image: String,
+    /// Whether something says when it has started.
+    pub has_startup_probe: bool,
     /// Restarts to begin with when this disk knows nothing of the container.
     pub restarts: u32,
     /// Code to run and what it needs but for what the runtime adds.
@@ -176,27 +170,34 @@ impl Runtime {
         self.net.site_of(&self.node).unwrap_or_default()
     }
 
-    /// Makes a pod's sandbox, once; returns its address (none with `host_network`).
-    pub(crate) fn sandbox(&self, uid: &str, namespace: &str, name: &str, host_network: bool) -> Option<String> {
-        let mut inner = self.inner();
-        if let Some(s) = inner.pods.get(uid) {
-            return s.ip.map(|ip| ip.to_string());
-        }
-        let ip = (!host_network).then(|| {
-            // Round robin, as the CNI plugin host-local hands them out.
-            let taken: BTreeSet<_> = inner.pods.values().filter_map(|s| s.ip).collect();
-            let room = self.size.saturating_sub(3).max(1);
-            let mut n = inner.next_address;
-            for _ in 0..room {
-                let candidate = Ipv4Addr::from(u32::from(self.base) + n);
-                n = if n + 2 >= self.size { 2 } else { n + 1 };
-                if !taken.contains(&candidate) {
-                    inner.next_address = n;
-                    return candidate;
-                }
+    /// An address that no pod has: round robin, as the CNI plugin host-local hands them out.
+    fn free_address(&self, inner: &mut Inner) -> Option<Ipv4Addr> {
+        let taken: BTreeSet<_> = inner.pods.values().filter_map(|s| s.ip).collect();
+        let room = self.size.saturating_sub(3).max(1);
+        for _ in 0..room {
+            let n = inner.next_address;
+            inner.next_address = if n + 2 >= self.size { 2 } else { n + 1 };
+            let candidate = Ipv4Addr::from(u32::from(self.base) + n);
+            if !taken.contains(&candidate) {
+                return Some(candidate);
             }
-            Ipv4Addr::from(u32::from(self.base) + n)
-        });
+        }
+        None
+    }
+
+    /// Makes a pod's sandbox, once, with an address of its own unless it is on the host's network; false: none is free.
+    pub(crate) fn sandbox(&self, uid: &str, namespace: &str, name: &str, host_network: bool) -> bool {
+        let mut inner = self.inner();
+        if inner.pods.contains_key(uid) {
+            return true;
+        }
+        let ip = match host_network {
+            true => None,
+            false => match self.free_address(&mut inner) {
+                None => return false,
+                ip => ip,
+            },
+        };
         let sandbox = Sandbox {
             namespace: namespace.to_owned(),
             name: name.to_owned(),
@@ -207,16 +208,20 @@ impl Runtime {
         };
         inner.pods.insert(uid.to_owned(), sandbox);
         drop(inner);
-        let ip = ip.map(|ip| ip.to_string());
-        if let Some(ip) = &ip {
-            self.net.add_host(ip, &self.site());
+        if let Some(ip) = ip {
+            self.net.add_host(&ip.to_string(), &self.site());
         }
-        ip
+        true
     }
 
     /// The address of a pod's sandbox.
     pub(crate) fn address(&self, uid: &str) -> Option<String> {
         self.inner().pods.get(uid)?.ip.map(|ip| ip.to_string())
+    }
+
+    /// Whether this host has anything of a pod.
+    pub(crate) fn has(&self, uid: &str) -> bool {
+        self.inner().pods.contains_key(uid)
     }
 
     /// The containers of a pod.
@@ -288,6 +293,7 @@ impl Runtime {
             },
             last,
             builtin: start.builtin.is_some(),
+            up: !start.has_startup_probe,
             stopping: false,
             since: Instant::now(),
         };
@@ -296,12 +302,18 @@ impl Runtime {
             .as_ref()
             .map(|_| (CancellationToken::new(), CancellationToken::new()));
         let process = start.builtin.as_ref().and_then(|(_, p)| p.process.clone());
+        let (input, typed) = process
+            .as_ref()
+            .and_then(|p| p.stdin)
+            .map(|stdin| Input::new(stdin == Stdin::Once))
+            .unzip();
         let container = Container {
             view,
             signals: signals.clone(),
             log: log.clone(),
             previous,
             process,
+            input,
         };
         sandbox.containers.insert(start.container.clone(), container);
         drop(inner);
@@ -312,7 +324,12 @@ impl Runtime {
             let (l, clock) = (log.clone(), self.clock.clone());
             let write = move |bytes: &[u8]| l.write(clock.now(), bytes);
             let last_words = LastWords::of(&p.pod, &start.container, p.last_words, log);
+            let (this, of) = (self.clone(), (uid.to_owned(), start.container.clone(), id.clone()));
+            let started = move || {
+                this.change(&of.0, &of.1, Some(&of.2), |c| !std::mem::replace(&mut c.view.up, true));
+            };
             let ctx = WorkloadContext {
+                started: Arc::new(started),
                 pod: p.pod,
                 container: start.container.clone(),
                 image: start.image,
@@ -332,6 +349,7 @@ impl Runtime {
                     term: term.clone(),
                     ..process
                 }),
+                input: typed.map(shell::Input::typed).unwrap_or_default(),
                 cancel: term,
             };
             let this = self.clone();
@@ -404,6 +422,7 @@ impl Runtime {
         self.change(uid, container, Some(id), |c| match &mut c.view.doing {
             Doing::Running { ready, .. } if *ready != is => {
                 *ready = is;
+                c.view.up |= is;
                 c.view.since = Instant::now();
                 true
             }
@@ -440,8 +459,8 @@ impl Runtime {
                 message,
             });
             c.view.since = Instant::now();
-            c.signals = None;
-            c.log.end();
+            (c.signals, c.input) = (None, None);
+            c.log.end(Ending::Exited);
             true
         });
     }
@@ -492,57 +511,16 @@ impl Runtime {
     pub(crate) fn remove(&self, uid: &str) {
         let gone = self.inner().pods.remove(uid);
         if let Some(s) = gone {
-            for (term, kill) in s.containers.values().filter_map(|c| c.signals.as_ref()) {
-                term.cancel();
-                kill.cancel();
+            for c in s.containers.values() {
+                if let Some((term, kill)) = &c.signals {
+                    term.cancel();
+                    kill.cancel();
+                }
+                c.log.end(Ending::Exited);
             }
             if let Some(ip) = s.ip {
                 self.net.remove_host(&ip.to_string());
             }
-        }
-    }
-
-    /// The host dies: everything that runs is gone, the records stay.
-    pub(crate) fn crash(&self) {
-        let now = self.clock.now();
-        let mut inner = self.inner();
-        let mut addresses = Vec::new();
-        for s in inner.pods.values_mut() {
-            addresses.extend(s.ip);
-            for c in s.containers.values_mut() {
-                if let Some((term, kill)) = c.signals.take() {
-                    term.cancel();
-                    kill.cancel();
-                }
-                if let Doing::Running { started, .. } = c.view.doing {
-                    let end = Ended {
-                        code: LOST,
-                        reason: "Unknown",
-                        started,
-                        finished: now,
-                        id: c.view.id.clone(),
-                        message: String::new(),
-                    };
-                    c.view.doing = Doing::Exited(end);
-                    c.view.since = Instant::now();
-                    c.log.end();
-                }
-                c.view.stopping = false;
-            }
-        }
-        drop(inner);
-        self.net.stop_host(&self.node);
-        for ip in addresses {
-            self.net.stop_host(&ip.to_string());
-        }
-    }
-
-    /// The host is back.
-    pub(crate) fn boot(&self) {
-        self.net.start_host(&self.node);
-        let addresses: Vec<_> = self.inner().pods.values().filter_map(|s| s.ip).collect();
-        for ip in addresses {
-            self.net.start_host(&ip.to_string());
         }
     }
 
@@ -554,33 +532,6 @@ impl Runtime {
     /// The pods that changed since the last call.
     pub(crate) fn take_dirty(&self) -> BTreeSet<String> {
         std::mem::take(&mut self.inner().dirty)
-    }
-
-    pub(crate) fn running(&self) -> Vec<RunningPod> {
-        let inner = self.inner();
-        let mut list: Vec<_> = inner
-            .pods
-            .iter()
-            .filter_map(|(uid, s)| {
-                let containers: Vec<_> = s
-                    .containers
-                    .iter()
-                    .filter_map(|(n, c)| match c.view.doing {
-                        Doing::Running { started, .. } => Some((n.clone(), c.view.restarts, started)),
-                        Doing::Exited(_) => None,
-                    })
-                    .collect();
-                let pod = RunningPod {
-                    namespace: s.namespace.clone(),
-                    name: s.name.clone(),
-                    uid: uid.clone(),
-                    containers,
-                };
-                (!pod.containers.is_empty()).then_some(pod)
-            })
-            .collect();
-        list.sort();
-        list
     }
 }
 

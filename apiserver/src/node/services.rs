@@ -12,6 +12,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::rest::Rest;
+use crate::controllers::host_port::{self, HostPort};
 use crate::controllers::object::Object;
 use crate::controllers::pods::is_ended;
 use crate::endpoints;
@@ -69,31 +70,24 @@ fn has_address(service: &Value, address: &str) -> bool {
     own.chain(balanced).any(|a| a == address)
 }
 
-/// Whether a node is called so or has the address.
-fn is_node(node: &Value, host: &str) -> bool {
-    let mut addresses = node.items("/status/addresses").iter();
-    node.name() == host || addresses.any(|a| a["address"] == host)
-}
-
 /// Where a port of a node leads, of its pods' `hostPort`s: to the pod's address and port. One that is bound to an address
 /// goes before one that is bound to all (`plugins/meta/portmap` of the container network).
 fn host_port(pods: &[Value], address: &str, port: u16, protocol: Protocol) -> Option<Endpoint> {
     let mut to_all = None;
     for pod in pods.iter().filter(|p| !is_ended(p) && !p.flag("/spec/hostNetwork")) {
         let ip = pod.text("/status/podIP");
-        for p in pod.items("/spec/containers").iter().flat_map(|c| c.items("/ports")) {
-            let speaks = match p.text("/protocol") {
-                "" => "TCP",
-                s => s,
-            };
+        for p in host_port::container_ports(pod) {
             let at = p["containerPort"].as_u64().and_then(|n| u16::try_from(n).ok());
-            let Some(at) = at.filter(|_| p["hostPort"] == port && speaks == protocol.name() && !ip.is_empty()) else {
+            let (Some(at), Some(taken)) = (at, HostPort::of(p)) else {
                 continue;
             };
-            match p.text("/hostIP") {
-                "" | "0.0.0.0" | "::" => to_all = Some((ip.to_owned(), at)),
-                bound if bound == address => return Some((ip.to_owned(), at)),
-                _ => {}
+            if taken.port != i64::from(port) || taken.protocol != protocol.name() || ip.is_empty() {
+                continue;
+            }
+            if taken.is_of_all() {
+                to_all = Some((ip.to_owned(), at));
+            } else if taken.address == address {
+                return Some((ip.to_owned(), at));
             }
         }
     }
@@ -210,7 +204,7 @@ impl Services {
             if loopback {
                 n.name() == self.node
             } else {
-                is_node(n, address)
+                endpoints::is_node(n, address)
             }
         });
         let Some(node) = found else { return Ok(None) };
@@ -243,7 +237,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_of_services_and_nodes() {
+    fn addresses_of_services() {
         let s = json!({"spec": {"clusterIPs": ["10.96.0.9"], "externalIPs": ["1.2.3.4"]},
             "status": {"loadBalancer": {"ingress": [{"ip": "5.6.7.8"}]}}});
         for (address, has) in [
@@ -253,10 +247,6 @@ mod tests {
             ("10.96.0.8", false),
         ] {
             assert_eq!(has_address(&s, address), has, "{address}");
-        }
-        let n = json!({"metadata": {"name": "n"}, "status": {"addresses": [{"type": "InternalIP", "address": "10.1.0.1"}]}});
-        for (host, is) in [("n", true), ("10.1.0.1", true), ("10.1.0.2", false)] {
-            assert_eq!(is_node(&n, host), is, "{host}");
         }
     }
 

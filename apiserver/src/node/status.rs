@@ -136,7 +136,7 @@ fn container_status(f: &Facts<'_>, c: &Value, init: bool) -> Value {
     let (state, last) = match &v.doing {
         Doing::Running { started: at, ready: is } => {
             ready = *is;
-            started = true;
+            started = v.up;
             (
                 json!({"running": {"startedAt": stamp(*at)}}),
                 v.last.as_ref().map(terminated),
@@ -357,6 +357,7 @@ mod tests {
             doing,
             last: None,
             builtin: false,
+            up: true,
             stopping: false,
             since: Instant::now(),
         }

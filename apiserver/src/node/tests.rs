@@ -3,6 +3,7 @@
 mod aggregation;
 mod images;
 mod network;
+mod probes;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

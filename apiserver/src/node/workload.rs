@@ -9,7 +9,7 @@ use serde_json::Value;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::shell::Process;
+use super::shell::{Input, Process};
 use crate::controllers::object::Object;
 
 /// Where bytes go.
@@ -67,6 +67,10 @@ pub struct WorkloadContext {
     pub write: Write,
     /// Its files and what else a process has, when the workload asked for it.
     pub(crate) process: Option<Process>,
+    /// Says that it has started, for those that are looked at before (`startupProbe`).
+    pub(crate) started: Arc<dyn Fn() + Send + Sync>,
+    /// Its standard input.
+    pub(crate) input: Input,
     /// Asks it to end (SIGTERM). After the grace period its task is dropped (SIGKILL).
     pub cancel: CancellationToken,
 }

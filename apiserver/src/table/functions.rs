@@ -525,14 +525,7 @@ fn quota(object: &Value, limits: bool) -> String {
 fn hpa_targets(autoscaler: &Value) -> String {
     let metrics = list(autoscaler, "spec.metrics");
     if metrics.is_empty() {
-        // autoscaling/v1 has one target only.
-        let target = at(autoscaler, "spec.targetCPUUtilizationPercentage");
-        let current = at(autoscaler, "status.currentCPUUtilizationPercentage");
-        return match (target, current) {
-            (Value::Null, _) => "<none>".to_owned(),
-            (target, Value::Null) => format!("cpu: <unknown>/{target}%"),
-            (target, current) => format!("cpu: {current}%/{target}%"),
-        };
+        return "<none>".to_owned();
     }
     let show = |value: &Value| match value {
         Value::Null => "<unknown>".to_owned(),

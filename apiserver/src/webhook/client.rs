@@ -1,13 +1,15 @@
 //! Asking a webhook over HTTPS, and Go's words for what goes wrong.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::error::Error;
+use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use cfn_net::client::HttpClient;
-use cfn_net::{ClientConfig, Identity, Net, Transport};
+use cfn_net::{ClientConfig, Identity, Net, Stream, Transport};
 use http::{Method, Request, header};
 use http_body_util::BodyExt;
 use kube::client::Body;
@@ -16,9 +18,13 @@ use tower::ServiceExt;
 
 use super::Ask;
 use super::target::Target;
+use crate::endpoints;
 use crate::http::host_port;
-use crate::registry::Server;
+use crate::local::Gvr;
+use crate::registry::{Server, text};
 use crate::schema::quote;
+
+const NODES: Gvr = Gvr::new("", "v1", "nodes");
 
 /// Largest answer (`MaxRequestBodyBytes` of kube-apiserver).
 const MAX_ANSWER: usize = 3 * 1024 * 1024;
@@ -55,7 +61,7 @@ impl Caller {
     }
 
     /// The network that leads to a host, and who is there.
-    pub(crate) fn way_to(&self, host: &str) -> (&Net, &str) {
+    fn way_to(&self, host: &str) -> (&Net, &str) {
         let net = match &self.outside {
             Some(o) if self.net.site_of(host).is_none() => o,
             _ => &self.net,
@@ -73,13 +79,14 @@ impl Caller {
         self.turn.fetch_add(1, Ordering::Relaxed)
     }
 
-    fn client(&self, t: &Target) -> Result<HttpClient, String> {
-        let key = format!("{} {:?} {}", t.server, t.connect, t.ca_pem);
+    fn client(&self, server: &Server, t: &Target) -> Result<HttpClient, String> {
+        let (host, port) = (server.host_at(&t.connect.0), t.connect.1);
+        let key = format!("{} {host}:{port} {}", t.server, t.ca_pem);
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(c) = clients.get(&key) {
             return Ok(c.clone());
         }
-        let (net, from) = self.way_to(&t.connect.0);
+        let (net, from) = self.way_to(&host);
         let config = ClientConfig {
             server: t.server.clone(),
             ca_pem: t.ca_pem.clone(),
@@ -87,9 +94,7 @@ impl Caller {
             // Each question has its own, which is shorter.
             timeout: Duration::from_secs(60),
         };
-        let client = config
-            .http_at(net, from, &t.connect.0, t.connect.1)
-            .map_err(|e| e.to_string())?;
+        let client = config.http_at(net, from, &host, port).map_err(|e| e.to_string())?;
         if clients.len() >= KEPT {
             clients.clear();
         }
@@ -99,6 +104,28 @@ impl Caller {
 }
 
 impl Server {
+    /// The host of the network that an address is: pods on the network of their node have its address, and listen at it.
+    fn host_at<'a>(&self, address: &'a str) -> Cow<'a, str> {
+        let is_here = |host: &str| self.caller().is_some_and(|c| c.net.site_of(host).is_some());
+        if is_here(address) {
+            return address.into();
+        }
+        let nodes = self.store.list(&NODES, None, None).objects;
+        let mut nodes = nodes.iter().map(|n| n.value());
+        match nodes.find(|n| endpoints::is_node(n, address) && is_here(text(n, "/metadata/name"))) {
+            Some(node) => text(&node, "/metadata/name").to_owned().into(),
+            None => address.into(),
+        }
+    }
+
+    /// A connection to a port of whoever has an address; with what network it was made. It waits as [`Net::connect`] does.
+    pub(crate) async fn connect_to(&self, address: &str, port: u16) -> io::Result<(Stream, Transport)> {
+        let no_network = || io::Error::other("this server has no network");
+        let host = self.host_at(address);
+        let (net, from) = self.caller().ok_or_else(no_network)?.way_to(&host);
+        Ok((net.connect(from, &host, port).await?, net.transport()))
+    }
+
     /// Asks; the answer's JSON, or why there is none.
     pub(super) async fn call_webhook(&self, a: &Ask) -> Result<Value, String> {
         let with_url = |url: &str, why: &str| format!("Post {}: {why}", quote(url));
@@ -109,7 +136,7 @@ impl Server {
         let Some(caller) = self.caller() else {
             return Err(with_url(&url, "this server has no network"));
         };
-        let client = caller.client(&target).map_err(|e| with_url(&url, &e))?;
+        let client = caller.client(self, &target).map_err(|e| with_url(&url, &e))?;
         let request = Request::builder()
             .method(Method::POST)
             .uri(target.path.as_str())
@@ -166,22 +193,21 @@ pub(crate) fn in_words(e: &(dyn Error + 'static), host: &str, port: u16, server_
     let mut last = e.to_string();
     while let Some(e) = at {
         last = e.to_string();
-        if let Some(io) = e.downcast_ref::<std::io::Error>() {
+        if let Some(io) = e.downcast_ref::<io::Error>() {
             match io.kind() {
-                std::io::ErrorKind::ConnectionRefused => {
+                io::ErrorKind::ConnectionRefused => {
                     return format!("dial tcp {}: connect: connection refused", host_port(host, port));
                 }
-                std::io::ErrorKind::TimedOut => return format!("dial tcp {}: i/o timeout", host_port(host, port)),
-                // Nobody has the address.
-                std::io::ErrorKind::NotFound if host.parse::<std::net::IpAddr>().is_ok() => {
+                io::ErrorKind::TimedOut => return format!("dial tcp {}: i/o timeout", host_port(host, port)),
+                // Nobody listens at its own address, and nobody has another one.
+                io::ErrorKind::NotFound if host.parse::<std::net::IpAddr>().is_ok_and(|a| a.is_loopback()) => {
+                    return format!("dial tcp {}: connect: connection refused", host_port(host, port));
+                }
+                io::ErrorKind::NotFound if host.parse::<std::net::IpAddr>().is_ok() => {
                     return format!("dial tcp {}: connect: no route to host", host_port(host, port));
                 }
-                // A name is looked up, an address is where nobody listens.
-                std::io::ErrorKind::NotFound if host.parse::<std::net::IpAddr>().is_ok() => {
-                    return format!("dial tcp {host}:{port}: connect: connection refused");
-                }
-                std::io::ErrorKind::NotFound => return format!("dial tcp: lookup {host}: no such host"),
-                std::io::ErrorKind::UnexpectedEof => return "EOF".into(),
+                io::ErrorKind::NotFound => return format!("dial tcp: lookup {host}: no such host"),
+                io::ErrorKind::UnexpectedEof => return "EOF".into(),
                 _ => {}
             }
         }

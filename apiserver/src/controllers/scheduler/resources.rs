@@ -1,9 +1,10 @@
 //! What pods ask for and nodes have, in whole numbers.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use super::super::host_port::{self, HostPort};
 use super::super::object::Object;
 use cfn_cel::quantity::Quantity;
 
@@ -15,8 +16,8 @@ pub(crate) struct Usage {
     /// Requests as the score sees them: 100m and 200 MB for containers that ask for nothing.
     pub cpu_scored: i64,
     pub memory_scored: i64,
-    /// (protocol, address, port), counted.
-    pub host_ports: BTreeMap<(String, String, i64), usize>,
+    /// Counted.
+    pub host_ports: BTreeMap<HostPort, usize>,
     /// Pods by the UID of their controller.
     pub owners: BTreeMap<String, i64>,
     /// Pods with required anti-affinity.
@@ -86,14 +87,8 @@ impl Usage {
         {
             *u.amounts.entry(k.clone()).or_default() += amount(k, v);
         }
-        for p in pod.items("/spec/containers").iter().flat_map(|c| c.items("/ports")) {
-            let port = p.int("/hostPort").filter(|p| *p > 0);
-            let port = port.or_else(|| pod.flag("/spec/hostNetwork").then(|| p.int("/containerPort")).flatten());
-            if let Some(port) = port {
-                let or = |s: &str, d: &str| if s.is_empty() { d.to_owned() } else { s.to_owned() };
-                let key = (or(p.text("/protocol"), "TCP"), or(p.text("/hostIP"), "0.0.0.0"), port);
-                *u.host_ports.entry(key).or_default() += 1;
-            }
+        for p in host_port::of_pod(pod) {
+            *u.host_ports.entry(p).or_default() += 1;
         }
         u
     }
@@ -136,11 +131,8 @@ impl Usage {
 
     /// Whether a host port of `o` is taken.
     pub(crate) fn clashes(&self, o: &Self) -> bool {
-        let mine: BTreeSet<_> = self.host_ports.keys().collect();
-        o.host_ports.keys().any(|(proto, ip, port)| {
-            mine.iter()
-                .any(|(p, i, n)| p == proto && n == port && (i == ip || i == "0.0.0.0" || ip == "0.0.0.0"))
-        })
+        let mut wanted = o.host_ports.keys();
+        wanted.any(|p| self.host_ports.keys().any(|taken| taken.clashes(p)))
     }
 }
 

@@ -158,17 +158,16 @@ impl Connect<'_> {
         Err(Status::new(501, "NotImplemented", why))
     }
 
-    /// What a container says from now on.
+    /// What a container says from now on, and what it is told.
     fn attach(&self, options: &Value) -> Result<Answer, Status> {
         let name = &self.info.name;
         let pod = self.server.get(self.resource, self.ns, name)?.value();
         let container = container_of(&pod, name, options["container"].as_str())?;
         let hook = hook_of(self.server, &pod, name)?;
         self.must_upgrade()?;
-        let output = hook.attach(self.ns, name, &container);
-        let output =
-            output.ok_or_else(|| Status::internal(format!("container {container} not found in pod {name}")))?;
-        streams::attach(self.r, output)
+        let attached = hook.attach(self.ns, name, &container, options["stdin"] == true);
+        let none = || Status::internal(format!("container {container} not found in pod {name}"));
+        streams::attach(self.r, attached.ok_or_else(none)?)
     }
 
     /// A command in a container.

@@ -146,7 +146,8 @@ pub(crate) async fn ask(services: &Services, servers: &[String], name: &str, kin
     Err(io::ErrorKind::TimedOut.into())
 }
 
-/// Asks for a name and what it may be short for; the last answer where none has records.
+/// Asks for a name and what it may be short for, until there is such a name: also one without records of the type ends the
+/// search (`next_origin` of bind's `dighost.c`, musl's `name_from_dns_search`).
 pub(crate) async fn search(services: &Services, conf: &ResolvConf, name: &str, kind: Type) -> io::Result<Reply> {
     let mut last = Reply {
         code: Code::NxDomain,
@@ -154,7 +155,7 @@ pub(crate) async fn search(services: &Services, conf: &ResolvConf, name: &str, k
     };
     for full in conf.names(name) {
         let reply = ask(services, &conf.nameservers, &full, kind).await?;
-        if !reply.records.is_empty() {
+        if reply.code == Code::NoError {
             return Ok(reply);
         }
         last = reply;

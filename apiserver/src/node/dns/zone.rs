@@ -20,17 +20,26 @@ pub(crate) enum Type {
 }
 
 impl Type {
+    /// Each, and its name in zone files.
+    const ALL: [(Self, &str); 6] = [
+        (Self::A, "A"),
+        (Self::Aaaa, "AAAA"),
+        (Self::Cname, "CNAME"),
+        (Self::Ptr, "PTR"),
+        (Self::Srv, "SRV"),
+        (Self::Txt, "TXT"),
+    ];
+
     /// By its name in zone files.
     pub(crate) fn of(name: &str) -> Option<Self> {
-        Some(match name.to_ascii_uppercase().as_str() {
-            "A" => Self::A,
-            "AAAA" => Self::Aaaa,
-            "CNAME" => Self::Cname,
-            "PTR" => Self::Ptr,
-            "SRV" => Self::Srv,
-            "TXT" => Self::Txt,
-            _ => return None,
-        })
+        let found = Self::ALL.iter().find(|(_, n)| n.eq_ignore_ascii_case(name));
+        found.map(|(t, _)| *t)
+    }
+
+    /// Its name in zone files.
+    pub(crate) fn name(self) -> &'static str {
+        let found = Self::ALL.iter().find(|(t, _)| *t == self);
+        found.map_or("", |(_, name)| name)
     }
 }
 

@@ -1,11 +1,10 @@
 //! Which pods a node does not take though they are bound to it (`pkg/kubelet/lifecycle`): who binds pods by hand, or two
 //! schedulers, may give it more than it has.
 
-use std::collections::BTreeSet;
-
 use serde_json::{Value, json};
 
 use super::{Kubelet, report};
+use crate::controllers::host_port::{self, HostPort};
 use crate::controllers::object::Object;
 use crate::controllers::pods::is_ended;
 use crate::node::events::Told;
@@ -17,38 +16,18 @@ const REFUSED: &str = "Pod was rejected: ";
 /// Why a pod is refused: reason and message of its status.
 pub(super) type Refusal = (&'static str, String);
 
-/// Protocol, address and port.
-type HostPort = (String, String, i64);
-
-/// The ports of its host that a pod has (`GetHostPorts`): the API server puts those of pods on the host's network there.
-fn host_ports(pod: &Value) -> BTreeSet<HostPort> {
-    let all = pod.items("/spec/containers").iter().flat_map(|c| c.items("/ports"));
-    let or = |s: &str, default: &str| if s.is_empty() { default.to_owned() } else { s.to_owned() };
-    all.filter_map(|p| {
-        let port = p.int("/hostPort").filter(|n| *n > 0)?;
-        Some((or(p.text("/protocol"), "TCP"), or(p.text("/hostIP"), "0.0.0.0"), port))
-    })
-    .collect()
-}
-
-/// Whether two are the same port of an address (`HostPortInfo.CheckConflict`): one of all addresses is one of each.
-fn same(a: &HostPort, b: &HostPort) -> bool {
-    let all = |p: &HostPort| p.1 == "0.0.0.0";
-    a.0 == b.0 && a.2 == b.2 && (a.1 == b.1 || all(a) || all(b))
-}
-
 /// Why a node with these pods does not take another one; `None`: it does.
 fn refusal<'a>(pod: &Value, others: impl Iterator<Item = &'a Value>) -> Option<Refusal> {
     if let Some(why) = kernel::forbidden_sysctl(pod) {
         return Some(("SysctlForbidden", format!("{REFUSED}forbidden sysctl: {why}")));
     }
-    let wanted = host_ports(pod);
+    let wanted: Vec<HostPort> = host_port::of_pod(pod).collect();
     // Most pods want none.
     if wanted.is_empty() {
         return None;
     }
-    let taken: BTreeSet<HostPort> = others.flat_map(host_ports).collect();
-    wanted.iter().any(|p| taken.iter().any(|t| same(p, t))).then(|| {
+    let mut taken = others.flat_map(host_port::of_pod);
+    taken.any(|t| wanted.iter().any(|p| p.clashes(&t))).then(|| {
         let why = "node(s) didn't have free ports for the requested pod ports";
         ("NodePorts", format!("{REFUSED}Predicate NodePorts failed: {why}"))
     })
@@ -99,21 +78,6 @@ mod tests {
         for (one, other, refused) in [
             (json!({"hostPort": 80}), json!({"hostPort": 80}), true),
             (json!({"hostPort": 80}), json!({"hostPort": 81}), false),
-            (
-                json!({"hostPort": 80, "protocol": "UDP"}),
-                json!({"hostPort": 80}),
-                false,
-            ),
-            (
-                json!({"hostPort": 80, "hostIP": "127.0.0.1"}),
-                json!({"hostPort": 80}),
-                true,
-            ),
-            (
-                json!({"hostPort": 80, "hostIP": "127.0.0.1"}),
-                json!({"hostPort": 80, "hostIP": "10.0.0.1"}),
-                false,
-            ),
             (json!({"containerPort": 80}), json!({"containerPort": 80}), false),
         ] {
             let found = refusal(&pod(one.clone()), std::iter::once(&pod(other.clone())));

@@ -1,6 +1,7 @@
 //! How a container is started, and what its pod's status is made of.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde_json::Value;
 use tokio::time::Instant;
@@ -13,7 +14,26 @@ use crate::node::pull;
 use crate::node::runtime::{Start, View};
 use crate::node::status::{self, Facts, Named};
 
+/// How soon a pod without a sandbox is tried again.
+const SANDBOX_RETRY: Duration = Duration::from_secs(2);
+
 impl Kubelet {
+    /// A pod that has no address waits until another one leaves; that is told once.
+    pub(super) fn wait_for_sandbox(&mut self, uid: &str, pod: &mut Pod, next: &mut Option<Instant>) {
+        if pod.sent.is_none() {
+            let told = Told {
+                warning: true,
+                reason: "FailedCreatePodSandBox",
+                message: "Failed to create pod sandbox: no IP addresses available in range set".to_owned(),
+                container: None,
+            };
+            self.record(&pod.object, &told);
+        }
+        let status = self.status(uid, pod, &BTreeMap::new());
+        self.tell(uid, pod, status);
+        soonest(next, Instant::now() + SANDBOX_RETRY);
+    }
+
     /// Starts a container, or lets it wait for its image.
     pub(super) fn create(&mut self, uid: &str, pod: &mut Pod, c: &Value, next: &mut Option<Instant>) {
         let (name, image) = (c.name_of(), c.text("/image"));
@@ -52,6 +72,7 @@ impl Kubelet {
                     Start {
                         container: name,
                         image: c.text("/image").to_owned(),
+                        has_startup_probe: c.get("startupProbe").is_some(),
                         restarts,
                         builtin: None,
                     },

@@ -3,7 +3,7 @@
 use tokio_util::sync::CancellationToken;
 
 use super::{Container, Doing, Runtime};
-use crate::local::{Execution, Forwarding, LogOptions, NodeHook, Output};
+use crate::local::{Attached, Execution, Forwarding, LogOptions, NodeHook};
 use crate::node::shell::{self, Process};
 
 impl Runtime {
@@ -13,15 +13,15 @@ impl Runtime {
         namespace: &str,
         pod: &str,
         container: &str,
-        f: impl FnOnce(&Container) -> T,
+        f: impl FnOnce(&mut Container) -> T,
     ) -> Option<T> {
-        let inner = self.inner();
-        let mut all = inner.pods.values();
+        let mut inner = self.inner();
+        let mut all = inner.pods.values_mut();
         let s = all.find(|s| s.namespace == namespace && s.name == pod)?;
         if container.is_empty() {
-            return s.containers.values().next().map(f);
+            return s.containers.values_mut().next().map(f);
         }
-        s.containers.get(container).map(f)
+        s.containers.get_mut(container).map(f)
     }
 }
 
@@ -34,9 +34,16 @@ impl NodeHook for Runtime {
         Some(log.read(wanted))
     }
 
-    fn attach(&self, namespace: &str, pod: &str, container: &str) -> Option<Output> {
+    fn attach(&self, namespace: &str, pod: &str, container: &str, stdin: bool) -> Option<Attached> {
         self.in_container(namespace, pod, container, |c| match c.view.doing {
-            Doing::Running { .. } => Some(c.log.follow()),
+            Doing::Running { .. } => Some(Attached {
+                output: c.log.follow(),
+                // Of one that takes it once, the first who asks has it.
+                input: match &c.input {
+                    Some(i) if stdin && i.once => c.input.take(),
+                    i => i.clone().filter(|_| stdin),
+                },
+            }),
             Doing::Exited(_) => None,
         })?
     }

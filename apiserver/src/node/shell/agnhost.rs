@@ -6,6 +6,7 @@ use super::discovery::{self, Discovery};
 use super::file_commands::{mode, permissions};
 use super::run::{Io, Process, Shell};
 use super::serve::Server;
+use crate::node::dns::ResolvConf;
 use crate::node::files::{FileError, Inode};
 
 /// What `mounttest` writes into new files.
@@ -129,16 +130,16 @@ async fn to_end(sub: &Sub, process: &Process, io: &Io) -> i32 {
             }
         },
         Sub::Suffixes | Sub::NameServers => {
-            let key = if matches!(sub, Sub::Suffixes) {
-                "search"
-            } else {
-                "nameserver"
-            };
             let text = process.files.read("/etc/resolv.conf").unwrap_or_default();
-            let text = String::from_utf8_lossy(&text).into_owned();
-            match text.lines().find_map(|l| l.strip_prefix(key)) {
-                Some(rest) => print(format!("{}\n", rest.split_whitespace().collect::<Vec<_>>().join(","))),
-                None => {
+            let conf = ResolvConf::read(&String::from_utf8_lossy(&text));
+            let found = match sub {
+                Sub::Suffixes => conf.search,
+                // The first line is enough for it.
+                _ => conf.nameservers.into_iter().take(1).collect(),
+            };
+            match found.is_empty() {
+                false => print(format!("{}\n", found.join(","))),
+                true => {
                     print("panic: Could not find DNS search list!\n".to_owned());
                     return GO_TERMINATED;
                 }

@@ -7,12 +7,12 @@ use super::run::{Flow, Io, Shell};
 use super::test_command;
 
 /// The names of all commands.
-const NAMES: [&str; 62] = [
+const NAMES: [&str; 63] = [
     ":", "[", "[[", "awk", "basename", "break", "cat", "cd", "chmod", "continue", "cp", "curl", "cut", "date", "dig",
     "dirname", "echo", "env", "exec", "exit", "export", "expr", "false", "find", "getent", "grep", "head", "hexdump",
     "hostname", "id", "ip", "ln", "ls", "mkdir", "mount", "mv", "nc", "nnp", "nslookup", "printenv", "printf", "pwd",
-    "rm", "rmdir", "seq", "set", "sh", "sleep", "sort", "stat", "sync", "sysctl", "tail", "tee", "test", "touch",
-    "trap", "true", "unset", "wc", "wget", "whoami",
+    "read", "rm", "rmdir", "seq", "set", "sh", "sleep", "sort", "stat", "sync", "sysctl", "tail", "tee", "test",
+    "touch", "trap", "true", "unset", "wc", "wget", "whoami",
 ];
 
 /// The program's own name: `/bin/echo` is `echo`.
@@ -74,6 +74,7 @@ pub(crate) async fn run(shell: &mut Shell, argv: &[String], io: &Io) -> Flow {
         "set" => 0,
         "trap" => trap(shell, &args, io),
         "exec" => return Box::pin(run_or_nothing(shell, &argv[1..], io)).await,
+        "read" => shell.read(&args, io).await,
         "sh" => return nested(shell, argv, io).await,
         "id" => id(shell, &args, io),
         "whoami" => match shell.p.files.user.uid {
@@ -94,7 +95,7 @@ pub(crate) async fn run(shell: &mut Shell, argv: &[String], io: &Io) -> Flow {
         "expr" => expr(shell, &args, io),
         "seq" => seq(shell, &args, io),
         "tail" if args.first() == Some(&"-f") => return wait_for_ever().await,
-        other if NAMES.contains(&other) => file_commands::run(shell, other, &args, io),
+        other if NAMES.contains(&other) => file_commands::run(shell, other, &args, io).await,
         _ => {
             shell.complain(io, &format!("sh: {}: not found", argv[0]));
             127
@@ -297,8 +298,7 @@ async fn nested(shell: &Shell, argv: &[String], io: &Io) -> Flow {
             shell.complain(io, &format!("sh: {e}"));
             Flow::Next(2)
         }
-        // Without a script it reads commands, of which there are none.
-        None => Flow::Next(0),
+        None => Flow::Next(Box::pin(inner.interact(io)).await),
     }
 }
 

@@ -1,6 +1,6 @@
 //! `curl`, with those of its options that scripts use; another one is refused as it refuses what it does not know.
 
-use std::io;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -8,14 +8,16 @@ use http::{HeaderName, HeaderValue, Method, header};
 
 use super::commands::print;
 use super::run::{Io, Shell};
-use super::web::{self, Answer, Ask, Url};
+use super::web::{self, Answer, Ask, AskError, Url};
 use crate::node::files::absolute;
 use crate::node::network::Network;
 
-/// How long it tries where nothing is said.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long connecting may take where nothing is said (`--connect-timeout`).
+const CONNECT: Duration = Duration::from_secs(300);
 /// `--max-redirs` where nothing is said.
 const REDIRECTS: usize = 50;
+/// What it says that it is.
+const AGENT: HeaderValue = HeaderValue::from_static("curl/8.14.1");
 
 /// What is asked for.
 #[derive(Debug, Default)]
@@ -23,8 +25,12 @@ const REDIRECTS: usize = 50;
 struct Curl {
     url: Option<String>,
     ask: Ask,
-    /// `--connect-timeout` and `--max-time`: either bounds one question and its answer.
-    patience: Option<Duration>,
+    /// `--max-time`, of all that is done.
+    most: Option<Duration>,
+    /// `--max-redirs`; none: without end.
+    redirects: Option<usize>,
+    /// `--request`: also where an answer leads elsewhere.
+    forced: bool,
     output: Option<String>,
     write_out: String,
     fail: bool,
@@ -36,7 +42,7 @@ struct Curl {
 }
 
 /// Options with a value, by their letter.
-const VALUES: [(char, &str); 9] = [
+const VALUES: [(char, &str); 10] = [
     ('m', "max-time"),
     ('o', "output"),
     ('w', "write-out"),
@@ -45,6 +51,7 @@ const VALUES: [(char, &str); 9] = [
     ('d', "data"),
     ('A', "user-agent"),
     ('\0', "connect-timeout"),
+    ('\0', "max-redirs"),
     ('\0', "interface"),
 ];
 /// Options without.
@@ -67,7 +74,15 @@ const FLAGS: [(char, &str); 13] = [
 impl Curl {
     /// An error is what it says of a command line that it does not know.
     fn of(args: &[&str]) -> Result<Self, String> {
-        let mut c = Self::default();
+        let mut c = Self {
+            redirects: Some(REDIRECTS),
+            ask: Ask {
+                headers: vec![(header::USER_AGENT, AGENT)],
+                connect: Some(CONNECT),
+                ..Ask::default()
+            },
+            ..Self::default()
+        };
         let mut rest = args.iter();
         let unknown = |a: &str| format!("option {a}: is unknown");
         while let Some(a) = rest.next() {
@@ -126,7 +141,15 @@ impl Curl {
             "max-time" | "connect-timeout" => {
                 let time = value.parse().ok().and_then(|s| Duration::try_from_secs_f64(s).ok());
                 let time = time.ok_or_else(bad)?;
-                self.patience = Some(self.patience.map_or(time, |p| p.min(time)));
+                // None is the one that is there when nothing is said.
+                match (long, time.is_zero()) {
+                    ("max-time", none) => self.most = (!none).then_some(time),
+                    (_, none) => self.ask.connect = Some(if none { CONNECT } else { time }),
+                }
+            }
+            "max-redirs" => {
+                let n: i64 = value.parse().map_err(|_| bad())?;
+                self.redirects = usize::try_from(n).ok();
             }
             "output" => self.output = Some(value.to_owned()),
             "write-out" => value.clone_into(&mut self.write_out),
@@ -135,7 +158,10 @@ impl Curl {
                 self.header(k.trim(), v.trim()).ok_or_else(bad)?;
             }
             "user-agent" => self.header("user-agent", value).ok_or_else(bad)?,
-            "request" => self.ask.method = value.parse().map_err(|_| bad())?,
+            "request" => {
+                self.ask.method = value.parse().map_err(|_| bad())?;
+                self.forced = true;
+            }
             "data" => {
                 if self.ask.method == Method::GET {
                     self.ask.method = Method::POST;
@@ -175,17 +201,83 @@ fn written_out(format: &str, code: u16, size: usize) -> String {
         .fold(text, |text, (k, v)| text.replace(&format!("%{{{k}}}"), v))
 }
 
-/// The answer, wherever it was sent on to.
-async fn asked(net: &Network, mut url: Url, c: &Curl) -> io::Result<Answer> {
-    for _ in 0..REDIRECTS {
-        let answer = web::ask(net, &url, &c.ask).await?;
-        let to = answer.headers.get(header::LOCATION).and_then(|l| l.to_str().ok());
-        match to.and_then(|to| url.join(to)) {
-            Some(next) if c.follow && (300..400).contains(&answer.code) => url = next,
-            _ => return Ok(answer),
-        }
+/// Why it ends otherwise than with an answer: its exit code and what it says.
+type Failed = (i32, String);
+
+/// An answer's status and headers, as they came.
+fn head(a: &Answer) -> Vec<u8> {
+    let mut all = format!("{}\r\n", a.status_line()).into_bytes();
+    for (k, v) in &a.headers {
+        all.extend([k.as_str().as_bytes(), b": ", v.as_bytes(), b"\r\n"].concat());
     }
-    Err(io::Error::other("Maximum redirects followed"))
+    all.extend(b"\r\n");
+    all
+}
+
+/// Changes what is asked for another server or page (`Curl_http_follow`): a POST that is sent on by the older codes becomes a
+/// GET, unless the method is asked for; and nobody else is told who asks.
+fn sent_on(c: &Curl, ask: &mut Ask, code: u16, same: bool) {
+    let becomes_get = match code {
+        301 | 302 => ask.method == Method::POST,
+        303 => !matches!(ask.method, Method::GET | Method::HEAD),
+        _ => false,
+    };
+    if becomes_get && !c.forced {
+        ask.method = Method::GET;
+        ask.body = Bytes::new();
+        ask.headers.retain(|(k, _)| *k != header::CONTENT_TYPE);
+    }
+    if !same {
+        ask.headers
+            .retain(|(k, _)| !matches!(*k, header::AUTHORIZATION | header::COOKIE));
+    }
+}
+
+/// The answer, wherever it was sent on to, and the heads of all that came.
+async fn asked(net: &Network, mut url: Url, c: &Curl) -> Result<(Answer, Vec<u8>), Failed> {
+    let (mut ask, mut heads) = (c.ask.clone(), Vec::new());
+    let begun = tokio::time::Instant::now();
+    for followed in 0_usize.. {
+        if url.tls && !c.insecure {
+            let why = "SSL certificate problem: certificates are not looked at here (--insecure)";
+            return Err((60, why.to_owned()));
+        }
+        // What is left for all counts, too.
+        let left = c.most.map(|m| m.saturating_sub(begun.elapsed()));
+        ask.connect = c.ask.connect.into_iter().chain(left).min();
+        let answer = web::ask(net, &url, &ask)
+            .await
+            .map_err(|e| failure(&e, &url, begun.elapsed()))?;
+        heads.extend(head(&answer));
+        let next = match answer.location() {
+            Some(to) if c.follow && (300..400).contains(&answer.code) => to,
+            _ => return Ok((answer, heads)),
+        };
+        if let Some(most) = c.redirects.filter(|n| followed >= *n) {
+            return Err((47, format!("Maximum ({most}) redirects followed")));
+        }
+        let next = url.join(next).ok_or((3, "URL rejected".to_owned()))?;
+        sent_on(c, &mut ask, answer.code, next.is_of(&url));
+        url = next;
+    }
+    Err((47, "Maximum redirects followed".to_owned()))
+}
+
+/// What it says of a question without an answer.
+fn failure(e: &AskError, url: &Url, after: Duration) -> Failed {
+    let (host, port, after) = (&url.host, url.port, after.as_millis());
+    match e {
+        AskError::Unknown => (6, format!("Could not resolve host: {host}")),
+        AskError::Connect(_) => (
+            7,
+            format!("Failed to connect to {host} port {port} after {after} ms: Could not connect to server"),
+        ),
+        AskError::ConnectTimeout => (28, format!("Connection timed out after {after} milliseconds")),
+        AskError::Tls(e) => (35, format!("TLS connect error: {e}")),
+        AskError::Empty => (52, "Empty reply from server".to_owned()),
+        AskError::Silent => (28, format!("Operation timed out after {after} milliseconds")),
+        AskError::Broken(e) => (56, format!("Recv failure: {e}")),
+    }
 }
 
 /// `curl [OPTION]... URL`.
@@ -212,64 +304,43 @@ pub(super) async fn run(shell: &Shell, args: &[&str], io: &Io) -> i32 {
     let Some(url) = Url::of(text) else {
         return failed(3, "URL rejected");
     };
-    if url.tls && !c.insecure {
-        return failed(
-            60,
-            "SSL certificate problem: certificates are not looked at here (--insecure)",
-        );
-    }
     let Some(net) = &shell.p.net else {
         return failed(7, "no network");
     };
-    let patience = c.patience.unwrap_or(PATIENCE);
-    let (host, port) = (url.host.clone(), url.port);
-    match tokio::time::timeout(patience, asked(net, url, &c)).await {
-        Ok(Ok(a)) if c.fail && a.code >= 400 => {
-            print(shell, io, &written_out(&c.write_out, a.code, 0));
-            failed(22, &format!("The requested URL returned error: {}", a.code))
-        }
-        Ok(Ok(a)) => {
-            let mut all = Vec::new();
-            if c.include {
-                all.extend(format!("HTTP/1.1 {}\r\n", a.code).into_bytes());
-                for (k, v) in &a.headers {
-                    all.extend([k.as_str().as_bytes(), b": ", v.as_bytes(), b"\r\n"].concat());
-                }
-                all.extend(b"\r\n");
-            }
-            all.extend(&a.body);
-            let written = match c.output.as_deref() {
-                None | Some("-") => shell.write(&io.out, &all),
-                Some("/dev/null") => true,
-                Some(path) => {
-                    let path = absolute(&shell.p.directory, path);
-                    shell.p.files.write(&path, &all, false, 0o644).is_ok()
-                }
-            };
-            if !written {
-                return failed(23, "Failure writing output to destination");
-            }
-            print(shell, io, &written_out(&c.write_out, a.code, a.body.len()))
-        }
-        Ok(Err(e)) if e.kind() == io::ErrorKind::NotFound => failed(6, &format!("Could not resolve host: {host}")),
-        Ok(Err(e)) => {
+    let asking = asked(net, url, &c);
+    let done = match c.most {
+        Some(most) => tokio::time::timeout(most, asking).await.unwrap_or_else(|_| {
+            let (after, came) = (most.as_millis(), c.ask.received.load(Ordering::Relaxed));
+            let why = format!("Operation timed out after {after} milliseconds with {came} bytes received");
+            Err((28, why))
+        }),
+        None => asking.await,
+    };
+    let (answer, heads) = match done {
+        Ok(done) => done,
+        Err((code, why)) => {
             print(shell, io, &written_out(&c.write_out, 0, 0));
-            match e.kind() {
-                io::ErrorKind::ConnectionRefused | io::ErrorKind::HostUnreachable => failed(
-                    7,
-                    &format!("Failed to connect to {host} port {port}: Could not connect to server"),
-                ),
-                _ => failed(56, &format!("Recv failure: {e}")),
-            }
+            return failed(code, &why);
         }
-        Err(_) => {
-            print(shell, io, &written_out(&c.write_out, 0, 0));
-            failed(
-                28,
-                &format!("Operation timed out after {} milliseconds", patience.as_millis()),
-            )
-        }
+    };
+    if c.fail && answer.code >= 400 {
+        print(shell, io, &written_out(&c.write_out, answer.code, 0));
+        return failed(22, &format!("The requested URL returned error: {}", answer.code));
     }
+    let mut all = if c.include { heads } else { Vec::new() };
+    all.extend(&answer.body);
+    let written = match c.output.as_deref() {
+        None | Some("-") => shell.write(&io.out, &all),
+        Some("/dev/null") => true,
+        Some(path) => {
+            let path = absolute(&shell.p.directory, path);
+            shell.p.files.write(&path, &all, false, 0o644).is_ok()
+        }
+    };
+    if !written {
+        return failed(23, "Failure writing output to destination");
+    }
+    print(shell, io, &written_out(&c.write_out, answer.code, answer.body.len()))
 }
 
 #[cfg(test)]
@@ -282,17 +353,39 @@ mod tests {
         let c = of("-g -q -sS --max-time 15 --connect-timeout 1.5 -H X-Y:z -o /dev/null -w %{http_code} http://a/b")
             .unwrap();
         assert_eq!(c.url.as_deref(), Some("http://a/b"));
-        assert_eq!(c.patience, Some(Duration::from_millis(1500)));
+        assert_eq!(c.ask.connect, Some(Duration::from_millis(1500)));
+        assert_eq!(c.most, Some(Duration::from_secs(15)));
         assert_eq!(
             (c.output.as_deref(), c.write_out.as_str()),
             (Some("/dev/null"), "%{http_code}")
         );
-        assert_eq!(c.ask.headers[0].0, "x-y");
+        assert_eq!(c.ask.headers[1].0, "x-y");
+        assert_eq!(of("-m 0 --connect-timeout 0 a").unwrap().most, None);
+        assert_eq!(of("--max-redirs -1 a").unwrap().redirects, None);
         let c = of("-fsLk -XPUT -d a=b -d c=d https://a").unwrap();
         assert!(c.fail && c.silent && c.follow && c.insecure);
         assert_eq!((c.ask.method.as_str(), &c.ask.body[..]), ("PUT", &b"a=b&c=d"[..]));
         for wrong in ["--nope x", "-z x", "-m", "-m x y", "a b"] {
             assert!(of(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn what_is_asked_when_an_answer_leads_elsewhere() {
+        for (args, code, same, method, told) in [
+            ("-d x -H Authorization:y a", 302, true, "GET", true),
+            ("-d x -H Authorization:y a", 302, false, "GET", false),
+            ("-d x a", 307, true, "POST", false),
+            ("-X PUT -d x a", 303, true, "PUT", false),
+            ("-I a", 303, true, "HEAD", false),
+        ] {
+            let c = Curl::of(&args.split(' ').collect::<Vec<_>>()).unwrap();
+            let mut ask = c.ask.clone();
+            sent_on(&c, &mut ask, code, same);
+            assert_eq!(ask.method, method, "{args} {code}");
+            assert_eq!(ask.body.is_empty(), method == "GET" || args == "-I a", "{args} {code}");
+            let tells = ask.headers.iter().any(|(k, _)| *k == header::AUTHORIZATION);
+            assert_eq!(tells, told, "{args} {code} {same}");
         }
     }
 

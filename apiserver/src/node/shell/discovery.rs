@@ -1,8 +1,7 @@
 //! `agnhost test-service-account-issuer-discovery` (`test/images/agnhost/openidmetadata`): checks a token with what its
 //! issuer publishes, as `github.com/coreos/go-oidc` does.
 
-use bytes::Bytes;
-use http::{HeaderValue, Method, header};
+use http::{HeaderValue, header};
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -128,9 +127,8 @@ impl<'a> InCluster<'a> {
             p,
             ca: file("ca.crt")?,
             ask: Ask {
-                method: Method::GET,
                 headers: vec![(header::AUTHORIZATION, bearer)],
-                body: Bytes::new(),
+                ..Ask::default()
             },
         })
     }

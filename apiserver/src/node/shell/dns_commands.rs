@@ -33,6 +33,10 @@ struct Dig {
     comments: bool,
     question: bool,
     answer: bool,
+    stats: bool,
+    /// What it was called with, where that is shown.
+    cmd: Option<String>,
+    tcp: bool,
 }
 
 impl Dig {
@@ -47,6 +51,9 @@ impl Dig {
             comments: true,
             question: true,
             answer: true,
+            stats: true,
+            cmd: Some(args.join(" ")),
+            tcp: false,
         };
         let unknown = |a: &str| format!("Invalid option: {a}");
         let mut rest = args.iter();
@@ -61,9 +68,12 @@ impl Dig {
                     "answer" => d.answer = is,
                     "question" => d.question = is,
                     "comments" => d.comments = is,
-                    "all" => (d.comments, d.question, d.answer) = (is, is, is),
-                    // Both are the same here: an answer has the room that it needs. (`+notcp` is `+no` and `tcp`.)
-                    "tcp" | "vc" | "recurse" | "edns" | "cmd" | "stats" => {}
+                    "stats" => d.stats = is,
+                    "cmd" => d.cmd = d.cmd.filter(|_| is),
+                    "all" => (d.comments, d.question, d.answer, d.stats) = (is, is, is, is),
+                    // Both are asked the same here: an answer has the room that it needs. (`+notcp` is `+no` and `tcp`.)
+                    "tcp" | "vc" => d.tcp = is,
+                    "recurse" | "edns" => {}
                     f if ["time=", "tries=", "retry=", "timeout="]
                         .iter()
                         .any(|k| f.starts_with(k)) => {}
@@ -92,12 +102,11 @@ impl Dig {
     }
 }
 
-fn kind_name(kind: Type) -> String {
-    format!("{kind:?}").to_uppercase()
-}
-
+/// A record as `dig` prints it: the name up to the third tab stop, or beyond.
 fn line((name, data): &Record) -> String {
-    format!("{name}.\t{TTL}\tIN\t{}\t{data}\n", kind_name(data.kind()))
+    let name = format!("{name}.");
+    let tabs = "\t".repeat(3_usize.saturating_sub(name.len() / 8).max(1));
+    format!("{name}{tabs}{TTL}\tIN\t{}\t{data}\n", data.kind().name())
 }
 
 async fn dig(shell: &Shell, net: &Network, args: &[&str], io: &Io) -> i32 {
@@ -111,11 +120,16 @@ async fn dig(shell: &Shell, net: &Network, args: &[&str], io: &Io) -> i32 {
             return 1;
         }
     };
+    let begun = tokio::time::Instant::now();
+    let mut server = net.resolv_conf().nameservers.first().cloned().unwrap_or_default();
     let asked = match &d.server {
-        Some(server) => match net.resolve(server).await {
-            Ok(all) => net.ask(all.first().map_or("", String::as_str), &d.name, d.kind).await,
+        Some(named) => match net.resolve(named).await {
+            Ok(all) => {
+                server = all.into_iter().next().unwrap_or_default();
+                net.ask(&server, &d.name, d.kind).await
+            }
             Err(_) => {
-                shell.complain(io, &format!("dig: couldn't get address for '{server}': not found"));
+                shell.complain(io, &format!("dig: couldn't get address for '{named}': not found"));
                 return 10;
             }
         },
@@ -129,7 +143,13 @@ async fn dig(shell: &Shell, net: &Network, args: &[&str], io: &Io) -> i32 {
         );
         return 9;
     };
-    print(shell, io, &shown(&d, &reply))
+    let mut text = shown(&d, &reply);
+    if d.stats && !d.short {
+        let when = shell.p.clock.now().strftime("%a %b %d %H:%M:%S UTC %Y");
+        let (took, by) = (begun.elapsed().as_millis(), if d.tcp { "TCP" } else { "UDP" });
+        text += &format!("\n;; Query time: {took} msec\n;; SERVER: {server}#53({server}) ({by})\n;; WHEN: {when}\n\n");
+    }
+    print(shell, io, &text)
 }
 
 /// An answer as it is shown.
@@ -137,20 +157,26 @@ fn shown(d: &Dig, reply: &Reply) -> String {
     if d.short {
         return reply.records.iter().map(|(_, data)| format!("{data}\n")).collect();
     }
-    let (mut text, kind) = (String::new(), kind_name(d.kind));
+    let mut text = String::new();
+    if let Some(cmd) = d.cmd.as_ref().filter(|_| d.comments) {
+        text += &format!("\n; <<>> DiG 9.20 <<>> {cmd}\n;; global options: +cmd\n");
+    }
     if d.comments {
         let (status, n) = (reply.code.name(), reply.records.len());
         text += &format!(
-            ";; ->>HEADER<<- opcode: QUERY, status: {status}, id: 0\n;; flags: qr aa rd; QUERY: 1, ANSWER: {n}\n\n"
+            ";; Got answer:\n;; ->>HEADER<<- opcode: QUERY, status: {status}, id: 0\n\
+             ;; flags: qr aa rd; QUERY: 1, ANSWER: {n}, AUTHORITY: 0, ADDITIONAL: 0\n"
         );
     }
     let heading = |section: &str| match d.comments {
-        true => format!(";; {section} SECTION:\n"),
+        true => format!("\n;; {section} SECTION:\n"),
         false => String::new(),
     };
     if d.question {
         text += &heading("QUESTION");
-        text += &format!(";{}.\t\tIN\t{kind}\n", d.name.trim_end_matches('.'));
+        let name = format!(";{}.", d.name.trim_end_matches('.'));
+        let tabs = "\t".repeat(4_usize.saturating_sub(name.len() / 8).max(1));
+        text += &format!("{name}{tabs}IN\t{}\n", d.kind.name());
     }
     if d.answer && !reply.records.is_empty() {
         text += &heading("ANSWER");
@@ -159,7 +185,7 @@ fn shown(d: &Dig, reply: &Reply) -> String {
     text
 }
 
-/// `getent hosts|ahosts KEY...`: 2 when one is not there.
+/// `getent hosts|ahosts|ahostsv4 KEY...`, as glibc has it: 2 when one is not there.
 async fn getent(shell: &Shell, net: &Network, args: &[&str], io: &Io) -> i32 {
     let Some((database @ ("hosts" | "ahosts" | "ahostsv4"), keys)) = args.split_first().map(|(d, k)| (*d, k)) else {
         let what = args.first().copied().unwrap_or_default();
@@ -171,10 +197,24 @@ async fn getent(shell: &Shell, net: &Network, args: &[&str], io: &Io) -> i32 {
     let hosts = net.hosts();
     for key in keys {
         let named = |(address, names): &(&str, Vec<&str>)| address == key || names.contains(key);
-        let line = |address: &str, names: &str| format!("{address:<15} {names}\n");
+        let streams = database != "hosts";
+        // With sockets, an address is there once for each type of them, and its name once.
+        let mut named_yet = false;
+        let mut line = |address: &str, names: &str| {
+            if !streams {
+                return format!("{address:<15} {names}\n");
+            }
+            let name = match std::mem::replace(&mut named_yet, true) {
+                true => "",
+                false => names.split(' ').next().unwrap_or_default(),
+            };
+            format!("{address:<15} STREAM {name}\n{address:<15} DGRAM  \n{address:<15} RAW    \n")
+        };
         let lines: Vec<String> = match dns::hosts(&hosts).find(named) {
             Some((address, names)) => vec![line(address, &names.join(" "))],
             None => match key.parse::<IpAddr>() {
+                // Who is an address needs no name.
+                Ok(_) if streams => vec![line(key, key)],
                 Ok(ip) => match net.look_up(&dns::reverse(ip), Type::Ptr, false).await {
                     Ok(reply) => reply
                         .records
@@ -199,8 +239,7 @@ async fn getent(shell: &Shell, net: &Network, args: &[&str], io: &Io) -> i32 {
         if lines.is_empty() {
             code = 2;
         }
-        let all = if database == "hosts" { lines.len() } else { 1 };
-        text.extend(lines.into_iter().take(all));
+        text.extend(lines);
     }
     print(shell, io, &text);
     code
@@ -249,7 +288,10 @@ async fn nslookup(shell: &Shell, net: &Network, args: &[&str], io: &Io) -> i32 {
     };
     let mut text = format!("Server:\t\t{at}\nAddress:\t{at}#53\n\n");
     if reply.records.is_empty() {
-        text += &format!("** server can't find {name}: {}\n\n", dns::Code::NxDomain.name());
+        text += &match reply.code {
+            dns::Code::NoError => format!("*** Can't find {name}: No answer\n\n"),
+            code => format!("** server can't find {name}: {}\n\n", code.name()),
+        };
         print(shell, io, &text);
         return 1;
     }
@@ -294,8 +336,15 @@ mod tests {
         };
         for (flags, expected) in [
             ("+short web.a", "10.96.0.9\n"),
-            ("+noall +answer web.a", "web.a.\t30\tIN\tA\t10.96.0.9\n"),
+            ("+noall +answer web.a", "web.a.\t\t\t30\tIN\tA\t10.96.0.9\n"),
             ("+noall web.a", ""),
+            (
+                "+nocmd +nostats web.a",
+                ";; Got answer:\n;; ->>HEADER<<- opcode: QUERY, status: NOERROR, id: 0\n\
+                 ;; flags: qr aa rd; QUERY: 1, ANSWER: 1, AUTHORITY: 0, ADDITIONAL: 0\n\
+                 \n;; QUESTION SECTION:\n;web.a.\t\t\t\tIN\tA\n\
+                 \n;; ANSWER SECTION:\nweb.a.\t\t\t30\tIN\tA\t10.96.0.9\n",
+            ),
         ] {
             let d = Dig::of(&flags.split(' ').collect::<Vec<_>>()).unwrap();
             assert_eq!(shown(&d, &reply), expected, "{flags}");

@@ -5,7 +5,7 @@ use super::run::{Io, Shell};
 use crate::node::files::{FileError, Inode, Kind, absolute};
 
 /// Runs one of the commands.
-pub(crate) fn run(shell: &mut Shell, program: &str, args: &[&str], io: &Io) -> i32 {
+pub(crate) async fn run(shell: &mut Shell, program: &str, args: &[&str], io: &Io) -> i32 {
     let (options, names): (Vec<&str>, Vec<&str>) = args.iter().partition(|a| a.len() > 1 && a.starts_with('-'));
     let has = |c: char| options.iter().any(|o| o.contains(c));
     let files = shell.p.files.clone();
@@ -85,11 +85,11 @@ pub(crate) fn run(shell: &mut Shell, program: &str, args: &[&str], io: &Io) -> i
         "ls" => list(shell, &names, has('l'), has('a'), io),
         "find" => find(shell, args, io),
         "tee" => {
-            let data = io.take_input();
+            let data = io.input.all().await;
             shell.write(&io.out, &data);
             each(&names, &mut |p| files.write(p, &data, has('a'), 0o644))
         }
-        _ => super::filters::run(shell, program, args, io),
+        _ => super::filters::run(shell, program, args, io).await,
     }
 }
 

@@ -5,8 +5,18 @@ use super::file_commands::usage;
 use super::run::{Io, Shell};
 use crate::node::files::absolute;
 
+/// What comes goes on at once.
+async fn copy(shell: &Shell, io: &Io) -> i32 {
+    while let Some(data) = io.input.next().await {
+        if !shell.write(&io.out, &data) {
+            return 1;
+        }
+    }
+    0
+}
+
 /// Runs one of the commands over the files it names, or its input.
-pub(super) fn run(shell: &Shell, program: &str, args: &[&str], io: &Io) -> i32 {
+pub(super) async fn run(shell: &Shell, program: &str, args: &[&str], io: &Io) -> i32 {
     let mut numbers = None;
     let (mut options, mut names, mut takes) = (Vec::new(), Vec::new(), None);
     for a in args {
@@ -34,12 +44,15 @@ pub(super) fn run(shell: &Shell, program: &str, args: &[&str], io: &Io) -> i32 {
     let mut code = 0;
     let mut data = Vec::new();
     if names.is_empty() {
-        data = io.take_input();
+        if program == "cat" {
+            return copy(shell, io).await;
+        }
+        data = io.input.all().await;
     }
     for n in names {
         match shell.p.files.read(&absolute(&shell.p.directory, n)) {
             Ok(d) if n != "-" => data.extend(d),
-            Ok(_) => data.extend(io.take_input()),
+            Ok(_) => data.extend(io.input.all().await),
             Err(e) => {
                 let text = match program {
                     "cat" => format!("cat: can't open '{n}': {e}"),

@@ -20,6 +20,10 @@ use super::web;
 use crate::node::network::Network;
 use crate::node::workload::WorkloadContext;
 
+/// Bytes that it keeps, and replicas: whoever writes to it must not fill this process. Beyond it fails as a program without
+/// memory does.
+const MOST: usize = 1024 * 1024;
+const REPLICAS: usize = 64;
 /// How long a replica tries to be known to its primary, and how often.
 const PATIENCE: Duration = Duration::from_secs(15);
 const PAUSE: Duration = Duration::from_secs(1);
@@ -101,6 +105,9 @@ impl State {
         match path {
             "/register" => {
                 let mut kept = self.kept();
+                if kept.replicas.len() >= REPLICAS {
+                    return (500, "too many replicas\n".to_owned());
+                }
                 let all = json!({"data": kept.store});
                 kept.replicas.push(value("host"));
                 (200, all.to_string())
@@ -117,6 +124,11 @@ impl State {
             "/set" => {
                 let replicas = {
                     let mut kept = self.kept();
+                    let size = |(k, v): (&String, &Value)| k.len() + v.as_str().map_or(0, str::len);
+                    let others = kept.store.iter().filter(|(k, _)| **k != key).map(size).sum::<usize>();
+                    if others + key.len() + given.len() > MOST {
+                        return (500, "out of memory\n".to_owned());
+                    }
                     kept.store.insert(key.clone(), Value::from(given.clone()));
                     kept.replicas.clone()
                 };
@@ -217,6 +229,7 @@ mod tests {
             ),
             ("/guestbook", "cmd=x", 400, "unsupported cmd: 'x'\n"),
             ("/guestbook", "cmd=get", 417, "encountered error: no network\n"),
+            ("/get", "key=b", 200, "{\"data\":\"\"}"),
             ("/nope", "", 404, "404 page not found\n"),
         ] {
             assert_eq!(
@@ -224,6 +237,24 @@ mod tests {
                 (code, body.to_owned()),
                 "{path}?{asked}"
             );
+        }
+    }
+
+    #[tokio::test]
+    async fn it_is_full_at_some_time() {
+        let state = State {
+            of: Guestbook::of(&[]).unwrap(),
+            net: None,
+            kept: Mutex::default(),
+        };
+        let large = "x".repeat(MOST / 2);
+        for (key, code) in [("a", 200), ("b", 500), ("a", 200)] {
+            let asked = format!("key={key}&value={large}");
+            assert_eq!(state.answer("/set", &asked).await.0, code, "{key}");
+        }
+        for n in 0..=REPLICAS {
+            let expected = if n < REPLICAS { 200 } else { 500 };
+            assert_eq!(state.answer("/register", "host=1").await.0, expected, "{n}");
         }
     }
 }

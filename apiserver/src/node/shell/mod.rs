@@ -14,6 +14,7 @@ mod file_commands;
 mod filters;
 mod guestbook;
 pub(crate) mod health;
+mod input;
 mod kernel_commands;
 mod nettest;
 mod network_commands;
@@ -46,9 +47,10 @@ use super::volumes;
 use super::workload::{Workload, WorkloadContext, Workloads};
 use crate::controllers::object::Object;
 use crate::local::Executed;
+pub(crate) use input::Input;
 pub(crate) use parse::ParseError;
-pub(crate) use run::Process;
 use run::{Io, Shell, Sink};
+pub(crate) use run::{Process, Stdin};
 
 /// Annotations that say how a container lives: it is then not interpreted.
 const STAGED: &str = "cfn.akraino.org/exit-after";
@@ -116,7 +118,7 @@ impl Workload for Interpreted {
         let write = ctx.write.clone();
         let out = Sink::Call(Arc::new(move |b: &[u8]| write(b)));
         let io = Io {
-            input: Arc::default(),
+            input: ctx.input.clone(),
             out: out.clone(),
             err: out,
         };
@@ -178,6 +180,12 @@ impl Process {
         ] {
             env.entry(k.to_owned()).or_insert_with(|| v.to_owned());
         }
+        let stdin = match (container.flag("/stdin"), container.flag("/stdinOnce")) {
+            (false, _) => None,
+            // A terminal is closed by nobody.
+            (true, once) if once && !container.flag("/tty") => Some(Stdin::Once),
+            (true, _) => Some(Stdin::Open),
+        };
         let files = Arc::new(files);
         let net = net.map(|net| Network {
             files: Some(files.clone()),
@@ -191,6 +199,7 @@ impl Process {
             clock: clock.clone(),
             term: CancellationToken::new(),
             net,
+            stdin,
         }
     }
 }
@@ -231,8 +240,8 @@ pub(crate) enum Program {
     /// Only as a container's own program.
     SampleApiserver(sample_apiserver::Flags),
     Etcd,
-    /// A shell without a script and without anything to read.
-    Nothing,
+    /// A shell that reads its commands.
+    Shell(Vec<String>),
 }
 
 impl Program {
@@ -256,7 +265,7 @@ impl Program {
             return commands::is_known(first).then(|| Self::Command(argv.to_vec()));
         }
         match Script::of(argv) {
-            None => Some(Self::Nothing),
+            None => Some(Self::Shell(argv[..1].to_vec())),
             Some(s) => {
                 let s = s.ok()?;
                 let all = s.body.programs()?;
@@ -278,7 +287,7 @@ impl Program {
             Self::Agnhost(sub) => agnhost::run(sub, &process, &io).await,
             Self::Etcd => etcd::run(&process, &io).await,
             Self::SampleApiserver(_) => 1,
-            Self::Nothing => 0,
+            Self::Shell(argv) => Shell::new(process, argv.clone(), false).interact(&io).await,
         }
     }
 }
@@ -300,7 +309,7 @@ pub(crate) async fn execute(process: Process, argv: &[String], input: Vec<u8>) -
     };
     let (out, err) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(Vec::new())));
     let io = Io {
-        input: Arc::new(Mutex::new(input)),
+        input: Input::of(input),
         out: Sink::Buffer(out.clone()),
         err: Sink::Buffer(err.clone()),
     };

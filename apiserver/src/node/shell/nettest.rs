@@ -26,9 +26,11 @@ const PAUSE: Duration = Duration::from_secs(5);
 const ROUNDS: usize = 15;
 /// How long it waits for enough of them, in pauses.
 const WAITS: usize = 60;
-/// Largest message read, in bytes, and lines of its own that are kept.
+/// Largest message read, in bytes, lines of its own that are kept, and others that are counted: whoever writes to it must not
+/// fill this process.
 const LARGEST: usize = 64 * 1024;
 const LINES: usize = 500;
+const OTHERS: usize = 1000;
 
 /// Its flags.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,6 +78,23 @@ struct Seen {
     still_contacting_peers: bool,
 }
 
+/// Adds a line; the oldest goes where there are many.
+fn keep(lines: &mut Option<Vec<String>>, line: String) {
+    let lines = lines.get_or_insert_default();
+    lines.push(line);
+    if lines.len() > LINES {
+        lines.remove(0);
+    }
+}
+
+/// Counts somebody; those who come when there are many are not told apart from nobody.
+fn count(all: &mut Option<BTreeMap<String, u64>>, who: &str) {
+    let all = all.get_or_insert_default();
+    if all.len() < OTHERS || all.contains_key(who) {
+        *all.entry(who.to_owned()).or_default() += 1;
+    }
+}
+
 struct State {
     of: Nettest,
     seen: Mutex<Seen>,
@@ -88,12 +107,7 @@ impl State {
     }
 
     fn log(&self, line: String) {
-        let mut seen = self.seen();
-        let log = seen.log.get_or_insert_default();
-        log.push(line);
-        if log.len() > LINES {
-            log.remove(0);
-        }
+        keep(&mut self.seen().log, line);
     }
 
     fn write(&self, body: &[u8]) -> String {
@@ -101,22 +115,16 @@ impl State {
         let posted: Value = match serde_json::from_slice(body) {
             Ok(v) => v,
             Err(e) => {
-                seen.errors.get_or_insert_default().push(e.to_string());
+                keep(&mut seen.errors, e.to_string());
                 Value::Null
             }
         };
         match posted["Source"].as_str().unwrap_or_default() {
             "" => {
                 let why = format!("{}: Got request with no source", seen.hostname);
-                seen.errors.get_or_insert_default().push(why);
+                keep(&mut seen.errors, why);
             }
-            source => {
-                *seen
-                    .received
-                    .get_or_insert_default()
-                    .entry(source.to_owned())
-                    .or_default() += 1
-            }
+            source => count(&mut seen.received, source),
         }
         format!("{}\n", json!({"Hostname": seen.hostname}))
     }
@@ -182,13 +190,13 @@ impl State {
                     method: Method::POST,
                     headers: vec![(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))],
                     body: body.to_string().into(),
+                    ..Ask::default()
                 };
                 let answer = web::ask(net, &url, &ask).await.map_err(|e| e.to_string());
                 let answer = answer.and_then(|a| serde_json::from_slice::<Value>(&a.body).map_err(|e| e.to_string()));
                 match answer {
                     Ok(v) => {
-                        let name = v["Hostname"].as_str().unwrap_or_default().to_owned();
-                        *self.seen().sent.get_or_insert_default().entry(name).or_default() += 1;
+                        count(&mut self.seen().sent, v["Hostname"].as_str().unwrap_or_default());
                     }
                     Err(why) => self.log(format!("Warning: unable to contact the endpoint {to:?}: {why}")),
                 }
@@ -269,5 +277,15 @@ mod tests {
         assert_eq!(shown["Received"], json!({"a": 1}));
         assert_eq!(shown["Errors"], json!(["h: Got request with no source"]));
         assert_eq!(shown["StillContactingPeers"], json!(false));
+        for i in 0..2 * OTHERS {
+            state.write(json!({"Source": i.to_string()}).to_string().as_bytes());
+            state.write(b"nothing");
+        }
+        let seen = state.seen();
+        let kept = (
+            seen.received.as_ref().unwrap().len(),
+            seen.errors.as_ref().unwrap().len(),
+        );
+        assert_eq!(kept, (OTHERS, LINES), "who writes does not fill it");
     }
 }

@@ -8,12 +8,15 @@ use http::{HeaderName, HeaderValue, Method, header};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::run::{Io, Shell};
-use super::web::{self, Ask, Url};
+use super::web::{self, Ask, AskError, Url};
 use crate::node::files::absolute;
 use crate::node::network::Network;
 
-/// How long they try where nothing is said.
+/// How long `nc` tries where nothing is said.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How long `wget` waits for each next step, and how often it is sent on (busybox).
+const SILENCE: Duration = Duration::from_secs(900);
+const REDIRECTS: usize = 15;
 /// The most that is read of an answer, in bytes.
 const LARGEST: usize = 1024 * 1024;
 
@@ -109,7 +112,7 @@ async fn nc(shell: &Shell, net: &Network, args: &[&str], io: &Io) -> i32 {
     if n.scan {
         return 0;
     }
-    if stream.write_all(&io.take_input()).await.is_err() {
+    if stream.write_all(&io.input.all().await).await.is_err() {
         return 1;
     }
     let mut buffer = vec![0; 4096];
@@ -130,19 +133,29 @@ async fn nc(shell: &Shell, net: &Network, args: &[&str], io: &Io) -> i32 {
 async fn nc_udp(shell: &Shell, net: &Network, n: &Netcat, io: &Io) -> i32 {
     let (data, wait) = match n.scan {
         true => (b"X".to_vec(), Duration::from_secs(1)),
-        false => (io.take_input(), n.wait.map_or(PATIENCE, Duration::from_secs)),
+        false => (io.input.all().await, n.wait.map_or(PATIENCE, Duration::from_secs)),
+    };
+    let seen = || {
+        if n.verbose {
+            let (host, port) = (&n.host, n.port);
+            shell.complain(io, &format!("Connection to {host} {port} port [udp/*] succeeded!"));
+        }
     };
     match net.exchange(&n.host, n.port, &data, wait).await {
         Ok(answer) => {
-            if n.verbose {
-                let (host, port) = (&n.host, n.port);
-                shell.complain(io, &format!("Connection to {host} {port} port [udp/*] succeeded!"));
-            }
+            seen();
             i32::from(!n.scan && !shell.write(&io.out, &answer))
         }
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
             shell.complain(io, &n.unknown());
             1
+        }
+        // Silence is no error, and for who only looks it is a yes.
+        Err(e) if e.kind() == io::ErrorKind::TimedOut => {
+            if n.scan {
+                seen();
+            }
+            0
         }
         Err(_) => 1,
     }
@@ -153,7 +166,6 @@ async fn nc_udp(shell: &Shell, net: &Network, n: &Netcat, io: &Io) -> i32 {
 struct Wget {
     url: Option<String>,
     ask: Ask,
-    wait: Option<Duration>,
     /// `-` is its output.
     output: Option<String>,
     quiet: bool,
@@ -165,6 +177,10 @@ impl Wget {
     /// An error is what it says of a command line that it does not know.
     fn of(args: &[&str]) -> Result<Self, String> {
         let mut w = Self::default();
+        w.ask
+            .headers
+            .push((header::USER_AGENT, HeaderValue::from_static("Wget")));
+        (w.ask.connect, w.ask.silence) = (Some(SILENCE), Some(SILENCE));
         let mut rest = args.iter();
         while let Some(a) = rest.next() {
             let needs = || format!("option requires an argument: {}", a.trim_start_matches('-'));
@@ -219,7 +235,10 @@ impl Wget {
     fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
         let invalid = || format!("invalid number '{value}'");
         match name {
-            "timeout" => self.wait = Some(Duration::from_secs(value.parse().map_err(|_| invalid())?)),
+            "timeout" => {
+                let wait = Some(Duration::from_secs(value.parse().map_err(|_| invalid())?));
+                (self.ask.connect, self.ask.silence) = (wait, wait);
+            }
             "output-document" => self.output = Some(value.to_owned()),
             "post-data" => {
                 self.ask.method = Method::POST;
@@ -247,45 +266,95 @@ impl Wget {
 
 /// `wget [OPTION]... URL`.
 async fn wget(shell: &Shell, net: &Network, args: &[&str], io: &Io) -> i32 {
-    let failed = |why: &str| {
-        shell.complain(io, &format!("wget: {why}"));
-        1
+    let done = match Wget::of(args) {
+        Ok(w) => download(shell, net, &w, io).await,
+        Err(why) => Err(why),
     };
-    let w = match Wget::of(args) {
-        Ok(w) => w,
-        Err(why) => return failed(&why),
+    match done {
+        Ok(()) => 0,
+        Err(why) => {
+            shell.complain(io, &format!("wget: {why}"));
+            1
+        }
+    }
+}
+
+/// An error is what it says before it ends.
+async fn download(shell: &Shell, net: &Network, w: &Wget, io: &Io) -> Result<(), String> {
+    let tell = |text: &str| {
+        if !w.quiet {
+            shell.complain(io, text);
+        }
     };
-    let Some(text) = &w.url else {
-        return failed("missing URL");
-    };
-    let Some(url) = Url::of(text) else {
-        return failed(&format!("not an http or ftp url: {text}"));
-    };
+    let parse = |text: &str| Url::of(text).ok_or_else(|| format!("not an http or ftp url: {text}"));
+    let mut url = parse(w.url.as_ref().ok_or("missing URL")?)?;
     // Without a name it is the last part of the path.
     let named = url.path.split('?').next().unwrap_or_default().rsplit('/').next();
-    let named = named.filter(|n| !n.is_empty()).unwrap_or("index.html");
-    let to = w.output.as_deref().unwrap_or(named);
-    let host = &url.host;
-    match tokio::time::timeout(w.wait.unwrap_or(PATIENCE), web::ask(net, &url, &w.ask)).await {
-        Ok(Ok(a)) if a.code >= 400 => failed(&format!("server returned error: HTTP/1.1 {}", a.code)),
-        Ok(Ok(_)) if w.spider => 0,
-        Ok(Ok(a)) if to == "-" => i32::from(!shell.write(&io.out, &a.body)),
-        Ok(Ok(a)) => {
-            let path = absolute(&shell.p.directory, to);
-            if w.output.is_none() && shell.p.files.stat(&path).is_ok() {
-                return failed(&format!("can't open '{to}': File exists"));
-            }
-            match shell.p.files.write(&path, &a.body, false, 0o644) {
-                Ok(()) => 0,
-                Err(e) => failed(&format!("can't open '{to}': {e}")),
-            }
+    let named = named.filter(|n| !n.is_empty()).unwrap_or("index.html").to_owned();
+    let (mut address, mut followed) = (first_address(net, &url).await?, 0);
+    tell(&format!("Connecting to {} ({address}:{})", url.host, url.port));
+    let answer = loop {
+        let answer = web::ask_at(net, &address, &url, &w.ask).await;
+        let answer = answer.map_err(|e| failure(&e, &address))?;
+        if !matches!(answer.code, 200..=204 | 300..=303 | 307 | 308) {
+            return Err(format!("server returned error: {}", answer.status_line()));
         }
-        Ok(Err(e)) if e.kind() == io::ErrorKind::NotFound => failed(&format!("bad address '{host}'")),
-        Ok(Err(e)) if e.kind() == io::ErrorKind::HostUnreachable => {
-            failed(&format!("can't connect to remote host ({host}): Host is unreachable"))
+        let Some(to) = answer.location().filter(|_| answer.code >= 300) else {
+            break answer;
+        };
+        if followed >= REDIRECTS {
+            return Err("too many redirections".to_owned());
         }
-        Ok(Err(_)) => failed(&format!("can't connect to remote host ({host}): Connection refused")),
-        Err(_) => failed("download timed out"),
+        followed += 1;
+        if to.starts_with('/') {
+            url.path = to.to_owned();
+            continue;
+        }
+        // Anything else is taken for a whole URL.
+        url = parse(to)?;
+        address = first_address(net, &url).await?;
+        tell(&format!("Connecting to {} ({address}:{})", url.host, url.port));
+    };
+    if w.spider {
+        tell("remote file exists");
+        return Ok(());
+    }
+    let to = w.output.as_deref().unwrap_or(&named);
+    if to == "-" {
+        tell("writing to stdout");
+        if !shell.write(&io.out, &answer.body) {
+            return Err("write error".to_owned());
+        }
+        tell("written to stdout");
+        return Ok(());
+    }
+    let path = absolute(&shell.p.directory, to);
+    if w.output.is_none() && shell.p.files.stat(&path).is_ok() {
+        return Err(format!("can't open '{to}': File exists"));
+    }
+    tell(&format!("saving to '{to}'"));
+    let written = shell.p.files.write(&path, &answer.body, false, 0o644);
+    written.map_err(|e| format!("can't open '{to}': {e}"))?;
+    tell(&format!("'{to}' saved"));
+    Ok(())
+}
+
+/// The address of whoever an URL is about: only the first is tried.
+async fn first_address(net: &Network, url: &Url) -> Result<String, String> {
+    let found = net.resolve(&url.host).await.unwrap_or_default();
+    let first = found.into_iter().next();
+    first.ok_or_else(|| format!("bad address '{}'", url.host))
+}
+
+/// What it says of a question without an answer.
+fn failure(e: &AskError, address: &str) -> String {
+    let unconnected = |why: &str| format!("can't connect to remote host ({address}): {why}");
+    match e {
+        AskError::ConnectTimeout | AskError::Silent => "download timed out".to_owned(),
+        AskError::Connect(e) if e.kind() == io::ErrorKind::HostUnreachable => unconnected("Host is unreachable"),
+        AskError::Connect(_) | AskError::Unknown => unconnected("Connection refused"),
+        AskError::Empty => "error getting response".to_owned(),
+        AskError::Tls(e) | AskError::Broken(e) => format!("error getting response: {e}"),
     }
 }
 
@@ -328,8 +397,8 @@ mod tests {
         ] {
             let w = of(text).unwrap();
             assert_eq!(
-                (w.output.as_deref(), w.wait),
-                (output, wait.map(Duration::from_secs)),
+                (w.output.as_deref(), w.ask.silence),
+                (output, Some(wait.map_or(SILENCE, Duration::from_secs))),
                 "{text}"
             );
             assert_eq!(w.url.as_deref(), Some("http://a"), "{text}");

@@ -22,6 +22,19 @@ pub(crate) fn parse(script: &str) -> Result<Command, ParseError> {
     }
 }
 
+/// As [`parse`]; `None` where the text ends too early.
+pub(crate) fn parse_whole(text: &str) -> Result<Option<Command>, ParseError> {
+    let mut p = Parser {
+        rest: text.chars().peekable(),
+    };
+    match p.list(&[]) {
+        Ok(list) if p.rest.peek().is_none() => Ok(Some(list)),
+        Ok(_) => Err(ParseError(format!("{:?}", p.rest.collect::<String>()))),
+        Err(_) if p.rest.peek().is_none() => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
 struct Parser<'a> {
     rest: Peekable<Chars<'a>>,
 }

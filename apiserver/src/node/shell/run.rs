@@ -8,6 +8,7 @@ use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
 use super::commands;
+use super::input::Input;
 use super::parse;
 use super::tree::{Command, Part, Redirect, Word};
 use crate::node::files::{Files, absolute};
@@ -29,16 +30,9 @@ pub(crate) enum Sink {
 /// The streams of a command. Commands of a pipe run one after the other.
 #[derive(Clone)]
 pub(crate) struct Io {
-    pub(crate) input: Arc<Mutex<Vec<u8>>>,
+    pub(crate) input: Input,
     pub(crate) out: Sink,
     pub(crate) err: Sink,
-}
-
-impl Io {
-    /// Takes all of the input.
-    pub(crate) fn take_input(&self) -> Vec<u8> {
-        std::mem::take(&mut self.input.lock().unwrap_or_else(PoisonError::into_inner))
-    }
 }
 
 /// What happens after a command.
@@ -48,6 +42,15 @@ pub(crate) enum Flow {
     Exit(i32),
     Break,
     Continue,
+}
+
+/// How long the standard input of a container is open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stdin {
+    /// As long as it runs.
+    Open,
+    /// Until the first who is attached to it has no more to say (`stdinOnce`).
+    Once,
 }
 
 /// What a process has around it.
@@ -63,6 +66,8 @@ pub(crate) struct Process {
     pub(crate) term: CancellationToken,
     /// The network as it sees it.
     pub(crate) net: Option<Network>,
+    /// How long its container's input is open; none that has none.
+    pub(crate) stdin: Option<Stdin>,
 }
 
 /// A shell, or what runs one command.
@@ -146,6 +151,52 @@ impl Shell {
     pub(crate) fn set_trap(&mut self, script: &str) -> Result<(), parse::ParseError> {
         self.trap = Some(parse::parse(script)?);
         Ok(())
+    }
+
+    /// Reads commands and runs each when it is whole, to the end of the input.
+    pub(crate) async fn interact(&mut self, io: &Io) -> i32 {
+        let mut text = String::new();
+        while let Some((line, _)) = io.input.line().await {
+            text += &String::from_utf8_lossy(&line);
+            text.push('\n');
+            match parse::parse_whole(&text) {
+                Ok(None) => continue,
+                Ok(Some(c)) => match self.run(&c, io.clone()).await {
+                    Flow::Exit(code) => return code,
+                    _ => text.clear(),
+                },
+                Err(e) => {
+                    self.complain(io, &format!("sh: syntax error: {e}"));
+                    self.status = 2;
+                    text.clear();
+                }
+            }
+        }
+        match text.is_empty() {
+            true => self.status,
+            false => {
+                self.complain(io, "sh: syntax error: unexpected end of file");
+                2
+            }
+        }
+    }
+
+    /// `read [-r] [NAME]...`: the words of a line; the last name has the rest.
+    pub(crate) async fn read(&mut self, names: &[&str], io: &Io) -> i32 {
+        let names: Vec<&str> = names.iter().copied().filter(|n| *n != "-r").collect();
+        let read = io.input.line().await;
+        let (line, whole) = read.unwrap_or_default();
+        let line = String::from_utf8_lossy(&line).into_owned();
+        let mut rest = line.trim();
+        for (i, name) in names.iter().enumerate() {
+            let (word, after) = match rest.split_once(char::is_whitespace) {
+                Some((word, after)) if i + 1 < names.len() => (word, after.trim_start()),
+                _ => (rest, ""),
+            };
+            self.set(name, word.to_owned());
+            rest = after;
+        }
+        i32::from(!whole)
     }
 
     /// Runs a script to its exit code.
@@ -273,7 +324,7 @@ impl Shell {
             };
             let err = io.err.clone();
             code = self.clone().script(c, Io { input, out, err }).await;
-            input = buffer;
+            input = Input::reading(buffer);
         }
         Flow::Next(code)
     }
@@ -297,7 +348,7 @@ impl Shell {
                         .files
                         .read(&path)
                         .map_err(|e| format!("{me}: can't open {word}: {e}"))?;
-                    io.input = Arc::new(Mutex::new(data));
+                    io.input = Input::of(data);
                 }
                 Redirect::Output { fd, append, .. } => {
                     let made = self.p.files.write(&path, b"", *append, 0o644);

@@ -29,8 +29,10 @@ use crate::node::workload::WorkloadContext;
 
 /// How long `liveness` is well.
 const WELL: Duration = Duration::from_secs(10);
-/// How long `netexec` waits for the answer to a datagram.
-const UDP_PATIENCE: Duration = Duration::from_secs(5);
+/// How long `netexec` waits for another server.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// What Go says of an answer over HTTP that takes longer.
+const LATE: &str = "context deadline exceeded (Client.Timeout exceeded while awaiting headers)";
 /// Exit code of a Go program that gets SIGTERM as the first process.
 pub(super) const GO_TERMINATED: i32 = 2;
 
@@ -385,6 +387,17 @@ async fn answer(s: &State, r: Request<Incoming>) -> Response<Full<Bytes>> {
                 };
                 dial(s, udp, (&host, port), &request, tries.parse().unwrap_or(1)).await
             }
+            "/redirect" => {
+                let (location, code) = (value("location"), value("code"));
+                log(format!("{method} /redirect?msg={location}&code={code}"));
+                match code.as_str() {
+                    "" => redirect(&location, 302),
+                    c => match c.parse() {
+                        Ok(code) => redirect(&location, code),
+                        Err(_) => text(200, format!("argument 'code' must be an integer or empty, got {c:?}\n")),
+                    },
+                }
+            }
             "/serverport" => text(200, s.port.to_string()),
             "/exit" | "/shutdown" => {
                 let _ = s.exit.send(Some(value("code").parse().unwrap_or(0)));
@@ -404,21 +417,43 @@ async fn answer(s: &State, r: Request<Incoming>) -> Response<Full<Bytes>> {
     }
 }
 
+/// Sends a client on, as Go's `http.Redirect` does.
+fn redirect(location: &str, code: u16) -> Response<Full<Bytes>> {
+    let to = match location.starts_with('/') || location.contains("://") {
+        true => location.to_owned(),
+        false => format!("/{location}"),
+    };
+    let mut r = text(code, "");
+    let reason = r.status().canonical_reason().unwrap_or_default();
+    *r.body_mut() = Full::from(format!("<a href=\"{to}\">{reason}</a>.\n\n"));
+    let html = http::HeaderValue::from_static("text/html; charset=utf-8");
+    r.headers_mut().insert(http::header::CONTENT_TYPE, html);
+    if let Ok(to) = http::HeaderValue::try_from(to) {
+        r.headers_mut().insert(http::header::LOCATION, to);
+    }
+    r
+}
+
 /// Asks another server so many times; what it answered, and what went wrong.
 async fn dial(s: &State, udp: bool, at: (&str, u16), request: &str, tries: u32) -> Response<Full<Bytes>> {
     let (mut responses, mut errors) = (Vec::new(), Vec::new());
     for _ in 0..tries.min(100) {
         let Some(net) = &s.shell.p.net else { break };
         let answer = match udp {
-            false => web::get_named(net, at, request).await.map(|a| a.body),
-            true => match net.exchange(at.0, at.1, request.as_bytes(), UDP_PATIENCE).await {
-                Ok(nothing) if nothing.is_empty() => Err(std::io::ErrorKind::TimedOut.into()),
-                other => other,
+            false => match tokio::time::timeout(PATIENCE, web::get_named(net, at, request)).await {
+                Ok(answer) => answer.map(|a| a.body).map_err(|e| e.to_string()),
+                Err(_) => Err(format!("Get \"http://{}:{}/{request}\": {LATE}", at.0, at.1)),
             },
+            true => match net.exchange(at.0, at.1, request.as_bytes(), PATIENCE).await {
+                // It takes an answer without bytes for none.
+                Ok(nothing) if nothing.is_empty() => Err("<nil>".to_owned()),
+                other => other.map_err(|e| e.to_string()),
+            }
+            .map_err(|e| format!("reading from udp connection failed. err:'{e}'")),
         };
         match answer {
             Ok(body) => responses.push(String::from_utf8_lossy(&body).into_owned()),
-            Err(e) => errors.push(e.to_string()),
+            Err(e) => errors.push(e),
         }
     }
     let mut all = serde_json::json!({});

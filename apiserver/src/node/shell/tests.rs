@@ -51,6 +51,13 @@ async fn scripts() {
             0,
         ),
         ("cat /etc/config/data-1 && exit 3", "value-1", 3),
+        ("read x; echo \"<$x>\"; read x || echo over", "<in>\nover\n", 0),
+        (
+            "printf 'a b\\nc\\n' | while read x y; do echo \"$y$x\"; done",
+            "ba\nc\n",
+            0,
+        ),
+        ("printf 'if true\\nthen echo a; fi\\nexit 4\\necho b' | sh", "a\n", 4),
         ("cat /nope || echo no", "no\n", 0),
         ("test -d /etc/config; echo $?", "0\n", 0),
         ("echo x > /tmp/f; echo y >> /tmp/f; cat /tmp/f | wc -l", "2\n", 0),
@@ -97,7 +104,8 @@ async fn the_shell_may_have_options_and_arguments() {
         run(&["sh", "-ec", "false; echo never"]).await,
         (String::new(), String::new(), 1)
     );
-    assert_eq!(run(&["sh"]).await.2, 0);
+    // It reads its commands: `in` is none.
+    assert_eq!(run(&["sh"]).await, (String::new(), "sh: in: not found\n".into(), 127));
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,0 +1,101 @@
+//! The standard input of a command.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::mpsc;
+
+/// What a command reads: what is there already, then what is typed by who is attached. Those who share it take from one
+/// another, as processes with one open file do.
+#[derive(Clone, Default)]
+pub(crate) struct Input {
+    rest: Arc<Mutex<Vec<u8>>>,
+    typed: Option<Arc<tokio::sync::Mutex<mpsc::Receiver<Vec<u8>>>>>,
+}
+
+impl Input {
+    /// What is there, and no more.
+    pub(crate) fn of(data: Vec<u8>) -> Self {
+        Self::reading(Arc::new(Mutex::new(data)))
+    }
+
+    /// What somebody else has written into a buffer when it is read.
+    pub(crate) fn reading(rest: Arc<Mutex<Vec<u8>>>) -> Self {
+        Self { rest, typed: None }
+    }
+
+    /// What is typed.
+    pub(crate) fn typed(by: mpsc::Receiver<Vec<u8>>) -> Self {
+        Self {
+            rest: Arc::default(),
+            typed: Some(Arc::new(tokio::sync::Mutex::new(by))),
+        }
+    }
+
+    fn take(&self) -> Vec<u8> {
+        std::mem::take(&mut self.rest.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The next bytes, once there are any; `None` at the end. Cancel-safe.
+    pub(crate) async fn next(&self) -> Option<Vec<u8>> {
+        let rest = self.take();
+        if !rest.is_empty() {
+            return Some(rest);
+        }
+        match &self.typed {
+            Some(typed) => typed.lock().await.recv().await,
+            None => None,
+        }
+    }
+
+    /// Everything up to the end.
+    pub(crate) async fn all(&self) -> Vec<u8> {
+        let mut all = Vec::new();
+        while let Some(more) = self.next().await {
+            all.extend(more);
+        }
+        all
+    }
+
+    /// The next line without its end, and whether it had one; `None` at the end.
+    pub(crate) async fn line(&self) -> Option<(Vec<u8>, bool)> {
+        let mut line = Vec::new();
+        while let Some(more) = self.next().await {
+            line.extend(more);
+            if let Some(end) = line.iter().position(|b| *b == b'\n') {
+                let after = line.split_off(end + 1);
+                line.pop();
+                *self.rest.lock().unwrap_or_else(PoisonError::into_inner) = after;
+                return Some((line, true));
+            }
+        }
+        (!line.is_empty()).then_some((line, false))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn lines_and_the_rest() {
+        let input = Input::of(b"a\nb c\n\nd".to_vec());
+        assert_eq!(input.line().await, Some((b"a".to_vec(), true)));
+        assert_eq!(input.clone().line().await, Some((b"b c".to_vec(), true)));
+        assert_eq!(input.line().await, Some((Vec::new(), true)));
+        assert_eq!(input.line().await, Some((b"d".to_vec(), false)));
+        assert_eq!(input.line().await, None);
+    }
+
+    #[tokio::test]
+    async fn what_is_typed_comes_until_who_types_goes() {
+        let (tell, told) = mpsc::channel(4);
+        let input = Input::typed(told);
+        tell.send(b"on".to_vec()).await.unwrap();
+        tell.send(b"e\ntwo".to_vec()).await.unwrap();
+        assert_eq!(input.line().await, Some((b"one".to_vec(), true)));
+        tell.send(b"!".to_vec()).await.unwrap();
+        drop(tell);
+        assert_eq!(input.all().await, b"two!");
+        assert_eq!(input.next().await, None);
+    }
+}
