@@ -1,5 +1,5 @@
 //! Reading protobuf bodies: typed clients send built-in kinds in it. Which field is which member is data
-//! (`data/messages.json.gz`, recorded from Kubernetes' types by `ci/record-messages`). Answers are JSON always.
+//! (`data/messages.json.gz`, recorded from Kubernetes' types by `ci/record-messages`).
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use crate::schema::{Field, MESSAGES};
 
 /// What an encoded object starts with (`runtime/serializer/protobuf`).
-const MAGIC: &[u8] = b"k8s\0";
+pub(super) const MAGIC: &[u8] = b"k8s\0";
 
 /// The object in a protobuf body.
 pub(super) fn decode(body: &[u8]) -> Result<Value, String> {

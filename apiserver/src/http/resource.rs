@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use self::options::{Said, WriteOptions, dry_run_causes, number_of, revision};
 use super::decode;
 use super::info::{RequestInfo, path_segment_error};
-use super::negotiate::{Form, accepted, routed};
+use super::negotiate::{Accepted, Form, accepted, routed};
 use super::output::Output;
 use super::route::route;
 use super::streams;
@@ -93,8 +93,12 @@ pub(super) async fn serve(
     }
     // Who connects is answered by whom it is connected to.
     let forms = match connects {
-        true => accepted(&HeaderMap::new(), false),
-        false => accepted(&r.headers, has_tables(&resource, &info.subresource)),
+        true => accepted(&HeaderMap::new(), false, true),
+        false => accepted(
+            &r.headers,
+            has_tables(&resource, &info.subresource),
+            resource.custom.is_none(),
+        ),
     };
     let understood = forms.and_then(|accepted| {
         // Creating looks at the body's type first.
@@ -241,7 +245,7 @@ impl Request<'_> {
             })?;
         }
         match (self.info.verb, sub) {
-            ("get", "scale") => Ok(self.output.other(200, &server.get_scale(r, ns, name)?)),
+            ("get", "scale") => self.output.other(200, &server.get_scale(r, ns, name)?),
             ("get", "log") => self.log(),
             ("get" | "create", "exec") => self.exec(call),
             ("get" | "create", "attach") => self.attach(call),
@@ -280,23 +284,23 @@ impl Request<'_> {
                 let body = self.object_body(call)?;
                 decode::check_namespace(&body, ns)?;
                 server.bind(call, r, ns, name, &body)?;
-                Ok(self.output.other(201, &success(None)))
+                self.output.other(201, &success(None))
             }
             ("create", "eviction") => {
                 let body = self.object_body(call)?;
                 decode::check_namespace(&body, ns)?;
                 server.evict(call, r, ns, name, &body)?;
-                Ok(self.output.other(201, &success(None)))
+                self.output.other(201, &success(None))
             }
             ("create", "token") => {
                 let mut body = self.object_body(call)?;
                 decode::own_metadata(&mut body, ns)?;
-                Ok(self.output.other(201, &server.token_request(call, ns, name, &body)?))
+                self.output.other(201, &server.token_request(call, ns, name, &body)?)
             }
             ("update", "scale") => {
                 let body = self.object_body(call)?;
                 self.named(&body)?;
-                Ok(self.output.other(200, &server.put_scale(call, &target, &body)?))
+                self.output.other(200, &server.put_scale(call, &target, &body)?)
             }
             ("update", _) => {
                 let body = self.object_body(call)?;
@@ -305,7 +309,7 @@ impl Request<'_> {
             }
             ("patch", "scale") => {
                 let (kind, body) = self.patch_body(call)?;
-                Ok(self.output.other(200, &server.patch_scale(call, &target, kind, &body)?))
+                self.output.other(200, &server.patch_scale(call, &target, kind, &body)?)
             }
             ("patch", _) => {
                 let (kind, body) = self.patch_body(call)?;
@@ -369,12 +373,12 @@ impl Request<'_> {
             if self.output.accepted.form != Form::Plain {
                 return Err(Status::not_acceptable(super::negotiate::SERVED));
             }
-            return Ok(self.output.other(201, &v));
+            return self.output.other(201, &v);
         }
         if r.is("", "bindings") {
             let pods = server.catalog.find("", "v1", "pods").ok_or_else(Status::no_such_path)?;
             server.bind(call, &pods, self.ns, text(&body, "/metadata/name"), &body)?;
-            return Ok(self.output.other(201, &success(None)));
+            return self.output.other(201, &success(None));
         }
         let o = server.create(call, r, self.ns, None, body)?;
         self.output.object(201, r, &o)
@@ -397,7 +401,7 @@ impl Request<'_> {
         {
             m.remove("group");
         }
-        Ok(self.output.other(200, &s))
+        self.output.other(200, &s)
     }
 
     /// What a list, a watch or a deletion of many asks for: read, then checked, in upstream's order.
@@ -481,11 +485,12 @@ impl Request<'_> {
             initial,
             timeout: q.number("timeoutSeconds").map(Duration::from_secs),
         };
-        if matches!(self.output.accepted.form, Form::Discovery) || self.output.accepted.yaml {
+        let Accepted { form, encoding, .. } = self.output.accepted;
+        let Some(kind) = encoding.stream_type().filter(|_| form != Form::Discovery) else {
             return Err(Status::not_acceptable(super::negotiate::STREAMS));
-        }
+        };
         let w = Watch::new(self.server, self.resource.clone(), options, self.output);
-        let mut a = with_type(200, "application/json", Bytes::new());
+        let mut a = with_type(200, kind, Bytes::new());
         *a.body_mut() = ResponseBody::watch(w);
         *a.status_mut() = StatusCode::OK;
         Ok(a)
