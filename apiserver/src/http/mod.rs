@@ -11,6 +11,7 @@ mod info;
 mod metrics;
 mod negotiate;
 mod openapi;
+mod openapi_protobuf;
 mod output;
 mod patch;
 mod port_forward;

@@ -142,6 +142,17 @@ pub(super) fn pretty(headers: &HeaderMap) -> bool {
     best(headers, form).is_some_and(|a| a.pretty)
 }
 
+/// The first of these kinds of `application` that fits the best of the client's choices, as `kube-openapi` finds it: it
+/// minds no parameter.
+pub(super) fn document<T: Copy>(headers: &HeaderMap, kinds: &[(&str, T)]) -> Option<T> {
+    let accept = Some(header_of(headers)).filter(|a| !a.is_empty()).unwrap_or("*/*");
+    ranges(accept).iter().find_map(|r| {
+        let main = matches!(r.kind.0, "application" | "*");
+        let found = kinds.iter().find(|(sub, _)| r.kind.1 == *sub || r.kind.1 == "*");
+        found.filter(|_| main).map(|(_, of)| *of)
+    })
+}
+
 fn header_of(headers: &HeaderMap) -> &str {
     headers
         .get(header::ACCEPT)
@@ -154,17 +165,7 @@ fn best(headers: &HeaderMap, form: impl Fn(&Range<'_>, Encoding) -> Option<Form>
     if accept.is_empty() {
         return Some(PLAIN);
     }
-    let mut ranges: Vec<Range<'_>> = accept.split(',').filter_map(Range::read).collect();
-    // As Go's sort.Sort of so few, whose Less is no order: what is more exact goes before what weighs more.
-    for i in 1..ranges.len() {
-        for j in (1..=i).rev() {
-            if !ranges[j].before(&ranges[j - 1]) {
-                break;
-            }
-            ranges.swap(j, j - 1);
-        }
-    }
-    ranges.iter().find_map(|r| {
+    ranges(accept).iter().find_map(|r| {
         Encoding::ALL.into_iter().find_map(|encoding| {
             let (main, sub) = encoding.media_type().split_once('/')?;
             let fits = match r.kind {
@@ -183,6 +184,21 @@ fn best(headers: &HeaderMap, form: impl Fn(&Range<'_>, Encoding) -> Option<Form>
             })
         })
     })
+}
+
+/// A client's choices, the best first.
+fn ranges(accept: &str) -> Vec<Range<'_>> {
+    let mut ranges: Vec<Range<'_>> = accept.split(',').filter_map(Range::read).collect();
+    // As Go's sort.Sort of so few, whose Less is no order: what is more exact goes before what weighs more.
+    for i in 1..ranges.len() {
+        for j in (1..=i).rev() {
+            if !ranges[j].before(&ranges[j - 1]) {
+                break;
+            }
+            ranges.swap(j, j - 1);
+        }
+    }
+    ranges
 }
 
 /// One of a client's choices.

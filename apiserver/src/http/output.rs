@@ -74,7 +74,10 @@ impl Output {
 
     /// Anything that is no object of a resource (a Scale, a review, a Status).
     pub(super) fn other(&self, code: u16, v: &Value) -> Result<Answer, Status> {
-        self.value(code, &unfolded(v))
+        match self.accepted.form {
+            Form::Partial if v["kind"] != "Status" => self.value(code, &partial(v)),
+            _ => self.value(code, &unfolded(v)),
+        }
     }
 
     pub(super) fn object(&self, code: u16, r: &Resource, o: &Arc<Object>) -> Result<Answer, Status> {

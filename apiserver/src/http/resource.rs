@@ -370,7 +370,7 @@ impl Request<'_> {
         }
         if let Some(v) = review(server, &call.user, &call.manager, r, self.ns, &body) {
             let v = v?;
-            if self.output.accepted.form != Form::Plain {
+            if !matches!(self.output.accepted.form, Form::Plain | Form::Partial) {
                 return Err(Status::not_acceptable(super::negotiate::SERVED));
             }
             return self.output.other(201, &v);
