@@ -307,3 +307,49 @@ fn value(out: &mut Backward, table: &[Message], number: u32, of: Type, v: &Value
         Type::Message(of) => out.message(number, |out| message(out, table, of, v)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// The bytes are those that `gnostic-models` v0.7.0 makes of the same documents.
+    #[test]
+    fn what_says_nothing_is_not_there_but_where_it_is_a_choice() {
+        let schema = |v: Value| {
+            let document = json!({"components": {"schemas": {"a": v}}});
+            // Components, schemas, the name, the choice: what is left is the schema.
+            let bytes = encode(Version::V3, &document);
+            let inner = &bytes[11..];
+            (bytes[..11].to_vec(), inner.to_vec())
+        };
+        let (head, inner) =
+            schema(json!({"type": "string", "description": "", "minLength": 0, "default": "", "nullable": false}));
+        assert_eq!(head, [42, 25, 10, 23, 10, 21, 10, 1, b'a', 18, 16]);
+        assert_eq!(
+            inner,
+            [&[10, 14, 202, 1, 6][..], b"string", &[138, 2, 2, 26, 0]].concat()[..]
+        );
+        let (_, inner) = schema(json!({"$ref": "#/x"}));
+        assert_eq!(inner, [&[18, 5, 10, 3][..], b"#/x"].concat());
+        let (_, inner) = schema(json!({"default": {}, "additionalProperties": false}));
+        assert_eq!(inner, [10, 8, 130, 2, 2, 16, 0, 138, 2, 0]);
+        let (_, inner) = schema(json!({"minimum": 0.5, "x-a": "b"}));
+        let any = [&[162, 2, 11, 10, 3][..], b"x-a", &[18, 4, 18, 2], b"b\n"].concat();
+        assert!(inner.ends_with(&any), "{inner:?}");
+    }
+
+    #[test]
+    fn a_document_is_made_once() {
+        let json = || Bytes::from_static(b"{\"swagger\":\"2.0\",\"security\":[{\"t\":[]}]}");
+        let first = document(Version::V2, "made once", json).unwrap();
+        assert_eq!(
+            &first[..],
+            [&[10, 3][..], b"2.0", &[98, 7, 10, 5, 10, 1, b't', 18, 0]].concat()
+        );
+        let again = document(Version::V2, "made once", || unreachable!("it is kept")).unwrap();
+        assert_eq!(first, again);
+        assert!(document(Version::V3, "made once", || Bytes::from_static(b"{")).is_err());
+    }
+}

@@ -171,7 +171,11 @@ fn value(kind: &str, wire: Wire<'_>) -> Result<Value, String> {
     Ok(match (kind, wire) {
         ("b", Wire::Number(n)) => json!(n != 0),
         ("i", Wire::Number(n)) => json!(n.cast_signed()),
-        ("f", Wire::Fixed(n)) => json!(f64::from_bits(n)),
+        ("f", Wire::Fixed(n)) => match f64::from_bits(n) {
+            // As Go writes them in JSON.
+            whole if whole.fract() == 0.0 && whole.abs() < 9e15 => json!(whole as i64),
+            n => json!(n),
+        },
         ("s", Wire::Bytes(b)) => json!(text(b)),
         ("y", Wire::Bytes(b)) => json!(STANDARD.encode(b)),
         ("T" | "M", Wire::Bytes(b)) => {

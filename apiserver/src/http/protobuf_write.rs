@@ -349,3 +349,126 @@ fn managed(out: &mut Backward, number: u32, folded: &str) {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::protobuf::decode;
+    use super::*;
+    use crate::schema;
+
+    /// One object of each kind, as full as it can be, and statuses of some.
+    fn objects() -> Vec<Value> {
+        let read = |name: &str| {
+            let path = format!("{}/../ci/unseen/{name}", env!("CARGO_MANIFEST_DIR"));
+            // A request for a certificate is put in where they are played.
+            let text = std::fs::read_to_string(path).unwrap().replace("\"CSR\"", "\"Y3Ny\"");
+            let lines = text.lines().map(|l| serde_json::from_str(l).unwrap());
+            lines.collect::<Vec<Value>>()
+        };
+        [read("objects.jsonl"), read("status.jsonl")].concat()
+    }
+
+    #[test]
+    fn every_kind_says_the_same_in_protobuf() {
+        for mut o in objects() {
+            let of = |k: &str| o[k].as_str().unwrap().to_owned();
+            let (api_version, kind) = (of("apiVersion"), of("kind"));
+            o["metadata"]["managedFields"] = json!([{"manager": "m", "operation": "Apply", "apiVersion": api_version,
+                "time": "2024-01-02T03:04:05Z", "fieldsType": "FieldsV1", "fieldsV1": {"f:spec": {"f:x": {}}},
+                "subresource": "status"}]);
+            o["metadata"]["creationTimestamp"] = json!("2024-01-02T03:04:05Z");
+            schema::read(&api_version, &kind, &mut o).unwrap();
+            schema::write_always(&api_version, &kind, &mut o);
+            let bytes = object(&api_version, &kind, &o).unwrap();
+            let mut decoded = decode(&bytes).unwrap();
+            assert_eq!(
+                object(&api_version, &kind, &decoded).unwrap(),
+                bytes,
+                "{api_version} {kind}"
+            );
+            schema::write_always(&api_version, &kind, &mut decoded);
+            assert_eq!(decoded, o, "{api_version} {kind}");
+            // Field sets that are kept as text are written as those in the tree.
+            crate::patch::fold(&mut o);
+            assert!(o["metadata"]["managedFields"].is_string());
+            assert_eq!(object(&api_version, &kind, &o).unwrap(), bytes, "{api_version} {kind}");
+        }
+    }
+
+    fn raw(api_version: &str, kind: &str, v: &Value) -> Vec<u8> {
+        let mut head = Backward::with_capacity(64);
+        head.message(1, |out| {
+            out.text(2, kind);
+            out.text(1, api_version);
+        });
+        head.put(MAGIC);
+        let all = object(api_version, kind, v).unwrap();
+        let rest = all.strip_prefix(&*head.finish()).unwrap();
+        // Nothing of encoding and type; the length of the middle takes one byte here.
+        let raw = rest.strip_suffix(&[26, 0, 34, 0]).unwrap();
+        assert_eq!((raw[0], usize::from(raw[1])), (18, raw.len() - 2));
+        raw[2..].to_vec()
+    }
+
+    /// What `k8s.io/api` v0.36.3 makes of these.
+    #[test]
+    fn what_is_no_pointer_is_always_there() {
+        let metadata = [
+            10, 32, 10, 1, b'a', 18, 0, 26, 0, 34, 0, 42, 0, 50, 0, 56, 0, 66, 0, 90, 6, 10, 1, b'k', 18, 1, b'v', 90,
+            6, 10, 1, b'l', 18, 1, b'w',
+        ];
+        let v = json!({"metadata": {"name": "a", "labels": {"l": "w", "k": "v"}}});
+        let mut expected = metadata.to_vec();
+        expected[1] = u8::try_from(expected.len() - 2).unwrap();
+        assert_eq!(raw("v1", "ConfigMap", &v), expected);
+        // An empty value is there, null is not.
+        let secret = json!({"metadata": null, "data": {"x": "", "z": "AAEC"}, "immutable": false});
+        let mut expected = vec![10, 16, 10, 0, 18, 0, 26, 0, 34, 0, 42, 0, 50, 0, 56, 0, 66, 0];
+        expected.extend([
+            18, 5, 10, 1, b'x', 18, 0, 18, 8, 10, 1, b'z', 18, 3, 0, 1, 2, 26, 0, 40, 0,
+        ]);
+        assert_eq!(raw("v1", "Secret", &secret), expected);
+    }
+
+    #[test]
+    fn numbers_times_and_what_is_of_two_kinds() {
+        let scale = json!({"metadata": {}, "spec": {"replicas": -1}});
+        let bytes = raw("autoscaling/v1", "Scale", &scale);
+        let minus = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1];
+        assert!(bytes.ends_with(&[&[18, 11, 8][..], &minus, &[26, 4, 8, 0, 18, 0]].concat()));
+        let of = |text: Option<&str>, micro: bool| {
+            let mut out = Backward::with_capacity(16);
+            time(&mut out, text, micro);
+            out.finish().to_vec()
+        };
+        assert_eq!(of(Some("1970-01-01T00:00:01.0000019Z"), true), [8, 1, 16, 0xe8, 7]);
+        assert_eq!(of(Some("1970-01-01T00:00:01.9Z"), false), [8, 1, 16, 0]);
+        assert_eq!(
+            of(Some("1969-12-31T23:59:59.000002Z"), true),
+            [&[8][..], &minus, &[16, 0xd0, 15]].concat()
+        );
+        assert!(of(Some("0001-01-01T00:00:00Z"), true).is_empty() && of(None, true).is_empty());
+        let field = |of: Type, v: Value| {
+            let mut out = Backward::with_capacity(16);
+            value(&mut out, 1, of, &v);
+            out.finish().to_vec()
+        };
+        assert_eq!(field(Type::IntOrString, json!(80)), [10, 6, 8, 0, 16, 80, 26, 0]);
+        assert_eq!(field(Type::IntOrString, json!("a")), [10, 7, 8, 1, 16, 0, 26, 1, b'a']);
+        assert_eq!(field(Type::IntOrString, Value::Null), [10, 6, 8, 0, 16, 0, 26, 0]);
+        assert_eq!(field(Type::Quantity, Value::Null), [10, 3, 10, 1, b'0']);
+        assert_eq!(field(Type::Json, Value::Null), [10, 0]);
+        assert_eq!(field(Type::SchemaOrBoolean, json!(false)), [10, 2, 8, 0]);
+    }
+
+    #[test]
+    fn an_event_has_its_length_before_it() {
+        let e = event("ADDED", b"xy");
+        assert_eq!(
+            &e[..],
+            [&[0, 0, 0, 13, 10, 5][..], b"ADDED", &[18, 4, 10, 2], b"xy"].concat()
+        );
+    }
+}
