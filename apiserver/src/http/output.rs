@@ -75,7 +75,13 @@ impl Output {
     /// Anything that is no object of a resource (a Scale, a review, a Status).
     pub(super) fn other(&self, code: u16, v: &Value) -> Result<Answer, Status> {
         match self.accepted.form {
-            Form::Partial if v["kind"] != "Status" => self.value(code, &partial(v)),
+            // A Status is told as it is.
+            _ if v["kind"] == "Status" => self.value(code, v),
+            Form::Partial => self.value(code, &partial(v)),
+            Form::PartialList => {
+                let text = |k: &str| v[k].as_str().unwrap_or_default();
+                Err(not_a_list(group_version(text("apiVersion")).0, text("kind")))
+            }
             _ => self.value(code, &unfolded(v)),
         }
     }
@@ -89,7 +95,7 @@ impl Output {
             (Form::Partial, _) => self.value(code, &partial(&o.value())),
             // Custom resources come in a type that may be a list.
             (Form::PartialList, _) if r.custom.is_some() => Err(Status::new(500, "", "content is not a list")),
-            (Form::PartialList, _) => Err(not_of_form("PartialObjectMetadataList", "not a list", r, &r.kind)),
+            (Form::PartialList, _) => Err(not_a_list(&r.group, &r.kind)),
             (Form::Discovery, _) => Err(Status::not_acceptable(super::negotiate::SERVED)),
         }
     }
@@ -149,7 +155,13 @@ impl Output {
                     &json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": meta, "items": items}),
                 )
             }
-            (Form::Partial, _) => Err(not_of_form("PartialObjectMetadata", "a list", r, &r.list_kind())),
+            (Form::Partial, _) => {
+                let of = match r.custom.is_some() {
+                    true => "unstructured.UnstructuredList".to_owned(),
+                    false => internal(&r.group, &r.list_kind()),
+                };
+                Err(not_of_form("PartialObjectMetadata", "a list", &of))
+            }
             (Form::Discovery, _) => Err(Status::not_acceptable(super::negotiate::SERVED)),
         }
     }
@@ -193,18 +205,22 @@ fn framed(encoding: Encoding, kind: &str, object: &[u8]) -> Bytes {
 }
 
 /// 406 for a form that fits objects where a list is asked for, or lists where an object is.
-fn not_of_form(form: &str, what: &str, r: &Resource, kind: &str) -> Status {
-    // Go's name of the internal type.
-    let package = match r.group.split('.').next() {
+fn not_of_form(form: &str, what: &str, of: &str) -> Status {
+    let text = format!("you requested {form}, but the requested object is {what} (*{of})");
+    Status::new(406, "NotAcceptable", text)
+}
+
+fn not_a_list(group: &str, kind: &str) -> Status {
+    not_of_form("PartialObjectMetadataList", "not a list", &internal(group, kind))
+}
+
+/// Go's name of an internal type.
+fn internal(group: &str, kind: &str) -> String {
+    let package = match group.split('.').next() {
         None | Some("" | "events") => "core",
         Some(first) => first,
     };
-    let of = match r.custom.is_some() && kind.ends_with("List") {
-        true => "unstructured.UnstructuredList".to_owned(),
-        false => format!("{package}.{kind}"),
-    };
-    let text = format!("you requested {form}, but the requested object is {what} (*{of})");
-    Status::new(406, "NotAcceptable", text)
+    format!("{package}.{kind}")
 }
 
 /// An object in a list: those of built-in kinds do not say what they are.

@@ -158,7 +158,7 @@ fn has_tables(r: &Resource, subresource: &str) -> bool {
         ("resource.k8s.io", "resourceclaims"),
     ];
     let none = subresource == "status" && without.iter().any(|(group, plural)| r.is(group, plural));
-    !(none || is_review(r) || matches!(subresource, "approval" | "finalize"))
+    !(none || is_review(r) || matches!(subresource, "approval" | "finalize" | "token"))
 }
 
 /// An answer with warnings.
@@ -370,9 +370,6 @@ impl Request<'_> {
         }
         if let Some(v) = review(server, &call.user, &call.manager, r, self.ns, &body) {
             let v = v?;
-            if !matches!(self.output.accepted.form, Form::Plain | Form::Partial) {
-                return Err(Status::not_acceptable(super::negotiate::SERVED));
-            }
             return self.output.other(201, &v);
         }
         if r.is("", "bindings") {
