@@ -12,6 +12,8 @@
 mod common;
 #[path = "differential/play.rs"]
 mod play;
+#[path = "differential/wire.rs"]
+mod wire;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

@@ -133,12 +133,12 @@ def accept(rng, odds=0.5):
     if rng.random() > odds:
         return [("Accept", JSON)]
     kinds = [JSON, YAML, "*/*", "application/*", "text/plain", "text/html", CBOR, "", "garbage", "application/xml", JSON + ";stream=watch",
-             JSON + ";charset=utf-8", JSON + ";pretty=1", "APPLICATION/JSON", "text/*", JSON + ";q=0"]
+             JSON + ";charset=utf-8", JSON + ";pretty=1", "APPLICATION/JSON", "text/*", JSON + ";q=0", PROTO, PROTO, PROTO + ";stream=watch"]
     shapes = [f"as={k};v={v};g={g}" for k in ("Table", "PartialObjectMetadata", "PartialObjectMetadataList", "Nope")
               for v in ("v1", "v1beta1", "v2") for g in ("meta.k8s.io", "other.io")]
     shapes += ["as=Table", "as=Table;v=v1", "v=v1;g=meta.k8s.io", "as=APIGroupDiscoveryList;v=v2;g=apidiscovery.k8s.io"]
     def part():
-        base = rng.choice(kinds) if rng.random() < 0.5 else rng.choice([JSON, YAML, JSON])
+        base = rng.choice(kinds) if rng.random() < 0.5 else rng.choice([JSON, YAML, JSON, PROTO])
         if rng.random() < 0.4:
             good = [s for s in shapes if "g=meta" in s and ("v1;" in s) and "Nope" not in s]
             base += ";" + rng.choice(good if rng.random() < 0.6 else shapes)

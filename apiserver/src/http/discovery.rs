@@ -7,8 +7,9 @@ use http::{HeaderValue, Method, header};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha512};
 
-use super::negotiate::{Accepted, aggregated as aggregated_form, plain, routed};
-use super::{Answer, Incoming, with_type, yaml};
+use super::negotiate::{Accepted, Encoding, aggregated as aggregated_form, plain, routed};
+use super::output::encoded;
+use super::{Answer, Incoming, with_type};
 use crate::aggregator::Remote;
 use crate::registry::{Catalog, Resource, Server};
 use crate::status::Status;
@@ -94,7 +95,7 @@ pub(super) fn serve(server: &Server, r: &Incoming) -> Result<Answer, Status> {
         ["api"] => {
             read_only()?;
             match aggregated_form(&r.headers) {
-                Some(form) => Ok(whole(server, r, form, &groups, true)),
+                Some(form) => whole(server, r, form, &groups, true),
                 None => answer(
                     r,
                     json!({"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": []}),
@@ -102,7 +103,7 @@ pub(super) fn serve(server: &Server, r: &Incoming) -> Result<Answer, Status> {
             }
         }
         ["apis"] if matches!(r.path.as_str(), "/apis" | "/apis/") => match aggregated_form(&r.headers) {
-            Some(form) if r.path == "/apis" => Ok(whole(server, r, form, &groups, false)),
+            Some(form) if r.path == "/apis" => whole(server, r, form, &groups, false),
             _ => {
                 let list = groups.iter().filter(|g| !g.name.is_empty());
                 let list: Vec<Value> = list.map(group).collect();
@@ -132,16 +133,14 @@ pub(super) fn serve(server: &Server, r: &Incoming) -> Result<Answer, Status> {
     }
 }
 
-/// A document, in JSON or YAML.
+/// A document, as it is asked for.
 fn answer(r: &Incoming, v: Value) -> Result<Answer, Status> {
-    Ok(match plain(&r.headers)?.yaml {
-        true => with_type(200, "application/yaml", yaml::text(&v).into()),
-        false => with_type(200, "application/json", v.to_string().into()),
-    })
+    let (kind, body) = encoded(plain(&r.headers)?.encoding, &v)?;
+    Ok(with_type(200, kind, body))
 }
 
 /// Everything in one document, which a client may have already (`ServeHTTPWithETag`).
-fn whole(server: &Server, r: &Incoming, form: Accepted, groups: &[Group], core: bool) -> Answer {
+fn whole(server: &Server, r: &Incoming, form: Accepted, groups: &[Group], core: bool) -> Result<Answer, Status> {
     let items = groups.iter().filter(|g| g.name.is_empty() == core);
     let items: Vec<Value> = items.map(|g| aggregated(server, g)).collect();
     let v = json!({"kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "metadata": {}, "items": items});
@@ -152,18 +151,20 @@ fn whole(server: &Server, r: &Incoming, form: Accepted, groups: &[Group], core: 
         .headers
         .get(header::IF_NONE_MATCH)
         .is_some_and(|t| t.as_bytes() == tag.as_bytes());
-    let mut a = match (had, form.yaml) {
-        (true, _) => with_type(304, "", bytes::Bytes::new()),
-        (false, true) => with_type(
-            200,
-            "application/yaml;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList",
-            yaml::text(&v).into(),
-        ),
-        (false, false) => with_type(
-            200,
-            "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList",
-            json.into(),
-        ),
+    let mut a = match had {
+        true => with_type(304, "", bytes::Bytes::new()),
+        false => {
+            let (kind, body) = match form.encoding {
+                Encoding::Json => (form.encoding.media_type(), json.into()),
+                other => encoded(other, &v)?,
+            };
+            let mut a = with_type(200, kind, body);
+            let kind = format!("{kind};g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList");
+            if let Ok(kind) = HeaderValue::from_str(&kind) {
+                a.headers_mut().insert(header::CONTENT_TYPE, kind);
+            }
+            a
+        }
     };
     if had {
         a.headers_mut().remove(header::CONTENT_TYPE);
@@ -174,7 +175,7 @@ fn whole(server: &Server, r: &Incoming, form: Accepted, groups: &[Group], core: 
     if let Ok(v) = HeaderValue::from_str(&tag) {
         h.insert(header::ETAG, v);
     }
-    a
+    Ok(a)
 }
 
 fn group(g: &Group) -> Value {

@@ -12,12 +12,14 @@ mod info;
 mod metrics;
 mod negotiate;
 mod openapi;
+mod openapi_protobuf;
 mod openid;
 mod output;
 mod patch;
 mod port_forward;
 mod pretty;
 mod protobuf;
+mod protobuf_write;
 mod proxy;
 mod query;
 mod resource;
@@ -25,6 +27,7 @@ mod route;
 mod streams;
 mod strict;
 mod watch;
+mod wire;
 mod yaml;
 mod yaml_read;
 mod yaml_scalar;
@@ -39,6 +42,7 @@ use http_body_util::BodyExt;
 use hyper::upgrade::OnUpgrade;
 use serde_json::Value;
 
+use self::negotiate::Encoding;
 use crate::audit::{self, Stage};
 use crate::auth::Attributes;
 use crate::registry::{Server, User};
@@ -395,10 +399,12 @@ fn refusal(r: &Incoming, s: &Status) -> Answer {
         return a;
     }
     match negotiate::plain(&r.headers) {
-        Ok(accepted) if accepted.yaml => {
-            *a.body_mut() = ResponseBody::full(Bytes::from(yaml::text(&s.to_value())));
-            a.headers_mut()
-                .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/yaml"));
+        Ok(accepted) if accepted.encoding != Encoding::Json => {
+            if let Ok((kind, body)) = output::encoded(accepted.encoding, &s.to_value()) {
+                *a.body_mut() = ResponseBody::full(body);
+                a.headers_mut()
+                    .insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+            }
         }
         Ok(_) => {}
         Err(_) => *a.body_mut() = ResponseBody::full(Bytes::from(pretty::indented(s.to_json().as_bytes()))),

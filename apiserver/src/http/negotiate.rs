@@ -19,11 +19,42 @@ pub(super) enum Form {
     Discovery,
 }
 
-/// A form and whether in YAML.
+/// What an answer is written in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Encoding {
+    Json,
+    Yaml,
+    Protobuf,
+}
+
+impl Encoding {
+    /// In the order of the serializers (`serializer.NewCodecFactory`): what is first is what a wildcard takes.
+    const ALL: [Self; 3] = [Self::Json, Self::Yaml, Self::Protobuf];
+
+    /// Its media type.
+    pub(super) fn media_type(self) -> &'static str {
+        match self {
+            Self::Json => JSON,
+            Self::Yaml => "application/yaml",
+            Self::Protobuf => "application/vnd.kubernetes.protobuf",
+        }
+    }
+
+    /// Its media type in a watch; YAML has none.
+    pub(super) fn stream_type(self) -> Option<&'static str> {
+        match self {
+            Self::Json => Some(JSON),
+            Self::Yaml => None,
+            Self::Protobuf => Some("application/vnd.kubernetes.protobuf;stream=watch"),
+        }
+    }
+}
+
+/// A form and its encoding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Accepted {
     pub(super) form: Form,
-    pub(super) yaml: bool,
+    pub(super) encoding: Encoding,
     /// Tables and metadata in `meta.k8s.io/v1beta1`.
     pub(super) beta: bool,
     /// Set for people.
@@ -35,7 +66,7 @@ const JSON: &str = "application/json";
 /// JSON as it is.
 const PLAIN: Accepted = Accepted {
     form: Form::Plain,
-    yaml: false,
+    encoding: Encoding::Json,
     beta: false,
     pretty: false,
 };
@@ -70,15 +101,16 @@ pub(super) fn produced(headers: &HeaderMap, made: &str) -> Result<(), Status> {
 }
 
 /// The best of the client's choices that is served of a resource: by their weights, and in their order where those are
-/// the same (`NegotiateMediaTypeOptions`). `tables` tells whether it has tables.
-pub(super) fn accepted(headers: &HeaderMap, tables: bool) -> Result<Accepted, Status> {
+/// the same (`NegotiateMediaTypeOptions`). `tables` tells whether it has tables, `protobuf` whether its objects have a
+/// form in protobuf (`RequestScope.AllowsMediaTypeTransform`).
+pub(super) fn accepted(headers: &HeaderMap, tables: bool, protobuf: bool) -> Result<Accepted, Status> {
     // What nearly all ask for.
     if header_of(headers) == JSON {
         return Ok(PLAIN);
     }
-    let form = |r: &Range<'_>| match (r.form, r.group, r.version) {
-        _ if !r.converts => Some(Form::Plain),
-        ("Table", "meta.k8s.io", "v1" | "v1beta1") if tables => Some(Form::Table),
+    let form = |r: &Range<'_>, e: Encoding| match (r.form, r.group, r.version) {
+        _ if !r.converts => (protobuf || e != Encoding::Protobuf).then_some(Form::Plain),
+        ("Table", "meta.k8s.io", "v1" | "v1beta1") if tables && e != Encoding::Protobuf => Some(Form::Table),
         ("PartialObjectMetadata", "meta.k8s.io", "v1" | "v1beta1") => Some(Form::Partial),
         ("PartialObjectMetadataList", "meta.k8s.io", "v1" | "v1beta1") => Some(Form::PartialList),
         _ => None,
@@ -88,13 +120,13 @@ pub(super) fn accepted(headers: &HeaderMap, tables: bool) -> Result<Accepted, St
 
 /// The same of what is served as it is only.
 pub(super) fn plain(headers: &HeaderMap) -> Result<Accepted, Status> {
-    let form = |r: &Range<'_>| (!r.converts).then_some(Form::Plain);
+    let form = |r: &Range<'_>, _| (!r.converts).then_some(Form::Plain);
     best(headers, form).ok_or_else(|| Status::not_acceptable(SERVED))
 }
 
 /// Whether a client takes aggregated discovery, in which form is all the same.
 pub(super) fn aggregated(headers: &HeaderMap) -> Option<Accepted> {
-    let form = |r: &Range<'_>| {
+    let form = |r: &Range<'_>, _| {
         let wanted = ("APIGroupDiscoveryList", "apidiscovery.k8s.io", "v2");
         ((r.form, r.group, r.version) == wanted).then_some(Form::Discovery)
     };
@@ -106,8 +138,19 @@ pub(super) fn pretty(headers: &HeaderMap) -> bool {
     if header_of(headers) == JSON {
         return false;
     }
-    let form = |r: &Range<'_>| (!r.converts || !r.form.is_empty()).then_some(Form::Plain);
+    let form = |r: &Range<'_>, _| (!r.converts || !r.form.is_empty()).then_some(Form::Plain);
     best(headers, form).is_some_and(|a| a.pretty)
+}
+
+/// The first of these kinds of `application` that fits the best of the client's choices, as `kube-openapi` finds it: it
+/// minds no parameter.
+pub(super) fn document<T: Copy>(headers: &HeaderMap, kinds: &[(&str, T)]) -> Option<T> {
+    let accept = Some(header_of(headers)).filter(|a| !a.is_empty()).unwrap_or("*/*");
+    ranges(accept).iter().find_map(|r| {
+        let main = matches!(r.kind.0, "application" | "*");
+        let found = kinds.iter().find(|(sub, _)| r.kind.1 == *sub || r.kind.1 == "*");
+        found.filter(|_| main).map(|(_, of)| *of)
+    })
 }
 
 fn header_of(headers: &HeaderMap) -> &str {
@@ -117,11 +160,34 @@ fn header_of(headers: &HeaderMap) -> &str {
         .unwrap_or_default()
 }
 
-fn best(headers: &HeaderMap, form: impl Fn(&Range<'_>) -> Option<Form>) -> Option<Accepted> {
+fn best(headers: &HeaderMap, form: impl Fn(&Range<'_>, Encoding) -> Option<Form>) -> Option<Accepted> {
     let accept = header_of(headers);
     if accept.is_empty() {
         return Some(PLAIN);
     }
+    ranges(accept).iter().find_map(|r| {
+        Encoding::ALL.into_iter().find_map(|encoding| {
+            let (main, sub) = encoding.media_type().split_once('/')?;
+            let fits = match r.kind {
+                ("*", "*") => true,
+                (of, kind) => of == main && (kind == sub || kind == "*"),
+            };
+            let streams = r.stream.is_empty() || r.stream == "watch" && encoding.stream_type().is_some();
+            if !fits || !streams {
+                return None;
+            }
+            Some(Accepted {
+                form: form(r, encoding)?,
+                encoding,
+                beta: r.group == "meta.k8s.io" && r.version == "v1beta1",
+                pretty: r.pretty,
+            })
+        })
+    })
+}
+
+/// A client's choices, the best first.
+fn ranges(accept: &str) -> Vec<Range<'_>> {
     let mut ranges: Vec<Range<'_>> = accept.split(',').filter_map(Range::read).collect();
     // As Go's sort.Sort of so few, whose Less is no order: what is more exact goes before what weighs more.
     for i in 1..ranges.len() {
@@ -132,23 +198,7 @@ fn best(headers: &HeaderMap, form: impl Fn(&Range<'_>) -> Option<Form>) -> Optio
             ranges.swap(j, j - 1);
         }
     }
-    ranges.iter().find_map(|r| {
-        let of = |sub: &str| r.kind.1 == sub || r.kind.1 == "*";
-        if !matches!(r.kind.0, "application" | "*") {
-            return None;
-        }
-        let json = of("json") && (r.stream.is_empty() || r.stream == "watch");
-        let yaml = of("yaml") && r.stream.is_empty();
-        if !json && !yaml {
-            return None;
-        }
-        Some(Accepted {
-            form: form(r)?,
-            yaml: !json,
-            beta: r.group == "meta.k8s.io" && r.version == "v1beta1",
-            pretty: r.pretty,
-        })
-    })
+    ranges
 }
 
 /// One of a client's choices.
@@ -219,7 +269,7 @@ mod tests {
         let of = |s: &str| {
             let mut h = HeaderMap::new();
             h.insert(header::ACCEPT, s.parse().unwrap());
-            accepted(&h, true).map(|a| a.form).map_err(|s| s.code)
+            accepted(&h, true, false).map(|a| a.form).map_err(|s| s.code)
         };
         assert_eq!(
             of("application/json;as=Table;v=v1;g=meta.k8s.io,application/json"),
@@ -237,13 +287,41 @@ mod tests {
     }
 
     #[test]
+    fn protobuf_is_for_what_has_a_form_in_it() {
+        let of = |s: &str, protobuf: bool| {
+            let mut h = HeaderMap::new();
+            h.insert(header::ACCEPT, s.parse().unwrap());
+            accepted(&h, true, protobuf)
+                .map(|a| (a.form, a.encoding))
+                .map_err(|s| s.code)
+        };
+        let proto = Encoding::Protobuf.media_type();
+        let either = format!("{proto},application/json");
+        assert_eq!(of(proto, true), Ok((Form::Plain, Encoding::Protobuf)));
+        assert_eq!(of(&either, true), Ok((Form::Plain, Encoding::Protobuf)));
+        assert_eq!(of(&either, false), Ok((Form::Plain, Encoding::Json)));
+        assert_eq!(
+            of(&format!("{proto};stream=watch"), true),
+            Ok((Form::Plain, Encoding::Protobuf))
+        );
+        let metadata = format!("{proto};as=PartialObjectMetadata;v=v1;g=meta.k8s.io");
+        assert_eq!(of(&metadata, false), Ok((Form::Partial, Encoding::Protobuf)));
+        let table = format!("{proto};as=Table;v=v1;g=meta.k8s.io");
+        assert_eq!(of(&table, true), Err(406));
+        assert_eq!(
+            of(&format!("{table},application/*"), true),
+            Ok((Form::Plain, Encoding::Json))
+        );
+    }
+
+    #[test]
     fn weights_count_and_wildcards_of_a_kind_do_not() {
         let of = |s: &str, watched: bool| {
             let mut h = HeaderMap::new();
             h.insert(header::ACCEPT, s.parse().unwrap());
             routed(&h, watched)
-                .and_then(|()| accepted(&h, true))
-                .map(|a| a.yaml)
+                .and_then(|()| accepted(&h, true, true))
+                .map(|a| a.encoding == Encoding::Yaml)
                 .map_err(|s| s.message)
         };
         assert_eq!(of("application/json;q=0.1,application/yaml", false), Ok(true));

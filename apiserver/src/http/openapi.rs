@@ -8,7 +8,8 @@ use http::{HeaderValue, Method, header};
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use super::{Answer, Incoming, aggregate, with_type};
+use super::openapi_protobuf::{self, Version};
+use super::{Answer, Incoming, aggregate, negotiate, with_type};
 use crate::crd::{openapi_document, openapi_hash, v2_additions};
 use crate::registry::{Resource, Server};
 use crate::schema;
@@ -27,7 +28,7 @@ fn custom(server: &Server) -> BTreeMap<(String, String), Vec<Arc<Resource>>> {
 
 pub(super) async fn serve(server: &Arc<Server>, r: &Incoming, path: &str) -> Result<Answer, Status> {
     match path {
-        "v2" => Ok(v2(server, r)),
+        "v2" => v2(server, r),
         "v3" => {
             // The aggregator's handler lets Go guess the type, and has no tag: it is always new.
             let body = index(server).to_string();
@@ -41,14 +42,14 @@ pub(super) async fn serve(server: &Arc<Server>, r: &Incoming, path: &str) -> Res
             let path = path.strip_prefix("v3/").ok_or_else(Status::page_not_found)?;
             match server.remote_openapi(path) {
                 Some((to, at)) => aggregate::serve(server, r, &to, Some(&at)).await,
-                None => Ok(document(server, r, path)),
+                None => document(server, r, path),
             }
         }
     }
 }
 
-/// A document of JSON, which a client may have already (Go's `http.ServeContent`); `vary`: what it depends on.
-fn content(server: &Server, r: &Incoming, body: Bytes, (hash, vary): (&str, &'static str)) -> Answer {
+/// A document, which a client may have already (Go's `http.ServeContent`); `vary`: what it depends on.
+fn content(server: &Server, r: &Incoming, (kind, body): (&'static str, Bytes), (hash, vary): (&str, &str)) -> Answer {
     let of = |name| r.headers.get(name).and_then(|v| v.to_str().ok());
     let tag = format!("\"{hash}\"");
     // What is served is what this server was built with, or was told since.
@@ -70,9 +71,9 @@ fn content(server: &Server, r: &Incoming, body: Bytes, (hash, vary): (&str, &'st
         _ => (false, false),
     };
     let mut a = match (had, refused) {
-        (true, _) => with_type(304, "application/json", Bytes::new()),
-        (_, true) => with_type(412, "application/json", Bytes::new()),
-        _ => with_type(200, "application/json", body),
+        (true, _) => with_type(304, kind, Bytes::new()),
+        (_, true) => with_type(412, kind, Bytes::new()),
+        _ => with_type(200, kind, body),
     };
     let h = a.headers_mut();
     if had {
@@ -84,8 +85,8 @@ fn content(server: &Server, r: &Incoming, body: Bytes, (hash, vary): (&str, &'st
     if let (false, Some(date)) = (had, http_date(since)) {
         h.insert(header::LAST_MODIFIED, date);
     }
-    for v in vary.split(", ") {
-        h.append(header::VARY, HeaderValue::from_static(v));
+    for v in vary.split(", ").filter_map(|v| HeaderValue::from_str(v).ok()) {
+        h.append(header::VARY, v);
     }
     a
 }
@@ -96,14 +97,27 @@ fn http_date(t: Timestamp) -> Option<HeaderValue> {
     date.replace("+0000", "GMT").parse().ok()
 }
 
-/// Only what is JSON is served: clients that want nothing but protobuf are told so.
-fn json_is_accepted(r: &Incoming) -> bool {
-    let accept = r.headers.get(header::ACCEPT).and_then(|v| v.to_str().ok());
-    accept.unwrap_or_default().split(',').any(|a| {
-        let kind = a.split(';').next().unwrap_or_default().trim();
-        matches!(kind, "application/json" | "*/*" | "*" | "application/*" | "*/json" | "")
-    })
+/// In what a document is served.
+#[derive(Clone, Copy)]
+enum Encoding {
+    Json,
+    Protobuf,
 }
+
+/// Media types of documents; the old names of those in protobuf are taken, but not told.
+const JSON: &str = "application/json";
+const PROTOBUF_V2: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
+const PROTOBUF_V3: &str = "application/com.github.proto-openapi.spec.v3.v1.0+protobuf";
+const KINDS_V2: [(&str, Encoding); 3] = [
+    ("json", Encoding::Json),
+    ("com.github.proto-openapi.spec.v2@v1.0+protobuf", Encoding::Protobuf),
+    ("com.github.proto-openapi.spec.v2.v1.0+protobuf", Encoding::Protobuf),
+];
+const KINDS_V3: [(&str, Encoding); 3] = [
+    ("json", Encoding::Json),
+    ("com.github.proto-openapi.spec.v3.v1.0+protobuf", Encoding::Protobuf),
+    ("com.github.proto-openapi.spec.v3@v1.0+protobuf", Encoding::Protobuf),
+];
 
 /// An answer of a code alone.
 fn code_alone(code: http::StatusCode, vary: Option<&'static str>) -> Answer {
@@ -141,45 +155,53 @@ fn index(server: &Server) -> Value {
     json!({"paths": paths})
 }
 
-fn document(server: &Server, r: &Incoming, path: &str) -> Answer {
+fn document(server: &Server, r: &Incoming, path: &str) -> Result<Answer, Status> {
     let vary = "Accept";
-    let recorded = schema::openapi_v3(path).filter(|_| !server.catalog.hides_builtin());
     let all = custom(server);
+    let recorded = schema::openapi_v3_index().into_iter().find(|(p, _)| p == path);
+    let recorded = recorded.filter(|_| !server.catalog.hides_builtin());
     let named = path.strip_prefix("apis/").and_then(|p| p.split_once('/'));
     let built = named.and_then(|(g, v)| Some((g, v, all.get(&(g.to_owned(), v.to_owned()))?)));
-    let (body, hash): (Bytes, String) = match (recorded, built) {
-        (Some(b), _) => {
-            let index = schema::openapi_v3_index();
-            let hash = index.into_iter().find(|(p, _)| *p == path).map(|(_, h)| h.to_string());
-            (b, hash.unwrap_or_default())
-        }
+    let (json, hash): (Box<dyn FnOnce() -> Bytes>, String) = match (recorded, built) {
+        (Some((_, hash)), _) => (Box::new(|| schema::openapi_v3(path).unwrap_or_default()), hash),
         (None, Some((g, v, list))) => {
             let v = openapi_document(g, v, list);
             let hash = openapi_hash(&v).to_string();
-            (v.to_string().into(), hash)
+            (Box::new(move || v.to_string().into()), hash)
         }
         // kube-openapi's handler writes the code alone.
-        (None, None) => return code_alone(http::StatusCode::NOT_FOUND, None),
+        (None, None) => return Ok(code_alone(http::StatusCode::NOT_FOUND, None)),
     };
-    match json_is_accepted(r) {
-        true => content(server, r, body, (&hash, vary)),
-        false => code_alone(http::StatusCode::NOT_ACCEPTABLE, Some(vary)),
-    }
+    let document = match negotiate::document(&r.headers, &KINDS_V3) {
+        Some(Encoding::Json) => (JSON, json()),
+        Some(Encoding::Protobuf) => (PROTOBUF_V3, protobuf(Version::V3, &hash, json)?),
+        None => return Ok(code_alone(http::StatusCode::NOT_ACCEPTABLE, Some(vary))),
+    };
+    Ok(content(server, r, document, (&hash, vary)))
 }
 
-/// JSON only; a client that has it already (its ETag) is told that.
-fn v2(server: &Server, r: &Incoming) -> Answer {
+fn protobuf(version: Version, hash: &str, json: impl FnOnce() -> Bytes) -> Result<Bytes, Status> {
+    openapi_protobuf::document(version, hash, json).map_err(Status::internal)
+}
+
+/// The document of all groups; a client that has it already (its ETag) is told that.
+fn v2(server: &Server, r: &Incoming) -> Result<Answer, Status> {
     let vary = "Accept, Accept-Encoding";
     if server.catalog.hides_builtin() {
-        return code_alone(http::StatusCode::NOT_FOUND, None);
+        return Ok(code_alone(http::StatusCode::NOT_FOUND, None));
     }
-    if !json_is_accepted(r) {
-        return code_alone(http::StatusCode::NOT_ACCEPTABLE, Some(vary));
-    }
+    let Some(encoding) = negotiate::document(&r.headers, &KINDS_V2) else {
+        return Ok(code_alone(http::StatusCode::NOT_ACCEPTABLE, Some(vary)));
+    };
     let (definitions, paths) = v2_additions(&server.catalog.all_custom());
     let mut hash = schema::openapi_v2_hash();
     if !definitions.is_empty() {
         hash = openapi_hash(&json!([hash, definitions]));
     }
-    content(server, r, schema::openapi_v2(&definitions, &paths), (&hash, vary))
+    let json = || schema::openapi_v2(&definitions, &paths);
+    let document = match encoding {
+        Encoding::Json => (JSON, json()),
+        Encoding::Protobuf => (PROTOBUF_V2, protobuf(Version::V2, &hash, json)?),
+    };
+    Ok(content(server, r, document, (&hash, vary)))
 }

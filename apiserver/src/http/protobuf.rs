@@ -1,5 +1,5 @@
 //! Reading protobuf bodies: typed clients send built-in kinds in it. Which field is which member is data
-//! (`data/messages.json.gz`, recorded from Kubernetes' types by `ci/record-messages`). Answers are JSON always.
+//! (`data/messages.json.gz`, recorded from Kubernetes' types by `ci/record-messages`).
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -10,7 +10,7 @@ use crate::schema::zero::is_zero;
 use crate::schema::{Field, MESSAGES, quote};
 
 /// What an encoded object starts with (`runtime/serializer/protobuf`).
-const MAGIC: &[u8] = b"k8s\0";
+pub(super) const MAGIC: &[u8] = b"k8s\0";
 
 /// The object in a protobuf body.
 pub(super) fn decode(body: &[u8]) -> Result<Value, String> {
@@ -167,7 +167,11 @@ fn value(kind: &str, wire: Wire<'_>) -> Result<Value, String> {
     Ok(match (kind, wire) {
         ("b", Wire::Number(n)) => json!(n != 0),
         ("i", Wire::Number(n)) => json!(n.cast_signed()),
-        ("f", Wire::Fixed(n)) => json!(f64::from_bits(n)),
+        ("f", Wire::Fixed(n)) => match f64::from_bits(n) {
+            // As Go writes them in JSON.
+            whole if whole.fract() == 0.0 && whole.abs() < 9e15 => json!(whole as i64),
+            n => json!(n),
+        },
         ("s", Wire::Bytes(b)) => json!(text(b)),
         ("y", Wire::Bytes(b)) => json!(STANDARD.encode(b)),
         ("T" | "M", Wire::Bytes(b)) => {

@@ -16,7 +16,7 @@ use self::connect::Connect;
 use self::options::{Said, WriteOptions, dry_run_causes, number_of, revision};
 use super::decode;
 use super::info::{RequestInfo, path_segment_error};
-use super::negotiate::{Form, accepted, routed};
+use super::negotiate::{Accepted, Form, accepted, routed};
 use super::output::Output;
 use super::route::route;
 use super::watch::{Watch, WatchOptions};
@@ -81,7 +81,11 @@ pub(super) async fn serve(
     if info.name.is_empty() && matches!(info.verb, "get" | "update" | "patch") {
         return Err(Status::bad_request("name must be provided"));
     }
-    let forms = accepted(&r.headers, has_tables(&resource, &info.subresource));
+    let forms = accepted(
+        &r.headers,
+        has_tables(&resource, &info.subresource),
+        resource.custom.is_none(),
+    );
     let understood = forms.and_then(|accepted| {
         // Creating looks at the body's type first.
         if info.verb == "create" {
@@ -141,7 +145,7 @@ fn has_tables(r: &Resource, subresource: &str) -> bool {
         ("resource.k8s.io", "resourceclaims"),
     ];
     let none = subresource == "status" && without.iter().any(|(group, plural)| r.is(group, plural));
-    !(none || is_review(r) || matches!(subresource, "approval" | "finalize"))
+    !(none || is_review(r) || matches!(subresource, "approval" | "finalize" | "token"))
 }
 
 /// An answer with warnings.
@@ -228,7 +232,7 @@ impl Request<'_> {
             })?;
         }
         match (self.info.verb, sub) {
-            ("get", "scale") => Ok(self.output.other(200, &server.get_scale(r, ns, name)?)),
+            ("get", "scale") => self.output.other(200, &server.get_scale(r, ns, name)?),
             ("get", "log") => self.log(),
             ("get", _) => self.output.object(200, r, &server.get(r, ns, name)?),
             ("list", "") => {
@@ -240,23 +244,23 @@ impl Request<'_> {
                 let body = self.object_body(call)?;
                 decode::check_namespace(&body, ns)?;
                 server.bind(call, r, ns, name, &body)?;
-                Ok(self.output.other(201, &success(None)))
+                self.output.other(201, &success(None))
             }
             ("create", "eviction") => {
                 let body = self.object_body(call)?;
                 decode::check_namespace(&body, ns)?;
                 server.evict(call, r, ns, name, &body)?;
-                Ok(self.output.other(201, &success(None)))
+                self.output.other(201, &success(None))
             }
             ("create", "token") => {
                 let mut body = self.object_body(call)?;
                 decode::own_metadata(&mut body, ns)?;
-                Ok(self.output.other(201, &server.token_request(call, ns, name, &body)?))
+                self.output.other(201, &server.token_request(call, ns, name, &body)?)
             }
             ("update", "scale") => {
                 let body = self.object_body(call)?;
                 self.named(&body)?;
-                Ok(self.output.other(200, &server.put_scale(call, &target, &body)?))
+                self.output.other(200, &server.put_scale(call, &target, &body)?)
             }
             ("update", _) => {
                 let body = self.object_body(call)?;
@@ -265,7 +269,7 @@ impl Request<'_> {
             }
             ("patch", "scale") => {
                 let (kind, body) = self.patch_body(call)?;
-                Ok(self.output.other(200, &server.patch_scale(call, &target, kind, &body)?))
+                self.output.other(200, &server.patch_scale(call, &target, kind, &body)?)
             }
             ("patch", _) => {
                 let (kind, body) = self.patch_body(call)?;
@@ -326,15 +330,12 @@ impl Request<'_> {
         }
         if let Some(v) = review(server, &call.user, &call.manager, r, self.ns, &body) {
             let v = v?;
-            if self.output.accepted.form != Form::Plain {
-                return Err(Status::not_acceptable(super::negotiate::SERVED));
-            }
-            return Ok(self.output.other(201, &v));
+            return self.output.other(201, &v);
         }
         if r.is("", "bindings") {
             let pods = server.catalog.find("", "v1", "pods").ok_or_else(Status::no_such_path)?;
             server.bind(call, &pods, self.ns, text(&body, "/metadata/name"), &body)?;
-            return Ok(self.output.other(201, &success(None)));
+            return self.output.other(201, &success(None));
         }
         let o = server.create(call, r, self.ns, None, body)?;
         self.output.object(201, r, &o)
@@ -357,7 +358,7 @@ impl Request<'_> {
         {
             m.remove("group");
         }
-        Ok(self.output.other(200, &s))
+        self.output.other(200, &s)
     }
 
     /// What a list, a watch or a deletion of many asks for: read, then checked, in upstream's order.
@@ -441,11 +442,12 @@ impl Request<'_> {
             initial,
             timeout: q.number("timeoutSeconds").map(Duration::from_secs),
         };
-        if matches!(self.output.accepted.form, Form::Discovery) || self.output.accepted.yaml {
+        let Accepted { form, encoding, .. } = self.output.accepted;
+        let Some(kind) = encoding.stream_type().filter(|_| form != Form::Discovery) else {
             return Err(Status::not_acceptable(super::negotiate::STREAMS));
-        }
+        };
         let w = Watch::new(self.server, self.resource.clone(), options, self.output);
-        let mut a = with_type(200, "application/json", Bytes::new());
+        let mut a = with_type(200, kind, Bytes::new());
         *a.body_mut() = ResponseBody::watch(w);
         *a.status_mut() = StatusCode::OK;
         Ok(a)

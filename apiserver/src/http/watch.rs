@@ -1,4 +1,4 @@
-//! A watch: events of a resource as JSON lines, with selectors that let objects come and go, and bookmarks.
+//! A watch: events of a resource as JSON lines or frames of protobuf, with selectors that let objects come and go, and bookmarks.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -107,8 +107,10 @@ impl Watch {
         };
         match self.server.store.watch_since(&key, since) {
             Ok(s) => self.source = Some(s),
-            Err(e @ StoreError::TooOld(..)) => self.first.push_back(error(&Status::expired(e.to_string()))),
-            Err(e) => self.first.push_back(error(&Status::internal(e))),
+            Err(e @ StoreError::TooOld(..)) => self
+                .first
+                .push_back(self.output.failed(&Status::expired(e.to_string()))),
+            Err(e) => self.first.push_back(self.output.failed(&Status::internal(e))),
         }
     }
 
@@ -146,7 +148,7 @@ impl Watch {
     fn give_up(&mut self) {
         let why = self.failure.get().cloned();
         let why = why.unwrap_or_else(|| Status::internal("an object could not be converted"));
-        self.first.push_back(error(&why));
+        self.first.push_back(self.output.failed(&why));
         self.source = None;
     }
 
@@ -159,14 +161,8 @@ impl Watch {
             now: self.clock.now(),
             ..self.output
         };
-        let object = output.event(&self.resource, o);
-        let mut b = BytesMut::with_capacity(object.len() + 40);
-        b.put_slice(b"{\"type\":\"");
-        b.put_slice(kind.as_bytes());
-        b.put_slice(b"\",\"object\":");
-        b.put_slice(&object);
-        b.put_slice(b"}\n");
-        b.freeze()
+        let line = output.event(kind, &self.resource, o);
+        line.unwrap_or_else(|s| self.output.failed(&s))
     }
 
     fn mark(&self, revision: u64, end_of_initial: bool) -> Bytes {
@@ -309,8 +305,4 @@ impl Watch {
         }
         Poll::Pending
     }
-}
-
-fn error(s: &Status) -> Bytes {
-    Bytes::from(format!("{}\n", json!({"type": "ERROR", "object": s.to_value()})))
 }

@@ -17,9 +17,19 @@ pub struct Messages {
     pub messages: BTreeMap<String, Vec<Field>>,
 }
 
-/// Number, member, shape, type, whether a zero value stays, whether it is written always, what Go calls the type.
+/// Number, member, shape, type, whether a zero value stays, whether it is written always, what Go calls the type, whether Go
+/// may hold none of it.
 #[derive(Deserialize)]
-pub struct Field(pub u32, pub String, pub String, pub String, pub u8, pub u8, pub String);
+pub struct Field(
+    pub u32,
+    pub String,
+    pub String,
+    pub String,
+    pub u8,
+    pub u8,
+    pub String,
+    pub u8,
+);
 
 /// Name, shape and type of a field of an internal struct.
 #[derive(Deserialize)]

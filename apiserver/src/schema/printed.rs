@@ -340,7 +340,7 @@ impl Printed {
 
 /// Members of an API type in the order of the declaration; taken out of `of`.
 fn declared(known: &'static [Field], of: &mut Map<String, Value>, fields: &mut Vec<(String, Printed)>) {
-    each_field(known, &mut |Field(_, member, shape, kind, keep, always, _)| {
+    each_field(known, &mut |Field(_, member, shape, kind, keep, always, ..)| {
         let zero = || zero_of(kind).filter(|_| shape.is_empty() && *always == 1);
         let Some(value) = of.remove(member).or_else(zero) else {
             return;

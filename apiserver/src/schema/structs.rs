@@ -135,7 +135,7 @@ pub(super) fn written_always(definition: &str, member: &str) -> Option<bool> {
     let (name, version, group) = (parts.next()?, parts.next()?, parts.next()?);
     let message = format!("{group}/{version}.{name}");
     let fields = MESSAGES.messages.get(&message)?;
-    let Field(_, _, _, _, _, always, _) = fields.iter().find(|f| f.1 == member)?;
+    let Field(_, _, _, _, _, always, ..) = fields.iter().find(|f| f.1 == member)?;
     Some(*always == 1)
 }
 
@@ -167,7 +167,7 @@ fn gather(
     embedded: &mut Vec<&'static str>,
     into: &mut Struct,
 ) {
-    for Field(_, name, shape, kind, keep, written, go) in fields {
+    for Field(_, name, shape, kind, keep, written, go, _) in fields {
         let shape = match shape.as_str() {
             "<" => {
                 match MESSAGES.messages.get(kind) {

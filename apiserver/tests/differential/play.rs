@@ -140,7 +140,9 @@ async fn send(client: &kube::Client, r: &Request, ns: &str, rv: &mut String) -> 
     let text = String::from_utf8_lossy(&bytes).replace(ns, "{ns}");
     // Watches are lines of JSON.
     let lines: Vec<Value> = text.lines().filter_map(|l| serde_json::from_str(l).ok()).collect();
+    let kind = kinds.first().map_or("", String::as_str);
     let mut value = match serde_json::from_str(&text) {
+        _ if kind.contains("protobuf") => crate::wire::tree(kind, &bytes, ns),
         Ok(v) => v,
         Err(_) if !lines.is_empty() => Value::Array(lines),
         Err(_) => Value::String(text.trim().to_owned()),
