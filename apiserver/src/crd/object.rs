@@ -10,14 +10,20 @@ use crate::schema::{self, Correlated, FieldError, SchemaRef, join};
 use super::rules::Broken;
 
 /// What is wrong with an object, or with its status where only that is written, and what of it is as it was before and
-/// is only told.
-pub(crate) fn check(r: &Resource, value: &Value, old: Option<&Value>, status: bool) -> Broken {
+/// is only told; `errors` are those of its metadata.
+pub(crate) fn check(
+    r: &Resource,
+    mut errors: Vec<FieldError>,
+    value: &Value,
+    old: Option<&Value>,
+    status: bool,
+) -> Broken {
     let own = r.schema();
     let openapi = r.custom.as_ref().and_then(|c| c.openapi.as_ref());
     let whole = openapi
         .zip(old)
         .map(|(schema, old)| Correlated::new(schema, value, old));
-    let mut errors = match (own.field("status"), value.get("status")) {
+    let mut own_errors: Vec<FieldError> = match (own.field("status"), value.get("status")) {
         // Texts tell the place within the status, paths that in the object.
         (Some(schema), Some(of)) if status => {
             let below = |mut e: FieldError| {
@@ -36,8 +42,9 @@ pub(crate) fn check(r: &Resource, value: &Value, old: Option<&Value>, status: bo
     };
     // As they are kept ([`crate::patch::fold`]), which no schema knows.
     if value["metadata"]["managedFields"].is_string() {
-        errors.retain(|e| e.path != "metadata.managedFields");
+        own_errors.retain(|e| e.path != "metadata.managedFields");
     }
+    errors.append(&mut own_errors);
     if let Some(paths) = r.custom.as_ref().and_then(|c| c.scale.as_ref()) {
         scale(paths, value, status, &mut errors);
     }

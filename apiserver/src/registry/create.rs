@@ -374,8 +374,8 @@ impl Server {
             }
             errors.extend(crate::crd::errors(value, old, sub == Some("status")));
         } else if r.custom.is_some() {
-            let found = crate::crd::object::check(r, value, old, sub == Some("status"));
-            errors.extend(found.errors);
+            let found = crate::crd::object::check(r, errors, value, old, sub == Some("status"));
+            errors = found.errors;
             warnings.extend(found.warnings.iter().map(ToString::to_string));
         } else {
             let own = defaults::validate_builtin(&r.group, &r.kind, old, value);
