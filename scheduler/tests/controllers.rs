@@ -276,19 +276,27 @@ async fn an_agent_is_accepted_by_its_request_and_reaches_only_its_own() {
     let w = World::new(Timers::default()).await;
     let (user, groups) = (names::agent_user("member1"), [names::AGENT_GROUP.to_owned()]);
     let request = cfn_net::pki::signing_request(&user, &groups).unwrap().0;
-    let stranger = cfn_net::pki::signing_request(&names::agent_user("member2"), &["system:masters".to_owned()])
-        .unwrap()
-        .0;
+    let of_group = |group: &str| {
+        let made = cfn_net::pki::signing_request(&names::agent_user("member2"), &[group.to_owned()]);
+        made.unwrap().0
+    };
     let joining = w._hub.client_as(
         "system:bootstrap:x",
         &["system:bootstrappers".to_owned(), "system:authenticated".to_owned()],
     );
     let requests: Api<CertificateSigningRequest> = Api::all(joining);
-    for (name, pem) in [("one", request), ("two", stranger)] {
+    let asked = [
+        ("one", request, true),
+        ("two", of_group("others"), true),
+        // Nobody may ask to be master of all.
+        ("three", of_group("system:masters"), false),
+    ];
+    for (name, pem, taken) in asked {
         let csr: CertificateSigningRequest = serde_json::from_value(json!({"metadata": {"name": name}, "spec": {
             "request": k8s_openapi::ByteString(pem.into_bytes()), "signerName": "kubernetes.io/kube-apiserver-client", "usages": ["client auth"]}}))
         .unwrap();
-        requests.create(&PostParams::default(), &csr).await.unwrap();
+        let answer = requests.create(&PostParams::default(), &csr).await;
+        assert_eq!(answer.is_ok(), taken, "{name}: {answer:?}");
     }
     let approved = |name: &'static str| {
         let api = w.all::<CertificateSigningRequest>();

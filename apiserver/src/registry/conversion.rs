@@ -186,7 +186,10 @@ impl Resource {
                 Ok(self.with_defaults(o, c.defaults_id.as_deref().unwrap_or_default()))
             }
             custom => {
-                let v = convert::convert((*o.value()).clone(), &self.api_version, custom.is_some());
+                let mut v = convert::convert((*o.value()).clone(), &self.api_version, custom.is_some());
+                if custom.is_some() {
+                    schema::prune(&self.schema(), &mut v);
+                }
                 Ok(Arc::new(Object::new(v, o.revision)))
             }
         }
@@ -205,6 +208,8 @@ impl Resource {
             let mut v = (*stored).clone();
             if !same {
                 v = convert::convert(v, &self.api_version, true);
+                // What this version does not know is not shown (`schemaCoercingConverter`).
+                schema::prune(&self.schema(), &mut v);
             }
             schema::apply_defaults(&self.schema(), &mut v);
             Arc::new(Object::new(v, o.revision))
@@ -246,7 +251,15 @@ impl Server {
             return Ok(value);
         }
         let Some(c) = r.conversion() else {
-            return Ok(convert::convert(value, api_version, r.custom.is_some()));
+            let mut value = convert::convert(value, api_version, r.custom.is_some());
+            let other = self
+                .catalog
+                .of_kind(api_version, &r.kind)
+                .filter(|_| r.custom.is_some());
+            if let Some(other) = other {
+                schema::prune(&other.schema(), &mut value);
+            }
+            return Ok(value);
         };
         let review = c.review(&self.uid(), api_version, &[&value]);
         let hooks = call.hooks.get_or_insert_with(Hooks::default);

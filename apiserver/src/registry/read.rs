@@ -222,7 +222,9 @@ impl Server {
             if !everything && !o.matches(&object.peek()) {
                 continue;
             }
-            if o.limit > 0 && list.objects.len() == o.limit {
+            list.objects.push(object);
+            // Whether what there is beyond is selected is not looked at.
+            if o.limit > 0 && list.objects.len() == o.limit && i + 1 < total {
                 let last = &list.objects[list.objects.len() - 1];
                 let below = match ns.is_some() || !r.namespaced {
                     true => String::new(),
@@ -231,10 +233,9 @@ impl Server {
                 let start = format!("{below}{}\0", last.name());
                 let revision = i64::try_from(list.revision).unwrap_or(i64::MAX);
                 list.more = Some(Token::after(revision, start).encoded());
-                list.remaining = everything.then_some(total - i);
+                list.remaining = everything.then_some(total - i - 1);
                 break;
             }
-            list.objects.push(object);
         }
         match first {
             Some(e) => Err(e),

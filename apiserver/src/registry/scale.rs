@@ -56,10 +56,11 @@ fn scale_of(r: &Resource, o: &Arc<Object>) -> Value {
 }
 
 /// Who owns the replicas of an object, as owners of its Scale (`ScaleHandler.ToSubresource`).
-fn owners_of_replicas(of: &Value) -> Value {
+fn owners_of_replicas(of: &Value, replicas: &str) -> Value {
+    let field = replicas.replace('/', "/f:");
     let all = patch::unfolded(of);
     let entries = all["metadata"]["managedFields"].as_array().into_iter().flatten();
-    let owning = entries.filter(|e| e["fieldsV1"]["f:spec"].get("f:replicas").is_some());
+    let owning = entries.filter(|e| e["fieldsV1"].pointer(&field).is_some());
     let owners = owning.map(|e| {
         let mut e = e.clone();
         e["apiVersion"] = json!(SCALE.0);
@@ -154,14 +155,18 @@ impl Server {
         };
         let done = self.modify(call, &t, false, &mut |call, old| {
             let mut live = scale_of(r, old);
-            live["metadata"]["managedFields"] = owners_of_replicas(&old.value());
+            let owners = owners_of_replicas(&old.value(), &spec);
+            // Who writes what nobody owns is not written down (`skipNonAppliedManager`).
+            let unowned = owners.as_array().is_none_or(Vec::is_empty);
+            live["metadata"]["managedFields"] = owners;
             let scale = wanted(&live)?;
             let named = text(&scale, "/metadata/name");
             if !named.is_empty() {
                 same_name(named, t.name)?;
             }
             let n = scale["spec"]["replicas"].as_i64().unwrap_or(0);
-            if n < 0 {
+            // What a custom resource's may be, its definition says.
+            if n < 0 && r.custom.is_none() {
                 let cause = Cause::invalid("spec.replicas", &json!(n), "must be greater than or equal to 0");
                 return Err(Status::invalid("autoscaling", "Scale", t.name, vec![cause]));
             }
@@ -188,7 +193,7 @@ impl Server {
             set(&mut v, &spec, json!(n));
             Ok(Proposal {
                 value: v,
-                tracked: forced.is_some(),
+                tracked: forced.is_some() || unowned,
                 patched: false,
             })
         })?;
