@@ -43,7 +43,7 @@ use std::collections::BTreeMap;
 
 pub use check::{Environment, Expression, check};
 pub use list::{List, ListKind};
-pub use moment::Moment;
+pub use moment::{Moment, MomentError};
 pub use semver::Version;
 pub use types::{ObjectType, Type};
 pub use url::Url;
