@@ -152,6 +152,7 @@ pub async fn start(o: NodeOptions) -> Result<NodeHandle, NodeError> {
         o.clock.clone(),
         base,
         size,
+        o.capacity.get("pods").and_then(|p| p.parse().ok()).unwrap_or(110),
     ));
     let inner = Inner {
         options: Arc::new(o),

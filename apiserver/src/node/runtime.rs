@@ -105,6 +105,8 @@ pub(crate) struct Runtime {
     clock: SharedClock,
     base: Ipv4Addr,
     size: u32,
+    /// How many pods the node is said to run.
+    pods: u32,
     inner: Mutex<Inner>,
     changed: Notify,
     /// Files of the host that containers may mount.
@@ -145,7 +147,7 @@ fn host_files() -> Volume {
 }
 
 impl Runtime {
-    pub(crate) fn new(node: &str, net: Net, clock: SharedClock, base: Ipv4Addr, size: u32) -> Self {
+    pub(crate) fn new(node: &str, net: Net, clock: SharedClock, base: Ipv4Addr, size: u32, pods: u32) -> Self {
         let inner = Mutex::new(Inner {
             next_address: 2,
             ..Inner::default()
@@ -156,6 +158,7 @@ impl Runtime {
             clock,
             base,
             size,
+            pods,
             inner,
             changed: Notify::new(),
             files: host_files(),
@@ -182,7 +185,9 @@ impl Runtime {
                 return Some(candidate);
             }
         }
-        None
+        // A node that is said to run more pods than its range has addresses runs them nevertheless: they share.
+        let room_for_all = self.pods <= room;
+        (!room_for_all).then(|| Ipv4Addr::from(u32::from(self.base) + inner.next_address))
     }
 
     /// Makes a pod's sandbox, once, with an address of its own unless it is on the host's network; false: none is free.

@@ -109,7 +109,7 @@ mod tests {
     fn every_pod_has_an_address_of_its_own_or_none() {
         let net = Net::new(Transport::Memory, Seed(1));
         net.add_host("n", "s");
-        let runtime = Runtime::new("n", net, Arc::new(SystemClock), Ipv4Addr::new(10, 1, 2, 0), 8);
+        let runtime = Runtime::new("n", net, Arc::new(SystemClock), Ipv4Addr::new(10, 1, 2, 0), 8, 5);
         let sandbox = |uid: &str| runtime.sandbox(uid, "ns", uid, false);
         let made: Vec<bool> = ["a", "b", "c", "d", "e", "f"].map(sandbox).into();
         assert_eq!(
