@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::registry::text;
+use crate::registry::{list as items, text};
 
 /// One place that serves a port of a service.
 #[derive(Debug, Clone, PartialEq)]
@@ -11,10 +11,6 @@ pub(crate) struct Place<'a> {
     pub(crate) port: u16,
     /// The endpoint (of a slice) or address (of Endpoints) that it comes from.
     pub(crate) endpoint: &'a Value,
-}
-
-fn items<'a>(v: &'a Value, key: &str) -> &'a [Value] {
-    v[key].as_array().map(Vec::as_slice).unwrap_or_default()
 }
 
 fn number(port: &Value) -> Option<u16> {

@@ -87,10 +87,11 @@ pub(super) fn resources(crd: &Value, key: Option<ResourceKey>) -> Vec<Arc<Resour
                     "" => format!("{kind}List"),
                     l => l.to_owned(),
                 },
-                defaults_id: has_defaults(schema).then(|| {
+                shown_id: {
                     let (uid, generation) = (text(crd, "/metadata/uid"), &crd["metadata"]["generation"]);
-                    format!("defaults {version} {uid}/{generation}")
-                }),
+                    format!("{version} {uid}/{generation}")
+                },
+                has_defaults: has_defaults(schema),
                 conversion: conversion.clone(),
                 deprecation: (v["deprecated"] == true).then(|| match text(v, "/deprecationWarning") {
                     "" => match versions

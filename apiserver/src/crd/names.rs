@@ -1,18 +1,15 @@
 //! Which names definitions get (`apiextensions-apiserver/pkg/controller/{status,establish}`).
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::DEFINITIONS;
 use crate::controllers::object::{Object, set_condition};
-use crate::local::Gvr;
-use crate::patch;
-use crate::registry::{Server, rfc3339, text};
+use crate::registry::{Server, text};
 use crate::schema::quote;
-use crate::store::{Expect, Key};
+use crate::store::Key;
 
 /// Gives definitions the names they ask for, where nobody of their group has them, and establishes those that have
 /// all. What the controllers do in the background is done here at once.
@@ -23,8 +20,6 @@ pub(super) fn settle(server: &Server) {
     else {
         return;
     };
-    let schema = resource.schema();
-    let storage: Arc<Gvr> = Arc::new(DEFINITIONS);
     let mut all: Vec<Value> = Vec::new();
     for o in server.store.list(&DEFINITIONS, None, None).objects {
         all.push((*o.value()).clone());
@@ -46,21 +41,8 @@ pub(super) fn settle(server: &Server) {
         };
         let mut v = (*o.value()).clone();
         v["status"] = status;
-        patch::track_update(
-            Some(&o.value()),
-            &mut v,
-            "kube-apiserver",
-            "status",
-            &schema,
-            &rfc3339(now),
-            &[".spec"],
-        );
-        if server
-            .store
-            .put(&storage, key, Expect::Revision(o.revision), v.clone())
-            .is_ok()
-        {
-            all[i] = v;
+        if let Ok(written) = server.put_own_status(&resource, &o, v) {
+            all[i] = (*written.value()).clone();
         }
     }
 }

@@ -34,8 +34,8 @@ mod warnings_ports;
 mod workloads;
 
 pub use cfn_cel::names;
-pub(crate) use pod::SYSTEM_CLASSES;
 pub use pod::qos_class;
+pub(crate) use pod::{SYSTEM_CLASSES, is_mirror};
 pub use validate::{
     NameRule, name_rule, validate_builtin, validate_metadata, validate_metadata_update, validate_subresource,
     validate_updated,

@@ -277,11 +277,20 @@ pub(super) fn canonical_quantities(object: &mut Map<String, Value>, list: &str) 
     }
 }
 
+/// Whether a pod with this metadata stands for one that its node was told of otherwise.
+fn has_mirror(metadata: &Value) -> bool {
+    !metadata["annotations"]["kubernetes.io/config.mirror"].is_null()
+}
+
+/// Whether a pod stands for one that its node was told of otherwise (a static pod).
+pub(crate) fn is_mirror(pod: &Value) -> bool {
+    has_mirror(&pod["metadata"])
+}
+
 /// What creation adds to a pod: tolerations (DefaultTolerationSeconds), priority (Priority), the service account
 /// (ServiceAccount, without the token's volume), and its first status.
 pub(super) fn admit_pod(pod: &mut Map<String, Value>, options: &AdmissionOptions) {
-    let annotations = pod.get("metadata").and_then(|m| m.get("annotations"));
-    let mirror = annotations.is_some_and(|a| !a["kubernetes.io/config.mirror"].is_null());
+    let mirror = pod.get("metadata").is_some_and(has_mirror);
     let spec = map_at(pod, "spec");
     if !mirror {
         set_empty(spec, "serviceAccountName", "default");

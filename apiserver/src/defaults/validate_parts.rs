@@ -17,10 +17,7 @@ pub(super) fn text<'v>(value: &'v Value, name: &str) -> &'v str {
     value[name].as_str().unwrap_or_default()
 }
 
-/// A field as a list, empty where there is none.
-pub(super) fn list<'v>(value: &'v Value, name: &str) -> &'v [Value] {
-    value[name].as_array().map_or(&[], Vec::as_slice)
-}
+pub(super) use crate::registry::list;
 
 /// A field as a number, nought where there is none.
 pub(super) fn number(value: &Value, name: &str) -> i64 {

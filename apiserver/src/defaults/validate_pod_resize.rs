@@ -14,10 +14,7 @@ pub(super) fn resize(new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
     let (spec, before) = (&new["spec"], &old["spec"]);
     validate_pod::pod_spec(spec, "spec", errors);
     for (is, detail) in [
-        (
-            !old["metadata"]["annotations"]["kubernetes.io/config.mirror"].is_null(),
-            "static pods cannot be resized",
-        ),
+        (super::is_mirror(old), "static pods cannot be resized"),
         (before["os"]["name"] == "windows", "windows pods cannot be resized"),
     ] {
         if is {

@@ -24,10 +24,6 @@ pub(super) const CHECKS: [(&str, Check); 12] = [
     ("windowsHostProcess", host_process),
 ];
 
-fn violation(reason: &'static str, detail: String) -> Option<Violation> {
-    Some(Violation { reason, detail })
-}
-
 fn app_armor(pod: &Pod<'_>) -> Option<Violation> {
     let bad = |of: &Value| {
         let profile = &of["securityContext"]["appArmorProfile"];
@@ -61,7 +57,7 @@ fn app_armor(pod: &Pod<'_>) -> Option<Violation> {
         values.len(),
     );
     let (who, values) = (who.join(" and "), quoted(&values));
-    violation(reason, format!("{who} must not set AppArmor profile type to {values}"))
+    Violation::of(reason, format!("{who} must not set AppArmor profile type to {values}"))
 }
 
 /// What container runtimes give by default.
@@ -97,7 +93,7 @@ fn capabilities(pod: &Pod<'_>) -> Option<Violation> {
         told(&names),
         quoted(&all)
     );
-    violation("non-default capabilities", detail)
+    Violation::of("non-default capabilities", detail)
 }
 
 fn host_namespaces(pod: &Pod<'_>) -> Option<Violation> {
@@ -105,7 +101,7 @@ fn host_namespaces(pod: &Pod<'_>) -> Option<Violation> {
         .into_iter()
         .filter(|k| pod.spec[*k] == true);
     let all: Vec<String> = shared.map(|k| format!("{k}=true")).collect();
-    (!all.is_empty()).then(|| violation("host namespaces", all.join(", ")))?
+    (!all.is_empty()).then(|| Violation::of("host namespaces", all.join(", ")))?
 }
 
 fn host_path_volumes(pod: &Pod<'_>) -> Option<Violation> {
@@ -115,7 +111,7 @@ fn host_path_volumes(pod: &Pod<'_>) -> Option<Violation> {
         return None;
     }
     let detail = format!("{} {}", plural("volume", "volumes", names.len()), quoted(&names));
-    violation("hostPath volumes", detail)
+    Violation::of("hostPath volumes", detail)
 }
 
 fn host_ports(pod: &Pod<'_>) -> Option<Violation> {
@@ -131,7 +127,7 @@ fn host_ports(pod: &Pod<'_>) -> Option<Violation> {
         plural("hostPort", "hostPorts", all.len()),
         all.into_iter().collect::<Vec<_>>().join(", ")
     );
-    violation("hostPort", detail)
+    Violation::of("hostPort", detail)
 }
 
 fn probes_of_hosts(pod: &Pod<'_>) -> Option<Violation> {
@@ -167,13 +163,13 @@ fn probes_of_hosts(pod: &Pod<'_>) -> Option<Violation> {
         plural("probe or lifecycle host", "probe or lifecycle hosts", all.len()),
         quoted(&all)
     );
-    violation("probe or lifecycle host", detail)
+    Violation::of("probe or lifecycle host", detail)
 }
 
 fn privileged(pod: &Pod<'_>) -> Option<Violation> {
     let names = pod.which(|c| c["securityContext"]["privileged"] == true);
     let detail = || format!("{} must not set securityContext.privileged=true", told(&names));
-    (!names.is_empty()).then(|| violation("privileged", detail()))?
+    (!names.is_empty()).then(|| Violation::of("privileged", detail()))?
 }
 
 fn proc_mount(pod: &Pod<'_>) -> Option<Violation> {
@@ -196,7 +192,7 @@ pub(super) fn unmasked(pod: &Pod<'_>) -> Option<Violation> {
             quoted(&all)
         )
     };
-    (!names.is_empty()).then(|| violation("procMount", detail()))?
+    (!names.is_empty()).then(|| Violation::of("procMount", detail()))?
 }
 
 fn se_linux(pod: &Pod<'_>) -> Option<Violation> {
@@ -228,7 +224,7 @@ fn se_linux(pod: &Pod<'_>) -> Option<Violation> {
         "{who} set forbidden securityContext.seLinuxOptions: {}",
         data.join("; ")
     );
-    violation("seLinuxOptions", detail)
+    Violation::of("seLinuxOptions", detail)
 }
 
 /// The kind of a seccomp profile that may not be.
@@ -249,7 +245,7 @@ pub(super) fn seccomp_set(pod: &Pod<'_>) -> Option<Violation> {
         "{who} must not set securityContext.seccompProfile.type to {}",
         quoted(&values)
     );
-    violation("seccompProfile", detail)
+    Violation::of("seccompProfile", detail)
 }
 
 /// Before the field there were annotations (rules before 1.19).
@@ -274,7 +270,7 @@ fn seccomp(pod: &Pod<'_>) -> Option<Violation> {
     }
     let noted = plural("annotation", "annotations", all.len());
     let all: Vec<String> = all.into_iter().collect();
-    violation("seccompProfile", format!("forbidden {noted} {}", all.join(", ")))
+    Violation::of("seccompProfile", format!("forbidden {noted} {}", all.join(", ")))
 }
 
 /// Settings of the kernel that are a pod's own, and since which minor version they may be set.
@@ -297,12 +293,12 @@ fn sysctls(pod: &Pod<'_>) -> Option<Violation> {
     let allowed = |name: &str| SYSCTLS.iter().any(|(n, since)| *n == name && pod.version >= *since);
     let set = list(&pod.spec["securityContext"], "sysctls").iter();
     let bad: Vec<&str> = set.filter_map(|s| s["name"].as_str()).filter(|n| !allowed(n)).collect();
-    (!bad.is_empty()).then(|| violation("forbidden sysctls", bad.join(", ")))?
+    (!bad.is_empty()).then(|| Violation::of("forbidden sysctls", bad.join(", ")))?
 }
 
 fn host_process(pod: &Pod<'_>) -> Option<Violation> {
     let is = |of: &Value| of["securityContext"]["windowsOptions"]["hostProcess"] == true;
     let who = setters(is(pod.spec), &pod.which(is))?;
     let detail = format!("{who} must not set securityContext.windowsOptions.hostProcess=true");
-    violation("hostProcess", detail)
+    Violation::of("hostProcess", detail)
 }

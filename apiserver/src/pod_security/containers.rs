@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::Pod;
 
-/// `"a", "b"`, as it stands.
+/// `"a", "b"`: as it stands, nothing is escaped (`joinQuote`).
 pub(super) fn quoted<T: AsRef<str>>(items: impl IntoIterator<Item = T>) -> String {
     let all: Vec<String> = items.into_iter().map(|i| format!("\"{}\"", i.as_ref())).collect();
     all.join(", ")
@@ -34,10 +34,7 @@ pub(super) fn setters(pod: bool, names: &[&str]) -> Option<String> {
     (!all.is_empty()).then(|| all.join(" and "))
 }
 
-/// The list in a field, empty where there is none.
-pub(super) fn list<'a>(v: &'a Value, field: &str) -> &'a [Value] {
-    v[field].as_array().map(Vec::as_slice).unwrap_or_default()
-}
+pub(super) use crate::registry::list;
 
 impl Pod<'_> {
     /// All containers: init containers first, ephemeral ones last (`visitContainers`).

@@ -160,6 +160,13 @@ pub(crate) struct Violation {
     detail: String,
 }
 
+impl Violation {
+    /// What a check answers.
+    fn of(reason: &'static str, detail: String) -> Option<Self> {
+        Some(Self { reason, detail })
+    }
+}
+
 /// All of them with what of the pod it is (`ForbiddenDetail`).
 pub(crate) fn details(all: &[Violation]) -> String {
     let one = |v: &Violation| format!("{} ({})", v.reason, v.detail);

@@ -19,10 +19,6 @@ pub(super) const CHECKS: [(&str, Check); 7] = [
     ("seccompProfile_restricted", seccomp),
 ];
 
-fn violation(reason: &'static str, detail: String) -> Option<Violation> {
-    Some(Violation { reason, detail })
-}
-
 fn privilege_escalation(pod: &Pod<'_>) -> Option<Violation> {
     if pod.version < 8 || pod.is_windows() {
         return None;
@@ -34,7 +30,7 @@ fn privilege_escalation(pod: &Pod<'_>) -> Option<Violation> {
             told(&names)
         )
     };
-    (!names.is_empty()).then(|| violation("allowPrivilegeEscalation != false", detail()))?
+    (!names.is_empty()).then(|| Violation::of("allowPrivilegeEscalation != false", detail()))?
 }
 
 fn capabilities(pod: &Pod<'_>) -> Option<Violation> {
@@ -59,7 +55,7 @@ fn capabilities(pod: &Pod<'_>) -> Option<Violation> {
             "{who} must not include {what} in securityContext.capabilities.add"
         ));
     }
-    (!details.is_empty()).then(|| violation("unrestricted capabilities", details.join("; ")))?
+    (!details.is_empty()).then(|| Violation::of("unrestricted capabilities", details.join("; ")))?
 }
 
 /// Of pods in user namespaces, too, which the baseline lets be.
@@ -125,7 +121,7 @@ fn volumes(pod: &Pod<'_>) -> Option<Violation> {
         plural("restricted volume type", "restricted volume types", kinds.len()),
         quoted(&kinds)
     );
-    violation("restricted volume types", detail)
+    Violation::of("restricted volume types", detail)
 }
 
 fn run_as_non_root(pod: &Pod<'_>) -> Option<Violation> {
@@ -144,7 +140,7 @@ fn run_as_non_root(pod: &Pod<'_>) -> Option<Violation> {
             format!("pod or {} must set securityContext.runAsNonRoot=true", told(&silent))
         }
     };
-    violation("runAsNonRoot != true", detail)
+    Violation::of("runAsNonRoot != true", detail)
 }
 
 fn run_as_user(pod: &Pod<'_>) -> Option<Violation> {
@@ -153,7 +149,7 @@ fn run_as_user(pod: &Pod<'_>) -> Option<Violation> {
     }
     let root = |of: &Value| of["securityContext"]["runAsUser"] == 0;
     let who = setters(root(pod.spec), &pod.which(root))?;
-    violation("runAsUser=0", format!("{who} must not set runAsUser=0"))
+    Violation::of("runAsUser=0", format!("{who} must not set runAsUser=0"))
 }
 
 fn seccomp(pod: &Pod<'_>) -> Option<Violation> {
@@ -171,5 +167,5 @@ fn seccomp(pod: &Pod<'_>) -> Option<Violation> {
     let who = told(&silent);
     let detail =
         format!("pod or {who} must set securityContext.seccompProfile.type to \"RuntimeDefault\" or \"Localhost\"");
-    violation("seccompProfile", detail)
+    Violation::of("seccompProfile", detail)
 }

@@ -2,22 +2,21 @@
 //! (`pkg/registry/core/service/ipallocator`).
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::{Call, DeleteOptions, Resource, Server, text};
+use super::{Call, DeleteOptions, Server};
 use crate::local::Gvr;
-use crate::store::Key;
+use crate::store::{Key, Object};
 
 const ADDRESSES: Gvr = Gvr::new("networking.k8s.io", "v1", "ipaddresses");
 
 /// The addresses that a service has.
-fn of(service: Option<&Value>) -> Vec<IpAddr> {
-    let all = service.map(|s| s["spec"]["clusterIPs"].as_array().into_iter().flatten());
-    all.into_iter()
-        .flatten()
-        .filter_map(|a| a.as_str()?.parse().ok())
-        .collect()
+fn of(service: Option<&Arc<Object>>) -> Vec<IpAddr> {
+    let service = service.map(|s| s.peek());
+    let lists = service.iter().filter_map(|s| s["spec"]["clusterIPs"].as_array());
+    lists.flatten().filter_map(|a| a.as_str()?.parse().ok()).collect()
 }
 
 /// Whether an address stands for a service's.
@@ -32,13 +31,15 @@ impl Server {
         self.store.get(&ADDRESSES, &Key::new("", address)).is_some()
     }
 
+    fn has_address(&self, address: &str, ns: &str, name: &str) -> bool {
+        let there = self.store.get(&ADDRESSES, &Key::new("", address));
+        there.is_some_and(|a| is_of(&a.peek(), ns, name))
+    }
+
     /// After a service was written: what it has now that it had not gets an object, what it gave back loses its own.
-    pub(super) fn keep_addresses(&self, r: &Resource, old: Option<&Value>, new: Option<&Value>) {
-        if !r.is("", "services") || r.custom.is_some() {
-            return;
-        }
+    pub(super) fn keep_addresses(&self, old: Option<&Arc<Object>>, new: Option<&Arc<Object>>) {
         let Some(any) = new.or(old) else { return };
-        let (ns, name) = (text(any, "/metadata/namespace"), text(any, "/metadata/name"));
+        let (ns, name) = (any.namespace(), any.name());
         let (had, has) = (of(old), of(new));
         if had == has {
             return;
@@ -52,8 +53,7 @@ impl Server {
         let mut call = Call::internal("kube-apiserver");
         for gone in had.iter().filter(|a| !has.contains(a)) {
             let gone = gone.to_string();
-            let there = self.store.get(&ADDRESSES, &Key::new("", gone.as_str()));
-            if there.is_some_and(|a| is_of(&a.value(), ns, name)) {
+            if self.has_address(&gone, ns, name) {
                 // Whoever took it away in between has done what was to be done.
                 let _ = self.delete(&mut call, &addresses, "", &gone, &DeleteOptions::default());
             }
@@ -70,7 +70,7 @@ impl Server {
             match self.create(&mut call, &addresses, "", None, object) {
                 Ok(_) => {}
                 // A store that was kept.
-                Err(e) if e.is_already_exists() => {}
+                Err(e) if e.is_already_exists() && self.has_address(&new.to_string(), ns, name) => {}
                 Err(e) => tracing::error!(error = %e, "the address {new} of service {ns}/{name}"),
             }
         }

@@ -282,9 +282,9 @@ impl Server {
     }
 
     /// After a write: `object` is what is stored now, `None` when it is gone; `old` is what was there before.
-    pub(super) fn written(&self, r: &Resource, old: Option<&Value>, object: Option<&Arc<Object>>) {
-        if r.custom.is_none() && &*r.plural == "services" {
-            self.keep_addresses(r, old, object.map(|o| o.value()).as_deref());
+    pub(super) fn written(&self, r: &Resource, old: Option<&Arc<Object>>, object: Option<&Arc<Object>>) {
+        if r.is("", "services") {
+            self.keep_addresses(old, object);
         }
         if is_definition(r) {
             crd::changed(self);

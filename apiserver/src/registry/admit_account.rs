@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::admit_pod::forbidden;
-use super::meta::child;
+use super::meta::{child, list};
 use super::{Call, Server, text};
 use crate::local::Gvr;
 use crate::schema::quote;
@@ -18,15 +18,6 @@ const SERVICE_ACCOUNTS: Gvr = Gvr::new("", "v1", "serviceaccounts");
 const TOKEN_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 /// An account that says so lets pods use no secrets but those that it names.
 const ENFORCED: &str = "/metadata/annotations/kubernetes.io~1enforce-mountable-secrets";
-
-fn list<'a>(v: &'a Value, field: &str) -> &'a [Value] {
-    v[field].as_array().map(Vec::as_slice).unwrap_or_default()
-}
-
-/// Whether a pod stands for one that its node was told of otherwise.
-pub(super) fn is_mirror(pod: &Value) -> bool {
-    !pod["metadata"]["annotations"]["kubernetes.io/config.mirror"].is_null()
-}
 
 /// The secrets that the environment of a container comes from, each with the variable that it is for.
 fn secrets_of(container: &Value) -> impl Iterator<Item = (Option<&str>, &str)> {
@@ -123,7 +114,7 @@ impl Server {
 
     /// What the account of a new pod brings along, and whether it lets the pod use its secrets.
     pub(super) fn admit_account(&self, call: &mut Call, ns: &str, v: &mut Value) -> Result<(), Status> {
-        if is_mirror(v) {
+        if crate::defaults::is_mirror(v) {
             let tokens = list(&v["spec"], "volumes")
                 .iter()
                 .flat_map(|x| list(&x["projected"], "sources"))

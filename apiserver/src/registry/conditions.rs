@@ -7,12 +7,13 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::meta::rfc3339;
+use super::strategy::reset_fields;
 use super::{Resource, Server, text};
 use crate::aggregator;
 use crate::controllers::object::set_condition;
 use crate::local::Gvr;
 use crate::patch;
-use crate::store::{Expect, Key, Object};
+use crate::store::{Expect, Key, Object, StoreError};
 
 const FLOWS: Gvr = Gvr::new("flowcontrol.apiserver.k8s.io", "v1", "flowschemas");
 const LEVELS: Gvr = Gvr::new("flowcontrol.apiserver.k8s.io", "v1", "prioritylevelconfigurations");
@@ -78,7 +79,7 @@ fn dangling(level: &str, found: bool) -> Condition {
 }
 
 impl Server {
-    /// Writes a condition that is not there yet; `false`: somebody else wrote in between.
+    /// Writes a condition of an object without a namespace that is not there yet; `false`: somebody else wrote in between.
     pub(crate) fn say(&self, of: &Gvr, object: &Arc<Object>, c: &Condition) -> bool {
         let now = self.clock.now();
         let old = object.value();
@@ -131,20 +132,35 @@ impl Server {
                     return true;
                 }
             }
-        } else {
-            patch::track_update(
-                Some(&old),
-                &mut new,
-                "kube-apiserver",
-                "status",
-                &schema,
-                &stamp,
-                &[".spec"],
-            );
+            let key = Key::new("", object.name());
+            return self
+                .store
+                .put(&r.storage, key, Expect::Revision(object.revision), new)
+                .is_ok();
         }
-        let key = Key::new("", object.name());
-        let put = self.store.put(&r.storage, key, Expect::Revision(object.revision), new);
-        put.is_ok()
+        self.put_own_status(&r, object, new).is_ok()
+    }
+
+    /// Writes what this server itself says in a status, as its own, unless somebody wrote in between.
+    pub(crate) fn put_own_status(
+        &self,
+        r: &Resource,
+        old: &Arc<Object>,
+        mut new: Value,
+    ) -> Result<Arc<Object>, StoreError> {
+        let (schema, now) = (r.schema(), self.now());
+        let reset = reset_fields(r, Some("status"));
+        patch::track_update(
+            Some(&old.value()),
+            &mut new,
+            "kube-apiserver",
+            "status",
+            &schema,
+            &now,
+            reset,
+        );
+        let key = Key::new(old.namespace(), old.name());
+        self.store.put(&r.storage, key, Expect::Revision(old.revision), new)
     }
 }
 

@@ -177,26 +177,22 @@ impl Resource {
     pub fn present(&self, o: &Arc<Object>) -> Result<Arc<Object>, Status> {
         let same = o.is_version(&self.api_version);
         match &self.custom {
-            _ if same && self.custom.as_ref().is_none_or(|c| c.defaults_id.is_none()) => Ok(o.clone()),
+            None if same => Ok(o.clone()),
+            None => {
+                let v = convert::convert((*o.value()).clone(), &self.api_version, false);
+                Ok(Arc::new(Object::new(v, o.revision)))
+            }
             Some(c) if !same && c.conversion.is_some() => {
                 let hook = c.conversion.as_ref().and_then(|h| h.known(o, &self.api_version));
                 hook.ok_or_else(ask_first)
             }
-            Some(c) if c.defaults_id.is_some() => {
-                Ok(self.with_defaults(o, c.defaults_id.as_deref().unwrap_or_default()))
-            }
-            custom => {
-                let mut v = convert::convert((*o.value()).clone(), &self.api_version, custom.is_some());
-                if custom.is_some() {
-                    schema::prune(&self.schema(), &mut v);
-                }
-                Ok(Arc::new(Object::new(v, o.revision)))
-            }
+            Some(c) if same && !c.has_defaults => Ok(o.clone()),
+            Some(c) => Ok(self.coerced(o, &c.shown_id)),
         }
     }
 
-    /// A custom resource with the defaults that its definition has today: it may have been stored before.
-    fn with_defaults(&self, o: &Arc<Object>, id: &str) -> Arc<Object> {
+    /// A custom resource as its definition has it today: it may have been stored before, or in another version.
+    fn coerced(&self, o: &Arc<Object>, id: &str) -> Arc<Object> {
         if let Some(known) = o.shown(id) {
             return known;
         }
@@ -208,14 +204,20 @@ impl Resource {
             let mut v = (*stored).clone();
             if !same {
                 v = convert::convert(v, &self.api_version, true);
-                // What this version does not know is not shown (`schemaCoercingConverter`).
-                schema::prune(&self.schema(), &mut v);
+            }
+            if !same {
+                self.prune(&mut v);
             }
             schema::apply_defaults(&self.schema(), &mut v);
             Arc::new(Object::new(v, o.revision))
         };
         o.set_shown(id.to_owned(), &shown);
         shown
+    }
+
+    /// What this version does not know goes from what was another one (`schemaCoercingConverter`).
+    fn prune(&self, v: &mut Value) {
+        schema::prune(&self.schema(), v);
     }
 
     /// What was just written, in this version, where `shown` is what it was before the write: with its new metadata.
@@ -250,26 +252,26 @@ impl Server {
         if value["apiVersion"] == api_version {
             return Ok(value);
         }
-        let Some(c) = r.conversion() else {
-            let mut value = convert::convert(value, api_version, r.custom.is_some());
-            let other = self
-                .catalog
-                .of_kind(api_version, &r.kind)
-                .filter(|_| r.custom.is_some());
-            if let Some(other) = other {
-                schema::prune(&other.schema(), &mut value);
+        let target = self
+            .catalog
+            .of_kind(api_version, &r.kind)
+            .filter(|t| t.custom.is_some());
+        let mut value = match r.conversion() {
+            None => convert::convert(value, api_version, r.custom.is_some()),
+            Some(c) => {
+                let review = c.review(&self.uid(), api_version, &[&value]);
+                let hooks = call.hooks.get_or_insert_with(Hooks::default);
+                let answer = hooks.ask(&c.config, TIMEOUT, review).ok_or_else(ask_first)?;
+                let said = answer.said.clone();
+                let objects = said.and_then(|a| c.read(&a, &answer.uid, api_version, &[&value]));
+                let mut objects = objects.map_err(|e| failed(&value, &e))?;
+                objects.pop().ok_or_else(|| Status::internal("no object"))?
             }
-            return Ok(value);
         };
-        let review = c.review(&self.uid(), api_version, &[&value]);
-        let hooks = call.hooks.get_or_insert_with(Hooks::default);
-        let answer = hooks.ask(&c.config, TIMEOUT, review).ok_or_else(ask_first)?;
-        let said = answer.said.clone();
-        let objects = said.and_then(|a| c.read(&a, &answer.uid, api_version, &[&value]));
-        objects
-            .map_err(|e| failed(&value, &e))?
-            .pop()
-            .ok_or_else(|| Status::internal("no object"))
+        if let Some(target) = target.filter(|_| r.custom.is_some()) {
+            target.prune(&mut value);
+        }
+        Ok(value)
     }
 
     /// An object as it is stored.
@@ -301,9 +303,11 @@ impl Server {
             let said = said.unwrap_or_else(|| Err("not asked".into()));
             let new = said.and_then(|a| c.read(&a, &uid, &version, &values));
             let new = new.map_err(|e| failed(values.first().unwrap_or(&&Value::Null), &e))?;
+            let target = self.catalog.of_kind(&version, &r.kind);
             for (o, mut v) in objects.iter().zip(new) {
-                if version == r.api_version {
-                    schema::apply_defaults(&r.schema(), &mut v);
+                if let Some(target) = &target {
+                    target.prune(&mut v);
+                    schema::apply_defaults(&target.schema(), &mut v);
                 }
                 o.set_shown(c.id(&version), &Arc::new(Object::new(v, o.revision)));
             }

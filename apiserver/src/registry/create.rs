@@ -175,7 +175,7 @@ impl Server {
         self.check_signer(&review, &value)?;
         self.check_policies(&review, Some(&value), &mut call.warnings)?;
         self.validate_by_webhooks(call, &review, Some(&value))?;
-        self.check_quotas(r, ns, call.dry_run, None, &value)?;
+        let charges = self.check_quotas(r, ns, None, &value)?;
         let shown = r.is_converted_by_webhook().then(|| value.clone());
         let stored = self.to_stored(call, r, value)?;
         // That it is there is found out last, by the storage.
@@ -194,6 +194,7 @@ impl Server {
                 e => Status::internal(e),
             })?;
         self.written(r, None, Some(&object));
+        self.charge(ns, &charges);
         Ok(r.present_written(&object, || shown.unwrap_or_default()))
     }
 

@@ -110,6 +110,8 @@ impl Server {
     ) -> Result<Deleted, Status> {
         // Also of one that there is not.
         warn_of_orphans(call, r, o);
+        // An address is not given out for a service that goes meanwhile.
+        let _exclusive = self.exclusive_for(r, "").filter(|_| r.is("", "services"));
         loop {
             let stored = self.stored(r, ns, name)?;
             preconditions(r, name, &stored.value(), o)?;
@@ -137,7 +139,7 @@ impl Server {
             };
             match done {
                 Ok(object) => {
-                    self.written(r, Some(&shown.value()), (!goes).then_some(&object));
+                    self.written(r, Some(&shown), (!goes).then_some(&object));
                     return Ok(Deleted {
                         object: r.present_written(&object, || (*shown.value()).clone()),
                         now: goes,

@@ -25,6 +25,11 @@ pub fn text<'a>(v: &'a Value, pointer: &str) -> &'a str {
     at(v, pointer).and_then(Value::as_str).unwrap_or_default()
 }
 
+/// The list in a field, empty where there is none.
+pub(crate) fn list<'v>(v: &'v Value, field: &str) -> &'v [Value] {
+    v[field].as_array().map_or(&[], Vec::as_slice)
+}
+
 /// As [`Value::pointer`], whose unescaping allocates for every step: few pointers have escapes, and many are asked for.
 pub(crate) fn at<'a>(v: &'a Value, pointer: &str) -> Option<&'a Value> {
     if pointer.contains('~') {

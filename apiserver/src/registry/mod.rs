@@ -52,6 +52,6 @@ pub(crate) use bootstrap::{ADVERTISED, SECURE_PORT, for_external_controllers};
 pub(crate) use convert::as_kept;
 pub(crate) use delete::{answers_with_object, warn_of_orphans};
 pub(crate) use identity::{nameless, same_name};
-pub(crate) use meta::{at, drop_nulls, go_package, rfc3339, text};
+pub(crate) use meta::{at, drop_nulls, go_package, list, rfc3339, text};
 pub(crate) use quota::{pod_amounts, pod_requests, to_value as quota_amounts, used as quota_used};
 pub(crate) use warning_headers::warning_headers;

@@ -9,7 +9,7 @@ use super::policy::Review;
 use super::server::refuse;
 use super::{Call, Resource, Server, text};
 use crate::local::Gvr;
-use crate::pod_security::{self, Level, LevelVersion};
+use crate::pod_security::{self, Level, LevelVersion, Violation};
 use crate::schema::quote;
 use crate::status::Status;
 use crate::store::Key;
@@ -93,28 +93,35 @@ impl Server {
             note(call, "error", format!("Failed to parse policy: {told}"));
         }
         let found = |asked| pod_security::evaluate(asked, &pod["metadata"], &pod["spec"]);
-        let would = |asked: LevelVersion| {
-            let all = found(asked);
+        let told = |asked: LevelVersion, all: &[Violation]| {
             let asked = quote(&asked.to_string());
-            (!all.is_empty()).then(|| format!("would violate PodSecurity {asked}: {}", pod_security::details(&all)))
+            format!("violate PodSecurity {asked}: {}", pod_security::details(all))
         };
-        if let Some(told) = would(policy.audit) {
-            note(call, "audit-violations", told);
+        // What is asked for twice is looked at once.
+        let enforced = pods.then(|| found(policy.enforce));
+        let of = |asked: LevelVersion| match &enforced {
+            Some(all) if asked == policy.enforce => all.clone(),
+            _ => found(asked),
+        };
+        let noted = of(policy.audit);
+        if !noted.is_empty() {
+            note(
+                call,
+                "audit-violations",
+                format!("would {}", told(policy.audit, &noted)),
+            );
         }
-        if pods {
-            let asked = policy.enforce.to_string();
-            note(call, "enforce-policy", asked.clone());
-            let all = found(policy.enforce);
+        if let Some(all) = &enforced {
+            note(call, "enforce-policy", policy.enforce.to_string());
             if !all.is_empty() {
-                let why = format!(
-                    "violates PodSecurity {}: {}",
-                    quote(&asked),
-                    pod_security::details(&all)
-                );
+                let why = told(policy.enforce, all).replacen("violate", "violates", 1);
                 return Err(Status::forbidden("", "pods", text(new, "/metadata/name"), &why));
             }
         }
-        call.warnings.extend(would(policy.warn));
+        let warned = of(policy.warn);
+        if !warned.is_empty() {
+            call.warnings.push(format!("would {}", told(policy.warn, &warned)));
+        }
         Ok(())
     }
 

@@ -2,16 +2,17 @@
 //! (`plugin/pkg/admission/resourcequota`).
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use serde_json::{Value, json};
 
 use super::{Resource, Server, text};
 use crate::local::Gvr;
-use crate::patch;
 use crate::status::{Status, qualified};
-use crate::store::{Expect, Key, Object};
+use crate::store::{Key, StoreError};
 use cfn_cel::quantity::Quantity;
+
+/// What quotas have used after a write, by their name.
+pub(super) type Charges = Vec<(String, Amounts)>;
 
 /// Amounts by the name that quotas know them by.
 pub(crate) type Amounts = BTreeMap<String, Quantity>;
@@ -260,65 +261,73 @@ impl Server {
         !ns.is_empty() && !self.store.list(&QUOTAS, Some(ns), None).objects.is_empty()
     }
 
-    /// 403 when a quota would be exceeded by this object in the place of `old`.
+    /// What an object in the place of `old` is to be charged to the quotas of its namespace once it is written.
+    ///
+    /// # Errors
+    /// 403 when one would be exceeded.
     pub(super) fn check_quotas(
         &self,
         r: &Resource,
         ns: &str,
-        dry_run: bool,
         old: Option<&Value>,
         v: &Value,
-    ) -> Result<(), Status> {
+    ) -> Result<Charges, Status> {
         // Both are plugins that look at what is valid.
         if r.is("", "persistentvolumeclaims") && old.is_none() {
             self.check_claim_limits(ns, v)?;
         }
         if !r.namespaced {
-            return Ok(());
+            return Ok(Charges::new());
         }
         let gvr = &*r.storage;
         let name = text(v, "/metadata/name");
         let refuse = |why: String| Err(Status::forbidden(&r.group, &r.plural, name, &why));
         let mut quotas = self.store.list(&QUOTAS, Some(ns), None).objects;
-        quotas.retain(|q| in_scope(&q.value(), gvr, v));
+        quotas.retain(|q| in_scope(&q.peek(), gvr, v));
         for q in &quotas {
             if r.is("", "pods")
                 && old.is_none()
-                && let Some(what) = missing(&hard(&q.value()), &v["spec"])
+                && let Some(what) = missing(&hard(&q.peek()), &v["spec"])
             {
                 return refuse(format!("failed quota: {}: {what}", q.name()));
             }
         }
-        let mut charged = Vec::new();
+        let before = old.map(|o| usage(gvr, o)).unwrap_or_default();
+        let more: Amounts = usage(gvr, v)
+            .into_iter()
+            .map(|(k, q)| {
+                let b = before.get(&k).copied().unwrap_or(Quantity::ZERO);
+                (k, q - b)
+            })
+            .filter(|(_, q)| *q > Quantity::ZERO)
+            .collect();
+        let mut charges = Charges::new();
         for q in quotas {
-            let hard = hard(&q.value());
-            let before = old.map(|o| usage(gvr, o)).unwrap_or_default();
-            let more: Amounts = usage(gvr, v)
-                .into_iter()
-                .filter(|(k, _)| hard.contains_key(k))
-                .map(|(k, q)| {
-                    let b = before.get(&k).copied().unwrap_or(Quantity::ZERO);
-                    (k, q - b)
-                })
-                .filter(|(_, q)| *q > Quantity::ZERO)
+            let quota = q.peek();
+            let hard = hard(&quota);
+            let more: Amounts = more
+                .iter()
+                .filter(|(k, _)| hard.contains_key(*k))
+                .map(|(k, q)| (k.clone(), *q))
                 .collect();
             if more.is_empty() {
                 continue;
             }
+            let counted = |g: &Gvr| usage(g, &Value::Null).keys().any(|k| hard.contains_key(k)) || g == gvr;
             let objects: Vec<_> = self
                 .store
                 .resources()
                 .into_iter()
-                .filter(|g| !usage(g, &Value::Null).keys().all(|k| !hard.contains_key(k)) || **g == *gvr)
+                .filter(|g| counted(g))
                 .flat_map(|g| {
                     let list = self.store.list(&g, Some(ns), None).objects;
-                    list.into_iter().map(move |o| (g.clone(), o.value()))
+                    list.into_iter().map(move |o| (g.clone(), o.peek()))
                 })
                 .collect();
-            let mut have = used(&q.value(), objects.iter().map(|(g, o)| (&**g, &**o)));
+            let mut have = used(&quota, objects.iter().map(|(g, o)| (&**g, &**o)));
             // What is gone is given back by the controller, not before.
             for (k, have) in &mut have {
-                let noted = Quantity::from_value(&q.value()["status"]["used"][k]);
+                let noted = Quantity::from_value(&quota["status"]["used"][k]);
                 *have = noted.map_or(*have, |n| n.max(*have));
             }
             let exceeded: Vec<&String> = more
@@ -327,8 +336,8 @@ impl Server {
                 .map(|(k, _)| k)
                 .collect();
             if exceeded.is_empty() {
-                let after: Amounts = more.iter().map(|(k, d)| (k.clone(), have[k] + *d)).collect();
-                charged.push((q, after));
+                let after = more.iter().map(|(k, d)| (k.clone(), have[k] + *d)).collect();
+                charges.push((q.name().to_owned(), after));
                 continue;
             }
             let say = |f: &dyn Fn(&String) -> Quantity| {
@@ -343,51 +352,34 @@ impl Server {
                 say(&|k| hard[k])
             ));
         }
-        if !dry_run {
-            for (quota, used) in charged {
-                self.charge(ns, &quota, &used);
-            }
-        }
-        Ok(())
+        Ok(charges)
     }
 
-    /// Notes in a quota's status what will be used, as admission does (`checkQuotas`); before its controller has said what
-    /// is limited there is nothing to note.
-    fn charge(&self, ns: &str, quota: &Arc<Object>, used: &Amounts) {
+    /// Notes in quotas' statuses what is used after a write, as admission does (`checkQuotas`): at once, where their
+    /// controller would by and by. Before it has said what is limited there is nothing to note, and what it has noted
+    /// meanwhile stays where it is more.
+    pub(super) fn charge(&self, ns: &str, charges: &Charges) {
         let Some(r) = self.catalog.find(&QUOTAS.group, &QUOTAS.version, &QUOTAS.resource) else {
             return;
         };
-        let mut quota = quota.clone();
-        // Its controller may write in between.
-        for _ in 0..5 {
-            let old = quota.value();
-            if !old["status"]["hard"].is_object() {
-                return;
-            }
-            let mut new = (*old).clone();
-            for (k, amount) in used {
-                new["status"]["used"][k] = json!(amount.to_string());
-            }
-            let (schema, now) = (r.schema(), self.now());
-            patch::track_update(
-                Some(&old),
-                &mut new,
-                "kube-apiserver",
-                "status",
-                &schema,
-                &now,
-                &[".spec"],
-            );
-            let key = Key::new(ns, quota.name());
-            match self
-                .store
-                .put(&r.storage, key.clone(), Expect::Revision(quota.revision), new)
-            {
-                Ok(_) => return,
-                Err(_) => match self.store.get(&QUOTAS, &key) {
-                    Some(newer) => quota = newer,
-                    None => return,
-                },
+        for (name, used) in charges {
+            let key = Key::new(ns, name.as_str());
+            // Its controller may write in between, and counts what is stored: it does not matter who is last.
+            for _ in 0..5 {
+                let Some(quota) = self.store.get(&QUOTAS, &key) else {
+                    break;
+                };
+                let mut new = (*quota.value()).clone();
+                if !new["status"]["hard"].is_object() {
+                    break;
+                }
+                for (k, amount) in used {
+                    let noted = Quantity::from_value(&new["status"]["used"][k]).unwrap_or_default();
+                    new["status"]["used"][k] = json!(noted.max(*amount).to_string());
+                }
+                if !matches!(self.put_own_status(&r, &quota, new), Err(StoreError::Changed)) {
+                    break;
+                }
             }
         }
     }

@@ -59,8 +59,10 @@ pub struct Custom {
     pub list_kind: String,
     /// A warning for every request in this version (`deprecated`).
     pub deprecation: Option<String>,
-    /// Names the defaults of its schema; `None`: it has none.
-    pub defaults_id: Option<String>,
+    /// Names what its objects become by its schema: this version, in this generation of the definition.
+    pub shown_id: String,
+    /// Whether its schema has defaults.
+    pub has_defaults: bool,
     /// The webhook that converts between versions.
     pub conversion: Option<Arc<Conversion>>,
 }

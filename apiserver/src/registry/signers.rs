@@ -50,7 +50,7 @@ impl Server {
                 let signs = !(same("certificate") && same("conditions"));
                 signs.then(|| denied("sign", old)).flatten()
             }
-            ("", _) if text(new, "/spec/signerName") == CLIENT => {
+            ("", None) if text(new, "/spec/signerName") == CLIENT => {
                 let pem = STANDARD.decode(text(new, "/spec/request")).unwrap_or_default();
                 let subject = signer::subject(&String::from_utf8_lossy(&pem));
                 let masters = subject.is_some_and(|(_, groups)| groups.iter().any(|g| g == "system:masters"));

@@ -10,6 +10,7 @@ use super::identity::{nameless, same_name, same_namespace};
 use super::kept::{forget_empty, gone, keep_metadata, same_but_for_times};
 use super::meta::{metadata, same_spec, single_owners};
 use super::policy::Review;
+use super::quota::Charges;
 use super::server::{check_type, refuse};
 use super::strategy::{
     count_template, counts_what_is_sent, generation, keep_beside, may_be_unconditional, may_create_by_update,
@@ -163,6 +164,10 @@ impl Server {
                     created: false,
                 });
             }
+            let charges = match t.subresource.is_none_or(|s| s == "resize") {
+                true => self.check_quotas(r, t.namespace, Some(&old.value()), &new)?,
+                false => Charges::new(),
+            };
             let key = Key::new(if r.namespaced { t.namespace } else { "" }, t.name);
             let goes = gone(&new);
             let shown = if r.is_converted_by_webhook() {
@@ -184,7 +189,8 @@ impl Server {
             };
             match done {
                 Ok(object) => {
-                    self.written(r, Some(&old.value()), (!goes).then_some(&object));
+                    self.written(r, Some(&old), (!goes).then_some(&object));
+                    self.charge(t.namespace, &charges);
                     return Ok(Written {
                         object: r.present_written(&object, || shown),
                         created: false,
@@ -371,9 +377,6 @@ impl Server {
         }
         if r.is("", "pods") && t.subresource == Some("resize") {
             self.check_room(old, &new)?;
-        }
-        if t.subresource.is_none_or(|s| s == "resize") {
-            self.check_quotas(r, t.namespace, call.dry_run, Some(old), &new)?;
         }
         Ok(new)
     }

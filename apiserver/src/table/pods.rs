@@ -4,15 +4,13 @@ use super::duration::since;
 use jiff::Timestamp;
 use serde_json::Value;
 
+use crate::registry::list;
+
 /// What a pod's row says.
 pub(super) struct PodRow {
     pub(super) ready: String,
     pub(super) status: String,
     pub(super) restarts: String,
-}
-
-fn list<'v>(value: &'v Value, name: &str) -> &'v [Value] {
-    value[name].as_array().map_or(&[], Vec::as_slice)
 }
 
 fn condition<'v>(pod: &'v Value, kind: &str) -> Option<&'v Value> {

@@ -107,11 +107,12 @@ impl Server {
     /// The host of the network that an address is: pods on the network of their node have its address, and listen at it.
     fn host_at<'a>(&self, address: &'a str) -> Cow<'a, str> {
         let is_here = |host: &str| self.caller().is_some_and(|c| c.net.site_of(host).is_some());
-        if is_here(address) {
+        // A name is nobody's address.
+        if is_here(address) || address.parse::<std::net::IpAddr>().is_err() {
             return address.into();
         }
         let nodes = self.store.list(&NODES, None, None).objects;
-        let mut nodes = nodes.iter().map(|n| n.value());
+        let mut nodes = nodes.iter().map(|n| n.peek());
         match nodes.find(|n| endpoints::is_node(n, address) && is_here(text(n, "/metadata/name"))) {
             Some(node) => text(&node, "/metadata/name").to_owned().into(),
             None => address.into(),

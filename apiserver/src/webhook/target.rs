@@ -77,8 +77,9 @@ impl Server {
             .unwrap_or(443);
         let server = format!("https://{name}.{ns}.svc:{port}");
         let path = with_timeout(&rooted(text(service, "/path")), timeout);
+        let turn = self.caller().map_or(0, super::Caller::turn);
         let connect = self
-            .service_endpoint(ns, name, port, 0)
+            .service_endpoint(ns, name, port, turn)
             .map_err(|why| (Some(format!("{server}{path}")), why))?;
         Ok(Target {
             server,
