@@ -195,8 +195,8 @@ fn v2(server: &Server, r: &Incoming) -> Result<Answer, Status> {
     };
     let (definitions, paths) = v2_additions(&server.catalog.all_custom());
     let mut hash = schema::openapi_v2_hash();
-    if !definitions.is_empty() {
-        hash = openapi_hash(&json!([hash, definitions]));
+    if !definitions.is_empty() || !paths.is_empty() {
+        hash = openapi_hash(&json!([hash, definitions, paths]));
     }
     let json = || schema::openapi_v2(&definitions, &paths);
     let document = match encoding {

@@ -3,7 +3,7 @@
 //! from the JSON of a document by a table of their fields.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{LazyLock, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use serde_json::{Map, Value};
@@ -11,8 +11,8 @@ use serde_json::{Map, Value};
 use super::wire::Backward;
 use super::yaml;
 
-/// Documents that are kept: all of one cluster, and those of a few others with definitions of their own.
-const KEPT: usize = 64;
+/// How much of documents is kept, in bytes: all of one cluster, and those of a few others with definitions of their own.
+const KEPT: usize = 32 << 20;
 
 /// A version of OpenAPI.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -162,29 +162,53 @@ fn read(table: &'static str) -> Vec<Message> {
 static V2: LazyLock<Vec<Message>> = LazyLock::new(|| read(TABLE_V2));
 static V3: LazyLock<Vec<Message>> = LazyLock::new(|| read(TABLE_V3));
 
-/// Documents that somebody asked for, by their version and hash, the latest last. They are the same for all clusters of a
-/// process that have the same definitions.
-static MADE: Mutex<VecDeque<(Version, String, Bytes)>> = Mutex::new(VecDeque::new());
+/// A document that somebody asked for: whoever comes while it is made waits for it.
+struct Made {
+    version: Version,
+    hash: String,
+    body: Arc<Mutex<Option<Bytes>>>,
+}
+
+/// The latest last. They are the same for all clusters of a process that have the same definitions.
+static MADE: Mutex<VecDeque<Made>> = Mutex::new(VecDeque::new());
+
+fn locked<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// The document of this version and hash, which `json` makes the JSON of where it was not asked for lately.
 pub(super) fn document(version: Version, hash: &str, json: impl FnOnce() -> Bytes) -> Result<Bytes, serde_json::Error> {
-    let kept = || MADE.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut made = kept();
-    if let Some(at) = made.iter().position(|(v, h, _)| *v == version && h == hash)
-        && let Some(found) = made.remove(at)
-    {
-        let body = found.2.clone();
-        made.push_back(found);
-        return Ok(body);
+    let place = {
+        let mut made = locked(&MADE);
+        let known = made.iter().position(|m| m.version == version && m.hash == hash);
+        let made_or_new = known.and_then(|at| made.remove(at)).unwrap_or_else(|| Made {
+            version,
+            hash: hash.to_owned(),
+            body: Arc::default(),
+        });
+        let place = made_or_new.body.clone();
+        made.push_back(made_or_new);
+        place
+    };
+    let mut body = locked(&place);
+    if let Some(body) = &*body {
+        return Ok(body.clone());
     }
-    drop(made);
-    let body = encode(version, &serde_json::from_slice(&json())?);
-    let mut made = kept();
-    made.push_back((version, hash.to_owned(), body.clone()));
-    if made.len() > KEPT {
-        made.pop_front();
+    let document = encode(version, &serde_json::from_slice(&json())?);
+    *body = Some(document.clone());
+    drop(body);
+    forget(&mut locked(&MADE), KEPT);
+    Ok(document)
+}
+
+/// Drops the oldest of what is made until no more than `most` bytes are left, but not the last.
+fn forget(made: &mut VecDeque<Made>, most: usize) {
+    // What is being made has no size yet.
+    let size = |m: &Made| m.body.try_lock().map_or(0, |b| b.as_ref().map_or(0, Bytes::len));
+    let mut all: usize = made.iter().map(size).sum();
+    while all > most && made.len() > 1 {
+        all -= made.pop_front().as_ref().map_or(0, size);
     }
-    Ok(body)
 }
 
 fn encode(version: Version, document: &Value) -> Bytes {
@@ -338,6 +362,25 @@ mod tests {
         let (_, inner) = schema(json!({"minimum": 0.5, "x-a": "b"}));
         let any = [&[162, 2, 11, 10, 3][..], b"x-a", &[18, 4, 18, 2], b"b\n"].concat();
         assert!(inner.ends_with(&any), "{inner:?}");
+    }
+
+    #[test]
+    fn what_was_asked_for_last_is_kept() {
+        let made = |size: usize| Made {
+            version: Version::V3,
+            hash: size.to_string(),
+            body: Arc::new(Mutex::new(Some(vec![0; size].into()))),
+        };
+        let sizes = |kept: VecDeque<Made>| kept.into_iter().map(|m| m.hash).collect::<Vec<_>>();
+        let after = |most| {
+            let mut all: VecDeque<Made> = [5, 1, 2, 3].map(made).into();
+            forget(&mut all, most);
+            sizes(all)
+        };
+        assert_eq!(after(11), ["5", "1", "2", "3"]);
+        assert_eq!(after(10), ["1", "2", "3"]);
+        assert_eq!(after(4), ["3"]);
+        assert_eq!(after(0), ["3"]);
     }
 
     #[test]

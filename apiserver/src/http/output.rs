@@ -171,12 +171,12 @@ impl Output {
         let encoding = self.accepted.encoding;
         let object = match self.accepted.form {
             Form::Table => {
-                let table = table_of(self, r, std::slice::from_ref(&o.value()), None);
+                let table = table_of(self, r, std::slice::from_ref(&o.peek()), None);
                 encoded(encoding, &self.versioned(&table))?.1
             }
-            Form::Partial | Form::PartialList => encoded(encoding, &self.versioned(&partial(&o.value())))?.1,
+            Form::Partial | Form::PartialList => encoded(encoding, &self.versioned(&partial(&o.peek())))?.1,
             Form::Plain | Form::Discovery if encoding == Encoding::Json => o.bytes(),
-            Form::Plain | Form::Discovery => encoded(encoding, &o.value())?.1,
+            Form::Plain | Form::Discovery => encoded(encoding, &o.peek())?.1,
         };
         Ok(framed(encoding, kind, &object))
     }

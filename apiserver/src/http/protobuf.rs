@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 use crate::schema::zero::is_zero;
 use crate::schema::{Field, MESSAGES, quote};
+use crate::store::{DEEPEST, depth};
 
 /// What an encoded object starts with (`runtime/serializer/protobuf`).
 pub(super) const MAGIC: &[u8] = b"k8s\0";
@@ -45,11 +46,19 @@ pub(super) fn decode(body: &[u8]) -> Result<Value, String> {
             quote(&api_version)
         )
     })?;
-    let mut object = message(name, raw)?;
+    let mut object = message(name, raw, 0)?;
     object.insert("apiVersion".into(), json!(api_version));
     object.insert("kind".into(), json!(kind));
-    Ok(Value::Object(object))
+    let object = Value::Object(object);
+    // A message may be several levels of its JSON, and have JSON in it.
+    match depth(&object) > DEEPEST {
+        true => Err(TOO_DEEP.to_owned()),
+        false => Ok(object),
+    }
 }
+
+/// What JSON bodies that are as deep are answered, too.
+const TOO_DEEP: &str = "exceeded max depth";
 
 enum Wire<'a> {
     Number(u64),
@@ -109,7 +118,12 @@ fn text(b: &[u8]) -> String {
     String::from_utf8_lossy(b).into_owned()
 }
 
-fn message(name: &str, b: &[u8]) -> Result<Map<String, Value>, String> {
+/// A message that is `within` so many others: any number of them costs the sender no more than some bytes each, so that
+/// there has to be a last one.
+fn message(name: &str, b: &[u8], within: usize) -> Result<Map<String, Value>, String> {
+    if within > DEEPEST {
+        return Err(TOO_DEEP.to_owned());
+    }
     let mut object = Map::new();
     let Some(known) = MESSAGES.messages.get(name) else {
         return Ok(object);
@@ -122,7 +136,7 @@ fn message(name: &str, b: &[u8]) -> Result<Map<String, Value>, String> {
         match shape.as_str() {
             "<" => {
                 if let Wire::Bytes(b) = wire {
-                    object.extend(message(kind, b)?);
+                    object.extend(message(kind, b, within + 1)?);
                 }
             }
             "[]" => {
@@ -134,7 +148,7 @@ fn message(name: &str, b: &[u8]) -> Result<Map<String, Value>, String> {
                             list.push(json!(varint(&mut b)?.cast_signed()));
                         }
                     }
-                    (wire, kind, Some(list)) => list.push(value(kind, wire)?),
+                    (wire, kind, Some(list)) => list.push(value(kind, wire, within)?),
                     _ => {}
                 }
             }
@@ -144,7 +158,7 @@ fn message(name: &str, b: &[u8]) -> Result<Map<String, Value>, String> {
                 for f in fields(b) {
                     match f? {
                         (1, Wire::Bytes(b)) => k = text(b),
-                        (2, w) => v = Some(value(kind, w)?),
+                        (2, w) => v = Some(value(kind, w, within)?),
                         _ => {}
                     }
                 }
@@ -152,7 +166,7 @@ fn message(name: &str, b: &[u8]) -> Result<Map<String, Value>, String> {
                 object.entry(member.as_str()).or_insert_with(|| json!({}))[k.as_str()] = v;
             }
             _ => {
-                let v = value(kind, wire)?;
+                let v = value(kind, wire, within)?;
                 if !v.is_null() && (*keep == 1 || !is_zero(&v)) {
                     object.insert(member.clone(), v);
                 }
@@ -162,8 +176,8 @@ fn message(name: &str, b: &[u8]) -> Result<Map<String, Value>, String> {
     Ok(object)
 }
 
-/// One value by its type's letter.
-fn value(kind: &str, wire: Wire<'_>) -> Result<Value, String> {
+/// One value by its type's letter, of a message that is `within` others.
+fn value(kind: &str, wire: Wire<'_>, within: usize) -> Result<Value, String> {
     Ok(match (kind, wire) {
         ("b", Wire::Number(n)) => json!(n != 0),
         ("i", Wire::Number(n)) => json!(n.cast_signed()),
@@ -188,15 +202,6 @@ fn value(kind: &str, wire: Wire<'_>) -> Result<Value, String> {
                 Ok(t) if any => json!(format!("{t:.6}")),
                 _ => Value::Null,
             }
-        }
-        ("D", Wire::Bytes(b)) => {
-            let mut nanos = 0;
-            for f in fields(b) {
-                if let (1, Wire::Number(n)) = f? {
-                    nanos = n.cast_signed();
-                }
-            }
-            json!(format!("{}s", nanos as f64 / 1e9))
         }
         ("Q", Wire::Bytes(b)) => {
             let mut quantity = String::new();
@@ -237,21 +242,21 @@ fn value(kind: &str, wire: Wire<'_>) -> Result<Value, String> {
             }
             Value::Array(items)
         }
-        ("A" | "B" | "L", Wire::Bytes(b)) => schema_or(kind, b)?,
-        (name, Wire::Bytes(b)) => Value::Object(message(name, b)?),
+        ("A" | "B" | "L", Wire::Bytes(b)) => schema_or(kind, b, within)?,
+        (name, Wire::Bytes(b)) => Value::Object(message(name, b, within + 1)?),
         _ => Value::Null,
     })
 }
 
 /// A schema, or what may stand in its place (`JSONSchemaPropsOr...`).
-fn schema_or(kind: &str, b: &[u8]) -> Result<Value, String> {
+fn schema_or(kind: &str, b: &[u8], within: usize) -> Result<Value, String> {
     const SCHEMA: &str = "apiextensions/v1.JSONSchemaProps";
     let (mut schema, mut allows, mut list) = (None, false, Vec::new());
     for f in fields(b) {
         match (kind, f?) {
             ("B", (1, Wire::Number(n))) => allows = n != 0,
-            ("B", (2, Wire::Bytes(b))) | ("A" | "L", (1, Wire::Bytes(b))) => schema = Some(message(SCHEMA, b)?),
-            ("A", (2, Wire::Bytes(b))) => list.push(Value::Object(message(SCHEMA, b)?)),
+            ("B", (2, Wire::Bytes(b))) | ("A" | "L", (1, Wire::Bytes(b))) => schema = Some(message(SCHEMA, b, within + 1)?),
+            ("A", (2, Wire::Bytes(b))) => list.push(Value::Object(message(SCHEMA, b, within + 1)?)),
             ("L", (2, Wire::Bytes(b))) => list.push(json!(text(b))),
             _ => {}
         }
@@ -283,6 +288,48 @@ mod tests {
             decode(&body).unwrap(),
             json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x"}, "data": {"k": "v"}})
         );
+    }
+
+    /// Schemas within schemas: each is `not` of the next, or one of its `properties`.
+    #[test]
+    fn what_is_deeper_than_json_may_be_is_refused() {
+        fn long(number: u32, bytes: &[u8]) -> Vec<u8> {
+            let mut v = Vec::new();
+            for mut n in [u64::from(number << 3 | 2), bytes.len() as u64] {
+                while n >= 0x80 {
+                    v.push(u8::try_from(n & 0x7f).unwrap() | 0x80);
+                    n >>= 7;
+                }
+                v.push(u8::try_from(n).unwrap());
+            }
+            v.extend_from_slice(bytes);
+            v
+        }
+        let number = |message: &str, member: &str| {
+            let fields = &MESSAGES.messages[message];
+            fields.iter().find(|f| f.1 == member).unwrap().0
+        };
+        let schema = "apiextensions/v1.JSONSchemaProps";
+        let (not, properties) = (number(schema, "not"), number(schema, "properties"));
+        let validation = number("apiextensions/v1.CustomResourceValidation", "openAPIV3Schema");
+        let version = number("apiextensions/v1.CustomResourceDefinitionVersion", "schema");
+        let versions = number("apiextensions/v1.CustomResourceDefinitionSpec", "versions");
+        let spec = number("apiextensions/v1.CustomResourceDefinition", "spec");
+        let body = |mut inner: Vec<u8>, times: usize, wrap: &dyn Fn(&[u8]) -> Vec<u8>| {
+            for _ in 0..times {
+                inner = wrap(&inner);
+            }
+            let raw = [validation, version, versions, spec].iter().fold(inner, |b, n| long(*n, &b));
+            let type_meta = [long(1, b"apiextensions.k8s.io/v1"), long(2, b"CustomResourceDefinition")].concat();
+            [MAGIC.to_vec(), long(1, &type_meta), long(2, &raw)].concat()
+        };
+        let nots = |n| decode(&body(Vec::new(), n, &|b| long(not, b)));
+        let properties = |n| decode(&body(Vec::new(), n, &|b| long(properties, &[long(1, b"p"), long(2, b)].concat())));
+        assert!(nots(100).is_ok());
+        assert!(properties(50).is_ok());
+        for refused in [nots(200), nots(20_000), properties(80), properties(3_000)] {
+            assert_eq!(refused.unwrap_err(), "exceeded max depth");
+        }
     }
 
     #[test]

@@ -45,7 +45,7 @@ pub(super) struct Watch {
     output: Output,
     clock: SharedClock,
     source: Option<Source>,
-    first: VecDeque<Bytes>,
+    first: VecDeque<First>,
     end: Pin<Box<Sleep>>,
     bookmark: Option<Pin<Box<Sleep>>>,
     /// An event that is not on disk yet, and the wait for it to be.
@@ -55,6 +55,17 @@ pub(super) struct Watch {
     /// Why something could not be converted.
     failure: Arc<OnceLock<Status>>,
 }
+
+/// What a watch begins with.
+enum First {
+    /// It is told as it is.
+    Line(Bytes),
+    /// An object that was there: it is written when the client takes it, as there may be very many.
+    Object(Arc<Object>),
+}
+
+/// How many bytes of what a watch begins with are made at once, about.
+const PIECE: usize = 256 * 1024;
 
 /// Something that may be told when the wait is over.
 type Held = (Option<Arc<Event>>, Pin<Box<dyn Future<Output = ()> + Send>>);
@@ -109,8 +120,10 @@ impl Watch {
             Ok(s) => self.source = Some(s),
             Err(e @ StoreError::TooOld(..)) => self
                 .first
-                .push_back(self.output.failed(&Status::expired(e.to_string()))),
-            Err(e) => self.first.push_back(self.output.failed(&Status::internal(e))),
+                .push_back(First::Line(self.output.failed(&Status::expired(e.to_string())))),
+            Err(e) => self
+                .first
+                .push_back(First::Line(self.output.failed(&Status::internal(e)))),
         }
     }
 
@@ -119,8 +132,7 @@ impl Watch {
         for o in &page.objects {
             match self.resource.present(o) {
                 Ok(o) if self.options.which.is_everything() || self.options.which.matches(&o.peek()) => {
-                    let line = self.line("ADDED", &o);
-                    self.first.push_back(line);
+                    self.first.push_back(First::Object(o));
                 }
                 Ok(_) => {}
                 Err(_) => return self.give_up(),
@@ -128,7 +140,7 @@ impl Watch {
         }
         if self.options.initial == Some(true) && self.options.bookmarks {
             let mark = self.mark(page.revision, true);
-            self.first.push_back(mark);
+            self.first.push_back(First::Line(mark));
         }
     }
 
@@ -148,7 +160,7 @@ impl Watch {
     fn give_up(&mut self) {
         let why = self.failure.get().cloned();
         let why = why.unwrap_or_else(|| Status::internal("an object could not be converted"));
-        self.first.push_back(self.output.failed(&why));
+        self.first.push_back(First::Line(self.output.failed(&why)));
         self.source = None;
     }
 
@@ -241,9 +253,12 @@ impl Watch {
         }
         if !self.first.is_empty() {
             let mut b = BytesMut::new();
-            while let Some(x) = self.first.pop_front() {
-                b.put_slice(&x);
-                if b.len() > 256 * 1024 {
+            while let Some(first) = self.first.pop_front() {
+                match first {
+                    First::Line(line) => b.put_slice(&line),
+                    First::Object(o) => b.put_slice(&self.line("ADDED", &o)),
+                }
+                if b.len() > PIECE {
                     break;
                 }
             }

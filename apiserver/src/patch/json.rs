@@ -2,7 +2,7 @@
 //! (`gopkg.in/evanphx/json-patch.v4`).
 
 use super::PatchError;
-use crate::store::DEEPEST;
+use crate::store::{DEEPEST, depth};
 use serde_json::{Map, Value};
 
 /// Applies a JSON patch.
@@ -45,14 +45,6 @@ fn count(value: &Value, copied: &mut usize) -> Result<(), String> {
 
 /// A value goes below a path only where it could be read there again.
 fn fits(path: &str, value: &Value) -> Result<(), String> {
-    fn depth(value: &Value) -> usize {
-        let below = match value {
-            Value::Object(fields) => fields.values().map(depth).max(),
-            Value::Array(items) => items.iter().map(depth).max(),
-            _ => return 0,
-        };
-        1 + below.unwrap_or(0)
-    }
     match path.matches('/').count() + depth(value) > DEEPEST {
         false => Ok(()),
         true => Err("exceeded max depth".to_owned()),

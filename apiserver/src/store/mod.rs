@@ -83,6 +83,16 @@ pub enum StoreError {
 /// object is some. Whoever makes objects deeper than they came sees to it (bodies: [`crate::http`], [`crate::patch`]).
 pub(crate) const DEEPEST: usize = 120;
 
+/// How many levels a value has: none, where it is neither a list nor an object.
+pub(crate) fn depth(value: &Value) -> usize {
+    let below = match value {
+        Value::Object(fields) => fields.values().map(depth).max(),
+        Value::Array(items) => items.iter().map(depth).max(),
+        _ => return 0,
+    };
+    1 + below.unwrap_or(0)
+}
+
 /// A page of a list.
 #[derive(Debug, Clone, Default)]
 pub struct Page {
