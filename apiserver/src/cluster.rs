@@ -2,20 +2,21 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use cfn_net::pki::{Ca, KeyCert, PkiError};
+use cfn_net::pki::{Ca, KeyCert, PkiError, Reserved};
 use cfn_net::server::{serve, tls_server_config};
 use cfn_net::{ClientConfig, Identity, Net, Seed, SharedClock, Transport};
+use jiff::Timestamp;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::aggregator::{self, FrontProxy};
+use crate::aggregator::{self, FRONT_PROXY_CA, FrontProxy};
 use crate::audit::Audit;
-use crate::auth::signing::{SigningKey, SigningKeyError};
+use crate::auth::signing::SigningKey;
 use crate::controllers::{self, Timers};
 use crate::data_dir::{DataDir, DataDirError};
 use crate::defaults::AdmissionOptions;
@@ -120,9 +121,6 @@ pub enum ClusterError {
     /// A certificate could not be made.
     #[error(transparent)]
     Pki(#[from] PkiError),
-    /// The key that signs service account tokens could not be made.
-    #[error("key of service accounts: {0}")]
-    SigningKey(#[from] SigningKeyError),
     /// The serving certificate could not be used.
     #[error(transparent)]
     Tls(#[from] cfn_net::client::ClientError),
@@ -132,15 +130,61 @@ pub enum ClusterError {
 pub struct Cluster {
     options: ClusterOptions,
     ca: Arc<Ca>,
-    serving: KeyCert,
+    /// When it started: its certificates count from then.
+    since: Timestamp,
+    /// What it shows its clients, where the network has TLS.
+    serving: Lazy,
     /// Who may sign certificates of clients, PEM.
     client_cas: String,
-    admin: KeyCert,
+    admin: Lazy,
     server: Arc<Server>,
     running: Mutex<Option<Running>>,
     recovery: Option<Recovery>,
     /// The real socket, kept when serving stops and starts again.
     socket: Mutex<Option<SocketAddr>>,
+}
+
+/// A certificate that is made when it is asked for first: most clusters in memory never are.
+struct Lazy {
+    made: OnceLock<KeyCert>,
+    key: Reserved,
+}
+
+impl Lazy {
+    fn of(ca: &Ca) -> Self {
+        Self {
+            made: OnceLock::new(),
+            key: ca.reserve(),
+        }
+    }
+
+    fn get(&self, make: impl FnOnce(Reserved) -> Result<KeyCert, PkiError>) -> Result<&KeyCert, PkiError> {
+        if let Some(made) = self.made.get() {
+            return Ok(made);
+        }
+        let made = make(self.key)?;
+        Ok(self.made.get_or_init(|| made))
+    }
+}
+
+/// The names and addresses that the API server of a cluster is reached at.
+fn sans(o: &ClusterOptions) -> Vec<String> {
+    let mut all: Vec<String> = vec![
+        o.host.clone(),
+        "localhost".into(),
+        "kubernetes".into(),
+        "kubernetes.default".into(),
+        "kubernetes.default.svc".into(),
+        "kubernetes.default.svc.cluster.local".into(),
+        "127.0.0.1".into(),
+        "10.96.0.1".into(),
+        ADVERTISED.into(),
+    ];
+    all.extend(o.socket.map(|s| s.ip().to_string()));
+    all.extend(o.extra_sans.iter().cloned());
+    all.sort();
+    all.dedup();
+    all
 }
 
 /// Serving and controllers, until cancelled.
@@ -166,7 +210,7 @@ impl Cluster {
         let seed = o.seed.child(&o.name);
         let mut recovery = None;
         let mut remembered = None;
-        let (ca, account_key, store) = match (o.net.transport(), &o.data_dir) {
+        let (ca, front_proxy_ca, account_key, store) = match (o.net.transport(), &o.data_dir) {
             (Transport::Tcp | Transport::Host, Some(path)) => {
                 let kept = DataDir::open(path, &ca_name, now)?;
                 recovery = Some(kept.recovery);
@@ -174,41 +218,25 @@ impl Cluster {
                 let any = o.socket.is_none_or(|s| s.port() == 0);
                 let same = |known: &SocketAddr| o.socket.is_none_or(|s| s.ip() == known.ip());
                 remembered = kept.address.filter(|known| any && same(known));
-                (kept.ca, kept.service_account_key, kept.store)
+                (kept.ca, kept.front_proxy_ca, kept.service_account_key, kept.store)
             }
-            (Transport::Tcp | Transport::Host, None) => {
-                (Ca::new(&ca_name, now)?, SigningKey::generate()?.0, Store::default())
-            }
+            (Transport::Tcp | Transport::Host, None) => (
+                Ca::new(&ca_name, now)?,
+                Ca::new(FRONT_PROXY_CA, now)?,
+                SigningKey::passing(),
+                Store::default(),
+            ),
             // A simulated run draws its keys from its seed too: what goes over a link is then the same, byte for byte.
             (Transport::Memory, _) => (
                 Ca::seeded(&ca_name, now, o.seed.child("pki"))?,
-                SigningKey::seeded(seed)?,
+                Ca::seeded(FRONT_PROXY_CA, now, o.seed.child("pki").child("front proxy"))?,
+                SigningKey::seeded(seed),
                 Store::default(),
             ),
         };
         let ca = Arc::new(ca);
-        let front_proxy = match o.net.transport() {
-            Transport::Tcp | Transport::Host => FrontProxy::of_secret(&account_key.derive("front proxy"), now)?,
-            Transport::Memory => FrontProxy::seeded(o.seed.child("pki"), now)?,
-        };
+        let front_proxy = FrontProxy::new(front_proxy_ca, now);
         let client_cas = [ca.cert_pem(), front_proxy.ca_pem()].concat();
-        let mut sans: Vec<String> = vec![
-            o.host.clone(),
-            "localhost".into(),
-            "kubernetes".into(),
-            "kubernetes.default".into(),
-            "kubernetes.default.svc".into(),
-            "kubernetes.default.svc.cluster.local".into(),
-            "127.0.0.1".into(),
-            "10.96.0.1".into(),
-            ADVERTISED.into(),
-        ];
-        sans.extend(o.socket.map(|s| s.ip().to_string()));
-        sans.extend(o.extra_sans.iter().cloned());
-        sans.sort();
-        sans.dedup();
-        let serving = ca.server("kube-apiserver", &sans, now)?;
-        let admin = ca.client("kubernetes-admin", &["system:masters".to_owned()], now)?;
         let settings = Settings {
             name: o.name.clone(),
             admission: AdmissionOptions {
@@ -231,10 +259,11 @@ impl Cluster {
         let socket = Mutex::new(remembered.or(o.socket));
         let cluster = Self {
             options: o,
-            ca,
-            serving,
+            since: now,
+            serving: Lazy::of(&ca),
             client_cas,
-            admin,
+            admin: Lazy::of(&ca),
+            ca,
             server,
             running: Mutex::new(None),
             recovery,
@@ -274,7 +303,7 @@ impl Cluster {
         })?;
         *self.socket.lock().unwrap_or_else(PoisonError::into_inner) = o.net.socket_addr(&o.host, o.port);
         let tls = match o.net.transport() {
-            Transport::Tcp | Transport::Host => Some(tls_server_config(&self.serving, Some(&self.client_cas))?),
+            Transport::Tcp | Transport::Host => Some(tls_server_config(self.serving()?, Some(&self.client_cas))?),
             Transport::Memory => None,
         };
         let cancel = CancellationToken::new();
@@ -374,6 +403,21 @@ impl Cluster {
         kube::Client::new(InProcess::new(self.server.clone(), User::new(user, groups)), "default")
     }
 
+    fn serving(&self) -> Result<&KeyCert, PkiError> {
+        let make = |key| {
+            self.ca
+                .server_at(key, "kube-apiserver", &sans(&self.options), self.since)
+        };
+        self.serving.get(make)
+    }
+
+    /// The administrator's certificate; `None` when the library refuses to make one (never on a working machine).
+    fn admin(&self) -> Option<&KeyCert> {
+        let masters = ["system:masters".to_owned()];
+        let make = |key| self.ca.client_at(key, "kubernetes-admin", &masters, self.since);
+        self.admin.get(make).ok()
+    }
+
     fn config(&self, identity: Identity) -> ClientConfig {
         ClientConfig {
             server: format!("https://{}:{}", self.options.host, self.options.port),
@@ -386,8 +430,10 @@ impl Cluster {
     /// An administrator's configuration, through the network.
     #[must_use]
     pub fn admin_config(&self) -> ClientConfig {
-        let KeyCert { cert_pem, key_pem } = self.admin.clone();
-        self.config(Identity::Certificate { cert_pem, key_pem })
+        self.config(match self.admin().cloned() {
+            Some(KeyCert { cert_pem, key_pem }) => Identity::Certificate { cert_pem, key_pem },
+            None => Identity::Anonymous,
+        })
     }
 
     /// The configuration of `user` in `groups`: a certificate signed by this cluster's CA. Anonymous when the library refuses
@@ -421,11 +467,10 @@ impl Cluster {
             Some(s) => format!("https://{s}"),
             None => format!("https://{}:{}", self.options.host, self.options.port),
         };
-        let (ca, cert, key) = (
-            STANDARD.encode(self.ca.cert_pem()),
-            STANDARD.encode(&self.admin.cert_pem),
-            STANDARD.encode(&self.admin.key_pem),
-        );
+        let ca = STANDARD.encode(self.ca.cert_pem());
+        let own = self.admin();
+        let [cert, key] = [own.map(|k| &k.cert_pem), own.map(|k| &k.key_pem)]
+            .map(|pem| STANDARD.encode(pem.map_or("", String::as_str)));
         format!(
             "apiVersion: v1\nkind: Config\nclusters:\n- name: {name}\n  cluster:\n    server: {server}\n    certificate-authority-data: {ca}\nusers:\n- name: {name}-admin\n  user:\n    client-certificate-data: {cert}\n    client-key-data: {key}\ncontexts:\n- name: {name}\n  context:\n    cluster: {name}\n    user: {name}-admin\ncurrent-context: {name}\n"
         )

@@ -1,7 +1,8 @@
 //! What a cluster keeps in its data directory beside the store's log ([`crate::store::log`], in `store/`): the keys that
 //! make clients' credentials outlive a restart, and the address it was reached at.
 //!
-//! `pki/ca.crt`, `pki/ca.key` and `pki/sa.key` are named as kubeadm names them; `address` is the real socket.
+//! `pki/ca.crt`, `pki/ca.key`, `pki/front-proxy-ca.crt`, `pki/front-proxy-ca.key` and `pki/sa.key` are named as kubeadm
+//! names them; `address` is the real socket.
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -11,6 +12,7 @@ use std::sync::Arc;
 use cfn_net::pki::{Ca, PkiError};
 use jiff::Timestamp;
 
+use crate::aggregator::FRONT_PROXY_CA;
 use crate::auth::signing::{SigningKey, SigningKeyError};
 use crate::store::Store;
 use crate::store::log::{LogError, LogOptions, Recovery};
@@ -42,6 +44,8 @@ pub enum DataDirError {
 /// What was kept, or made for the first time.
 pub(crate) struct DataDir {
     pub(crate) ca: Ca,
+    /// Who signs the certificate that servers behind this one are shown.
+    pub(crate) front_proxy_ca: Ca,
     pub(crate) service_account_key: SigningKey,
     pub(crate) store: Store,
     pub(crate) recovery: Recovery,
@@ -64,7 +68,8 @@ impl DataDir {
         // First of all: it says when another process is here.
         let (store, recovery) = Store::open(&path.join("store"), &LogOptions::default())?;
         Ok(Self {
-            ca: authority(&dir, name, now)?,
+            ca: authority(&dir, "ca", name, now)?,
+            front_proxy_ca: authority(&dir, FRONT_PROXY_CA, FRONT_PROXY_CA, now)?,
             service_account_key: account_key(&dir)?,
             store,
             recovery,
@@ -78,8 +83,9 @@ impl DataDir {
     }
 }
 
-fn authority(dir: &Path, name: &str, now: Timestamp) -> Result<Ca, DataDirError> {
-    let (cert, key) = (dir.join("ca.crt"), dir.join("ca.key"));
+/// The CA in these files; made, and called `name`, where they are not there.
+fn authority(dir: &Path, file: &str, name: &str, now: Timestamp) -> Result<Ca, DataDirError> {
+    let (cert, key) = (dir.join(format!("{file}.crt")), dir.join(format!("{file}.key")));
     let bad = |path: &Path, e: PkiError| DataDirError::Key {
         path: path.to_owned(),
         what: e.to_string(),
@@ -95,7 +101,7 @@ fn authority(dir: &Path, name: &str, now: Timestamp) -> Result<Ca, DataDirError>
         }
         (Some(_), None) => Err(DataDirError::Key {
             path: key,
-            what: "missing, but ca.crt is there".into(),
+            what: format!("missing, but {file}.crt is there"),
         }),
     }
 }
@@ -150,7 +156,10 @@ mod tests {
         let now: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
         let open = || DataDir::open(dir.path(), "c CA", now).unwrap();
         let first = open();
-        let keys = |d: &DataDir| (d.ca.cert_pem().to_owned(), d.service_account_key.public().clone());
+        let keys = |d: &DataDir| {
+            let authorities = [&d.ca, &d.front_proxy_ca].map(|ca| ca.cert_pem().to_owned());
+            (authorities, d.service_account_key.public().unwrap().clone())
+        };
         let was = keys(&first);
         assert_eq!(first.address, None);
         let at = "127.0.0.1:7".parse().unwrap();
@@ -167,8 +176,10 @@ mod tests {
         // What is no key is not written over.
         std::fs::write(dir.path().join("pki/sa.key"), "AAAA\n").unwrap();
         assert!(refused("pki/sa.key"));
-        std::fs::remove_file(dir.path().join("pki/ca.key")).unwrap();
-        assert!(refused("pki/ca.key"));
+        for key in ["pki/front-proxy-ca.key", "pki/ca.key"] {
+            std::fs::remove_file(dir.path().join(key)).unwrap();
+            assert!(refused(key));
+        }
     }
 
     #[cfg(unix)]
@@ -177,7 +188,7 @@ mod tests {
         use std::os::unix::fs::PermissionsExt;
         let dir = tempfile::tempdir().unwrap();
         drop(DataDir::open(dir.path(), "c", "2026-01-01T00:00:00Z".parse().unwrap()).unwrap());
-        for f in ["pki/ca.key", "pki/sa.key"] {
+        for f in ["pki/ca.key", "pki/front-proxy-ca.key", "pki/sa.key"] {
             let mode = std::fs::metadata(dir.path().join(f)).unwrap().permissions().mode();
             assert_eq!(mode & 0o777, 0o600, "{f}");
         }

@@ -5,21 +5,20 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use cfn_net::server::PeerCert;
 use cfn_net::{Seed, SharedClock};
-use http::{Method, Request};
-use serde_json::{Value, json};
+use http::Request;
+use serde_json::Value;
 
 use crate::auth::signing::SigningKey;
 use crate::auth::{Bearer, Delegate, RequestHeader, bearer};
 use crate::defaults::AdmissionOptions;
 use crate::http::{Answer, failure, handle};
-use crate::local::Gvr;
-use crate::registry::{Call, DeleteOptions, Server, Settings};
+use crate::registry::{Call, Server, Settings};
 use crate::status::Status;
-use crate::store::{Key, Store};
+use crate::store::Store;
 
 const TRUST: &str = "/api/v1/namespaces/kube-system/configmaps/extension-apiserver-authentication";
-const NAMESPACES: Gvr = Gvr::new("", "v1", "namespaces");
 
 /// Why an extension server did not start.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +26,9 @@ pub enum ExtensionError {
     /// The other server does not say whom to believe: it could not be asked, or who asks may not read it.
     #[error("Unable to get configmap/extension-apiserver-authentication in kube-system: {0}")]
     Trust(#[from] kube::Error),
+    /// The other server says whom to believe about others in a way that cannot be read.
+    #[error("unable to load configmap based request-header-client-ca-file: {0}")]
+    RequestHeader(#[from] serde_json::Error),
     /// A definition that it is made of is wrong.
     #[error("{0}")]
     Definition(#[from] Status),
@@ -36,15 +38,18 @@ pub enum ExtensionError {
 #[derive(Clone)]
 pub struct Extension {
     server: Arc<Server>,
-    main: kube::Client,
     delegate: Delegate,
     client_cas: Arc<str>,
 }
 
-/// The names of a list in a text of JSON.
-fn names(data: &Value, key: &str) -> Vec<String> {
-    let text = data[key].as_str().unwrap_or_default();
-    serde_json::from_str(text).unwrap_or_default()
+/// The names of a list in a text of JSON, or of none (`deserializeStrings`). One that cannot be read is not taken for
+/// empty: that would be anybody.
+fn names(data: &Value, key: &str) -> Result<Vec<String>, serde_json::Error> {
+    match data[key].as_str().unwrap_or_default() {
+        "" => Ok(Vec::new()),
+        // Go reads null as no list.
+        text => serde_json::from_str::<Option<Vec<String>>>(text).map(Option::unwrap_or_default),
+    }
 }
 
 impl Extension {
@@ -71,13 +76,13 @@ impl Extension {
             bootstrap_token: String::new(),
             allow_anonymous_health: true,
         };
-        // It gives out no tokens: the key is nobody's.
-        let (key, _) = SigningKey::generate().map_err(Status::internal)?;
+        let allowed = names(data, "requestheader-allowed-names")?;
+        // It gives out no tokens: there is no key of its own.
+        let key = SigningKey::passing();
         let server = Server::with_store(settings, clock, seed, Store::default(), key);
         server.catalog.hide_builtin();
-        let allowed = names(data, "requestheader-allowed-names");
         let _ = server.auth.request_header.set(RequestHeader::new(&front, allowed));
-        let delegate = Delegate::new(main.clone());
+        let delegate = Delegate::new(main);
         let _ = server.auth.delegate.set(delegate.clone());
         let of = server
             .catalog
@@ -88,7 +93,6 @@ impl Extension {
         }
         Ok(Self {
             server,
-            main,
             delegate,
             client_cas: [own, front].concat().into(),
         })
@@ -106,75 +110,45 @@ impl Extension {
         B: http_body::Body<Data = Bytes> + Send,
         B::Error: Into<tower::BoxError>,
     {
-        // Tokens are the other server's.
-        if let Some(Bearer::Token(token)) = bearer(request.headers()) {
-            match self.delegate.authenticate(token).await {
-                Ok(user) => drop(request.extensions_mut().insert(Arc::new(user))),
+        // Certificates come first: a token beside one is not looked at (`DelegatingAuthenticatorConfig.New`).
+        let certificate = request.extensions().get::<PeerCert>();
+        let known = certificate.and_then(|c| self.server.by_connection(request.headers(), &c.0));
+        let user = match (known, bearer(request.headers())) {
+            (None, Some(Bearer::Token(token))) => match self.delegate.authenticate(token).await {
+                // Tokens are the other server's.
+                Ok(user) => Some(Arc::new(user)),
                 Err(s) => return failure(&s),
-            }
-        }
-        let writes = matches!(*request.method(), Method::POST | Method::PUT | Method::PATCH);
-        if let Some(ns) = namespace(request.uri().path()).filter(|_| writes)
-            && let Err(s) = self.follow(ns).await
-        {
-            return failure(&s);
+            },
+            (known, _) => known,
+        };
+        if let Some(user) = user {
+            request.extensions_mut().insert(user);
         }
         handle(self.server.clone(), request).await
     }
-
-    /// Has the namespace here if, and only if, the other server has it (`NamespaceLifecycle`'s look-up).
-    async fn follow(&self, ns: &str) -> Result<(), Status> {
-        let there = Request::get(format!("/api/v1/namespaces/{ns}")).body(Vec::new());
-        let there = there.map_err(Status::internal)?;
-        let there = match self.main.request::<Value>(there).await {
-            Ok(_) => true,
-            Err(kube::Error::Api(e)) if e.code == 404 => false,
-            Err(e) => return Err(Status::internal(e)),
-        };
-        let here = self.server.store.get(&NAMESPACES, &Key::new("", ns)).is_some();
-        let of = self.server.catalog.of_kind("v1", "Namespace");
-        let of = of.ok_or_else(Status::no_such_path)?;
-        let mut call = Call::internal("extension");
-        let done = match (there, here) {
-            (true, false) => self
-                .server
-                .create(&mut call, &of, "", None, json!({"metadata": {"name": ns}}))
-                .map(drop),
-            (false, true) => self
-                .server
-                .delete(&mut call, &of, "", ns, &DeleteOptions::default())
-                .map(drop),
-            _ => Ok(()),
-        };
-        // Two requests may have found the same.
-        match done {
-            Err(e) if !e.is_already_exists() && !e.is_not_found() => Err(e),
-            _ => Ok(()),
-        }
-    }
-}
-
-/// The namespace that a path of a resource names.
-fn namespace(path: &str) -> Option<&str> {
-    let mut parts = path.strip_prefix("/apis/")?.split('/').skip(2);
-    let ns = parts.next().filter(|p| *p == "namespaces").and_then(|_| parts.next())?;
-    (!ns.is_empty() && parts.next().is_some()).then_some(ns)
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
-    fn namespaces_of_paths() {
-        for (path, ns) in [
-            ("/apis/g/v1/namespaces/a/things", Some("a")),
-            ("/apis/g/v1/namespaces/a/things/b", Some("a")),
-            ("/apis/g/v1/namespaces/a", None),
-            ("/apis/g/v1/things/a/b", None),
-            ("/api/v1/namespaces/a/pods", None),
+    fn lists_that_cannot_be_read_are_not_empty_ones() {
+        let of = |text: Value| names(&json!({"k": text}), "k").ok();
+        for (text, wanted) in [
+            (Value::Null, Some(vec![])),
+            (json!(""), Some(vec![])),
+            (json!("[]"), Some(vec![])),
+            (json!("null"), Some(vec![])),
+            (json!("[\"a\",\"b\"]"), Some(vec!["a".to_owned(), "b".to_owned()])),
+            (json!("a"), None),
+            (json!("[\"a\""), None),
+            (json!("[1]"), None),
+            (json!("\"a\""), None),
         ] {
-            assert_eq!(namespace(path), ns, "{path}");
+            assert_eq!(of(text.clone()), wanted, "{text}");
         }
     }
 }

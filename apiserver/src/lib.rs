@@ -13,6 +13,7 @@ pub mod crd;
 pub mod cron;
 pub mod data_dir;
 pub mod defaults;
+mod digest;
 mod endpoints;
 pub mod extension;
 pub mod http;

@@ -52,6 +52,10 @@ pub struct Ca {
     seed: Option<(Seed, AtomicU64)>,
 }
 
+/// The place of a key among those that a CA makes ([`Ca::reserve`]).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reserved(u64);
+
 /// A key of the operating system's randomness, or the one that the seed says.
 fn new_key(seed: Option<Seed>) -> Result<KeyPair, PkiError> {
     let Some(seed) = seed else {
@@ -95,15 +99,6 @@ impl Ca {
     /// When the library refuses (never on a working machine).
     pub fn new(cn: &str, now: Timestamp) -> Result<Self, PkiError> {
         Self::make(cn, now, new_key(None)?, None)
-    }
-
-    /// The CA whose key is `secret`: whoever has the secret makes the same CA, with no word exchanged. The keys that
-    /// it makes for others come from the operating system.
-    ///
-    /// # Errors
-    /// As [`Ca::new`].
-    pub fn of_secret(cn: &str, now: Timestamp, secret: &[u8; 32]) -> Result<Self, PkiError> {
-        Self::make(cn, now, ed25519(secret)?, None)
     }
 
     /// As [`Ca::new`], with its key and all keys it makes drawn from `seed`.
@@ -158,12 +153,16 @@ impl Ca {
         &self.key_pem
     }
 
-    fn key(&self) -> Result<KeyPair, PkiError> {
-        new_key(
-            self.seed
-                .as_ref()
-                .map(|(s, n)| s.child(&n.fetch_add(1, Ordering::Relaxed).to_string())),
-        )
+    /// A place for a key that is made later, if ever: the keys of a run that must be repeatable do not depend on which
+    /// of them is asked for first.
+    #[must_use]
+    pub fn reserve(&self) -> Reserved {
+        let made = self.seed.as_ref().map(|(_, made)| made);
+        Reserved(made.map_or(0, |made| made.fetch_add(1, Ordering::Relaxed)))
+    }
+
+    fn key(&self, at: Reserved) -> Result<KeyPair, PkiError> {
+        new_key(self.seed.as_ref().map(|(s, _)| s.child(&at.0.to_string())))
     }
 
     /// Whom a client certificate (DER) names, when this CA signed it, it is valid at `now` and for client
@@ -186,7 +185,15 @@ impl Ca {
     /// # Errors
     /// When a name is not one.
     pub fn server(&self, cn: &str, sans: &[String], now: Timestamp) -> Result<KeyCert, PkiError> {
-        let key = self.key()?;
+        self.server_at(self.reserve(), cn, sans, now)
+    }
+
+    /// As [`Ca::server`], with the key of a place: the same each time where keys are drawn from a seed.
+    ///
+    /// # Errors
+    /// As [`Ca::server`].
+    pub fn server_at(&self, at: Reserved, cn: &str, sans: &[String], now: Timestamp) -> Result<KeyCert, PkiError> {
+        let key = self.key(at)?;
         let mut p = CertificateParams::default();
         p.distinguished_name = name(cn, &[]);
         for s in sans {
@@ -209,7 +216,15 @@ impl Ca {
     /// # Errors
     /// When the library refuses.
     pub fn client(&self, cn: &str, orgs: &[String], now: Timestamp) -> Result<KeyCert, PkiError> {
-        let key = self.key()?;
+        self.client_at(self.reserve(), cn, orgs, now)
+    }
+
+    /// As [`Ca::client`], with the key of a place.
+    ///
+    /// # Errors
+    /// As [`Ca::client`].
+    pub fn client_at(&self, at: Reserved, cn: &str, orgs: &[String], now: Timestamp) -> Result<KeyCert, PkiError> {
+        let key = self.key(at)?;
         let mut p = CertificateParams::default();
         p.distinguished_name = name(cn, orgs);
         p.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
@@ -349,6 +364,14 @@ mod tests {
             (ca.cert_pem().to_owned(), one.cert_pem, two.cert_pem, csr, key, signed)
         };
         assert_eq!(make(), make());
+        // Whichever is asked for first.
+        let ca = Ca::seeded("c", now, Seed(3)).unwrap();
+        let (one, two) = (ca.reserve(), ca.reserve());
+        let again = ca.client_at(two, "u", &[], now).unwrap().cert_pem;
+        assert_eq!(
+            (ca.client_at(one, "u", &[], now).unwrap().cert_pem, again),
+            (make().1, make().2)
+        );
         let cert = der(&make().1);
         assert!(base64::engine::general_purpose::STANDARD.encode(cert).len() < 1000);
     }

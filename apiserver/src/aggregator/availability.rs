@@ -3,9 +3,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
 use serde_json::Value;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -23,8 +25,6 @@ use crate::webhook::in_words;
 
 const SERVICES: Gvr = Gvr::new("", "v1", "services");
 const SLICES: Gvr = Gvr::new("discovery.k8s.io", "v1", "endpointslices");
-/// How long one attempt may take (the discovery client's `Timeout`).
-const PATIENCE: Duration = Duration::from_secs(5);
 /// How many places are tried.
 const ATTEMPTS: usize = 5;
 /// How often one that is well is looked at again (the informer's resync).
@@ -55,6 +55,12 @@ fn backoff(failures: u32) -> Duration {
     BACKOFF.0.saturating_mul(factor).min(BACKOFF.1)
 }
 
+/// What looking at one comes to; one that panics has failed, and is not looked at for ever.
+async fn unbroken(look: impl Future<Output = Outcome>) -> Outcome {
+    let done = AssertUnwindSafe(look).catch_unwind().await;
+    done.unwrap_or(Outcome::Failed)
+}
+
 /// Keeps the conditions of APIServices true until `cancel`.
 pub(crate) async fn keep_watch(server: Arc<Server>, cancel: CancellationToken) {
     let mut turns: BTreeMap<String, Turn> = BTreeMap::new();
@@ -77,7 +83,7 @@ pub(crate) async fn keep_watch(server: Arc<Server>, cancel: CancellationToken) {
             if busy.insert(name.clone()) {
                 let (server, name) = (server.clone(), name.clone());
                 running.spawn(async move {
-                    let outcome = server.look(&name).await;
+                    let outcome = unbroken(server.look(&name)).await;
                     (name, outcome)
                 });
             }
@@ -189,24 +195,28 @@ impl Server {
                 false => Outcome::Failed,
             };
         }
-        let reached = self.probe(&to).await;
-        let condition = match &reached {
-            Ok(_) => Condition {
-                kind: "Available",
-                holds: true,
-                reason: "Passed",
-                message: "all checks passed".to_owned(),
-            },
-            Err(why) => refused("FailedDiscoveryCheck", why.clone()),
+        let at = match self.probe(&to).await {
+            Ok(at) => at,
+            Err(why) => {
+                self.aggregation.set_discovered(name, None);
+                // Whether that could be said or not, it is asked again.
+                self.say(&SERVERS, &object, &refused("FailedDiscoveryCheck", why));
+                return Outcome::Failed;
+            }
         };
-        let found = match &reached {
-            Ok(at) => self.discover(&to, at).await,
-            Err(_) => None,
+        let passed = Condition {
+            kind: "Available",
+            holds: true,
+            reason: "Passed",
+            message: "all checks passed".to_owned(),
         };
+        // It is served from now on, however long it takes to say what it has.
+        let said = self.say(&SERVERS, &object, &passed);
+        let found = self.discover(&to, &at).await;
         // One that answers nothing of what it serves is stale, and asked again.
         let known = found.is_some();
         self.aggregation.set_discovered(name, found);
-        match self.say(&SERVERS, &object, &condition) && reached.is_ok() && known {
+        match said && known {
             true => Outcome::Settled,
             false => Outcome::Failed,
         }
@@ -223,15 +233,10 @@ impl Server {
             }
             let url = format!("https://{}{}", host_port(&at.0, at.1), to.root());
             let root = to.root();
-            let asked = self.read_remote(to, &at, &root, "*/*");
-            let wrong = match tokio::time::timeout(PATIENCE, asked).await {
-                Ok(Ok(told)) if told.code.is_success() => return Ok(at),
-                Ok(Ok(told)) => format!("bad status from {url}: {}", told.code.as_u16()),
-                Ok(Err(e)) => format!("Get {}: {}", quote(&url), spoken(&e, to, &at)),
-                Err(_) => format!(
-                    "Get {}: context deadline exceeded (Client.Timeout exceeded while awaiting headers)",
-                    quote(&url)
-                ),
+            let wrong = match self.read_remote(to, &at, &root, "*/*").await {
+                Ok(told) if told.code.is_success() => return Ok(at),
+                Ok(told) => format!("bad status from {url}: {}", told.code.as_u16()),
+                Err(e) => format!("Get {}: {}", quote(&url), spoken(&e, to, &at)),
             };
             why = format!("failing or missing response from {url}: {wrong}");
         }
@@ -294,6 +299,12 @@ mod tests {
             told.message,
             "endpointslices for service/s in \"n\" have no addresses with port name \"https\""
         );
+    }
+
+    #[tokio::test]
+    async fn a_look_that_panics_has_failed() {
+        assert_eq!(unbroken(async { Outcome::Settled }).await, Outcome::Settled);
+        assert_eq!(unbroken(async { panic!("as it is meant") }).await, Outcome::Failed);
     }
 
     #[test]

@@ -20,7 +20,7 @@ use crate::store::Object;
 
 pub(crate) use availability::keep_watch;
 use discovery::Discovered;
-pub(crate) use front_proxy::FrontProxy;
+pub(crate) use front_proxy::{CA_NAME as FRONT_PROXY_CA, FrontProxy};
 pub(crate) use remote::Remote;
 
 /// APIServices.
@@ -114,24 +114,37 @@ impl Server {
         (!self.catalog.is_builtin(group, version)).then(|| found.clone())
     }
 
-    /// Has those looked at that a write may concern; `object` is `None` where what was written is gone.
-    pub(crate) fn look_at_remotes(&self, r: &Resource, object: Option<&Arc<Object>>) {
+    /// Has those looked at that a write may concern: what was there, and what is there now.
+    pub(crate) fn look_at_remotes(&self, r: &Resource, old: Option<&Arc<Object>>, new: Option<&Arc<Object>>) {
         let all = self.remotes();
-        if all.is_empty() && r.plural != "apiservices" {
+        let written = || old.into_iter().chain(new);
+        if r.plural == "apiservices" {
+            // One that no longer names a service is known no more, and is to be forgotten.
+            let named = written().filter(|o| Remote::of(&o.peek()).is_some());
+            return self.aggregation.look_at(named.map(|o| o.name().to_owned()));
+        }
+        if all.is_empty() {
             return;
         }
-        let value = object.map(|o| o.peek());
-        let (ns, name) = object.map_or(("", ""), |o| (o.namespace(), o.name()));
-        let of_slice = |v: &serde_json::Value| v["metadata"]["labels"]["kubernetes.io/service-name"].clone();
-        let concerned = |remote: &Remote| match (&*r.plural, &value) {
-            (_, None) => true,
-            ("apiservices", Some(_)) => remote.name == name,
-            ("services", Some(_)) => (remote.namespace.as_str(), remote.service.as_str()) == (ns, name),
-            (_, Some(v)) => remote.namespace == ns && of_slice(v) == *remote.service,
+        let services: BTreeSet<(String, String)> = written().filter_map(|o| service_of(r, o)).collect();
+        let concerned = |remote: &&Arc<Remote>| {
+            let mut of = services.iter();
+            of.any(|(ns, name)| remote.namespace == *ns && remote.service == *name)
         };
-        let named = all.iter().filter(|r| concerned(r)).map(|r| r.name.clone());
+        let named = all.iter().filter(concerned).map(|r| r.name.clone());
         self.aggregation.look_at(named);
     }
+}
+
+/// Namespace and name of the service that an object is, or is a slice of.
+fn service_of(r: &Resource, o: &Arc<Object>) -> Option<(String, String)> {
+    let name = match &*r.plural {
+        "services" => o.name().to_owned(),
+        _ => o.peek()["metadata"]["labels"]["kubernetes.io/service-name"]
+            .as_str()?
+            .to_owned(),
+    };
+    Some((o.namespace().to_owned(), name))
 }
 
 /// Whether a resource is one that tells where others are.
@@ -147,4 +160,65 @@ fn shown(ns: &str, name: &str) -> String {
 /// A text of a field, owned.
 fn owned(v: &serde_json::Value, at: &str) -> String {
     text(v, at).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auth::signing::SigningKey;
+    use crate::registry::{Call, DeleteOptions, Settings};
+    use crate::store::Store;
+    use cfn_net::Seed;
+    use serde_json::{Value, json};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_write_has_those_looked_at_that_it_concerns() {
+        let settings = Settings {
+            name: "c".to_owned(),
+            admission: crate::defaults::AdmissionOptions::default(),
+            ca_pem: String::new(),
+            bootstrap_token: String::new(),
+            allow_anonymous_health: true,
+        };
+        let clock = cfn_net::VirtualClock::starting_at("2026-01-01T00:00:00Z".parse().unwrap());
+        let key = SigningKey::seeded(Seed(1));
+        let server = Server::with_store(settings, Arc::new(clock), Seed(1), Store::default(), key);
+        let of = |group: &str, plural: &str| server.catalog.find(group, "v1", plural).unwrap();
+        let (services, apis, slices) = (
+            of("", "services"),
+            of("apiregistration.k8s.io", "apiservices"),
+            of("discovery.k8s.io", "endpointslices"),
+        );
+        let create = |r: &Resource, ns: &str, v: Value| {
+            server.create(&mut Call::internal("test"), r, ns, None, v).unwrap();
+        };
+        let delete = |r: &Resource, ns: &str, name: &str| {
+            let done = server.delete(&mut Call::internal("test"), r, ns, name, &DeleteOptions::default());
+            done.unwrap();
+        };
+        let due = || -> Vec<String> { server.aggregation.take_due().into_iter().collect() };
+        let service = |name: &str| json!({"metadata": {"name": name}, "spec": {"ports": [{"port": 443}]}});
+        for (group, to) in [("a.example.com", "a"), ("b.example.com", "b")] {
+            let v = json!({"metadata": {"name": format!("v1.{group}")}, "spec": {"group": group, "version": "v1",
+                "insecureSkipTLSVerify": true, "groupPriorityMinimum": 100, "versionPriority": 100,
+                "service": {"namespace": "default", "name": to}}});
+            create(&apis, "", v);
+        }
+        assert_eq!(due(), ["v1.a.example.com", "v1.b.example.com"]);
+        for name in ["a", "c"] {
+            create(&services, "default", service(name));
+        }
+        assert_eq!(due(), ["v1.a.example.com"]);
+        let slice = json!({"metadata": {"name": "x", "labels": {"kubernetes.io/service-name": "b"}},
+            "addressType": "IPv4", "endpoints": [], "ports": []});
+        create(&slices, "default", slice);
+        assert_eq!(due(), ["v1.b.example.com"]);
+        delete(&services, "default", "c");
+        assert_eq!(due(), [""; 0], "nobody names it");
+        delete(&services, "default", "a");
+        assert_eq!(due(), ["v1.a.example.com"]);
+        delete(&slices, "default", "x");
+        delete(&apis, "", "v1.a.example.com");
+        assert_eq!(due(), ["v1.a.example.com", "v1.b.example.com"]);
+    }
 }

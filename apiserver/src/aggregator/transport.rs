@@ -18,6 +18,8 @@ use super::remote::Remote;
 use crate::http::{Connected, host_port};
 use crate::registry::{Server, User};
 
+/// How long an answer may take that this server reads itself (the discovery client's `Timeout`).
+const ANSWER: Duration = Duration::from_secs(5);
 /// How long connecting may take (`DialTimeout` of the proxy's transport).
 const PATIENCE: Duration = Duration::from_secs(30);
 /// The largest answer that is read for this server itself.
@@ -25,6 +27,11 @@ const LARGEST: usize = 16 * 1024 * 1024;
 
 /// Where a server is: host and port.
 pub(crate) type Place = (String, u16);
+
+/// It did not answer in time.
+#[derive(Debug, thiserror::Error)]
+#[error("context deadline exceeded (Client.Timeout exceeded while awaiting headers)")]
+struct Late;
 
 /// What it answered this server itself.
 pub(super) struct Told {
@@ -50,7 +57,7 @@ impl Server {
             if transport == Transport::Memory {
                 return Ok(Connected::Plain(stream));
             }
-            let tls = proxy.tls(to).map_err(io::Error::other)?;
+            let tls = proxy.tls(to)?;
             let name = ServerName::try_from(to.server_name()).map_err(io::Error::other)?;
             let stream = TlsConnector::from(tls).connect(name, stream).await?;
             Ok(Connected::Tls(Box::new(stream)))
@@ -59,17 +66,22 @@ impl Server {
     }
 
     /// Says in a request's headers whose it is, and as whom this server hands it on.
-    pub(crate) fn introduce(&self, headers: &mut HeaderMap, user: &User) {
-        set_headers(headers, user);
+    ///
+    /// # Errors
+    /// Where no header can hold whose it is.
+    pub(crate) fn introduce(&self, headers: &mut HeaderMap, user: &User) -> Result<(), http::Error> {
+        set_headers(headers, user)?;
         // Where there is no TLS, the certificate is a header.
         let memory = self.caller().is_some_and(|c| c.is_memory());
         let der = self
             .front_proxy()
             .filter(|_| memory)
-            .and_then(|p| CertificateDer::from_pem_slice(p.client().cert_pem.as_bytes()).ok());
+            .and_then(|p| p.client().ok())
+            .and_then(|c| CertificateDer::from_pem_slice(c.cert_pem.as_bytes()).ok());
         if let Some(v) = der.and_then(|d| HeaderValue::try_from(STANDARD.encode(d)).ok()) {
             headers.insert(CLIENT_CERT_HEADER, v);
         }
+        Ok(())
     }
 
     /// Reads a path as the aggregator itself, with the rights of everybody (`system:masters`).
@@ -85,14 +97,19 @@ impl Server {
         );
         headers.insert(header::ACCEPT, HeaderValue::try_from(accept).map_err(io::Error::other)?);
         let user = User::new("system:kube-aggregator", ["system:masters".to_owned()]);
-        self.introduce(headers, &user);
-        let (answer, _connection) = self.connect_remote(to, at).await?.ask(request).await?;
-        let (parts, body) = answer.into_parts();
-        let body = Limited::new(body, LARGEST).collect().await.map_err(io::Error::other)?;
-        Ok(Told {
-            code: parts.status,
-            headers: parts.headers,
-            body: body.to_bytes(),
-        })
+        self.introduce(headers, &user).map_err(io::Error::other)?;
+        let read = async {
+            let (answer, _connection) = self.connect_remote(to, at).await?.ask(request).await?;
+            let (parts, body) = answer.into_parts();
+            let body = Limited::new(body, LARGEST).collect().await.map_err(io::Error::other)?;
+            Ok(Told {
+                code: parts.status,
+                headers: parts.headers,
+                body: body.to_bytes(),
+            })
+        };
+        tokio::time::timeout(ANSWER, read)
+            .await
+            .map_err(|_| io::Error::other(Late))?
     }
 }

@@ -1,13 +1,18 @@
 //! Authentication of tokens and authorisation by another API server (`DelegatingAuthenticatorConfig`,
-//! `DelegatingAuthorizerConfig` of `k8s.io/apiserver`): what an extension server asks the main one.
+//! `DelegatingAuthorizerConfig` of `k8s.io/apiserver`), and which namespaces there are: what an extension server asks the
+//! main one.
 
 use http::Request;
 use serde_json::{Value, json};
 
 use super::Attributes;
-use super::rbac::refused;
-use crate::registry::User;
+use super::rbac::{refused, strings};
+use crate::local::Gvr;
+use crate::registry::{Server, User};
 use crate::status::Status;
+use crate::store::{Expect, Key, StoreError};
+
+const NAMESPACES: Gvr = Gvr::new("", "v1", "namespaces");
 
 /// What everybody may ask for (`WithAlwaysAllowPaths` of `options.DelegatingAuthorizationOptions`).
 const FOR_ALL: [&str; 3] = ["/healthz", "/readyz", "/livez"];
@@ -41,15 +46,28 @@ fn review(user: &User, a: &Attributes<'_>) -> Value {
 fn user_of(review: &Value) -> Option<User> {
     let status = &review["status"];
     let user = &status["user"];
-    let list = |v: &Value| -> Vec<String> {
-        let all = v.as_array().into_iter().flatten();
-        all.filter_map(|t| t.as_str().map(str::to_owned)).collect()
-    };
-    let mut found = User::new(user["username"].as_str()?, list(&user["groups"]));
+    let mut found = User::new(user["username"].as_str()?, strings(&user["groups"]));
     user["uid"].as_str().unwrap_or_default().clone_into(&mut found.uid);
     let extra = user["extra"].as_object().into_iter().flatten();
-    found.extra = extra.map(|(k, v)| (k.clone(), list(v))).collect();
+    found.extra = extra.map(|(k, v)| (k.clone(), strings(v))).collect();
     (status["authenticated"] == true).then_some(found)
+}
+
+/// The namespace that a request may write into: one that is none is not asked for.
+fn written<'a>(a: &Attributes<'a>) -> Option<&'a str> {
+    let writes = matches!(a.verb, "create" | "update" | "patch") && !a.resource.is_empty() && !a.group.is_empty();
+    Some(a.namespace).filter(|ns| writes && cfn_cel::names::dns1123_label(ns).is_empty())
+}
+
+/// Of a namespace what says whether something may be made in it: that it is there, which one, and whether it goes.
+fn outline(namespace: &Value) -> Value {
+    let metadata = &namespace["metadata"];
+    let mut v = json!({"apiVersion": "v1", "kind": "Namespace",
+        "metadata": {"name": metadata["name"], "uid": metadata["uid"]}, "status": {"phase": namespace["status"]["phase"]}});
+    if !metadata["deletionTimestamp"].is_null() {
+        v["metadata"]["deletionTimestamp"] = metadata["deletionTimestamp"].clone();
+    }
+    v
 }
 
 impl Delegate {
@@ -75,6 +93,23 @@ impl Delegate {
         user_of(&said).ok_or_else(Status::unauthorized)
     }
 
+    /// Before a request that is allowed writes into a namespace: has that in `server` as, and only if, the other server has
+    /// it (`NamespaceLifecycle`'s look-up).
+    pub(crate) async fn follow(&self, server: &Server, a: &Attributes<'_>) -> Result<(), Status> {
+        let Some(ns) = written(a) else { return Ok(()) };
+        let there = Request::get(format!("/api/v1/namespaces/{ns}")).body(Vec::new());
+        let there = match self.client.request::<Value>(there.map_err(Status::internal)?).await {
+            Ok(namespace) => Some(outline(&namespace)),
+            Err(kube::Error::Api(e)) if e.code == 404 => None,
+            Err(e) => return Err(Status::internal(e)),
+        };
+        match mirror(server, ns, there) {
+            // Another request found the same meanwhile, or something newer.
+            Ok(()) | Err(StoreError::Exists | StoreError::Absent | StoreError::Changed) => Ok(()),
+            Err(e) => Err(Status::internal(e)),
+        }
+    }
+
     /// 403 unless the other server allows it.
     pub(crate) async fn authorize(&self, user: &User, a: &Attributes<'_>) -> Result<(), Status> {
         let master = user.groups.iter().any(|g| g == "system:masters");
@@ -91,9 +126,52 @@ impl Delegate {
     }
 }
 
+/// Puts a namespace where the other server's is looked for. It is written past the registry: whether it may be deleted,
+/// and when it is gone, the other server says alone.
+fn mirror(server: &Server, ns: &str, there: Option<Value>) -> Result<(), StoreError> {
+    let Some(r) = server.catalog.of_kind("v1", "Namespace") else {
+        return Ok(());
+    };
+    let key = Key::new("", ns);
+    match (there, server.store.get(&NAMESPACES, &key)) {
+        (Some(there), Some(here)) if outline(&here.peek()) == there => Ok(()),
+        (Some(there), Some(here)) => {
+            let expect = Expect::Revision(here.revision);
+            server.store.put(&r.storage, key, expect, there).map(drop)
+        }
+        (Some(there), None) => server.store.put(&r.storage, key, Expect::Absent, there).map(drop),
+        (None, Some(here)) => {
+            let last = (*here.value()).clone();
+            server.store.remove(&r.storage, &key, here.revision, last).map(drop)
+        }
+        (None, None) => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn namespaces_that_are_asked_for() {
+        let of = |verb, group, resource, ns| {
+            let a = Attributes::resource(verb, group, resource, "").named(ns, "x");
+            written(&a)
+        };
+        for (verb, group, resource, ns, asked) in [
+            ("create", "g", "things", "a", Some("a")),
+            ("patch", "g", "things", "a", Some("a")),
+            ("get", "g", "things", "a", None),
+            ("delete", "g", "things", "a", None),
+            ("create", "g", "things", "", None),
+            ("create", "g", "things", "a/../b", None),
+            ("create", "g", "things", "A", None),
+            ("create", "", "pods", "a", None),
+        ] {
+            assert_eq!(of(verb, group, resource, ns), asked, "{verb} {group} {resource} {ns}");
+        }
+        assert_eq!(written(&Attributes::path("create", "/apis")), None);
+    }
 
     #[test]
     fn only_a_token_that_counts_names_a_user() {

@@ -1,6 +1,7 @@
 //! Who asks (certificates, tokens, impersonation) and what they may do (RBAC).
 
 mod claims;
+mod coverage;
 mod delegated;
 mod escalation;
 mod impersonate;
@@ -127,12 +128,7 @@ impl Server {
     /// # Errors
     /// 401 when credentials are given and wrong.
     pub fn authenticate(&self, headers: &HeaderMap, certificate: Option<&[u8]>) -> Result<Arc<User>, Status> {
-        if let (Some(trust), Some(der)) = (self.auth.request_header.get(), certificate)
-            && let Some(user) = trust.user(headers, der, self.clock.now())
-        {
-            return Ok(Arc::new(authenticated(user)));
-        }
-        if let Some(user) = certificate.and_then(|der| self.auth.by_certificate(der, self.clock.now())) {
+        if let Some(user) = certificate.and_then(|der| self.by_connection(headers, der)) {
             return Ok(user);
         }
         if let Some(Bearer::Token(token)) = bearer(headers) {
@@ -142,6 +138,21 @@ impl Server {
             return Err(Status::unauthorized());
         }
         Ok(Arc::new(User::new("system:anonymous", ["system:unauthenticated"])))
+    }
+
+    /// Whom a client certificate (DER) says a request is of: the front proxy's whomever the headers name, another one its
+    /// own subject.
+    pub(crate) fn by_connection(&self, headers: &HeaderMap, der: &[u8]) -> Option<Arc<User>> {
+        let now = self.clock.now();
+        let named = self
+            .auth
+            .request_header
+            .get()
+            .and_then(|trust| trust.user(headers, der, now));
+        match named {
+            Some(user) => Some(Arc::new(authenticated(user))),
+            None => self.auth.by_certificate(der, now),
+        }
     }
 
     /// Whom a bearer token names, and which of `audiences` it is for.

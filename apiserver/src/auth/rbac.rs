@@ -101,7 +101,7 @@ pub(super) struct Rules {
     namespaced: BTreeMap<String, Vec<Binding>>,
 }
 
-fn strings(v: &Value) -> Vec<String> {
+pub(super) fn strings(v: &Value) -> Vec<String> {
     v.as_array()
         .into_iter()
         .flatten()

@@ -3,11 +3,12 @@
 //! It is an ECDSA key on P-256 (`ES256`) of the operating system's randomness. Where a run must be repeatable it is an
 //! Ed25519 key (`EdDSA`, RFC 8037) drawn from the run's seed: such a signature is a function of key and text.
 
+use std::sync::OnceLock;
+
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use cfn_net::Seed;
 use rand::Rng;
-use ring::digest::{Context, SHA256, digest};
 use ring::rand::SystemRandom;
 use ring::signature::{
     ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, ED25519, EcdsaKeyPair, Ed25519KeyPair, KeyPair,
@@ -16,6 +17,8 @@ use ring::signature::{
 use rustls_pki_types::{PrivatePkcs8KeyDer, pem::PemObject};
 use serde::Serialize;
 use serde_json::{Value, json};
+
+use crate::digest::sha256;
 
 /// What stands before the point of a P-256 key in its `SubjectPublicKeyInfo` (RFC 5480).
 const P256_INFO: [u8; 26] = [
@@ -93,7 +96,7 @@ impl PublicKey {
             Algorithm::EdDsa => &ED25519_INFO,
         };
         // keyIDFromPublicKey of k8s.io/kubernetes/pkg/serviceaccount: nobody finds the key by its id.
-        let id = URL_SAFE_NO_PAD.encode(digest(&SHA256, &[info, &bytes].concat()));
+        let id = URL_SAFE_NO_PAD.encode(sha256([info, &bytes]));
         Self { algorithm, bytes, id }
     }
 
@@ -184,30 +187,20 @@ impl<'a> Signed<'a> {
     }
 }
 
-fn digest_of(parts: &[&[u8]]) -> [u8; 32] {
-    let mut all = Context::new(&SHA256);
-    parts.iter().for_each(|p| all.update(p));
-    let mut out = [0; 32];
-    out.copy_from_slice(all.finish().as_ref());
-    out
-}
-
 enum Pair {
     P256(EcdsaKeyPair),
     Ed25519(Ed25519KeyPair),
 }
 
-/// A key that signs.
-pub struct SigningKey {
+/// A key that is there.
+struct Made {
     pair: Pair,
     public: PublicKey,
     random: SystemRandom,
-    /// Of what was kept of it, or drawn for it.
-    digest: [u8; 32],
 }
 
-impl SigningKey {
-    fn new(pair: Pair, secret: &[u8]) -> Self {
+impl Made {
+    fn new(pair: Pair) -> Self {
         let public = match &pair {
             Pair::P256(k) => PublicKey::new(Algorithm::Es256, k.public_key().as_ref().to_vec()),
             Pair::Ed25519(k) => PublicKey::new(Algorithm::EdDsa, k.public_key().as_ref().to_vec()),
@@ -216,13 +209,43 @@ impl SigningKey {
             pair,
             public,
             random: SystemRandom::new(),
-            digest: digest_of(&[b"derived", secret]),
         }
     }
 
-    /// Another secret that whoever has this key can make again, by what it is for.
-    pub(crate) fn derive(&self, purpose: &str) -> [u8; 32] {
-        digest_of(&[purpose.as_bytes(), &self.digest])
+    fn of_pkcs8(der: &[u8]) -> Result<Self, SigningKeyError> {
+        EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, der, &SystemRandom::new())
+            .map(|k| Self::new(Pair::P256(k)))
+            .map_err(|_| SigningKeyError::Parse)
+    }
+
+    fn of_seed(seed: Seed) -> Result<Self, SigningKeyError> {
+        let mut bytes = [0; 32];
+        seed.rng("service account key").fill_bytes(&mut bytes);
+        Ed25519KeyPair::from_seed_unchecked(&bytes)
+            .map(|k| Self::new(Pair::Ed25519(k)))
+            .map_err(|_| SigningKeyError::Make)
+    }
+}
+
+/// A P-256 key of the operating system's randomness, PKCS #8.
+fn random_pkcs8() -> Result<impl AsRef<[u8]>, SigningKeyError> {
+    EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &SystemRandom::new())
+        .map_err(|_| SigningKeyError::Make)
+}
+
+/// A key that signs. One that is kept nowhere is made when it is asked for first: most clusters in memory never sign.
+pub struct SigningKey {
+    made: OnceLock<Result<Made, SigningKeyError>>,
+    /// What it is drawn from; `None`: the operating system.
+    seed: Option<Seed>,
+}
+
+impl SigningKey {
+    fn kept(made: Made) -> Self {
+        Self {
+            made: OnceLock::from(Ok(made)),
+            seed: None,
+        }
     }
 
     /// A new one, and its PEM to be kept.
@@ -230,9 +253,8 @@ impl SigningKey {
     /// # Errors
     /// [`SigningKeyError::Make`].
     pub(crate) fn generate() -> Result<(Self, String), SigningKeyError> {
-        let made = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &SystemRandom::new())
-            .map_err(|_| SigningKeyError::Make)?;
-        Ok((Self::of_pkcs8(made.as_ref())?, pem(made.as_ref())))
+        let der = random_pkcs8()?;
+        Ok((Self::kept(Made::of_pkcs8(der.as_ref())?), pem(der.as_ref())))
     }
 
     /// One kept from before.
@@ -241,30 +263,39 @@ impl SigningKey {
     /// [`SigningKeyError::Parse`].
     pub(crate) fn from_pem(pem: &str) -> Result<Self, SigningKeyError> {
         let der = PrivatePkcs8KeyDer::from_pem_slice(pem.as_bytes()).map_err(|_| SigningKeyError::Parse)?;
-        Self::of_pkcs8(der.secret_pkcs8_der())
+        Made::of_pkcs8(der.secret_pkcs8_der()).map(Self::kept)
     }
 
-    fn of_pkcs8(der: &[u8]) -> Result<Self, SigningKeyError> {
-        EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, der, &SystemRandom::new())
-            .map(|k| Self::new(Pair::P256(k), der))
-            .map_err(|_| SigningKeyError::Parse)
+    /// One that nobody keeps.
+    pub(crate) fn passing() -> Self {
+        Self {
+            made: OnceLock::new(),
+            seed: None,
+        }
     }
 
     /// That of a run that must be repeatable: no secret.
-    ///
-    /// # Errors
-    /// [`SigningKeyError::Make`].
-    pub(crate) fn seeded(seed: Seed) -> Result<Self, SigningKeyError> {
-        let mut bytes = [0; 32];
-        seed.rng("service account key").fill_bytes(&mut bytes);
-        Ed25519KeyPair::from_seed_unchecked(&bytes)
-            .map(|k| Self::new(Pair::Ed25519(k), &bytes))
-            .map_err(|_| SigningKeyError::Make)
+    pub(crate) fn seeded(seed: Seed) -> Self {
+        Self {
+            made: OnceLock::new(),
+            seed: Some(seed),
+        }
+    }
+
+    fn made(&self) -> Result<&Made, SigningKeyError> {
+        let make = || match self.seed {
+            Some(seed) => Made::of_seed(seed),
+            None => Made::of_pkcs8(random_pkcs8()?.as_ref()),
+        };
+        self.made.get_or_init(make).as_ref().map_err(Clone::clone)
     }
 
     /// What others check its signatures with.
-    pub(crate) fn public(&self) -> &PublicKey {
-        &self.public
+    ///
+    /// # Errors
+    /// [`SigningKeyError::Make`].
+    pub(crate) fn public(&self) -> Result<&PublicKey, SigningKeyError> {
+        self.made().map(|m| &m.public)
     }
 
     /// A token with these claims, in the compact form.
@@ -273,11 +304,12 @@ impl SigningKey {
     /// [`SigningKeyError::Make`].
     pub(crate) fn sign(&self, claims: &Value) -> Result<String, SigningKeyError> {
         let encode = |v: &Value| URL_SAFE_NO_PAD.encode(v.to_string());
-        let header = json!({"alg": self.public.algorithm(), "kid": self.public.id()});
+        let key = self.made()?;
+        let header = json!({"alg": key.public.algorithm(), "kid": key.public.id()});
         let text = format!("{}.{}", encode(&header), encode(claims));
-        let signature = match &self.pair {
+        let signature = match &key.pair {
             Pair::P256(k) => k
-                .sign(&self.random, text.as_bytes())
+                .sign(&key.random, text.as_bytes())
                 .map_err(|_| SigningKeyError::Make)?,
             Pair::Ed25519(k) => k.sign(text.as_bytes()),
         };
@@ -311,19 +343,19 @@ mod tests {
     fn who_has_the_public_key_checks_and_nobody_else_signs() {
         let (kept, pem) = SigningKey::generate().unwrap();
         let again = SigningKey::from_pem(&pem).unwrap();
-        assert_eq!(kept.public(), again.public());
+        assert_eq!(kept.public().unwrap(), again.public().unwrap());
         let (other, _) = SigningKey::generate().unwrap();
-        for key in [kept, SigningKey::seeded(Seed(1)).unwrap()] {
-            let published: Value = serde_json::to_value(key.public().jwk()).unwrap();
+        for key in [kept, SigningKey::seeded(Seed(1))] {
+            let published: Value = serde_json::to_value(key.public().unwrap().jwk()).unwrap();
             let known = PublicKey::of_jwk(&published).unwrap();
-            assert_eq!(&known, key.public());
+            assert_eq!(&known, key.public().unwrap());
             let token = key.sign(&json!({"sub": "a"})).unwrap();
             let read = Signed::read(&token).unwrap();
             assert_eq!(
                 (read.claims["sub"].as_str(), read.key.as_str()),
                 (Some("a"), known.id())
             );
-            assert!(known.signed(&read) && !other.public().signed(&read));
+            assert!(known.signed(&read) && !other.public().unwrap().signed(&read));
             // Other claims under the same signature, and the same under another one.
             let (text, signature) = token.rsplit_once('.').unwrap();
             let header = text.split_once('.').unwrap().0;
@@ -337,7 +369,7 @@ mod tests {
 
     #[test]
     fn seeded_signatures_are_the_same_each_time() {
-        let sign = |seed| SigningKey::seeded(Seed(seed)).unwrap().sign(&json!({"a": 1})).unwrap();
+        let sign = |seed| SigningKey::seeded(Seed(seed)).sign(&json!({"a": 1})).unwrap();
         assert_eq!(sign(1), sign(1));
         assert_ne!(sign(1), sign(2));
     }
@@ -358,8 +390,8 @@ mod tests {
         }
         // Without a signature it is read, and signed by nobody.
         let unsigned = format!("{none}.{claims}.");
-        let key = SigningKey::seeded(Seed(1)).unwrap();
-        assert!(!key.public().signed(&Signed::read(&unsigned).unwrap()));
+        let key = SigningKey::seeded(Seed(1));
+        assert!(!key.public().unwrap().signed(&Signed::read(&unsigned).unwrap()));
         for wrong in [
             "",
             "AAAA",

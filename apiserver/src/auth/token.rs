@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
 use super::claims::{ACCOUNTS, ISSUER, NODES, PODS, SECRETS};
+use crate::digest::sha256;
 use crate::registry::{Call, Server, group_version, rfc3339, text, uuid};
 use crate::schema::{SchemaRef, quote};
 use crate::status::{Cause, Status};
@@ -67,7 +67,7 @@ impl Server {
             "sub": format!("system:serviceaccount:{ns}:{name}"), "kubernetes.io": own});
         // Of what it says, so that a run can be repeated.
         let mut id = [0; 16];
-        id.copy_from_slice(&Sha256::digest(claims.to_string())[..16]);
+        id.copy_from_slice(&sha256([claims.to_string()])[..16]);
         claims["jti"] = json!(uuid(id));
         let token = self.auth.key.sign(&claims).map_err(Status::internal)?;
         let mut spec = request["spec"].clone();

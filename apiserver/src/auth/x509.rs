@@ -3,9 +3,9 @@
 
 use jiff::Timestamp;
 use rustls_pki_types::{CertificateDer, pem::PemObject};
-use sha2::{Digest, Sha256};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
+use crate::digest::{hex, sha256};
 use crate::registry::User;
 
 /// Whom a certificate names, and when.
@@ -54,10 +54,9 @@ impl ClientCa {
             .filter_map(|o| o.as_str().ok().map(str::to_owned))
             .collect();
         let mut user = User::new(name, groups);
-        let digest: String = Sha256::digest(der).iter().map(|b| format!("{b:02x}")).collect();
         user.extra.insert(
             "authentication.kubernetes.io/credential-id".to_owned(),
-            vec![format!("X509SHA256={digest}")],
+            vec![format!("X509SHA256={}", hex(&sha256([der])))],
         );
         let validity = cert.validity();
         Some(Subject {

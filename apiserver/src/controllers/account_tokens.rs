@@ -131,7 +131,7 @@ mod tests {
 
     #[test]
     fn secrets_are_filled_once() {
-        let tokens = AccountTokens::new("CA", Arc::new(SigningKey::seeded(Seed(1)).unwrap()));
+        let tokens = AccountTokens::new("CA", Arc::new(SigningKey::seeded(Seed(1))));
         let secret = json!({"metadata": {"name": "t", "namespace": "n", "annotations": {ACCOUNT: "a"}}, "type": TYPE});
         let account = json!({"metadata": {"name": "a", "namespace": "n", "uid": "u"}});
         let filled = tokens.filled(&secret, &account).unwrap();

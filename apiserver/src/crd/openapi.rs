@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
-use sha2::{Digest, Sha256};
 
+use crate::digest::{hex, sha256};
 use crate::registry::Resource;
 use crate::schema::definitions_with;
 
@@ -268,8 +268,5 @@ fn query(name: &str) -> Value {
 
 /// A hash of the document that changes with it.
 pub(crate) fn hash(document: &Value) -> String {
-    Sha256::digest(document.to_string())
-        .iter()
-        .map(|b| format!("{b:02X}"))
-        .collect()
+    hex(&sha256([document.to_string()])).to_uppercase()
 }

@@ -26,7 +26,7 @@ fn passed_on(server: &Server, r: &Incoming, authority: &str) -> Result<HeaderMap
     let mut all = proxy::forwarded(&r.headers);
     all.insert(header::HOST, HeaderValue::try_from(authority)?);
     headers::put_audit_id(&r.audit_id, &mut all);
-    server.introduce(&mut all, &r.user);
+    server.introduce(&mut all, &r.user)?;
     Ok(all)
 }
 

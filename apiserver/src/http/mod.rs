@@ -277,7 +277,8 @@ async fn authorize(
     a: &Attributes<'_>,
     annotations: &mut Annotations,
 ) -> Result<(), Status> {
-    let done = match server.auth.delegate.get() {
+    let delegate = server.auth.delegate.get();
+    let done = match delegate {
         Some(other) => other.authorize(user, a).await,
         None => server.authorize(user, a),
     };
@@ -288,7 +289,11 @@ async fn authorize(
         annotations.insert("authorization.k8s.io/decision".into(), "allow".into());
         annotations.insert("authorization.k8s.io/reason".into(), String::new());
     }
-    done
+    done?;
+    match delegate {
+        Some(other) => other.follow(server, a).await,
+        None => Ok(()),
+    }
 }
 
 async fn route(

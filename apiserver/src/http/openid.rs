@@ -52,7 +52,7 @@ fn document(server: &Server, r: &Incoming, kind: &'static str) -> Result<Answer,
         return Err(Status::method_not_allowed());
     }
     negotiate::produced(&r.headers, kind)?;
-    let key = server.auth.key.public();
+    let key = server.auth.key.public().map_err(Status::internal)?;
     let text = match r.path.starts_with(KEYS) {
         true => serde_json::to_vec(&Keys { keys: [key.jwk()] }),
         false => serde_json::to_vec(&Metadata {

@@ -291,7 +291,7 @@ impl Server {
         } else if object.is_none() && r.custom.is_some() {
             crd::emptied(self, r);
         } else if r.custom.is_none() {
-            conditions::settle(self, r, object);
+            conditions::settle(self, r, old, object);
         }
     }
 }

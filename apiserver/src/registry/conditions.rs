@@ -38,8 +38,8 @@ pub(super) fn local(now: &str) -> Value {
         "message": "Local APIServices are always available"})
 }
 
-/// Brings up to date what depends on objects of `r`; `object` is `None` where one is gone.
-pub(super) fn settle(server: &Server, r: &Resource, object: Option<&Arc<Object>>) {
+/// Brings up to date what depends on objects of `r`: `new` is `None` where one is gone.
+pub(super) fn settle(server: &Server, r: &Resource, old: Option<&Arc<Object>>, new: Option<&Arc<Object>>) {
     if r.group == "flowcontrol.apiserver.k8s.io" {
         for flow in server.store.list(&FLOWS, None, None).objects {
             let level = text(&flow.value(), "/spec/priorityLevelConfiguration/name").to_owned();
@@ -60,7 +60,7 @@ pub(super) fn settle(server: &Server, r: &Resource, object: Option<&Arc<Object>>
             server.say(&RANGES, &range, &ready);
         }
     } else if aggregator::is_about(r) {
-        server.look_at_remotes(r, object);
+        server.look_at_remotes(r, old, new);
     }
 }
 
@@ -178,7 +178,7 @@ mod tests {
             allow_anonymous_health: true,
         };
         let clock = cfn_net::VirtualClock::starting_at("2026-01-01T00:00:00Z".parse().unwrap());
-        let key = crate::auth::signing::SigningKey::seeded(cfn_net::Seed(1)).unwrap();
+        let key = crate::auth::signing::SigningKey::seeded(cfn_net::Seed(1));
         let store = crate::store::Store::default();
         Server::with_store(settings, Arc::new(clock), cfn_net::Seed(1), store, key)
     }

@@ -6,9 +6,9 @@ use std::sync::{Arc, OnceLock};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 
 use super::Conversion;
+use crate::digest::sha256;
 use crate::local::Gvr;
 use crate::schema::{ResourceDef, SchemaRef};
 use crate::store::ResourceKey;
@@ -170,7 +170,7 @@ impl Resource {
         let stored = self.verbs.iter().any(|v| v == "list") && !self.is("", "componentstatuses");
         let (group, version) = group_version(&self.storage_version);
         stored.then(|| {
-            let digest = Sha256::digest(format!("{group}/{version}/{}", self.kind));
+            let digest = sha256([format!("{group}/{version}/{}", self.kind)]);
             STANDARD.encode(&digest[..8])
         })
     }

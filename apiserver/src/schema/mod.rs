@@ -50,6 +50,13 @@ pub use semantic::{same, selector};
 pub use validate::{validate, validate_update};
 pub use zero::{is_given, nothing, write_always, write_given};
 
+/// A list of texts as Go's `%q` prints it.
+#[must_use]
+pub fn quote_list<T: AsRef<str>>(list: impl IntoIterator<Item = T>) -> String {
+    let all: Vec<String> = list.into_iter().map(|t| quote(t.as_ref())).collect();
+    format!("[{}]", all.join(" "))
+}
+
 /// Package of a definition: its name without the last segment.
 fn package(definition: &str) -> &str {
     definition.rsplit_once('.').map_or("", |(package, _)| package)

@@ -15,8 +15,8 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 
+use crate::digest::{hex, sha256};
 use crate::registry::{Call, Resource, Server};
 use crate::status::Status;
 
@@ -89,11 +89,7 @@ fn key(config: &Value, body: &Value) -> String {
         let objects = r.get_mut("objects").and_then(Value::as_array_mut);
         objects.into_iter().flatten().for_each(forget);
     }
-    let digest = Sha256::new()
-        .chain_update(config.to_string())
-        .chain_update(body.to_string())
-        .finalize();
-    digest.iter().map(|b| format!("{b:02x}")).collect()
+    hex(&sha256([config.to_string(), body.to_string()]))
 }
 
 impl Hooks {

@@ -9,7 +9,7 @@ use super::run::{Io, Process, Shell};
 use super::web::{self, Ask, Url};
 use crate::auth::signing::{PublicKey, Signed};
 use crate::controllers::object::Object;
-use crate::schema::quote;
+use crate::schema::{quote, quote_list};
 
 /// Where a pod has what its account is known by (`rest.InClusterConfig`).
 const ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
@@ -78,9 +78,8 @@ fn expected(claims: &Value, issuer: &str, audience: &str, now: Timestamp) -> Res
         ));
     }
     if !audiences(claims).any(|a| a == audience) {
-        let all: Vec<String> = audiences(claims).map(quote).collect();
-        let wanted = quote(audience);
-        return Err(format!("oidc: expected audience {wanted} got [{}]", all.join(" ")));
+        let (wanted, own) = (quote(audience), quote_list(audiences(claims)));
+        return Err(format!("oidc: expected audience {wanted} got {own}"));
     }
     let time = |name: &str| claims[name].as_i64().unwrap_or_default();
     let shown = |second: i64| Timestamp::from_second(second).unwrap_or_default();
@@ -233,11 +232,11 @@ mod tests {
 
     #[test]
     fn only_the_keys_that_are_named_count() {
-        let (one, other) = (SigningKey::generate().unwrap().0, SigningKey::seeded(Seed(1)).unwrap());
+        let (one, other) = (SigningKey::generate().unwrap().0, SigningKey::seeded(Seed(1)));
         let token = one.sign(&json!({})).unwrap();
         let token = Signed::read(&token).unwrap();
         let set = |keys: &[&SigningKey]| {
-            let keys: Vec<_> = keys.iter().map(|k| k.public().jwk()).collect();
+            let keys: Vec<_> = keys.iter().map(|k| k.public().unwrap().jwk()).collect();
             json!({"keys": keys})
         };
         assert!(is_signed(&token, &set(&[&other, &one])));
