@@ -301,10 +301,10 @@ fn text_method(name: &str, s: &Arc<str>, args: &[Value]) -> Result {
             let found = if name == "indexOf" {
                 s[at..].find(&**x).map(|i| at + i)
             } else {
-                // It may begin there at the latest.
+                // It may begin there at the latest, and what begins there ends where a character does.
                 let mut end = s.len().min(at + x.len());
                 while !s.is_char_boundary(end) {
-                    end += 1;
+                    end -= 1;
                 }
                 s[..end].rfind(&**x)
             };
