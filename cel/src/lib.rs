@@ -19,6 +19,7 @@ mod functions;
 pub mod go;
 mod lex;
 mod list;
+mod memo;
 mod methods;
 mod moment;
 pub mod names;
@@ -43,6 +44,7 @@ use std::collections::BTreeMap;
 
 pub use check::{Environment, Expression, check};
 pub use list::{List, ListKind};
+pub use memo::Memo;
 pub use moment::{Moment, MomentError};
 pub use semver::Version;
 pub use types::{ObjectType, Type};

@@ -2,8 +2,7 @@
 //! addresses, quantities and versions.
 
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::sync::Arc;
 
 use regex::Regex;
 
@@ -11,6 +10,7 @@ use super::CelError;
 use super::address::{is_of, masked, within};
 use super::eval::no_overload;
 use super::functions::{Result, count, extreme, fail, size, to_address, to_network, truth};
+use super::memo::Memo;
 use super::numbers;
 use super::quantity::Quantity;
 use super::semver::Version;
@@ -224,19 +224,8 @@ const PATTERNS: usize = 100;
 
 /// Compiled patterns, for a policy matches the same ones at every write.
 fn pattern(text: &str) -> Result<Regex> {
-    static KNOWN: LazyLock<Mutex<BTreeMap<String, Regex>>> = LazyLock::new(Mutex::default);
-    let known = || KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(r) = known().get(text) {
-        return Ok(r.clone());
-    }
-    // Nobody waits for the lock while one is compiled.
-    let r = super::pattern::compile(text).map_err(CelError::evaluation)?;
-    let mut known = known();
-    if known.len() >= PATTERNS {
-        known.clear();
-    }
-    known.insert(text.to_owned(), r.clone());
-    Ok(r)
+    static KNOWN: Memo<Regex> = Memo::new(PATTERNS);
+    KNOWN.get(text, |t| super::pattern::compile(t).map_err(CelError::evaluation))
 }
 
 fn place(n: i64, len: usize) -> Result<usize> {
@@ -301,10 +290,10 @@ fn text_method(name: &str, s: &Arc<str>, args: &[Value]) -> Result {
             let found = if name == "indexOf" {
                 s[at..].find(&**x).map(|i| at + i)
             } else {
-                // It may begin there at the latest.
+                // It may begin there at the latest, and what begins there ends where a character does.
                 let mut end = s.len().min(at + x.len());
                 while !s.is_char_boundary(end) {
-                    end += 1;
+                    end -= 1;
                 }
                 s[..end].rfind(&**x)
             };

@@ -24,9 +24,8 @@ pub fn compile(pattern: &str) -> Result<regex::Regex, String> {
         return Err(wrong);
     }
     let told = |what: &str| format!("error parsing regexp: {what}: `{pattern}`");
-    regex::RegexBuilder::new(&translated(pattern))
-        .nest_limit(DEEPEST)
-        .build()
+    built(&translated(pattern))
+        .ok_or_else(|| told("expression nests too deeply"))?
         .map_err(|e| match e {
             regex::Error::CompiledTooBig(_) => told("expression too large"),
             regex::Error::Syntax(why) if why.contains("nested") => told("expression nests too deeply"),
@@ -37,6 +36,21 @@ pub fn compile(pattern: &str) -> Result<regex::Regex, String> {
 
 /// How deep an expression may be (`regexp/syntax.maxHeight`).
 const DEEPEST: u32 = 1000;
+/// Groups of a pattern whose building, which goes as deep as it, fits the stack of any thread; and the stack for others.
+const SHALLOW: usize = 50;
+const STACK: usize = 64 << 20;
+
+/// A pattern in this engine's language, built; `None` where there is no stack that it needs.
+fn built(pattern: &str) -> Option<Result<regex::Regex, regex::Error>> {
+    let build = || regex::RegexBuilder::new(pattern).nest_limit(DEEPEST).build();
+    if pattern.matches('(').count() <= SHALLOW {
+        return Some(build());
+    }
+    std::thread::scope(|s| {
+        let thread = std::thread::Builder::new().stack_size(STACK);
+        thread.spawn_scoped(s, build).ok()?.join().ok()
+    })
+}
 
 /// A pattern that Go can read in this engine's language.
 fn translated(pattern: &str) -> String {
@@ -229,6 +243,31 @@ mod tests {
         ] {
             assert_eq!(error(fine), None, "{fine}");
             assert!(super::compile(fine).is_ok(), "{fine}");
+        }
+    }
+
+    /// Whoever writes a pattern says how deep it is; tests have the stacks that the server's threads have.
+    #[test]
+    fn patterns_are_as_deep_as_they_may_be() {
+        for (open, close) in [
+            ("(", ")"),
+            ("(?:", ")"),
+            ("(a|", ")"),
+            ("(?i:b", ")*"),
+            ("(", ")+?"),
+            ("(?:", "|b)?"),
+        ] {
+            let nested = |n: usize| [open.repeat(n), "a".into(), close.repeat(n)].concat();
+            for n in [200, 990] {
+                let found = super::compile(&nested(n)).map(|p| p.is_match("a"));
+                assert!(
+                    found.as_ref().is_ok_and(|is| *is || open.contains('b'))
+                        || found.as_ref().is_err_and(|e| e.contains("too")),
+                    "{open}: {found:?}"
+                );
+            }
+            let why = super::compile(&nested(100_000)).unwrap_err();
+            assert!(why.contains("too"), "{open}: {}", &why[..100]);
         }
     }
 

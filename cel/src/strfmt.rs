@@ -44,7 +44,17 @@ pub fn is_known(format: &str) -> bool {
     NAMES.contains(&format.replace('-', "").as_str())
 }
 
-/// Forms that are told by a pattern.
+/// The time of a moment, and one number of a span with its unit.
+static TIME: LazyLock<Regex> =
+    LazyLock::new(|| own("^([0-9]{2}):([0-9]{2}):([0-9]{2})(.[0-9]+)?(z|[+-][0-9]{2}:[0-9]{2})$"));
+static SPAN: LazyLock<Regex> = LazyLock::new(|| own(r"([0-9]+)\s*([A-Za-zµ]+)"));
+
+/// A pattern that is written here.
+fn own(text: &str) -> Regex {
+    pattern::compile(text).expect("a pattern of its own")
+}
+
+/// Formats that are told by a pattern.
 static PATTERNS: LazyLock<Vec<(&str, Regex)>> = LazyLock::new(|| {
     let hex = |n: usize| format!("[0-9a-f]{{{n}}}");
     let uuid = |third: &str, fourth: &str| format!("(?i)^{}-?{}-?{third}-?{fourth}-?{}$", hex(8), hex(4), hex(12));
@@ -78,15 +88,10 @@ static PATTERNS: LazyLock<Vec<(&str, Regex)>> = LazyLock::new(|| {
             "byte",
             "^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=|[A-Za-z0-9+/]{4})$".to_owned(),
         ),
-        (
-            "time",
-            "^([0-9]{2}):([0-9]{2}):([0-9]{2})(.[0-9]+)?(z|[+-][0-9]{2}:[0-9]{2})$".to_owned(),
-        ),
         ("k8sshortname", format!("^{name}$")),
         ("k8slongname", format!(r"^{name}(\.{name})*$")),
-        ("span", r"([0-9]+)\s*([A-Za-zµ]+)".to_owned()),
     ]
-    .map(|(name, text)| (name, pattern::compile(&text).expect("a pattern of its own")))
+    .map(|(name, text)| (name, own(&text)))
     .into()
 });
 
@@ -102,8 +107,6 @@ fn matches(name: &str, text: &str) -> bool {
 #[must_use]
 pub fn has(format: &str, text: &str) -> bool {
     match format.replace('-', "").as_str() {
-        // These are parts of others, and no formats.
-        "time" | "span" => true,
         "bsonobjectid" => text.len() == 24 && text.bytes().all(|b| b.is_ascii_hexdigit()),
         "uri" => Url::of_request(text).is_ok(),
         "email" => is_email(text),
@@ -220,7 +223,7 @@ fn is_moment(text: &str) -> bool {
         return false;
     };
     let fits = |time: &str| &time[..2] <= "23" && &time[3..5] <= "59" && &time[6..8] <= "59";
-    is_date(date) && matches("time", time) && fits(time)
+    is_date(date) && TIME.is_match(time) && fits(time)
 }
 
 /// The nanoseconds of a span as Go reads it, or of any numbers with units among other things, all together.
@@ -240,7 +243,7 @@ pub fn span(text: &str) -> Option<i64> {
         return Some(span);
     }
     let mut sum = None;
-    for part in of_form("span")?.captures_iter(text) {
+    for part in SPAN.captures_iter(text) {
         let count: i64 = part[1].parse().ok()?;
         let unit = part[2].to_lowercase();
         for (names, factor) in UNITS {

@@ -1,7 +1,8 @@
 //! Go's reading of patterns (`regexp/syntax`): what it says of those that it cannot read.
 
-use std::collections::BTreeMap;
-use std::sync::{LazyLock, Mutex, PoisonError};
+use std::convert::Infallible;
+
+use crate::memo::Memo;
 
 /// Go's error of reading a pattern, if it has one.
 pub(super) fn error(pattern: &str) -> Option<String> {
@@ -299,20 +300,14 @@ pub(super) fn class_escape(t: &str) -> Result<Option<&str>, Wrong<'_>> {
 
 /// Whether there is a class of Unicode of this name.
 fn is_class(name: &str) -> bool {
-    static KNOWN: LazyLock<Mutex<BTreeMap<String, bool>>> = LazyLock::new(Mutex::default);
+    static KNOWN: Memo<bool> = Memo::new(1000);
     // The longest name that there is has fewer.
     if name.len() > 64 {
         return false;
     }
-    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(is) = known.get(name) {
-        return *is;
-    }
-    if known.len() > 1000 {
-        known.clear();
-    }
-    let is = regex::Regex::new(&format!("\\p{{{name}}}")).is_ok();
-    known.insert(name.to_owned(), is);
+    let Ok(is) = KNOWN.get(name, |name| {
+        Ok::<_, Infallible>(regex::Regex::new(&format!("\\p{{{name}}}")).is_ok())
+    });
     is
 }
 

@@ -14,6 +14,34 @@ fn run(text: &str) -> Result<Value, CelError> {
     Program::compile(text, &["object"])?.evaluate(&scope())
 }
 
+/// `lastIndexOf` looks from a character backwards, whatever its bytes: what is found begins there at the latest.
+#[test]
+fn where_a_text_is_from_a_place() {
+    for (text, value) in [
+        ("'aé'.lastIndexOf('é', 0)", -1),
+        ("'aé'.lastIndexOf('é', 1)", 1),
+        ("'aéé'.lastIndexOf('é', 1)", 1),
+        ("'a€b€'.lastIndexOf('€b', 0)", -1),
+        ("'a€b€'.lastIndexOf('€', 2)", 1),
+        ("'a€b€'.lastIndexOf('€', 3)", 3),
+        ("'ab'.lastIndexOf('éé', 0)", -1),
+        ("'tacocat'.lastIndexOf('ac', 3)", 1),
+        ("'tacocat'.lastIndexOf('a', 4)", 1),
+        ("'tacocat'.lastIndexOf('a', 5)", 5),
+        ("'tacocat'.lastIndexOf('at', 6)", 5),
+        ("'tacocat'.lastIndexOf('tacocatt', 6)", -1),
+        ("'tacocat'.lastIndexOf('', 3)", 3),
+        ("'a€b€'.indexOf('€', 2)", 3),
+        ("'a€b€'.indexOf('€', 1)", 1),
+    ] {
+        assert_eq!(run(text).unwrap().to_json(), Some(json!(value)), "{text}");
+    }
+    for text in ["'aé'.lastIndexOf('é', -1)", "'aé'.indexOf('é', -1)"] {
+        let refused = run(text).map(|v| v.to_json()).unwrap_err().to_string();
+        assert!(refused.contains("index out of range: -1"), "{refused}");
+    }
+}
+
 #[test]
 fn expressions_and_their_values() {
     for (text, value) in [

@@ -1,9 +1,16 @@
 //! `$(( ))`: integers with `+ - * / %`, comparisons and parentheses.
 
+use super::parse::DEEPEST;
+
 /// The value of an expression; `None` when it has none.
 pub(crate) fn evaluate(text: &str, variable: &dyn Fn(&str) -> Option<String>) -> Option<i64> {
     let text: Vec<char> = text.chars().filter(|c| !c.is_whitespace() && *c != '$').collect();
-    let mut e = Expression { text, at: 0, variable };
+    let mut e = Expression {
+        text,
+        at: 0,
+        depth: 0,
+        variable,
+    };
     let value = e.compare()?;
     (e.at == e.text.len()).then_some(value)
 }
@@ -11,6 +18,8 @@ pub(crate) fn evaluate(text: &str, variable: &dyn Fn(&str) -> Option<String>) ->
 struct Expression<'a> {
     text: Vec<char>,
     at: usize,
+    /// How many signs and parentheses are open.
+    depth: usize,
     variable: &'a dyn Fn(&str) -> Option<String>,
 }
 
@@ -64,7 +73,15 @@ impl Expression<'_> {
         Some(left)
     }
 
+    /// One operand; none in more signs and parentheses than commands may stand in.
     fn value(&mut self) -> Option<i64> {
+        self.depth += 1;
+        let value = if self.depth > DEEPEST { None } else { self.operand() };
+        self.depth -= 1;
+        value
+    }
+
+    fn operand(&mut self) -> Option<i64> {
         if self.one_of(&["-"]).is_some() {
             return self.value()?.checked_neg();
         }
@@ -108,6 +125,16 @@ mod tests {
             ("1 +", None),
         ] {
             assert_eq!(evaluate(text, &variable), expected, "{text}");
+        }
+        for n in [10, 100_000] {
+            let nested = format!("{}1{}", "(".repeat(n), ")".repeat(n));
+            assert_eq!(evaluate(&nested, &variable), (n == 10).then_some(1), "{n}");
+            assert_eq!(
+                evaluate(&format!("{}1", "-".repeat(n)), &variable),
+                (n == 10).then_some(1),
+                "{n}"
+            );
+            assert_eq!(evaluate(&"1+".repeat(n), &variable), None, "{n}");
         }
     }
 }

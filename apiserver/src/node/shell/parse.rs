@@ -10,33 +10,33 @@ use super::tree::{Command, Part, Redirect, Word, plain};
 #[error("{0} is not understood")]
 pub(crate) struct ParseError(pub(crate) String);
 
+/// How deep commands and words stand in one another at most: whoever reads or runs them goes as deep with its stack.
+pub(super) const DEEPEST: usize = 64;
+/// Bytes of the longest script: `ARG_MAX` leaves none more, and the API server no object with one.
+pub(super) const LONGEST: usize = 1 << 20;
+
 /// Parses a script.
 pub(crate) fn parse(script: &str) -> Result<Command, ParseError> {
-    let mut p = Parser {
-        rest: script.chars().peekable(),
-    };
-    let list = p.list(&[])?;
-    match p.rest.peek() {
-        None => Ok(list),
-        Some(c) => Err(ParseError(format!("{c:?}"))),
-    }
+    Parser::at(script, 0)?.whole()
 }
 
 /// As [`parse`]; `None` where the text ends too early.
 pub(crate) fn parse_whole(text: &str) -> Result<Option<Command>, ParseError> {
-    let mut p = Parser {
-        rest: text.chars().peekable(),
-    };
+    let mut p = Parser::at(text, 0)?;
     match p.list(&[]) {
         Ok(list) if p.rest.peek().is_none() => Ok(Some(list)),
         Ok(_) => Err(ParseError(format!("{:?}", p.rest.collect::<String>()))),
-        Err(_) if p.rest.peek().is_none() => Ok(None),
+        Err(_) if p.rest.peek().is_none() && !p.too_deep => Ok(None),
         Err(e) => Err(e),
     }
 }
 
 struct Parser<'a> {
     rest: Peekable<Chars<'a>>,
+    /// How many commands and words are open.
+    depth: usize,
+    /// Whether more of them were than may be: what follows does not mend that.
+    too_deep: bool,
 }
 
 fn is_name(s: &str) -> bool {
@@ -44,7 +44,40 @@ fn is_name(s: &str) -> bool {
         && s.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
-impl Parser<'_> {
+impl<'a> Parser<'a> {
+    /// A reader of a text that stands in `depth` others.
+    fn at(text: &'a str, depth: usize) -> Result<Self, ParseError> {
+        if text.len() > LONGEST {
+            return Err(ParseError(format!("a script of more than {LONGEST} bytes")));
+        }
+        Ok(Self {
+            rest: text.chars().peekable(),
+            depth,
+            too_deep: false,
+        })
+    }
+
+    /// All of the text as commands.
+    fn whole(&mut self) -> Result<Command, ParseError> {
+        let list = self.list(&[])?;
+        match self.rest.peek() {
+            None => Ok(list),
+            Some(c) => Err(ParseError(format!("{c:?}"))),
+        }
+    }
+
+    /// Reads what stands in what is being read.
+    fn deeper<T>(&mut self, read: impl FnOnce(&mut Self) -> Result<T, ParseError>) -> Result<T, ParseError> {
+        if self.depth == DEEPEST {
+            self.too_deep = true;
+            return Err(ParseError(format!("a script more than {DEEPEST} levels deep")));
+        }
+        self.depth += 1;
+        let read = read(self);
+        self.depth -= 1;
+        read
+    }
+
     fn eat(&mut self, c: char) -> bool {
         self.rest.next_if_eq(&c).is_some()
     }
@@ -107,6 +140,10 @@ impl Parser<'_> {
 
     /// Commands until one of the reserved words, a `)` or the end.
     fn list(&mut self, ends: &[&str]) -> Result<Command, ParseError> {
+        self.deeper(|p| p.commands(ends))
+    }
+
+    fn commands(&mut self, ends: &[&str]) -> Result<Command, ParseError> {
         let mut all = Vec::new();
         loop {
             self.blanks(true);
@@ -152,7 +189,7 @@ impl Parser<'_> {
 
     fn pipeline(&mut self) -> Result<Command, ParseError> {
         if self.keyword("!") {
-            return Ok(Command::Not(Box::new(self.pipeline()?)));
+            return Ok(Command::Not(Box::new(self.deeper(Self::pipeline)?)));
         }
         let mut all = vec![self.command()?];
         loop {
@@ -331,6 +368,7 @@ impl Parser<'_> {
         if !words.is_empty() && self.rest.peek() == Some(&'(') {
             return Err(ParseError("a function".into()));
         }
+        words.shrink_to_fit();
         Ok(Command::Simple {
             assigns,
             words,
@@ -397,6 +435,8 @@ impl Parser<'_> {
             }
         }
         flush(&mut text, &mut parts);
+        // Most words are one text, and a script has many.
+        parts.shrink_to_fit();
         Ok(Some(parts).filter(|p| !p.is_empty()))
     }
 
@@ -449,8 +489,11 @@ impl Parser<'_> {
             if !self.eat('`') {
                 return Err(ParseError("an open quote".into()));
             }
+            let mut inner = Parser::at(&inside, self.depth)?;
+            let of = inner.whole();
+            self.too_deep |= inner.too_deep;
             return Ok(Part::Output {
-                of: Box::new(parse(&inside)?),
+                of: Box::new(of?),
                 quoted,
             });
         }
@@ -472,12 +515,7 @@ impl Parser<'_> {
             if !self.eat(')') {
                 return Err(ParseError("$((".into()));
             }
-            let mut word = Vec::new();
-            Parser {
-                rest: format!("{inside}\"").chars().peekable(),
-            }
-            .quoted(&mut word)?;
-            return Ok(Part::Arithmetic(word));
+            return Ok(Part::Arithmetic(self.inner_word(&inside)?));
         }
         if self.eat('(') {
             let of = Box::new(self.list(&[])?);
@@ -493,10 +531,7 @@ impl Parser<'_> {
             let mut word = Vec::new();
             if !op.is_empty() {
                 let inside: String = std::iter::from_fn(|| self.rest.next_if(|c| *c != '}')).collect();
-                Parser {
-                    rest: format!("{}\"", inside.replace('"', "")).chars().peekable(),
-                }
-                .quoted(&mut word)?;
+                word = self.inner_word(&inside.replace('"', ""))?;
             }
             let known = matches!(op.as_str(), "" | ":-" | "-" | ":?" | "?" | ":+" | "+" | ":=" | "=");
             if !self.eat('}') || name.is_empty() || !known {
@@ -514,6 +549,19 @@ impl Parser<'_> {
         } else {
             Part::Variable { name, op: None, quoted }
         })
+    }
+
+    /// A word that stands in another and ends where the text does.
+    fn inner_word(&mut self, text: &str) -> Result<Word, ParseError> {
+        let text = format!("{text}\"");
+        let read = |p: &mut Self| {
+            let mut word = Vec::new();
+            let mut inner = Parser::at(&text, p.depth)?;
+            let read = inner.quoted(&mut word);
+            p.too_deep |= inner.too_deep;
+            read.map(|()| word)
+        };
+        self.deeper(read)
     }
 
     /// The name of a variable or a special parameter.
@@ -567,5 +615,42 @@ mod tests {
             assert!(parse(script).is_err(), "{script}");
         }
         assert_eq!(parse("$CMD x").unwrap().programs(), None);
+    }
+
+    #[test]
+    fn scripts_are_as_deep_and_long_as_they_may_be() {
+        for (open, inner, close, levels) in [
+            ("(", "true", ")", 63),
+            ("{ ", "true;", " }", 63),
+            ("echo $(", "true", ")", 63),
+            ("echo \"$(", "true", ")\"", 63),
+            ("if ", "true", "; then true; fi", 63),
+            ("while ", "true", "; do true; done", 63),
+            ("! ", "true", "", 63),
+        ] {
+            let script = |n: usize| [open.repeat(n), inner.into(), close.repeat(n)].concat();
+            assert!(parse(&script(levels)).is_ok(), "{open}");
+            for n in [levels + 1, 40_000] {
+                let why = parse(&script(n)).unwrap_err().0;
+                assert!(why.contains("levels deep"), "{open}: {why}");
+                assert!(parse_whole(&script(n)).is_err(), "{open}");
+            }
+            assert!(parse(&open.repeat(100_000)).is_err(), "{open}");
+        }
+        for open in ["$((", "${a:-", "$((${a:-", "${a:-$(", "${a:-`", "a=$((", "`${a:-"] {
+            let script = open.repeat(100_000);
+            assert!(parse(&script).is_err(), "{open}");
+            assert!(!matches!(parse_whole(&script), Ok(Some(_))), "{open}");
+        }
+        let sums = ["echo ", &"$((".repeat(100), "1", &"))".repeat(100)].concat();
+        assert!(parse_whole(&sums).is_err(), "no more text makes it less deep");
+        for filled in ["true;", "a b ", "$a", "${a:-b}", "`a` ", "\"", "a=b ", "true|"] {
+            let mut script = filled.repeat(LONGEST / filled.len());
+            if filled.ends_with('|') {
+                script.truncate(script.len() - 1);
+            }
+            assert!(parse(&script).is_ok(), "{filled}");
+            assert!(parse(&format!("{script}{script}")).is_err(), "{filled}");
+        }
     }
 }
