@@ -30,6 +30,8 @@ use crate::webhook::Caller;
 
 /// The version this server says it has: what it follows, and that it is not Kubernetes itself.
 pub const VERSION: &str = "v1.36.3+cfn";
+/// The version that the kubelets of simulated nodes report.
+pub(crate) const KUBELET_VERSION: &str = "v1.36.0";
 
 /// How long a request other than a watch may take with the configurations a cluster hands out.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);

@@ -10,7 +10,8 @@ use crate::link::LinkSpec;
 use crate::shape::{self, Draws, Line};
 use crate::way;
 
-/// Datagrams that wait before a line; one that comes beyond is lost (`txqueuelen`, netem's `limit`).
+/// Packets of full size whose bytes wait before a line; a datagram that comes beyond them is lost (`txqueuelen`, netem's
+/// `limit`).
 const QUEUE: u32 = 1000;
 
 /// A link as the network keeps it.
@@ -230,8 +231,11 @@ impl Topology {
             if loss > 0.0 && draws.unit() * 100.0 < loss {
                 return None;
             }
-            let takes = shape::transmission(bytes, link.rate(hop.direction));
-            let sent = link.lines[hop.direction].book_within(at, takes, takes * QUEUE, now)?;
+            let rate = link.rate(hop.direction);
+            let takes = shape::transmission(bytes, rate);
+            // The queue is the line's: a small datagram waits behind large ones as any other.
+            let longest = shape::transmission(shape::SEGMENT, rate) * QUEUE;
+            let sent = link.lines[hop.direction].book_within(at, takes, longest, now)?;
             at = sent + shape::latency(&link.spec, draws);
             link.bytes[hop.direction] += bytes as u64;
         }
@@ -338,6 +342,31 @@ mod tests {
         assert_eq!(t.sites_on("a", &t.path("a", "z").unwrap()), ["a", "z"]);
         let t = net(&[("a", "m", 5.0), ("m", "z", 5.0), ("a", "k", 5.0), ("k", "z", 5.0)]);
         assert_eq!(t.sites_on("a", &t.path("a", "z").unwrap()), ["a", "k", "z"]);
+    }
+
+    #[test]
+    fn a_queue_is_the_lines_whatever_is_sent() {
+        let now = Instant::now();
+        let mut draws = Draws::new(crate::seed::Seed(1), "queue".into());
+        for (size, most) in [(shape::SEGMENT, 1001), (shape::SEGMENT / 2, 2001), (10, 146_001)] {
+            let mut t = net(&[("a", "b", 5.0), ("b", "c", 5.0)]);
+            for (x, y) in [("a", "b"), ("b", "c")] {
+                t.get_mut(x, y).unwrap().throughput_ul = 8.0;
+            }
+            let path = t.path("a", "c").unwrap();
+            let mut sent = 0;
+            while t.pass(&path, size, now, &mut draws).is_some() {
+                sent += 1;
+            }
+            assert_eq!(sent, most, "of {size} bytes: one is on the line, the others wait");
+            assert_eq!(t.pass(&path, 1, now, &mut draws), None, "nor a small one behind {size}");
+            // What is sent later finds the queue as it is then.
+            let later = now + shape::transmission(shape::SEGMENT * 10, 8.0);
+            let passed = (0..most).take_while(|_| t.pass(&path, size, later, &mut draws).is_some());
+            let room = shape::SEGMENT * 10 / size;
+            let passed = passed.count();
+            assert_eq!(passed, room, "{size}");
+        }
     }
 
     #[test]

@@ -1,29 +1,18 @@
 //! Rules of a schema in CEL (`x-kubernetes-validations`), checked against objects
 //! (`apiextensions-apiserver/pkg/apiserver/schema/cel`).
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::sync::Arc;
 
 use serde_json::Value;
 
 use crate::registry::text;
 use crate::schema::{Correlated, FieldError, MapList, join, map_keys};
-use cfn_cel::{self as cel, CelError, Key, List, ListKind, Moment, Program, Scope};
+use cfn_cel::{self as cel, CelError, Key, List, ListKind, Memo, Moment, Program, Scope};
 
 /// Rules compiled before; what they name was checked when the definition was written.
 fn program(text: &str) -> Result<Arc<Program>, CelError> {
-    static KNOWN: LazyLock<Mutex<BTreeMap<String, Arc<Program>>>> = LazyLock::new(Mutex::default);
-    let known = || KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(p) = known().get(text) {
-        return Ok(p.clone());
-    }
-    let p = Arc::new(Program::read(text)?);
-    let mut known = known();
-    if known.len() > 2000 {
-        known.clear();
-    }
-    known.insert(text.to_owned(), p.clone());
-    Ok(p)
+    static KNOWN: Memo<Arc<Program>> = Memo::new(2000);
+    KNOWN.get(text, |t| Program::read(t).map(Arc::new))
 }
 
 fn rules(schema: &Value) -> &[Value] {

@@ -348,7 +348,10 @@ mod tests {
 
     #[test]
     fn many_choices_are_sorted_in_little_time() {
-        let many = (0..100_000).map(|i| format!("a/b;q=0.{i}")).collect::<Vec<_>>().join(",");
+        let many = (0..100_000)
+            .map(|i| format!("a/b;q=0.{i}"))
+            .collect::<Vec<_>>()
+            .join(",");
         let sorted = ranges(&many);
         assert!(sorted.is_sorted_by(|a, b| a.weight >= b.weight));
         let wild = format!("*/*,{many},application/yaml;q=nan");

@@ -255,7 +255,9 @@ fn schema_or(kind: &str, b: &[u8], within: usize) -> Result<Value, String> {
     for f in fields(b) {
         match (kind, f?) {
             ("B", (1, Wire::Number(n))) => allows = n != 0,
-            ("B", (2, Wire::Bytes(b))) | ("A" | "L", (1, Wire::Bytes(b))) => schema = Some(message(SCHEMA, b, within + 1)?),
+            ("B", (2, Wire::Bytes(b))) | ("A" | "L", (1, Wire::Bytes(b))) => {
+                schema = Some(message(SCHEMA, b, within + 1)?)
+            }
             ("A", (2, Wire::Bytes(b))) => list.push(Value::Object(message(SCHEMA, b, within + 1)?)),
             ("L", (2, Wire::Bytes(b))) => list.push(json!(text(b))),
             _ => {}
@@ -319,12 +321,22 @@ mod tests {
             for _ in 0..times {
                 inner = wrap(&inner);
             }
-            let raw = [validation, version, versions, spec].iter().fold(inner, |b, n| long(*n, &b));
-            let type_meta = [long(1, b"apiextensions.k8s.io/v1"), long(2, b"CustomResourceDefinition")].concat();
+            let raw = [validation, version, versions, spec]
+                .iter()
+                .fold(inner, |b, n| long(*n, &b));
+            let type_meta = [
+                long(1, b"apiextensions.k8s.io/v1"),
+                long(2, b"CustomResourceDefinition"),
+            ]
+            .concat();
             [MAGIC.to_vec(), long(1, &type_meta), long(2, &raw)].concat()
         };
         let nots = |n| decode(&body(Vec::new(), n, &|b| long(not, b)));
-        let properties = |n| decode(&body(Vec::new(), n, &|b| long(properties, &[long(1, b"p"), long(2, b)].concat())));
+        let properties = |n| {
+            decode(&body(Vec::new(), n, &|b| {
+                long(properties, &[long(1, b"p"), long(2, b)].concat())
+            }))
+        };
         assert!(nots(100).is_ok());
         assert!(properties(50).is_ok());
         for refused in [nots(200), nots(20_000), properties(80), properties(3_000)] {

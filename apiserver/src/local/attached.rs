@@ -1,11 +1,14 @@
 //! What somebody who is attached to a container has of it: what it writes, and its standard input.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use tokio::sync::mpsc;
 
 /// Pieces that somebody who is attached may be behind.
 pub(crate) const BEHIND: usize = 1024;
+/// Bytes that they may be, whatever the pieces are: a piece may be as large as what is written at once.
+const BYTES_BEHIND: usize = 1 << 20;
 /// Pieces of input that may wait for the container to read them.
 const UNREAD: usize = 64;
 
@@ -25,12 +28,16 @@ pub enum Ending {
 pub struct Output {
     said: mpsc::Receiver<Vec<u8>>,
     ending: Arc<OnceLock<Ending>>,
+    /// Bytes that are said and not read.
+    behind: Arc<AtomicUsize>,
 }
 
 impl Output {
     /// The next piece; `None`: there are no more, see [`Output::ending`]. Cancel-safe.
     pub async fn recv(&mut self) -> Option<Vec<u8>> {
-        self.said.recv().await
+        let piece = self.said.recv().await?;
+        self.behind.fetch_sub(piece.len(), Ordering::Relaxed);
+        Some(piece)
     }
 
     /// Why there are no more.
@@ -45,22 +52,27 @@ impl Output {
 pub(crate) struct Follower {
     tell: mpsc::Sender<Vec<u8>>,
     ending: Arc<OnceLock<Ending>>,
+    behind: Arc<AtomicUsize>,
 }
 
 impl Follower {
     pub(crate) fn new() -> (Self, Output) {
         let (tell, said) = mpsc::channel(BEHIND);
-        let ending = Arc::default();
+        let (ending, behind) = (Arc::default(), Arc::default());
         let follower = Self {
             tell,
             ending: Arc::clone(&ending),
+            behind: Arc::clone(&behind),
         };
-        (follower, Output { said, ending })
+        (follower, Output { said, ending, behind })
     }
 
     /// Hands a piece on; false: the other end takes no more.
     pub(crate) fn tell(&self, bytes: &[u8]) -> bool {
-        let told = self.tell.try_send(bytes.to_vec()).is_ok();
+        // A piece that is larger than that alone is taken by who has read all before it.
+        let behind = self.behind.fetch_add(bytes.len(), Ordering::Relaxed);
+        let room = behind == 0 || behind + bytes.len() <= BYTES_BEHIND;
+        let told = room && self.tell.try_send(bytes.to_vec()).is_ok();
         if !told {
             self.end(Ending::Behind);
         }

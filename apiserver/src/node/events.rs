@@ -10,7 +10,7 @@ use crate::controllers::event::Event;
 use crate::controllers::object::Object;
 
 /// What is told.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Told {
     pub(crate) warning: bool,
     pub(crate) reason: &'static str,

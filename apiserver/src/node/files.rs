@@ -5,6 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Links followed in one path (`MAXSYMLINKS`).
 const LINKS: usize = 40;
+/// Bytes of a path (`PATH_MAX`): trees are no deeper than those who walk them may go.
+const LONGEST: usize = 4096;
 
 /// Why a file operation failed, in the words of the C library.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -25,6 +27,8 @@ pub(crate) enum FileError {
     NotEmpty,
     #[error("Too many levels of symbolic links")]
     Loop,
+    #[error("File name too long")]
+    NameTooLong,
 }
 
 /// One file, directory or link.
@@ -265,9 +269,16 @@ impl Files {
     /// The path without links and dots; its last part need not be there.
     fn resolve(&self, path: &str, follow: bool) -> Result<Vec<String>, FileError> {
         let mut at: Vec<String> = Vec::new();
+        if path.len() >= LONGEST {
+            return Err(FileError::NameTooLong);
+        }
         let mut rest: Vec<String> = split(path).into_iter().rev().collect();
         let mut links = 0;
         while let Some(part) = rest.pop() {
+            // A link may lead deeper than what is written.
+            if at.len() >= LONGEST / 2 {
+                return Err(FileError::NameTooLong);
+            }
             if part == ".." {
                 at.pop();
                 continue;
@@ -397,6 +408,9 @@ impl Files {
     /// Makes a directory, with `parents` those above it too.
     pub(crate) fn make(&self, path: &str, parents: bool) -> Result<(), FileError> {
         if parents {
+            if path.len() >= LONGEST {
+                return Err(FileError::NameTooLong);
+            }
             let parts = split(path);
             for n in 1..=parts.len() {
                 match self.make(&format!("/{}", parts[..n].join("/")), false) {
@@ -497,6 +511,11 @@ mod tests {
             (user.read("/etc/config/a/b").map(|_| ()), FileError::Denied),
             (user.write("/n", b"", false, 0o644), FileError::Denied),
             (root.make("/tmp", false), FileError::Exists),
+            (root.make(&"/a".repeat(100_000), true), FileError::NameTooLong),
+            (
+                root.write(&format!("/{}", "a".repeat(4096)), b"", false, 0o644),
+                FileError::NameTooLong,
+            ),
             (root.remove("/tmp/z", false), FileError::NotFound),
         ] {
             assert_eq!(done, Err(expected));

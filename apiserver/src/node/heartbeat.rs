@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::NodeOptions;
 use super::rest::Rest;
+use crate::cluster::KUBELET_VERSION;
 use crate::controllers::object::{Object, micro, stamp};
 
 /// Conditions a healthy node reports: type, status, reason, message.
@@ -99,7 +100,7 @@ fn node_status(o: &NodeOptions, host_ip: &str, old: Option<&Value>, now: jiff::T
         "daemonEndpoints": {"kubeletEndpoint": {"Port": 10250}},
         "nodeInfo": {"architecture": o.labels.get("kubernetes.io/arch").map_or("amd64", String::as_str), "operatingSystem": "linux",
             "osImage": "CFN simulated node", "kernelVersion": "0.0.0-cfn", "containerRuntimeVersion": "cfn://0.1.0",
-            "kubeletVersion": "v1.36.0", "kubeProxyVersion": "", "machineID": id, "systemUUID": id, "bootID": id}})
+            "kubeletVersion": KUBELET_VERSION, "kubeProxyVersion": "", "machineID": id, "systemUUID": id, "bootID": id}})
 }
 
 /// Registers, then beats until cancelled.

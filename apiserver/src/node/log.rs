@@ -154,6 +154,16 @@ mod tests {
         assert!(read < most, "who does not read is let go");
         log.end(Ending::Exited);
         assert_eq!(slow.ending(), Ending::Behind, "and knows that there was more");
+        let (mut slow, mut fast, piece) = (log.follow(), log.follow(), [b'x'; LONGEST]);
+        let mut kept = 0;
+        for _ in 0..200 {
+            log.write(at, &piece);
+            assert_eq!(fast.recv().await.map(|p| p.len()), Some(LONGEST), "who reads has all");
+        }
+        while let Some(p) = slow.recv().await {
+            kept += p.len();
+        }
+        assert_eq!(kept, 1 << 20, "few large pieces are as much as many small ones");
     }
 
     #[test]

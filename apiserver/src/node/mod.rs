@@ -146,14 +146,14 @@ pub async fn start(o: NodeOptions) -> Result<NodeHandle, NodeError> {
     } else {
         own
     };
-    let runtime = Arc::new(runtime::Runtime::new(
-        &o.name,
-        o.net.clone(),
-        o.clock.clone(),
-        base,
-        size,
-        o.capacity.get("pods").and_then(|p| p.parse().ok()).unwrap_or(110),
-    ));
+    let pods: u32 = o.capacity.get("pods").and_then(|p| p.parse().ok()).unwrap_or(110);
+    // A node that is said to run more pods than its range has addresses runs them nevertheless.
+    let addresses = match pods > runtime::room(size) {
+        true => runtime::Addresses::Shared,
+        false => runtime::Addresses::Own,
+    };
+    let runtime = runtime::Runtime::new(&o.name, o.net.clone(), o.clock.clone(), (base, size), addresses);
+    let runtime = Arc::new(runtime);
     let inner = Inner {
         options: Arc::new(o),
         host_ip,

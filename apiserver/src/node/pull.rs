@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::events::Told;
 use super::status::Waiting;
 use crate::defaults::image::Reference;
 use crate::schema::quote;
@@ -40,8 +41,8 @@ pub(super) fn is_for_image(waiting: &Waiting) -> bool {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Missing {
     pub(super) waiting: Waiting,
-    /// Events: whether they warn, reason and message. None where all was said already.
-    pub(super) told: Vec<(bool, &'static str, String)>,
+    /// Events; none where all was said already.
+    pub(super) told: Vec<Told>,
     /// When it looks again.
     pub(super) again: Instant,
 }
@@ -82,20 +83,30 @@ pub(super) struct Pulls {
     waits: bool,
 }
 
+/// An event of a container, which is not known here.
+fn event(warning: bool, reason: &'static str, message: String) -> Told {
+    Told {
+        warning,
+        reason,
+        message,
+        container: None,
+    }
+}
+
 /// What a kubelet makes of a container's image now; `None`: the container can be started with it.
 pub(super) fn missing(image: &str, policy: &str, pulls: &mut Option<Pulls>, now: Instant) -> Option<Missing> {
     let quoted = quote(image);
     let waiting = |reason: &str, message: &str| (reason.to_owned(), message.to_owned());
     // What is said beside it when the container is not made for it (`startContainer`).
-    let error = |reason: &str| (true, "Failed", format!("Error: {reason}"));
-    let never = |reason: &str, event: &'static str, message: String, pulls: &mut Option<Pulls>| {
+    let error = |reason: &str| event(true, "Failed", format!("Error: {reason}"));
+    let never = |reason: &str, told: &'static str, message: String, pulls: &mut Option<Pulls>| {
         let first = pulls.is_none();
         *pulls = Some(Pulls {
             failed: now,
             wait: FIRST,
             waits: true,
         });
-        let told = [(true, event, message.clone()), error(reason)];
+        let told = [event(true, told, message.clone()), error(reason)];
         Missing {
             waiting: waiting(reason, &message),
             told: told.into_iter().filter(|_| first).collect(),
@@ -129,7 +140,7 @@ pub(super) fn missing(image: &str, policy: &str, pulls: &mut Option<Pulls>, now:
         }
         let message = format!("Back-off pulling image {quoted}");
         let first = !std::mem::replace(&mut p.waits, true);
-        let told = [(false, "BackOff", message.clone()), error("ImagePullBackOff")];
+        let told = [event(false, "BackOff", message.clone()), error("ImagePullBackOff")];
         return Some(Missing {
             waiting: waiting("ImagePullBackOff", &format!("{message}: ErrImagePull: {why}")),
             told: told.into_iter().filter(|_| first).collect(),
@@ -148,8 +159,8 @@ pub(super) fn missing(image: &str, policy: &str, pulls: &mut Option<Pulls>, now:
     });
     Some(Missing {
         told: vec![
-            (false, "Pulling", format!("Pulling image {quoted}")),
-            (true, "Failed", format!("Failed to pull image {quoted}: {why}")),
+            event(false, "Pulling", format!("Pulling image {quoted}")),
+            event(true, "Failed", format!("Failed to pull image {quoted}: {why}")),
             error("ErrImagePull"),
         ],
         waiting: waiting("ErrImagePull", &why),

@@ -76,6 +76,53 @@ struct Container {
     input: Option<Input>,
 }
 
+/// How a run of a container ends.
+struct Exit {
+    code: i32,
+    reason: &'static str,
+    /// Its last words.
+    message: String,
+}
+
+impl Exit {
+    /// Of a container that ended with a code.
+    fn of(code: i32, message: String) -> Self {
+        let reason = if code == 0 { "Completed" } else { "Error" };
+        Self { code, reason, message }
+    }
+}
+
+impl Container {
+    /// Ends its run, if it runs: nobody is told to end or types to it any more, and its log says why it goes no further.
+    fn end(&mut self, exit: Exit, at: Timestamp, why: Ending) -> bool {
+        let Doing::Running { started, .. } = self.view.doing else {
+            return false;
+        };
+        self.view.doing = Doing::Exited(Ended {
+            code: exit.code,
+            reason: exit.reason,
+            started,
+            finished: at,
+            id: self.view.id.clone(),
+            message: exit.message,
+        });
+        self.view.since = Instant::now();
+        (self.signals, self.input) = (None, None);
+        self.log.end(why);
+        true
+    }
+
+    /// Stops the code of a built-in container at once; false: it has none.
+    fn stop(&self) -> bool {
+        let Some((term, kill)) = &self.signals else {
+            return false;
+        };
+        term.cancel();
+        kill.cancel();
+        true
+    }
+}
+
 struct Sandbox {
     namespace: String,
     name: String,
@@ -105,12 +152,25 @@ pub(crate) struct Runtime {
     clock: SharedClock,
     base: Ipv4Addr,
     size: u32,
-    /// How many pods the node is said to run.
-    pods: u32,
+    addresses: Addresses,
     inner: Mutex<Inner>,
     changed: Notify,
     /// Files of the host that containers may mount.
     files: Volume,
+}
+
+/// What pods get where every address of the range has been given to one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Addresses {
+    /// None: they wait.
+    Own,
+    /// One that another pod has.
+    Shared,
+}
+
+/// Addresses for pods in a range of `size`: not the network's, the node's and the last.
+pub(crate) fn room(size: u32) -> u32 {
+    size.saturating_sub(3).max(1)
 }
 
 /// What a container is started from.
@@ -147,7 +207,14 @@ fn host_files() -> Volume {
 }
 
 impl Runtime {
-    pub(crate) fn new(node: &str, net: Net, clock: SharedClock, base: Ipv4Addr, size: u32, pods: u32) -> Self {
+    /// The runtime of a node whose pods have addresses of the range (first address, how many).
+    pub(crate) fn new(
+        node: &str,
+        net: Net,
+        clock: SharedClock,
+        (base, size): (Ipv4Addr, u32),
+        addresses: Addresses,
+    ) -> Self {
         let inner = Mutex::new(Inner {
             next_address: 2,
             ..Inner::default()
@@ -158,7 +225,7 @@ impl Runtime {
             clock,
             base,
             size,
-            pods,
+            addresses,
             inner,
             changed: Notify::new(),
             files: host_files(),
@@ -173,21 +240,20 @@ impl Runtime {
         self.net.site_of(&self.node).unwrap_or_default()
     }
 
-    /// An address that no pod has: round robin, as the CNI plugin host-local hands them out.
+    /// An address that no pod has: round robin, as the CNI plugin host-local hands them out. Where there is none, the
+    /// next one if they are shared.
     fn free_address(&self, inner: &mut Inner) -> Option<Ipv4Addr> {
         let taken: BTreeSet<_> = inner.pods.values().filter_map(|s| s.ip).collect();
-        let room = self.size.saturating_sub(3).max(1);
-        for _ in 0..room {
+        let mut next = || {
             let n = inner.next_address;
             inner.next_address = if n + 2 >= self.size { 2 } else { n + 1 };
-            let candidate = Ipv4Addr::from(u32::from(self.base) + n);
-            if !taken.contains(&candidate) {
-                return Some(candidate);
-            }
+            Ipv4Addr::from(u32::from(self.base) + n)
+        };
+        let free = (0..room(self.size)).map(|_| next()).find(|ip| !taken.contains(ip));
+        match self.addresses {
+            Addresses::Own => free,
+            Addresses::Shared => Some(free.unwrap_or_else(next)),
         }
-        // A node that is said to run more pods than its range has addresses runs them nevertheless: they share.
-        let room_for_all = self.pods <= room;
-        (!room_for_all).then(|| Ipv4Addr::from(u32::from(self.base) + inner.next_address))
     }
 
     /// Makes a pod's sandbox, once, with an address of its own unless it is on the host's network; false: none is free.
@@ -212,7 +278,7 @@ impl Runtime {
             volumes: Volumes::default(),
         };
         inner.pods.insert(uid.to_owned(), sandbox);
-        drop(inner);
+        // Under the lock: another pod with this address may be on its way out.
         if let Some(ip) = ip {
             self.net.add_host(&ip.to_string(), &self.site());
         }
@@ -400,12 +466,7 @@ impl Runtime {
             }
         };
         drop(run);
-        let reason = match code {
-            0 => "Completed",
-            _ => "Error",
-        };
-        let message = last_words.read(code);
-        self.ended(&uid, &container, &id, (code, reason, message), self.clock.now());
+        self.ended(&uid, &container, &id, Exit::of(code, last_words.read(code)));
     }
 
     fn change(&self, uid: &str, container: &str, id: Option<&str>, f: impl FnOnce(&mut Container) -> bool) {
@@ -443,39 +504,16 @@ impl Runtime {
         }
     }
 
-    fn ended(
-        &self,
-        uid: &str,
-        container: &str,
-        id: &str,
-        (code, reason, message): (i32, &'static str, String),
-        at: Timestamp,
-    ) {
-        self.change(uid, container, Some(id), |c| {
-            let Doing::Running { started, .. } = c.view.doing else {
-                return false;
-            };
-            c.view.doing = Doing::Exited(Ended {
-                code,
-                reason,
-                started,
-                finished: at,
-                id: c.view.id.clone(),
-                message,
-            });
-            c.view.since = Instant::now();
-            (c.signals, c.input) = (None, None);
-            c.log.end(Ending::Exited);
-            true
-        });
+    fn ended(&self, uid: &str, container: &str, id: &str, exit: Exit) {
+        let at = self.clock.now();
+        self.change(uid, container, Some(id), |c| c.end(exit, at, Ending::Exited));
     }
 
     /// Ends a simulated container.
     pub(crate) fn exit(&self, uid: &str, container: &str, code: i32) {
         let id = self.views(uid).get(container).map(|v| v.id.clone());
         if let Some(id) = id {
-            let reason = if code == 0 { "Completed" } else { "Error" };
-            self.ended(uid, container, &id, (code, reason, String::new()), self.clock.now());
+            self.ended(uid, container, &id, Exit::of(code, String::new()));
         }
     }
 
@@ -498,13 +536,7 @@ impl Runtime {
     pub(crate) fn kill(&self, uid: &str, container: &str) {
         let mut simulated = false;
         self.change(uid, container, None, |c| {
-            match &c.signals {
-                Some((term, kill)) => {
-                    term.cancel();
-                    kill.cancel();
-                }
-                None => simulated = true,
-            }
+            simulated = !c.stop();
             false
         });
         if simulated {
@@ -514,16 +546,14 @@ impl Runtime {
 
     /// Ends and forgets a pod.
     pub(crate) fn remove(&self, uid: &str) {
-        let gone = self.inner().pods.remove(uid);
-        if let Some(s) = gone {
-            for c in s.containers.values() {
-                if let Some((term, kill)) = &c.signals {
-                    term.cancel();
-                    kill.cancel();
-                }
-                c.log.end(Ending::Exited);
+        let mut inner = self.inner();
+        if let Some(s) = inner.pods.remove(uid) {
+            for mut c in s.containers.into_values() {
+                c.stop();
+                c.end(Exit::of(KILLED, String::new()), self.clock.now(), Ending::Exited);
             }
-            if let Some(ip) = s.ip {
+            // The host is there as long as one of those who share the address.
+            if let Some(ip) = s.ip.filter(|ip| inner.pods.values().all(|other| other.ip != Some(*ip))) {
                 self.net.remove_host(&ip.to_string());
             }
         }

@@ -12,6 +12,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::rest::Rest;
+use super::shell::web::Url;
 use crate::controllers::host_port::{self, HostPort};
 use crate::controllers::object::Object;
 use crate::controllers::pods::is_ended;
@@ -53,11 +54,7 @@ pub(crate) struct Services {
 
 /// Host and port of an URL.
 fn endpoint_of(url: &str) -> Option<Endpoint> {
-    let uri: http::Uri = url.parse().ok()?;
-    Some((
-        uri.host()?.trim_matches(['[', ']']).to_owned(),
-        uri.port_u16().unwrap_or(443),
-    ))
+    Url::of(url).map(|u| (u.host, u.port))
 }
 
 /// Whether a service is reached at an address.
@@ -77,11 +74,15 @@ fn host_port(pods: &[Value], address: &str, port: u16, protocol: Protocol) -> Op
     for pod in pods.iter().filter(|p| !is_ended(p) && !p.flag("/spec/hostNetwork")) {
         let ip = pod.text("/status/podIP");
         for p in host_port::container_ports(pod) {
+            // Most ports are not the host's, and of those most are others: looked at before anything is made of them.
+            if p["hostPort"].as_u64() != Some(u64::from(port)) {
+                continue;
+            }
             let at = p["containerPort"].as_u64().and_then(|n| u16::try_from(n).ok());
             let (Some(at), Some(taken)) = (at, HostPort::of(p)) else {
                 continue;
             };
-            if taken.port != i64::from(port) || taken.protocol != protocol.name() || ip.is_empty() {
+            if taken.protocol != protocol.name() || ip.is_empty() {
                 continue;
             }
             if taken.is_of_all() {

@@ -2,7 +2,7 @@
 //! (`apiserver/pkg/admission/plugin/policy`), and the expressions of match conditions.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
@@ -13,7 +13,7 @@ use crate::patch::unfolded;
 use crate::select::LabelSelector;
 use crate::status::{Cause, Status};
 use crate::store::{Key, Object};
-use cfn_cel::{self as cel, CelError, Program, Scope};
+use cfn_cel::{self as cel, CelError, Memo, Program, Scope};
 
 pub(super) const GROUP: &str = "admissionregistration.k8s.io";
 const VALIDATING: Gvr = Gvr::new(GROUP, "v1", "validatingadmissionpolicies");
@@ -49,17 +49,8 @@ pub(super) struct Review<'a> {
 
 /// An expression that was compiled before is not compiled again.
 pub(super) fn program(text: &str) -> Result<Arc<Program>, CelError> {
-    static KNOWN: LazyLock<Mutex<BTreeMap<String, Arc<Program>>>> = LazyLock::new(Mutex::default);
-    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(p) = known.get(text) {
-        return Ok(p.clone());
-    }
-    let p = Arc::new(Program::compile(text, &NAMES)?);
-    if known.len() > 2000 {
-        known.clear();
-    }
-    known.insert(text.to_owned(), p.clone());
-    Ok(p)
+    static KNOWN: Memo<Arc<Program>> = Memo::new(2000);
+    KNOWN.get(text, |t| Program::compile(t, &NAMES).map(Arc::new))
 }
 
 impl Review<'_> {

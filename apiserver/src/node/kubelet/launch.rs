@@ -50,12 +50,10 @@ impl Kubelet {
         };
         soonest(next, missing.again);
         pod.waiting.insert(name.to_owned(), missing.waiting);
-        for (warning, reason, message) in missing.told {
+        for told in missing.told {
             let told = Told {
-                warning,
-                reason,
-                message,
                 container: Some(name.to_owned()),
+                ..told
             };
             self.record(&pod.object, &told);
         }

@@ -1,9 +1,8 @@
 //! A host that dies and comes back, and what really runs on it.
 
 use jiff::Timestamp;
-use tokio::time::Instant;
 
-use super::{Doing, Ended, Runtime};
+use super::{Doing, Exit, Runtime};
 use crate::local::Ending;
 
 /// Exit code of a container whose host died under it, as containerd finds it after a reboot.
@@ -31,23 +30,13 @@ impl Runtime {
         for s in inner.pods.values_mut() {
             addresses.extend(s.ip);
             for c in s.containers.values_mut() {
-                if let Some((term, kill)) = c.signals.take() {
-                    term.cancel();
-                    kill.cancel();
-                }
-                if let Doing::Running { started, .. } = c.view.doing {
-                    let end = Ended {
-                        code: LOST,
-                        reason: "Unknown",
-                        started,
-                        finished: now,
-                        id: c.view.id.clone(),
-                        message: String::new(),
-                    };
-                    c.view.doing = Doing::Exited(end);
-                    c.view.since = Instant::now();
-                    c.log.end(Ending::Lost);
-                }
+                c.stop();
+                let lost = Exit {
+                    code: LOST,
+                    reason: "Unknown",
+                    message: String::new(),
+                };
+                c.end(lost, now, Ending::Lost);
                 c.view.stopping = false;
             }
         }
@@ -104,12 +93,43 @@ mod tests {
     use cfn_net::{Net, Seed, SystemClock, Transport};
 
     use super::*;
+    use crate::node::runtime::Addresses;
+
+    fn runtime(net: &Net, size: u32, addresses: Addresses) -> Runtime {
+        let range = (Ipv4Addr::new(10, 1, 2, 0), size);
+        Runtime::new("n", net.clone(), Arc::new(SystemClock), range, addresses)
+    }
+
+    #[test]
+    fn an_address_is_there_as_long_as_one_of_those_who_share_it() {
+        let net = Net::new(Transport::Memory, Seed(1));
+        net.add_host("n", "s");
+        let runtime = runtime(&net, 256, Addresses::Shared);
+        let uids: Vec<String> = (0..300).map(|n| n.to_string()).collect();
+        assert!(uids.iter().all(|uid| runtime.sandbox(uid, "ns", uid, false)));
+        let address = |uid: &String| runtime.address(uid).unwrap();
+        let all: BTreeSet<_> = uids.iter().map(address).collect();
+        assert_eq!(all.len(), 253, "who comes late shares, each with another");
+        let shared = (253..300)
+            .filter(|n| address(&uids[*n]) == address(&uids[n - 253]))
+            .count();
+        assert_eq!(shared, 47);
+        let (gone, left) = uids.split_at(150);
+        gone.iter().for_each(|uid| runtime.remove(uid));
+        for uid in left {
+            assert!(net.site_of(&address(uid)).is_some(), "{uid}");
+        }
+        let there = net.hosts().len();
+        assert_eq!(there, 1 + left.iter().map(address).collect::<BTreeSet<_>>().len());
+        left.iter().for_each(|uid| runtime.remove(uid));
+        assert_eq!(net.hosts().len(), 1, "nobody is left");
+    }
 
     #[test]
     fn every_pod_has_an_address_of_its_own_or_none() {
         let net = Net::new(Transport::Memory, Seed(1));
         net.add_host("n", "s");
-        let runtime = Runtime::new("n", net, Arc::new(SystemClock), Ipv4Addr::new(10, 1, 2, 0), 8, 5);
+        let runtime = runtime(&net, 8, Addresses::Own);
         let sandbox = |uid: &str| runtime.sandbox(uid, "ns", uid, false);
         let made: Vec<bool> = ["a", "b", "c", "d", "e", "f"].map(sandbox).into();
         assert_eq!(

@@ -42,6 +42,15 @@ pub(crate) fn is_known(program: &str) -> bool {
 
 /// Runs a command.
 pub(crate) async fn run(shell: &mut Shell, argv: &[String], io: &Io) -> Flow {
+    if !shell.deeper(io) {
+        return Flow::Exit(2);
+    }
+    let flow = run_known(shell, argv, io).await;
+    shell.back();
+    flow
+}
+
+async fn run_known(shell: &mut Shell, argv: &[String], io: &Io) -> Flow {
     let program = name(&argv[0]);
     let args: Vec<&str> = argv[1..].iter().map(String::as_str).collect();
     let number = |default: i32| args.first().and_then(|a| a.parse().ok()).unwrap_or(default);

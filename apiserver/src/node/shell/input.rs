@@ -1,6 +1,6 @@
 //! The standard input of a command.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::mpsc;
 
@@ -8,19 +8,44 @@ use tokio::sync::mpsc;
 /// another, as processes with one open file do.
 #[derive(Clone, Default)]
 pub(crate) struct Input {
-    rest: Arc<Mutex<Vec<u8>>>,
+    rest: Arc<Mutex<Rest>>,
     typed: Option<Arc<tokio::sync::Mutex<mpsc::Receiver<Vec<u8>>>>>,
+}
+
+/// What has come and is not read to its end: the bytes from `at` on.
+#[derive(Default)]
+struct Rest {
+    data: Vec<u8>,
+    at: usize,
+}
+
+impl Rest {
+    /// The bytes up to a line's end, without copying what is after it; else all there are.
+    fn line(&mut self) -> (Vec<u8>, bool) {
+        match self.data[self.at..].iter().position(|b| *b == b'\n') {
+            Some(n) => {
+                let line = self.data[self.at..self.at + n].to_vec();
+                self.at += n + 1;
+                (line, true)
+            }
+            None => (self.take(), false),
+        }
+    }
+
+    fn take(&mut self) -> Vec<u8> {
+        let Self { mut data, at } = std::mem::take(self);
+        data.drain(..at);
+        data
+    }
 }
 
 impl Input {
     /// What is there, and no more.
     pub(crate) fn of(data: Vec<u8>) -> Self {
-        Self::reading(Arc::new(Mutex::new(data)))
-    }
-
-    /// What somebody else has written into a buffer when it is read.
-    pub(crate) fn reading(rest: Arc<Mutex<Vec<u8>>>) -> Self {
-        Self { rest, typed: None }
+        Self {
+            rest: Arc::new(Mutex::new(Rest { data, at: 0 })),
+            typed: None,
+        }
     }
 
     /// What is typed.
@@ -31,13 +56,13 @@ impl Input {
         }
     }
 
-    fn take(&self) -> Vec<u8> {
-        std::mem::take(&mut self.rest.lock().unwrap_or_else(PoisonError::into_inner))
+    fn rest(&self) -> MutexGuard<'_, Rest> {
+        self.rest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The next bytes, once there are any; `None` at the end. Cancel-safe.
     pub(crate) async fn next(&self) -> Option<Vec<u8>> {
-        let rest = self.take();
+        let rest = self.rest().take();
         if !rest.is_empty() {
             return Some(rest);
         }
@@ -59,14 +84,14 @@ impl Input {
     /// The next line without its end, and whether it had one; `None` at the end.
     pub(crate) async fn line(&self) -> Option<(Vec<u8>, bool)> {
         let mut line = Vec::new();
-        while let Some(more) = self.next().await {
+        loop {
+            let (more, ended) = self.rest().line();
             line.extend(more);
-            if let Some(end) = line.iter().position(|b| *b == b'\n') {
-                let after = line.split_off(end + 1);
-                line.pop();
-                *self.rest.lock().unwrap_or_else(PoisonError::into_inner) = after;
+            if ended {
                 return Some((line, true));
             }
+            let Some(more) = self.next().await else { break };
+            *self.rest() = Rest { data: more, at: 0 };
         }
         (!line.is_empty()).then_some((line, false))
     }
@@ -84,6 +109,16 @@ mod tests {
         assert_eq!(input.line().await, Some((Vec::new(), true)));
         assert_eq!(input.line().await, Some((b"d".to_vec(), false)));
         assert_eq!(input.line().await, None);
+    }
+
+    #[tokio::test]
+    async fn a_line_is_read_without_what_is_after_it() {
+        let input = Input::of(b"\n".repeat(1 << 20));
+        let mut lines = 0;
+        while input.line().await.is_some() {
+            lines += 1;
+        }
+        assert_eq!(lines, 1 << 20);
     }
 
     #[tokio::test]

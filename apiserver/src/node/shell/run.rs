@@ -18,6 +18,12 @@ use crate::node::workload::Write;
 /// How long one turn of a loop takes at least: a loop that waits for nothing must let time go on.
 const TURN: Duration = Duration::from_millis(1);
 
+/// How many commands wait for the one inside them at most. A script is not so deep by what is written in it, but it
+/// may run itself. Each takes some 27 KB of stack without optimisation, of which a thread has 2 MiB.
+const DEEPEST: usize = 50;
+/// How many bytes of a command that is typed in lines are read again, as each line comes, to see whether it is whole.
+const READ_AGAIN: usize = 16 << 20;
+
 /// Where a stream goes.
 #[derive(Clone)]
 pub(crate) enum Sink {
@@ -82,6 +88,8 @@ pub(crate) struct Shell {
     trap: Option<Command>,
     /// Whether failures end the script (`-e`).
     strict: bool,
+    /// How many commands that run wait for the one inside them.
+    depth: usize,
 }
 
 impl Shell {
@@ -93,7 +101,22 @@ impl Shell {
             status: 0,
             trap: None,
             strict,
+            depth: 0,
         }
+    }
+
+    /// One more command waits for the one inside it, until [`Shell::back`]; false, and said so, where too many do.
+    pub(crate) fn deeper(&mut self, io: &Io) -> bool {
+        if self.depth == DEEPEST {
+            self.complain(io, "sh: maximum recursion depth exceeded");
+            return false;
+        }
+        self.depth += 1;
+        true
+    }
+
+    pub(crate) fn back(&mut self) {
+        self.depth -= 1;
     }
 
     /// Writes to a stream of a command.
@@ -155,10 +178,16 @@ impl Shell {
 
     /// Reads commands and runs each when it is whole, to the end of the input.
     pub(crate) async fn interact(&mut self, io: &Io) -> i32 {
-        let mut text = String::new();
+        let (mut text, mut read) = (String::new(), 0);
         while let Some((line, _)) = io.input.line().await {
+            // What has been read of the command before.
+            read = if text.is_empty() { 0 } else { read + text.len() };
             text += &String::from_utf8_lossy(&line);
             text.push('\n');
+            if read > READ_AGAIN {
+                self.complain(io, "sh: syntax error: a command of too many lines");
+                return 2;
+            }
             match parse::parse_whole(&text) {
                 Ok(None) => continue,
                 Ok(Some(c)) => match self.run(&c, io.clone()).await {
@@ -209,38 +238,22 @@ impl Shell {
 
     pub(crate) fn run<'a>(&'a mut self, c: &'a Command, io: Io) -> BoxFuture<'a, Flow> {
         Box::pin(async move {
+            if !self.deeper(&io) {
+                return Flow::Exit(2);
+            }
             let flow = match c {
                 Command::Simple {
                     assigns,
                     words,
                     redirects,
                 } => self.simple(assigns, words, redirects, io).await,
-                Command::Sequence(all) => {
-                    for c in all {
-                        match self.run(c, io.clone()).await {
-                            Flow::Next(code) if self.strict && code != 0 && is_checked(c) => return Flow::Exit(code),
-                            Flow::Next(_) => {}
-                            other => return other,
-                        }
-                    }
-                    Flow::Next(self.status)
-                }
+                Command::Sequence(all) => self.sequence(all, io).await,
                 Command::Pipeline(all) => self.pipeline(all, io).await,
                 Command::Not(c) => match self.run(c, io).await {
                     Flow::Next(code) => Flow::Next(i32::from(code == 0)),
                     other => other,
                 },
-                Command::Chain(first, rest) => {
-                    let mut flow = self.run(first, io.clone()).await;
-                    for (and, c) in rest {
-                        match flow {
-                            Flow::Next(code) if (code == 0) == *and => flow = self.run(c, io.clone()).await,
-                            Flow::Next(_) => {}
-                            other => return other,
-                        }
-                    }
-                    flow
-                }
+                Command::Chain(first, rest) => self.chain(first, rest, io).await,
                 Command::If { arms, otherwise } => self.branches(arms, otherwise.as_deref(), io).await,
                 Command::Loop { until, condition, body } => self.repeat(*until, condition, body, io).await,
                 Command::For { name, words, body } => self.each(name, words, body, io).await,
@@ -253,11 +266,35 @@ impl Shell {
                     Ok(io) => self.run(body, io).await,
                 },
             };
+            self.back();
             if let Flow::Next(code) = flow {
                 self.status = code;
             }
             flow
         })
+    }
+
+    async fn sequence(&mut self, all: &[Command], io: Io) -> Flow {
+        for c in all {
+            match self.run(c, io.clone()).await {
+                Flow::Next(code) if self.strict && code != 0 && is_checked(c) => return Flow::Exit(code),
+                Flow::Next(_) => {}
+                other => return other,
+            }
+        }
+        Flow::Next(self.status)
+    }
+
+    async fn chain(&mut self, first: &Command, rest: &[(bool, Command)], io: Io) -> Flow {
+        let mut flow = self.run(first, io.clone()).await;
+        for (and, c) in rest {
+            match flow {
+                Flow::Next(code) if (code == 0) == *and => flow = self.run(c, io.clone()).await,
+                Flow::Next(_) => {}
+                other => return other,
+            }
+        }
+        flow
     }
 
     async fn branches(&mut self, arms: &[(Command, Command)], otherwise: Option<&Command>, io: Io) -> Flow {
@@ -324,7 +361,9 @@ impl Shell {
             };
             let err = io.err.clone();
             code = self.clone().script(c, Io { input, out, err }).await;
-            input = Input::reading(buffer);
+            input = Input::of(std::mem::take(
+                &mut buffer.lock().unwrap_or_else(PoisonError::into_inner),
+            ));
         }
         Flow::Next(code)
     }

@@ -23,19 +23,45 @@ pub(crate) fn run(shell: &Shell, program: &str, args: &[&str], io: &Io) -> i32 {
     }
 }
 
-fn either(shell: &Shell, args: &[&str]) -> Option<bool> {
-    // A single word is true when it is not empty, whatever it is.
-    if args.len() > 3 {
-        if let Some(i) = args.iter().position(|a| *a == "-o") {
-            return Some(either(shell, &args[..i])? || either(shell, &args[i + 1..])?);
+/// The words before an operator and those after it. A single word is true when it is not empty, whatever it is.
+fn split<'a, 'b>(args: &'a [&'b str], operator: &str) -> Option<(&'a [&'b str], &'a [&'b str])> {
+    let i = args.iter().position(|a| *a == operator).filter(|_| args.len() > 3)?;
+    Some((&args[..i], &args[i + 1..]))
+}
+
+fn either(shell: &Shell, mut args: &[&str]) -> Option<bool> {
+    while let Some((first, rest)) = split(args, "-o") {
+        if both(shell, first)? {
+            return Some(true);
         }
-        if let Some(i) = args.iter().position(|a| *a == "-a") {
-            return Some(either(shell, &args[..i])? && either(shell, &args[i + 1..])?);
-        }
+        args = rest;
     }
+    both(shell, args)
+}
+
+fn both(shell: &Shell, mut args: &[&str]) -> Option<bool> {
+    while let Some((first, rest)) = split(args, "-a") {
+        if !one(shell, first)? {
+            return Some(false);
+        }
+        args = rest;
+    }
+    one(shell, args)
+}
+
+fn one(shell: &Shell, mut args: &[&str]) -> Option<bool> {
+    let mut negated = false;
+    while let ["!", rest @ ..] = args
+        && !rest.is_empty()
+    {
+        (negated, args) = (!negated, rest);
+    }
+    primary(shell, args).map(|b| b != negated)
+}
+
+fn primary(shell: &Shell, args: &[&str]) -> Option<bool> {
     match args {
         [] => Some(false),
-        ["!", rest @ ..] if !rest.is_empty() => either(shell, rest).map(|b| !b),
         [word] => Some(!word.is_empty()),
         [op, word] => unary(shell, op, word),
         [a, op, b] => binary(a, op, b),

@@ -293,17 +293,17 @@ fn authority(host: &str, port: u16) -> String {
 
 /// An URL of HTTP.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Url {
+pub(in crate::node) struct Url {
     pub(super) tls: bool,
-    pub(super) host: String,
-    pub(super) port: u16,
+    pub(in crate::node) host: String,
+    pub(in crate::node) port: u16,
     /// With the query.
     pub(super) path: String,
 }
 
 impl Url {
     /// Of a text that may leave the scheme away; `None` where it has another one.
-    pub(super) fn of(text: &str) -> Option<Self> {
+    pub(in crate::node) fn of(text: &str) -> Option<Self> {
         let scheme = if text.contains("://") { "" } else { "http://" };
         // What is behind a number sign is not sent.
         let uri: Uri = format!("{scheme}{}", text.split('#').next()?).parse().ok()?;
