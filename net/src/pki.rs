@@ -101,6 +101,15 @@ impl Ca {
         Self::make(cn, now, new_key(None)?, None)
     }
 
+    /// The CA whose key is `secret`: whoever has the secret makes the same CA, with no word exchanged. The keys that
+    /// it makes for others come from the operating system.
+    ///
+    /// # Errors
+    /// As [`Ca::new`].
+    pub fn of_secret(cn: &str, now: Timestamp, secret: &[u8; 32]) -> Result<Self, PkiError> {
+        Self::make(cn, now, ed25519(secret)?, None)
+    }
+
     /// As [`Ca::new`], with its key and all keys it makes drawn from `seed`.
     ///
     /// # Errors

@@ -35,7 +35,7 @@ async fn depth() {
     let nested = |open: &str, inner: &str, close: &str, n| [open.repeat(n), inner.into(), close.repeat(n)].concat();
     for (open, inner, close) in [
         ("(", "echo hi", ")"),
-        ("{ ", "echo hi;", "; }"),
+        ("{ ", "echo hi", "; }"),
         ("echo $(", "echo hi", ")"),
         ("if true; then ", "echo hi", "; fi"),
         ("for i in 1; do ", "echo hi", "; done"),
