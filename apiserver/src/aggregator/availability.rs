@@ -210,13 +210,12 @@ impl Server {
             reason: "Passed",
             message: "all checks passed".to_owned(),
         };
-        // It is served from now on, however long it takes to say what it has.
-        let said = self.say(&SERVERS, &object, &passed);
         let found = self.discover(&to, &at).await;
         // One that answers nothing of what it serves is stale, and asked again.
         let known = found.is_some();
         self.aggregation.set_discovered(name, found);
-        match said && known {
+        // Who is told that it is available finds what it has; how long that may take is bounded.
+        match self.say(&SERVERS, &object, &passed) && known {
             true => Outcome::Settled,
             false => Outcome::Failed,
         }
