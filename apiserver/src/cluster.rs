@@ -2,12 +2,12 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use cfn_net::pki::{Ca, KeyCert, PkiError, Reserved};
+use cfn_net::pki::{Ca, KeyCert, PkiError};
 use cfn_net::server::{serve, tls_server_config};
 use cfn_net::{ClientConfig, Identity, Net, Seed, SharedClock, Transport};
 use jiff::Timestamp;
@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::aggregator::{self, FRONT_PROXY_CA, FrontProxy};
 use crate::audit::Audit;
 use crate::auth::signing::SigningKey;
+use crate::certificate::Certificate;
 use crate::controllers::{self, Timers};
 use crate::data_dir::{DataDir, DataDirError};
 use crate::defaults::AdmissionOptions;
@@ -135,38 +136,15 @@ pub struct Cluster {
     /// When it started: its certificates count from then.
     since: Timestamp,
     /// What it shows its clients, where the network has TLS.
-    serving: Lazy,
+    serving: Certificate,
     /// Who may sign certificates of clients, PEM.
     client_cas: String,
-    admin: Lazy,
+    admin: Certificate,
     server: Arc<Server>,
     running: Mutex<Option<Running>>,
     recovery: Option<Recovery>,
     /// The real socket, kept when serving stops and starts again.
     socket: Mutex<Option<SocketAddr>>,
-}
-
-/// A certificate that is made when it is asked for first: most clusters in memory never are.
-struct Lazy {
-    made: OnceLock<KeyCert>,
-    key: Reserved,
-}
-
-impl Lazy {
-    fn of(ca: &Ca) -> Self {
-        Self {
-            made: OnceLock::new(),
-            key: ca.reserve(),
-        }
-    }
-
-    fn get(&self, make: impl FnOnce(Reserved) -> Result<KeyCert, PkiError>) -> Result<&KeyCert, PkiError> {
-        if let Some(made) = self.made.get() {
-            return Ok(made);
-        }
-        let made = make(self.key)?;
-        Ok(self.made.get_or_init(|| made))
-    }
 }
 
 /// The names and addresses that the API server of a cluster is reached at.
@@ -262,9 +240,9 @@ impl Cluster {
         let cluster = Self {
             options: o,
             since: now,
-            serving: Lazy::of(&ca),
+            serving: Certificate::of(&ca),
             client_cas,
-            admin: Lazy::of(&ca),
+            admin: Certificate::of(&ca),
             ca,
             server,
             running: Mutex::new(None),

@@ -7,6 +7,7 @@ mod aggregator;
 mod anyone;
 pub mod audit;
 pub mod auth;
+mod certificate;
 pub mod cluster;
 pub mod controllers;
 pub mod crd;

@@ -10,10 +10,6 @@ use crate::link::LinkSpec;
 use crate::shape::{self, Draws, Line};
 use crate::way;
 
-/// Packets of full size whose bytes wait before a line; a datagram that comes beyond them is lost (`txqueuelen`, netem's
-/// `limit`).
-const QUEUE: u32 = 1000;
-
 /// A link as the network keeps it.
 pub(crate) struct Link {
     /// The first site and the second.
@@ -231,11 +227,8 @@ impl Topology {
             if loss > 0.0 && draws.unit() * 100.0 < loss {
                 return None;
             }
-            let rate = link.rate(hop.direction);
-            let takes = shape::transmission(bytes, rate);
-            // The queue is the line's: a small datagram waits behind large ones as any other.
-            let longest = shape::transmission(shape::SEGMENT, rate) * QUEUE;
-            let sent = link.lines[hop.direction].book_within(at, takes, longest, now)?;
+            let takes = shape::transmission(bytes, link.rate(hop.direction));
+            let sent = link.lines[hop.direction].queue(at, takes, bytes, now)?;
             at = sent + shape::latency(&link.spec, draws);
             link.bytes[hop.direction] += bytes as u64;
         }
@@ -255,7 +248,7 @@ impl Topology {
         for hop in hops {
             let link = &mut self.links[hop.link];
             let (spec, mbps) = (&link.spec, link.rate(hop.direction));
-            at = link.lines[hop.direction].book(at, shape::transmission(bytes, mbps), now);
+            at = link.lines[hop.direction].book(at, shape::transmission(bytes, mbps), bytes, now);
             at += shape::latency(spec, draws);
             arrives *= 1.0 - (spec.packet_loss / 100.0).clamp(0.0, 1.0);
             rtt += 2 * shape::millis(spec.latency);
@@ -345,28 +338,34 @@ mod tests {
     }
 
     #[test]
-    fn a_queue_is_the_lines_whatever_is_sent() {
+    fn a_queue_is_of_packets_whatever_their_size() {
         let now = Instant::now();
         let mut draws = Draws::new(crate::seed::Seed(1), "queue".into());
-        for (size, most) in [(shape::SEGMENT, 1001), (shape::SEGMENT / 2, 2001), (10, 146_001)] {
+        let slow = || {
             let mut t = net(&[("a", "b", 5.0), ("b", "c", 5.0)]);
             for (x, y) in [("a", "b"), ("b", "c")] {
                 t.get_mut(x, y).unwrap().throughput_ul = 8.0;
             }
             let path = t.path("a", "c").unwrap();
-            let mut sent = 0;
-            while t.pass(&path, size, now, &mut draws).is_some() {
-                sent += 1;
-            }
-            assert_eq!(sent, most, "of {size} bytes: one is on the line, the others wait");
-            assert_eq!(t.pass(&path, 1, now, &mut draws), None, "nor a small one behind {size}");
+            (t, path)
+        };
+        for size in [shape::SEGMENT, shape::SEGMENT / 2, 10] {
+            let (mut t, path) = slow();
+            let mut passed = |bytes: usize, now| {
+                let all = (0..2000).map(|_| t.pass(&path, bytes, now, &mut draws));
+                all.take_while(Option::is_some).count()
+            };
+            assert_eq!(passed(size, now), 1000, "of {size} bytes");
+            assert_eq!(passed(1, now), 0, "nor a small one behind {size}");
             // What is sent later finds the queue as it is then.
-            let later = now + shape::transmission(shape::SEGMENT * 10, 8.0);
-            let passed = (0..most).take_while(|_| t.pass(&path, size, later, &mut draws).is_some());
-            let room = shape::SEGMENT * 10 / size;
-            let passed = passed.count();
-            assert_eq!(passed, room, "{size}");
+            let later = now + shape::transmission(size, 8.0) * 10;
+            assert_eq!(passed(size, later), 10, "{size}");
         }
+        // Packets of connections wait there, too.
+        let (mut t, path) = slow();
+        t.cross(&path, 998 * shape::SEGMENT, now, None, &mut draws);
+        let alone = (0..3).map(|_| t.pass(&path, 1, now, &mut draws).is_some());
+        assert_eq!(alone.collect::<Vec<_>>(), [true, true, false]);
     }
 
     #[test]

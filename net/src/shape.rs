@@ -1,6 +1,7 @@
 //! What a link does to bytes, as functions from numbers to numbers: latency drawn, transmission queued, loss turned
 //! into the delay of sending again.
 
+use std::collections::VecDeque;
 use std::f64::consts::TAU;
 use std::time::Duration;
 
@@ -120,35 +121,31 @@ pub(crate) fn timeout(rtt: Duration) -> Duration {
     (rtt * 2).max(RTO_MIN)
 }
 
+/// Packets that wait before a line; a datagram that comes beyond is lost (`txqueuelen`, netem's `limit`).
+const QUEUE: usize = 1000;
+
 /// One direction of a line: when it is busy. Bytes are booked before they arrive (a route's second link is booked
 /// while they cross the first), so a later booking may take a gap before an earlier one.
 #[derive(Debug, Default)]
 pub(crate) struct Line {
     /// Busy spans, in order, not touching.
     busy: Vec<(Instant, Instant)>,
+    /// Until when packets wait, and how many; those of one booking go together.
+    waiting: VecDeque<(Instant, usize)>,
 }
 
 impl Line {
-    /// Books `takes` at the first gap from `at` on; returns when the transmission ends. What is before `now` is
-    /// forgotten.
-    pub(crate) fn book(&mut self, at: Instant, takes: Duration, now: Instant) -> Instant {
-        // Without an end to wait for there is always a gap.
-        self.book_within(at, takes, Duration::MAX, now).unwrap_or(at)
-    }
-
-    /// As [`Line::book`]; `None` and nothing booked when the gap is later than `longest` after `at`.
-    pub(crate) fn book_within(
-        &mut self,
-        at: Instant,
-        takes: Duration,
-        longest: Duration,
-        now: Instant,
-    ) -> Option<Instant> {
+    /// Books `takes` for so many bytes at the first gap from `at` on; returns when the transmission ends. What is before
+    /// `now` is forgotten.
+    pub(crate) fn book(&mut self, at: Instant, takes: Duration, bytes: usize, now: Instant) -> Instant {
         if takes.is_zero() {
-            return Some(at);
+            return at;
         }
         let past = self.busy.iter().take_while(|(_, end)| *end < now).count();
         self.busy.drain(..past);
+        while self.waiting.front().is_some_and(|(end, _)| *end <= now) {
+            self.waiting.pop_front();
+        }
         let (mut start, mut i) = (at, 0);
         while let Some((s, e)) = self.busy.get(i) {
             if start + takes <= *s {
@@ -156,9 +153,6 @@ impl Line {
             }
             start = start.max(*e);
             i += 1;
-        }
-        if start.duration_since(at) > longest {
-            return None;
         }
         let end = start + takes;
         let joins_next = self.busy.get(i).is_some_and(|(s, _)| *s == end);
@@ -172,7 +166,14 @@ impl Line {
             (false, true) => self.busy[i].0 = start,
             (false, false) => self.busy.insert(i, (start, end)),
         }
-        Some(end)
+        self.waiting.push_back((end, bytes.div_ceil(SEGMENT).max(1)));
+        end
+    }
+
+    /// As [`Line::book`], of one datagram; `None` and nothing booked when the queue is full when it comes.
+    pub(crate) fn queue(&mut self, at: Instant, takes: Duration, bytes: usize, now: Instant) -> Option<Instant> {
+        let waiting: usize = self.waiting.iter().filter(|(end, _)| *end > at).map(|(_, n)| n).sum();
+        (waiting < QUEUE).then(|| self.book(at, takes, bytes, now))
     }
 }
 
@@ -219,21 +220,21 @@ mod tests {
         let t0 = Instant::now();
         let ms = Duration::from_millis;
         let mut line = Line::default();
-        assert_eq!(line.book(t0, ms(10), t0), t0 + ms(10));
-        assert_eq!(line.book(t0 + ms(50), ms(10), t0), t0 + ms(60), "booked ahead");
+        assert_eq!(line.book(t0, ms(10), 1, t0), t0 + ms(10));
+        assert_eq!(line.book(t0 + ms(50), ms(10), 1, t0), t0 + ms(60), "booked ahead");
         assert_eq!(
-            line.book(t0 + ms(1), ms(10), t0),
+            line.book(t0 + ms(1), ms(10), 1, t0),
             t0 + ms(20),
             "before what is booked ahead"
         );
         assert_eq!(
-            line.book(t0 + ms(15), ms(35), t0),
+            line.book(t0 + ms(15), ms(35), 1, t0),
             t0 + ms(95),
             "does not fit in between"
         );
-        assert_eq!(line.book(t0 + ms(15), ms(30), t0), t0 + ms(50), "fits exactly");
+        assert_eq!(line.book(t0 + ms(15), ms(30), 1, t0), t0 + ms(50), "fits exactly");
         assert_eq!(line.busy.len(), 1);
-        assert_eq!(line.book(t0 + ms(200), ms(1), t0 + ms(200)), t0 + ms(201));
+        assert_eq!(line.book(t0 + ms(200), ms(1), 1, t0 + ms(200)), t0 + ms(201));
         assert_eq!(line.busy.len(), 1, "the past is forgotten");
     }
 

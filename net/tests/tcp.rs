@@ -43,11 +43,15 @@ async fn round_trip(s: &mut cfn_net::Stream) -> Duration {
     t.elapsed()
 }
 
-/// The best of some: the machine may be busy, but never faster than the link.
-async fn best(s: &mut cfn_net::Stream) -> Duration {
+/// The best of some: the machine may be busy, but never faster than the link. More of them until one takes less than
+/// `enough`, but not for ever.
+async fn best(s: &mut cfn_net::Stream, enough: Duration) -> Duration {
     let mut best = Duration::MAX;
-    for _ in 0..40 {
+    for i in 0..400 {
         best = best.min(round_trip(s).await);
+        if i >= 40 && best < enough {
+            break;
+        }
     }
     best
 }
@@ -57,17 +61,17 @@ async fn links_hosts_and_faults() {
     let net = net().await;
     let ms = |n: f64| Duration::from_secs_f64(n / 1e3);
     let mut far = net.connect("x", "y", 80).await.unwrap();
-    let rtt = best(&mut far).await;
+    let rtt = best(&mut far, ms(11.0)).await;
     assert!(rtt >= ms(9.0) && rtt < ms(11.0), "{rtt:?}");
     let mut near = net.connect("y2", "y", 80).await.unwrap();
-    let rtt = best(&mut near).await;
+    let rtt = best(&mut near, ms(2.0)).await;
     assert!(rtt < ms(2.0), "{rtt:?}");
     // A living socket gets the link when its host moves, and loses it when it comes back.
     net.add_host("y2", "a");
-    let rtt = best(&mut near).await;
+    let rtt = best(&mut near, ms(11.0)).await;
     assert!(rtt >= ms(9.0) && rtt < ms(11.0), "moved away: {rtt:?}");
     net.add_host("y2", "b");
-    let rtt = best(&mut near).await;
+    let rtt = best(&mut near, ms(2.0)).await;
     assert!(rtt < ms(2.0), "back: {rtt:?}");
 
     // A reader that waits while its host moves away and the site is cut.
@@ -105,15 +109,12 @@ async fn links_hosts_and_faults() {
     round_trip(&mut again).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_megabyte_arrives_at_the_links_throughput() {
-    let net = net().await;
-    net.update_link("a", "b", |l| l.throughput_ul = 40.0);
+/// How long a megabyte takes from `x` to `y` and back, over a connection of its own.
+async fn megabyte(net: &Net, data: &[u8]) -> Duration {
     let s = net.connect("x", "y", 80).await.unwrap();
     let (mut read, mut write) = tokio::io::split(s);
     let t = Instant::now();
-    let data: Vec<u8> = (0..1_000_000_u32).map(|i| (i % 251) as u8).collect();
-    let sent = data.clone();
+    let sent = data.to_vec();
     tokio::spawn(async move {
         write.write_all(&sent).await.unwrap();
         write.shutdown().await.unwrap();
@@ -121,6 +122,23 @@ async fn a_megabyte_arrives_at_the_links_throughput() {
     let mut got = Vec::new();
     read.read_to_end(&mut got).await.unwrap();
     assert!(got == data);
-    let took = t.elapsed().as_secs_f64();
-    assert!(took > 0.2 && took < 0.3, "{took}");
+    t.elapsed()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_megabyte_arrives_at_the_links_throughput() {
+    let net = net().await;
+    net.update_link("a", "b", |l| l.throughput_ul = 40.0);
+    let data: Vec<u8> = (0..1_000_000_u32).map(|i| (i % 251) as u8).collect();
+    let link = Duration::from_millis(200);
+    let mut best = Duration::MAX;
+    // The best of some, as above: how much later a busy machine lets it arrive says nothing of the link.
+    for _ in 0..10 {
+        best = best.min(megabyte(&net, &data).await);
+        assert!(best > link, "faster than the link: {best:?}");
+        if best < link * 3 / 2 {
+            return;
+        }
+    }
+    panic!("slower than the link: {best:?}");
 }

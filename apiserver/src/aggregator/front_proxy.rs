@@ -4,17 +4,18 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use cfn_net::Identity;
 use cfn_net::client::tls_client_config;
-use cfn_net::pki::{Ca, KeyCert, PkiError, Reserved};
+use cfn_net::pki::{Ca, KeyCert, PkiError};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::remote::Remote;
 use crate::anyone;
+use crate::certificate::Certificate;
 use crate::registry::{Call, Server, Target, User};
 
 /// The name in its certificate, as kubeadm has it.
@@ -34,8 +35,7 @@ pub(crate) struct FrontProxy {
     /// When it began: its certificate counts from then.
     since: Timestamp,
     /// Made for the first server behind this one: mostly there is none.
-    client: OnceLock<KeyCert>,
-    key: Reserved,
+    client: Certificate,
     settings: Mutex<BTreeMap<Trust, Arc<rustls::ClientConfig>>>,
 }
 
@@ -60,10 +60,9 @@ impl FrontProxy {
     /// One whose certificate `ca` signs.
     pub(crate) fn new(ca: Ca, since: Timestamp) -> Self {
         Self {
-            key: ca.reserve(),
+            client: Certificate::of(&ca),
             ca,
             since,
-            client: OnceLock::new(),
             settings: Mutex::default(),
         }
     }
@@ -75,11 +74,7 @@ impl FrontProxy {
 
     /// Its certificate and key.
     pub(crate) fn client(&self) -> Result<&KeyCert, PkiError> {
-        if let Some(known) = self.client.get() {
-            return Ok(known);
-        }
-        let made = self.ca.client_at(self.key, NAME, &[], self.since)?;
-        Ok(self.client.get_or_init(|| made))
+        self.client.get(|key| self.ca.client_at(key, NAME, &[], self.since))
     }
 
     /// TLS towards one behind this server.

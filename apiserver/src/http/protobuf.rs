@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use crate::schema::zero::is_zero;
 use crate::schema::{Field, MESSAGES, quote};
-use crate::store::{DEEPEST, depth};
+use crate::store::{DEEPEST, TOO_DEEP, depth};
 
 /// What an encoded object starts with (`runtime/serializer/protobuf`).
 pub(super) const MAGIC: &[u8] = b"k8s\0";
@@ -56,9 +56,6 @@ pub(super) fn decode(body: &[u8]) -> Result<Value, String> {
         false => Ok(object),
     }
 }
-
-/// What JSON bodies that are as deep are answered, too.
-const TOO_DEEP: &str = "exceeded max depth";
 
 enum Wire<'a> {
     Number(u64),

@@ -8,7 +8,7 @@ use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::map::Entry;
 use serde_json::{Map, Number, Value};
 
-use crate::store::DEEPEST;
+use crate::store::{DEEPEST, TOO_DEEP};
 
 /// What was read.
 pub(super) struct Parsed {
@@ -85,7 +85,7 @@ impl<'de> DeserializeSeed<'de> for Seed<'_> {
     type Value = Value;
     fn deserialize<D: Deserializer<'de>>(self, d: D) -> Result<Value, D::Error> {
         if self.depth > DEEPEST {
-            return Err(serde::de::Error::custom("exceeded max depth"));
+            return Err(serde::de::Error::custom(TOO_DEEP));
         }
         d.deserialize_any(self)
     }

@@ -35,19 +35,25 @@ pub(crate) enum Purpose {
     Hook,
 }
 
+impl Purpose {
+    /// Who a kubelet says it is then (`pkg/probe`, `pkg/kubelet/lifecycle`).
+    pub(crate) const fn agent(self) -> &'static str {
+        match self {
+            Self::Probe => "kube-probe/1.36",
+            Self::Hook => "kube-lifecycle/1.36",
+        }
+    }
+}
+
 /// What is asked over HTTP (`NewRequestForHTTPGetAction`): the headers that are given, and who asks.
 fn question(get: &Value, purpose: Purpose) -> Ask {
-    let agent = match purpose {
-        Purpose::Probe => "kube-probe/1.36",
-        Purpose::Hook => "kube-lifecycle/1.36",
-    };
     let given = get.items("/httpHeaders").iter().filter_map(|h| {
         let name: HeaderName = h.text("/name").parse().ok()?;
         Some((name, HeaderValue::from_str(h.text("/value")).ok()?))
     });
     let mut headers: Vec<_> = given.collect();
     if !headers.iter().any(|(k, _)| *k == header::USER_AGENT) {
-        headers.push((header::USER_AGENT, HeaderValue::from_static(agent)));
+        headers.push((header::USER_AGENT, HeaderValue::from_static(purpose.agent())));
     }
     Ask {
         headers,

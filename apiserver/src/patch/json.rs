@@ -2,7 +2,7 @@
 //! (`gopkg.in/evanphx/json-patch.v4`).
 
 use super::PatchError;
-use crate::store::{DEEPEST, depth};
+use crate::store::{DEEPEST, TOO_DEEP, depth};
 use serde_json::{Map, Value};
 
 /// Applies a JSON patch.
@@ -47,7 +47,7 @@ fn count(value: &Value, copied: &mut usize) -> Result<(), String> {
 fn fits(path: &str, value: &Value) -> Result<(), String> {
     match path.matches('/').count() + depth(value) > DEEPEST {
         false => Ok(()),
-        true => Err("exceeded max depth".to_owned()),
+        true => Err(TOO_DEEP.to_owned()),
     }
 }
 

@@ -204,8 +204,6 @@ impl Resource {
             let mut v = (*stored).clone();
             if !same {
                 v = convert::convert(v, &self.api_version, true);
-            }
-            if !same {
                 self.prune(&mut v);
             }
             schema::apply_defaults(&self.schema(), &mut v);

@@ -83,6 +83,9 @@ pub enum StoreError {
 /// object is some. Whoever makes objects deeper than they came sees to it (bodies: [`crate::http`], [`crate::patch`]).
 pub(crate) const DEEPEST: usize = 120;
 
+/// What is said of what is deeper, whatever it came in.
+pub(crate) const TOO_DEEP: &str = "exceeded max depth";
+
 /// How many levels a value has: none, where it is neither a list nor an object.
 pub(crate) fn depth(value: &Value) -> usize {
     let below = match value {

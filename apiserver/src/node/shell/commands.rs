@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::file_commands;
+use super::room::Roomy;
 use super::run::{Flow, Io, Shell};
 use super::test_command;
 
@@ -82,7 +83,7 @@ async fn run_known(shell: &mut Shell, argv: &[String], io: &Io) -> Flow {
         // Options of tracing and the like change nothing that can be seen here.
         "set" => 0,
         "trap" => trap(shell, &args, io),
-        "exec" => return Box::pin(run_or_nothing(shell, &argv[1..], io)).await,
+        "exec" => return Roomy::new(run_or_nothing(shell, &argv[1..], io)).await,
         "read" => shell.read(&args, io).await,
         "sh" => return nested(shell, argv, io).await,
         "id" => id(shell, &args, io),
@@ -273,7 +274,7 @@ async fn environment(shell: &mut Shell, argv: &[String], io: &Io) -> Flow {
         rest = &rest[1..];
     }
     if !rest.is_empty() {
-        return Box::pin(run(&mut inner, rest, io)).await;
+        return Roomy::new(run(&mut inner, rest, io)).await;
     }
     let text: String = inner.p.env.iter().map(|(k, v)| format!("{k}={v}\n")).collect();
     Flow::Next(print(shell, io, &text))

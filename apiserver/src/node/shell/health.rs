@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::run::{Io, Process, Shell};
 use super::serve::{GO_TERMINATED, certificate};
+use crate::node::lifecycle::Purpose;
 use crate::node::workload::WorkloadContext;
 
 const METHOD: &str = "/grpc.health.v1.Health/Check";
@@ -85,7 +86,7 @@ pub(crate) async fn check(net: &Net, from: &str, (host, port): (&str, u16), serv
     let ask = Request::post(format!("http://{host}:{port}{METHOD}"))
         .header(header::CONTENT_TYPE, CONTENT)
         .header(header::TE, "trailers")
-        .header(header::USER_AGENT, "kube-probe/1.36")
+        .header(header::USER_AGENT, Purpose::Probe.agent())
         .body(Full::new(body))
         .map_err(io::Error::other)?;
     let asked = async move {

@@ -21,6 +21,7 @@ mod network_commands;
 mod parse;
 mod porter;
 mod reviews;
+mod room;
 mod run;
 mod sample_apiserver;
 mod serve;

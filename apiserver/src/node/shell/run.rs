@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::commands;
 use super::input::Input;
 use super::parse;
+use super::room::Roomy;
 use super::tree::{Command, Part, Redirect, Word};
 use crate::node::files::{Files, absolute};
 use crate::node::network::Network;
@@ -19,7 +20,7 @@ use crate::node::workload::Write;
 const TURN: Duration = Duration::from_millis(1);
 
 /// How many commands wait for the one inside them at most. A script is not so deep by what is written in it, but it
-/// may run itself. Each takes some 27 KB of stack without optimisation, of which a thread has 2 MiB.
+/// may run itself.
 const DEEPEST: usize = 50;
 /// How many bytes of a command that is typed in lines are read again, as each line comes, to see whether it is whole.
 const READ_AGAIN: usize = 16 << 20;
@@ -237,7 +238,7 @@ impl Shell {
     }
 
     pub(crate) fn run<'a>(&'a mut self, c: &'a Command, io: Io) -> BoxFuture<'a, Flow> {
-        Box::pin(async move {
+        Box::pin(Roomy::new(async move {
             if !self.deeper(&io) {
                 return Flow::Exit(2);
             }
@@ -271,7 +272,7 @@ impl Shell {
                 self.status = code;
             }
             flow
-        })
+        }))
     }
 
     async fn sequence(&mut self, all: &[Command], io: Io) -> Flow {
@@ -529,11 +530,11 @@ impl Shell {
                 };
                 let there = value.filter(|v| !op.starts_with(':') || !v.is_empty());
                 let value = match (op.trim_start_matches(':'), there) {
-                    ("+", Some(_)) => Box::pin(self.text(word, io)).await?,
+                    ("+", Some(_)) => Roomy::new(self.text(word, io)).await?,
                     ("+", None) => String::new(),
                     (_, Some(v)) => v,
                     ("?", None) => {
-                        let why = Box::pin(self.text(word, io)).await?;
+                        let why = Roomy::new(self.text(word, io)).await?;
                         let why = if why.is_empty() {
                             "parameter not set".to_owned()
                         } else {
@@ -543,11 +544,11 @@ impl Shell {
                         return Err(2);
                     }
                     ("=", None) => {
-                        let v = Box::pin(self.text(word, io)).await?;
+                        let v = Roomy::new(self.text(word, io)).await?;
                         self.set(name, v.clone());
                         v
                     }
-                    (_, None) => Box::pin(self.text(word, io)).await?,
+                    (_, None) => Roomy::new(self.text(word, io)).await?,
                 };
                 (value, *quoted)
             }
@@ -565,7 +566,7 @@ impl Shell {
                 )
             }
             Part::Arithmetic(w) => {
-                let text = Box::pin(self.text(w, io)).await?;
+                let text = Roomy::new(self.text(w, io)).await?;
                 let value = super::arithmetic::evaluate(&text, &|name| self.variable(name));
                 match value {
                     Some(n) => (n.to_string(), false),

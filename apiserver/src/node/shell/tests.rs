@@ -29,12 +29,49 @@ fn argv(words: &[&str]) -> Vec<String> {
     words.iter().map(|w| (*w).to_owned()).collect()
 }
 
-/// Scripts in one another run, with the stack that a thread has.
+/// Scripts that are as deep as they may be run with the stack that a thread has, and those that run themselves come to an
+/// end.
 #[tokio::test(start_paused = true)]
 async fn depth() {
-    let script = ["(".repeat(12), "echo hi".into(), ")".repeat(12)].concat();
-    let (out, err, code) = run(&["sh", "-c", &script]).await;
-    assert_eq!((out.as_str(), err.as_str(), code), ("hi\n", "", 0));
+    let nested = |open: &str, inner: &str, close: &str, n| [open.repeat(n), inner.into(), close.repeat(n)].concat();
+    for (open, inner, close) in [
+        ("(", "echo hi", ")"),
+        ("{ ", "echo hi", "; }"),
+        ("echo $(", "echo hi", ")"),
+        ("if true; then ", "echo hi", "; fi"),
+        ("for i in 1; do ", "echo hi", "; done"),
+        ("! ! ", "echo hi", ""),
+    ] {
+        let (out, err, code) = run(&["sh", "-c", &nested(open, inner, close, 12)]).await;
+        assert_eq!((out.as_str(), err.as_str(), code), ("hi\n", "", 0), "{open}");
+    }
+    let too_deep = "sh: maximum recursion depth exceeded\n";
+    for script in [
+        "export S='sh -c \"$S\"'; sh -c \"$S\"",
+        "export S='echo $(sh -c \"$S\")'; sh -c \"$S\"",
+        "export S='true && { (sh -c \"$S\"); }'; if sh -c \"$S\"; then :; fi",
+    ] {
+        let (_, err, _) = run(&["sh", "-c", script]).await;
+        assert_eq!(err, too_deep, "{script}");
+    }
+    for word in ["exec ", "env ", "env A=b exec "] {
+        let (out, err, code) = run(&["sh", "-c", &format!("{} echo hi", word.repeat(100_000))]).await;
+        assert_eq!((out.as_str(), err.as_str(), code), ("", too_deep, 2), "{word}");
+    }
+    for test in [
+        format!("test {} x", "! ".repeat(100_000)),
+        format!("test {} x", "x -a y -o ".repeat(50_000)),
+    ] {
+        assert_eq!(run(&["sh", "-c", &test]).await.2, 0);
+    }
+    // What failed is as deep as before.
+    let (out, ..) = run(&[
+        "sh",
+        "-c",
+        "for i in $(seq 1 200); do { true; } >/no/such; ! (false); done; echo end",
+    ])
+    .await;
+    assert_eq!(out, "end\n");
 }
 
 /// A command that never ends is not read again for ever.
