@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
 use super::parse::{self, Expr, What, parse};
+use super::room::with_room;
 use super::types::{Bound, ObjectType, Type, arguments, most_general};
 use super::value::Value;
 use super::{CelError, numbers, source};
@@ -201,7 +202,7 @@ impl Checker<'_> {
 
     fn of(&mut self, e: &Expr) -> Type {
         self.fitting.clear();
-        let of = self.of_what(e);
+        let of = with_room(|| self.of_what(e));
         let note = self.notes.entry(e.id()).or_default();
         note.of = Some(of.clone());
         note.overloads = std::mem::take(&mut self.fitting);

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use super::check::Checked;
 use super::parse::{Expr, What};
+use super::room::with_room;
 use super::types::Type;
 use super::value::Value;
 
@@ -150,6 +151,10 @@ pub(super) fn most(root: &Expr, checked: &Checked, shape: &Shape) -> u64 {
 
 impl Coster<'_> {
     fn cost(&mut self, e: &Expr) -> Range {
+        with_room(|| self.cost_of(e))
+    }
+
+    fn cost_of(&mut self, e: &Expr) -> Range {
         match &e.what {
             What::Literal(_) => NOTHING,
             What::Name(name) => {

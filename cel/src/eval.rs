@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::parse::{Expr, MACROS, What};
+use super::room::with_room;
 use super::tree::bound_names;
 use super::value::{Key, Value};
 use super::{CelError, Methods, Scope, functions, methods, numbers, work};
@@ -49,6 +50,10 @@ impl<'a> Evaluation<'a> {
     }
 
     pub(super) fn value(&mut self, e: &Expr) -> Result {
+        with_room(|| self.value_of(e))
+    }
+
+    fn value_of(&mut self, e: &Expr) -> Result {
         self.spend(1)?;
         match &e.what {
             What::Literal(v) => Ok(v.clone()),

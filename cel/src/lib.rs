@@ -27,6 +27,7 @@ mod numbers;
 mod parse;
 pub mod pattern;
 pub mod quantity;
+mod room;
 mod semver;
 mod source;
 pub mod strconv;

@@ -1,6 +1,7 @@
 //! From tokens to a tree.
 
 use super::lex::{Kind, Token, tokens};
+use super::room::with_room;
 use super::value::Value;
 use super::{CelError, RESERVED, antlr, source};
 
@@ -225,7 +226,7 @@ impl Parser<'_> {
         if self.depth > DEPTH {
             return Err(deep());
         }
-        let r = f(self);
+        let r = with_room(|| f(self));
         self.depth -= 1;
         r
     }

@@ -2,7 +2,7 @@ mod generated;
 
 use serde_json::json;
 
-use super::{CelError, Program, Scope, Value};
+use super::{CelError, Environment, Program, Scope, Value, check};
 
 fn scope() -> Scope {
     let object = json!({"metadata": {"name": "x", "labels": {"app": "web"}}, "spec": {"replicas": 3, "ratio": 0.5,
@@ -196,6 +196,25 @@ fn long_chains_are_refused_and_long_conditions_are_not() {
     for (sign, value) in [(" && ", "true"), (" || ", "false")] {
         let text = vec![value; 5000].join(sign);
         assert_eq!(run(&text).unwrap().to_json(), Some(json!(value == "true")), "{sign}");
+    }
+}
+
+/// As high as an expression may be, with the stack that a test's thread has.
+#[test]
+fn the_highest_expressions_have_room() {
+    let lengths: Vec<usize> = (1..=260).collect();
+    for macros in [
+        ".map(x, x)",
+        ".filter(x, true)",
+        ".map(x, true, x)",
+        ".all(x, true) ? [1] : [1]",
+    ] {
+        let text = |n: usize| format!("[1]{}", macros.repeat(n));
+        let refused = |n: usize| matches!(run(&text(n)), Err(e) if e.to_string().contains("recursion"));
+        let highest = lengths.partition_point(|n| !refused(*n));
+        assert!((60..260).contains(&highest), "{macros}: {highest}");
+        assert_eq!(run(&text(highest)).unwrap().to_json(), Some(json!([1])), "{macros}");
+        assert!(check(&text(highest), &Environment::default()).is_ok(), "{macros}");
     }
 }
 

@@ -23,9 +23,12 @@ pub(crate) fn run(shell: &Shell, program: &str, args: &[&str], io: &Io) -> i32 {
     }
 }
 
-/// The words before an operator and those after it. A single word is true when it is not empty, whatever it is.
+/// The words before an operator and those after it: some on either side, or it is a word like others.
 fn split<'a, 'b>(args: &'a [&'b str], operator: &str) -> Option<(&'a [&'b str], &'a [&'b str])> {
-    let i = args.iter().position(|a| *a == operator).filter(|_| args.len() > 3)?;
+    let i = args.iter().position(|a| *a == operator)?;
+    if i == 0 || i + 1 == args.len() {
+        return None;
+    }
     Some((&args[..i], &args[i + 1..]))
 }
 

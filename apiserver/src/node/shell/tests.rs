@@ -54,9 +54,10 @@ async fn depth() {
         let (_, err, _) = run(&["sh", "-c", script]).await;
         assert_eq!(err, too_deep, "{script}");
     }
-    for word in ["exec ", "env ", "env A=b exec "] {
+    for word in ["exec ", "env ", "env A=b "] {
         let (out, err, code) = run(&["sh", "-c", &format!("{} echo hi", word.repeat(100_000))]).await;
-        assert_eq!((out.as_str(), err.as_str(), code), ("", too_deep, 2), "{word}");
+        let is = (out == "", err == too_deep, code);
+        assert_eq!(is, (true, true, 2), "{word}: {err:.80}");
     }
     for test in [
         format!("test {} x", "! ".repeat(100_000)),
