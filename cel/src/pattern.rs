@@ -2,6 +2,7 @@
 
 mod syntax;
 
+use super::room::with_much_room;
 use syntax::{character_escape, class_escape, error, read_of, repetition};
 
 /// Escapes that stand for several characters, which are of ASCII in Go: as part of a class, and on their own.
@@ -24,33 +25,22 @@ pub fn compile(pattern: &str) -> Result<regex::Regex, String> {
         return Err(wrong);
     }
     let told = |what: &str| format!("error parsing regexp: {what}: `{pattern}`");
-    built(&translated(pattern))
-        .ok_or_else(|| told("expression nests too deeply"))?
-        .map_err(|e| match e {
-            regex::Error::CompiledTooBig(_) => told("expression too large"),
-            regex::Error::Syntax(why) if why.contains("nested") => told("expression nests too deeply"),
-            // A repetition behind flags, which Go takes for one of what stands before them: `a(?i)*`.
-            _ => told("expression is not supported"),
-        })
+    // Its building goes as deep as the pattern.
+    with_much_room(|| {
+        regex::RegexBuilder::new(&translated(pattern))
+            .nest_limit(DEEPEST)
+            .build()
+    })
+    .map_err(|e| match e {
+        regex::Error::CompiledTooBig(_) => told("expression too large"),
+        regex::Error::Syntax(why) if why.contains("nested") => told("expression nests too deeply"),
+        // A repetition behind flags, which Go takes for one of what stands before them: `a(?i)*`.
+        _ => told("expression is not supported"),
+    })
 }
 
 /// How deep an expression may be (`regexp/syntax.maxHeight`).
 const DEEPEST: u32 = 1000;
-/// Groups of a pattern whose building, which goes as deep as it, fits the stack of any thread; and the stack for others.
-const SHALLOW: usize = 50;
-const STACK: usize = 64 << 20;
-
-/// A pattern in this engine's language, built; `None` where there is no stack that it needs.
-fn built(pattern: &str) -> Option<Result<regex::Regex, regex::Error>> {
-    let build = || regex::RegexBuilder::new(pattern).nest_limit(DEEPEST).build();
-    if pattern.matches('(').count() <= SHALLOW {
-        return Some(build());
-    }
-    std::thread::scope(|s| {
-        let thread = std::thread::Builder::new().stack_size(STACK);
-        thread.spawn_scoped(s, build).ok()?.join().ok()
-    })
-}
 
 /// A pattern that Go can read in this engine's language.
 fn translated(pattern: &str) -> String {

@@ -9,11 +9,11 @@ mod recover;
 mod run;
 pub(super) mod tokens;
 
+use super::room::with_much_room;
+
 /// An error: where it is (a byte's place), if it is anywhere, and its text.
 pub(super) type Told = (Option<usize>, String);
 
-/// Bytes of the stack of the thread that reads.
-const ROOM: usize = 64 << 20;
 /// Longest expression, in tokens, that is read again: how far a prediction looks ahead grows with it, and so does each.
 const MOST: usize = 500;
 
@@ -28,17 +28,8 @@ pub(super) fn errors(text: &str) -> Vec<Told> {
     if tokens.len() > MOST {
         return Vec::new();
     }
-    // Rules call rules: the nesting that is allowed needs more room than a thread of ours may have.
-    let read = std::thread::scope(|s| {
-        let own = std::thread::Builder::new()
-            .stack_size(ROOM)
-            .spawn_scoped(s, || run::errors(text, tokens, skipped));
-        // Without a thread nothing can be told of it; a fault of the reader is one here, too.
-        let own = own.ok()?;
-        Some(own.join().unwrap_or_else(|fault| std::panic::resume_unwind(fault)))
-    });
-    let Some(read) = read else { return Vec::new() };
-    errors.extend(read);
+    // Rules call rules, some ten for each level of what is read.
+    errors.extend(with_much_room(|| run::errors(text, tokens, skipped)));
     errors.sort_by_key(|(at, _)| at.map_or(0, |at| at + 1));
     errors
 }
