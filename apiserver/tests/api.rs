@@ -4,6 +4,8 @@
 mod common;
 #[path = "api/custom.rs"]
 mod custom;
+#[path = "api/policy.rs"]
+mod policy;
 #[path = "api/tokens.rs"]
 mod tokens;
 

@@ -102,27 +102,17 @@ impl FrontProxy {
         Ok(config)
     }
 
-    /// Tells servers behind this one whom to believe, and who may read that.
+    /// Tells servers behind this one whom to believe.
     pub(super) fn publish(&self, server: &Server) {
         let list = |all: &[&str]| json!(all).to_string();
         let data = json!({"client-ca-file": server.settings.ca_pem, "requestheader-client-ca-file": self.ca_pem(),
             "requestheader-allowed-names": list(&[NAME]), "requestheader-username-headers": list(&["X-Remote-User"]),
             "requestheader-uid-headers": list(&["X-Remote-Uid"]), "requestheader-group-headers": list(&["X-Remote-Group"]),
             "requestheader-extra-headers-prefix": list(&["X-Remote-Extra-"])});
-        let metadata = |name: &str| json!({"name": name, "namespace": "kube-system"});
         let configured = json!({"kind": "ConfigMap", "apiVersion": "v1", "data": data,
-            "metadata": metadata("extension-apiserver-authentication")});
-        let mut reader = metadata("extension-apiserver-authentication-reader");
-        // As `bootstrappolicy` marks its own.
-        reader["annotations"] = json!({"rbac.authorization.kubernetes.io/autoupdate": "true"});
-        reader["labels"] = json!({"kubernetes.io/bootstrapping": "rbac-defaults"});
-        let role = json!({"kind": "Role", "apiVersion": "rbac.authorization.k8s.io/v1", "metadata": reader,
-            "rules": [{"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get", "list", "watch"],
-                "resourceNames": ["extension-apiserver-authentication"]}]});
-        for object in [configured, role] {
-            if let Err(e) = put(server, object) {
-                tracing::error!(error = %e, "what servers behind this one are told");
-            }
+            "metadata": {"name": "extension-apiserver-authentication", "namespace": "kube-system"}});
+        if let Err(e) = put(server, configured) {
+            tracing::error!(error = %e, "what servers behind this one are told");
         }
     }
 }

@@ -4,6 +4,7 @@ mod claims;
 mod coverage;
 mod delegated;
 mod escalation;
+mod flow;
 mod impersonate;
 mod rbac;
 mod request_header;
@@ -41,6 +42,7 @@ pub struct Auth {
     /// By who asks, the way to act as another that was open last.
     ways: Mutex<BTreeMap<String, impersonate::Mode>>,
     rules: Mutex<Option<Arc<rbac::Rules>>>,
+    flows: Mutex<Option<Arc<flow::Flows>>>,
     /// Who is believed about others; set once.
     pub(crate) request_header: OnceLock<RequestHeader>,
     /// Who says what users may do, where that is not this server; set once.
@@ -67,6 +69,7 @@ impl Auth {
             bootstrap_token: settings.bootstrap_token.clone(),
             ways: Mutex::default(),
             rules: Mutex::default(),
+            flows: Mutex::default(),
             request_header: OnceLock::new(),
             delegate: OnceLock::new(),
         }

@@ -9,7 +9,6 @@ use serde_json::{Value, json};
 use crate::local::Gvr;
 use crate::registry::{Server, User, text};
 use crate::schema::quote;
-use crate::select::LabelSelector;
 use crate::status::Status;
 use crate::store::{Key, Object, Revision};
 
@@ -291,13 +290,9 @@ impl Server {
             return r.clone();
         }
         let all = |g: &Gvr| self.store.list(g, None, None).objects;
-        let cluster_roles = all(&CLUSTER_ROLES);
         let mut named: BTreeMap<(String, String), Arc<Vec<Rule>>> = BTreeMap::new();
-        for o in &cluster_roles {
-            named.insert(
-                (String::new(), o.name().to_owned()),
-                Arc::new(aggregated(o, &cluster_roles)),
-            );
+        for o in all(&CLUSTER_ROLES) {
+            named.insert((String::new(), o.name().to_owned()), Arc::new(rules_of(&o.value())));
         }
         for o in all(&ROLES) {
             named.insert(
@@ -382,14 +377,11 @@ impl Server {
         self.rules().of(user, namespace).cloned().collect()
     }
 
-    /// The rules of a role, or of a cluster role with those that it aggregates; `None`: it is not there.
+    /// The rules of a role or a cluster role; `None`: it is not there.
     pub(super) fn role_rules(&self, resource: &str, namespace: &str, name: &str) -> Option<Vec<Rule>> {
         let of = if resource == "roles" { &ROLES } else { &CLUSTER_ROLES };
         let role = self.store.get(of, &Key::new(namespace, name))?;
-        Some(match role.value()["aggregationRule"].is_object() {
-            true => aggregated(&role, &self.store.list(of, None, None).objects),
-            false => rules_of(&role.value()),
-        })
+        Some(rules_of(&role.value()))
     }
 
     /// The rules that count for `user` in `namespace`: of resources, of paths (for SelfSubjectRulesReview).
@@ -403,26 +395,6 @@ impl Server {
             paths.iter().map(Rule::to_value).collect(),
         )
     }
-}
-
-/// A cluster role's rules; with an aggregationRule those of the roles it selects (upstream a controller writes them down).
-fn aggregated(o: &Arc<Object>, all: &[Arc<Object>]) -> Vec<Rule> {
-    let mut rules = rules_of(&o.value());
-    let value = o.value();
-    let selectors = value["aggregationRule"]["clusterRoleSelectors"].as_array();
-    for s in selectors
-        .into_iter()
-        .flatten()
-        .filter_map(|s| LabelSelector::from_object(s).ok())
-    {
-        for other in all
-            .iter()
-            .filter(|r| r.name() != o.name() && s.matches(&r.value()["metadata"]["labels"]))
-        {
-            rules.extend(rules_of(&other.value()));
-        }
-    }
-    rules
 }
 
 #[cfg(test)]

@@ -159,6 +159,7 @@ where
     let info = parsed.as_ref().ok().and_then(Option::as_ref);
     let mut record = server.audit.get().map(|_| record(&server, &incoming, info));
     let mut annotations = Annotations::new();
+    let mut classified = None;
     let answer = async {
         if let Err(s) = &parsed {
             return Err(s.clone());
@@ -180,6 +181,7 @@ where
             }
             incoming.user = Arc::new(user);
         }
+        classified = server.classify(&incoming.user, &wanted);
         incoming.body = match http_body_util::Limited::new(body, MAX_BODY).collect().await {
             Ok(b) => b.to_bytes(),
             Err(_) => {
@@ -204,6 +206,9 @@ where
     }
     pretty::set(&incoming, &mut answer);
     headers::put_audit_id(&incoming.audit_id, answer.headers_mut());
+    if let Some(flow) = classified {
+        flow.put(answer.headers_mut());
+    }
     if crate::auth::bearer(&incoming.headers) == Some(crate::auth::Bearer::Misplaced) {
         let text =
             "299 - \"the provided Authorization header contains extra space before the bearer token, and is ignored\"";

@@ -59,6 +59,8 @@ pub(super) fn settle(server: &Server, r: &Resource, old: Option<&Arc<Object>>, n
             };
             server.say(&RANGES, &range, &ready);
         }
+    } else if r.is("rbac.authorization.k8s.io", "clusterroles") {
+        super::aggregated_roles::written(server, old, new);
     } else if aggregator::is_about(r) {
         server.look_at_remotes(r, old, new);
     }

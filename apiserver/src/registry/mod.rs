@@ -5,6 +5,7 @@ mod addresses;
 mod admission;
 mod admit_account;
 mod admit_pod;
+mod aggregated_roles;
 mod apply;
 mod autoscaling;
 mod bootstrap;

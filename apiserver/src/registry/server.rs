@@ -99,6 +99,19 @@ impl Server {
         store: Store,
         service_account_key: SigningKey,
     ) -> Arc<Self> {
+        let server = Self::empty(settings, clock, seed, store, service_account_key);
+        super::bootstrap::fill(&server);
+        server
+    }
+
+    /// As [`Server::with_store`], with what is in `store` alone.
+    pub(super) fn empty(
+        settings: Settings,
+        clock: SharedClock,
+        seed: Seed,
+        store: Store,
+        service_account_key: SigningKey,
+    ) -> Arc<Self> {
         let auth = Auth::new(&settings, service_account_key);
         // A server that goes on must not draw the uids of its last life again.
         let seed = match store.revision() {
@@ -124,7 +137,6 @@ impl Server {
             answered: Mutex::default(),
         });
         crate::crd::changed(&server);
-        super::bootstrap::fill(&server);
         server
     }
 
