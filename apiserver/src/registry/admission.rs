@@ -5,7 +5,7 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 use serde_json::{Value, json};
 
 use super::conditions;
-use super::meta::{child, finalizers, metadata, set_finalizers};
+use super::meta::{child, finalizers, set_finalizers};
 use super::{Call, Resource, Server, text};
 use crate::controllers::in_use::{ATTRIBUTES, CLAIM, VOLUME};
 use crate::controllers::node_health::NOT_READY;
@@ -302,14 +302,6 @@ fn is_system_class(name: &str) -> bool {
 
 fn is_definition(r: &Resource) -> bool {
     r.is("apiextensions.k8s.io", "customresourcedefinitions")
-}
-
-/// Sets a label unless it is there.
-pub(super) fn label(v: &mut Value, key: &str, value: &str) {
-    let labels = metadata(v).entry("labels").or_insert_with(|| json!({}));
-    if let Some(m) = labels.as_object_mut() {
-        m.entry(key).or_insert_with(|| json!(value));
-    }
 }
 
 /// What creation made of a pod's class stays where an update does not say it.
