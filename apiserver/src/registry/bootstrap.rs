@@ -16,8 +16,10 @@ pub(crate) const SECURE_PORT: u16 = 6443;
 const RBAC: &str = "rbac.authorization.k8s.io";
 const NAMESPACES: [&str; 4] = ["default", "kube-node-lease", "kube-public", "kube-system"];
 
-/// kubeadm's bindings for nodes that join: name, role, group.
-const KUBEADM: [(&str, &str, &str); 3] = [
+/// What others bind when they make a cluster: name, role, group. kubeadm's bindings are for nodes that join; a node of this
+/// server is its own kube-proxy.
+const BINDINGS: [(&str, &str, &str); 4] = [
+    ("cfn:node-proxier", "system:node-proxier", "system:nodes"),
     (
         "kubeadm:kubelet-bootstrap",
         "system:node-bootstrapper",
@@ -66,7 +68,7 @@ pub(super) fn fill(server: &Arc<Server>) {
     if kept {
         super::aggregated_roles::settle(server);
     }
-    for (name, role, group) in KUBEADM {
+    for (name, role, group) in BINDINGS {
         let v = json!({"metadata": {"name": name},
             "roleRef": {"apiGroup": RBAC, "kind": "ClusterRole", "name": role},
             "subjects": [{"apiGroup": RBAC, "kind": "Group", "name": group}]});

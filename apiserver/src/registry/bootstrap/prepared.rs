@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::{flow, recorded};
 use crate::auth::signing::SigningKey;
 use crate::local::Gvr;
-use crate::registry::{Call, Server, Settings};
+use crate::registry::{Server, Settings};
 use crate::store::{Expect, Key, Store};
 
 /// When they were admitted: stands in for when a cluster starts.
@@ -19,7 +19,7 @@ const RBAC: &str = "rbac.authorization.k8s.io";
 const FLOWS: &str = "flowcontrol.apiserver.k8s.io";
 
 /// In the order in which they are put: a flow schema finds its level.
-const RESOURCES: [Gvr; 6] = [
+static RESOURCES: [Gvr; 6] = [
     Gvr::new(RBAC, "v1", "clusterroles"),
     Gvr::new(RBAC, "v1", "clusterrolebindings"),
     Gvr::new(RBAC, "v1", "roles"),
