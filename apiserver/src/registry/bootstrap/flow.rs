@@ -6,9 +6,11 @@ use serde_json::{Value, json};
 /// Who writes them down upstream.
 pub(super) const PRODUCER: &str = "api-priority-and-fairness-config-producer-v1";
 
-/// Name, shares of the concurrency, percent that others may borrow, queues with hand size (none: what is too much is
-/// refused).
-const LEVELS: [(&str, u32, u32, Option<(u32, u32)>); 7] = [
+/// How many queues there are, and how many of them one flow is dealt; none: what is too much is refused.
+type Queues = Option<(u32, u32)>;
+
+/// Name, shares of the concurrency, percent that others may borrow, queues.
+const LEVELS: [(&str, u32, u32, Queues); 7] = [
     ("catch-all", 5, 0, None),
     ("global-default", 20, 50, Some((128, 6))),
     ("leader-election", 10, 0, Some((16, 4))),
