@@ -7,14 +7,15 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::Value;
 
 use super::User;
-use super::rbac::Attributes;
+use super::impersonate::service_account;
+use super::rbac::{Attributes, strings};
 use crate::local::Gvr;
-use crate::registry::Server;
+use crate::registry::{Server, text};
 use crate::store::Key;
 
 const GROUP: &str = "flowcontrol.apiserver.k8s.io";
-const FLOWS: Gvr = Gvr::new(GROUP, "v1", "flowschemas");
-const LEVELS: Gvr = Gvr::new(GROUP, "v1", "prioritylevelconfigurations");
+pub(crate) const FLOWS: Gvr = Gvr::new(GROUP, "v1", "flowschemas");
+pub(crate) const LEVELS: Gvr = Gvr::new(GROUP, "v1", "prioritylevelconfigurations");
 
 const FLOW_HEADER: HeaderName = HeaderName::from_static("x-kubernetes-pf-flowschema-uid");
 const LEVEL_HEADER: HeaderName = HeaderName::from_static("x-kubernetes-pf-prioritylevel-uid");
@@ -79,15 +80,6 @@ struct PathRule {
     paths: Vec<String>,
 }
 
-fn text(v: &Value, at: &str) -> String {
-    v.pointer(at).and_then(Value::as_str).unwrap_or_default().to_owned()
-}
-
-fn texts(v: &Value) -> Vec<String> {
-    let all = v.as_array().into_iter().flatten().filter_map(Value::as_str);
-    all.map(ToOwned::to_owned).collect()
-}
-
 fn list(v: &Value) -> impl Iterator<Item = &Value> {
     v.as_array().into_iter().flatten()
 }
@@ -99,12 +91,13 @@ fn contains(list: &[String], x: &str) -> bool {
 
 impl Subject {
     fn read(v: &Value) -> Option<Self> {
+        let of = |at: &str| text(v, at).to_owned();
         match v["kind"].as_str()? {
-            "User" => Some(Self::User(text(v, "/user/name"))),
-            "Group" => Some(Self::Group(text(v, "/group/name"))),
+            "User" => Some(Self::User(of("/user/name"))),
+            "Group" => Some(Self::Group(of("/group/name"))),
             "ServiceAccount" => Some(Self::ServiceAccount(
-                text(v, "/serviceAccount/namespace"),
-                text(v, "/serviceAccount/name"),
+                of("/serviceAccount/namespace"),
+                of("/serviceAccount/name"),
             )),
             _ => None,
         }
@@ -115,9 +108,7 @@ impl Subject {
             Self::User(name) => name == "*" || *name == user.name,
             Self::Group(name) => name == "*" || user.groups.iter().any(|g| g == name),
             Self::ServiceAccount(namespace, name) => {
-                let account = user.name.strip_prefix("system:serviceaccount:");
-                let account = account.and_then(|a| a.strip_prefix(namespace.as_str())?.strip_prefix(':'));
-                account.is_some_and(|a| name == "*" || a == name)
+                service_account(&user.name).is_some_and(|(ns, a)| ns == namespace && (name == "*" || a == name))
             }
         }
     }
@@ -126,10 +117,10 @@ impl Subject {
 impl ResourceRule {
     fn read(v: &Value) -> Self {
         Self {
-            verbs: texts(&v["verbs"]),
-            groups: texts(&v["apiGroups"]),
-            resources: texts(&v["resources"]),
-            namespaces: texts(&v["namespaces"]),
+            verbs: strings(&v["verbs"]),
+            groups: strings(&v["apiGroups"]),
+            resources: strings(&v["resources"]),
+            namespaces: strings(&v["namespaces"]),
             cluster: v["clusterScope"] == true,
         }
     }
@@ -150,8 +141,8 @@ impl ResourceRule {
 impl PathRule {
     fn read(v: &Value) -> Self {
         Self {
-            verbs: texts(&v["verbs"]),
-            paths: texts(&v["nonResourceURLs"]),
+            verbs: strings(&v["verbs"]),
+            paths: strings(&v["nonResourceURLs"]),
         }
     }
 

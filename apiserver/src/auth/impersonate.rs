@@ -84,7 +84,7 @@ impl Wish {
 }
 
 /// Namespace and name of a service account's user name (`serviceaccount.SplitUsername`).
-fn service_account(user: &str) -> Option<(&str, &str)> {
+pub(super) fn service_account(user: &str) -> Option<(&str, &str)> {
     let (ns, name) = user.strip_prefix("system:serviceaccount:")?.split_once(':')?;
     let valid = |s: &str| {
         !s.is_empty()

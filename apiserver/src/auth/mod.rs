@@ -26,7 +26,9 @@ use signing::SigningKey;
 pub(crate) use claims::{ISSUER, LEGACY_ISSUER};
 use claims::{Remembered, TokenError};
 pub use delegated::Delegate;
+pub(crate) use flow::{FLOWS, LEVELS};
 pub use rbac::Attributes;
+pub(crate) use rbac::{BINDINGS, CLUSTER_BINDINGS, CLUSTER_ROLES, ROLES};
 pub use request_header::RequestHeader;
 pub(crate) use review::{is_review, review};
 

@@ -13,10 +13,10 @@ use crate::status::Status;
 use crate::store::{Key, Object, Revision};
 
 pub(super) const GROUP: &str = "rbac.authorization.k8s.io";
-const ROLES: Gvr = Gvr::new(GROUP, "v1", "roles");
-const CLUSTER_ROLES: Gvr = Gvr::new(GROUP, "v1", "clusterroles");
-const BINDINGS: Gvr = Gvr::new(GROUP, "v1", "rolebindings");
-const CLUSTER_BINDINGS: Gvr = Gvr::new(GROUP, "v1", "clusterrolebindings");
+pub(crate) const ROLES: Gvr = Gvr::new(GROUP, "v1", "roles");
+pub(crate) const CLUSTER_ROLES: Gvr = Gvr::new(GROUP, "v1", "clusterroles");
+pub(crate) const BINDINGS: Gvr = Gvr::new(GROUP, "v1", "rolebindings");
+pub(crate) const CLUSTER_BINDINGS: Gvr = Gvr::new(GROUP, "v1", "clusterrolebindings");
 
 /// What somebody wants to do.
 #[derive(Debug, Clone, Default)]

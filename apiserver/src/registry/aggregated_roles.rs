@@ -6,12 +6,11 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::Server;
-use crate::local::Gvr;
+use crate::auth::CLUSTER_ROLES;
 use crate::patch;
 use crate::select::LabelSelector;
 use crate::store::{Expect, Key, Object};
 
-const ROLES: Gvr = Gvr::new("rbac.authorization.k8s.io", "v1", "clusterroles");
 /// Who writes them upstream.
 const MANAGER: &str = "clusterrole-aggregation-controller";
 
@@ -30,7 +29,7 @@ pub(super) fn written(server: &Server, old: Option<&Arc<Object>>, new: Option<&A
 /// Writes the rules that changed. A role may be made of one that is made of others, so all are looked at again after a
 /// change: as often as there are such roles, which is enough where they do not select one another.
 pub(super) fn settle(server: &Server) {
-    let list = || server.store.list(&ROLES, None, None).objects;
+    let list = || server.store.list(&CLUSTER_ROLES, None, None).objects;
     let mut all = list();
     let made_of_others = |o: &&Arc<Object>| o.value()["aggregationRule"].is_object();
     for _ in 0..all.iter().filter(made_of_others).count() {
@@ -76,7 +75,10 @@ fn rules(role: &Arc<Object>, all: &[Arc<Object>]) -> Vec<Value> {
 
 /// Whether it was written.
 fn write(server: &Server, role: &Arc<Object>, value: &Value, rules: &[Value]) -> bool {
-    let Some(r) = server.catalog.find(&ROLES.group, &ROLES.version, &ROLES.resource) else {
+    let Some(r) = server
+        .catalog
+        .find(&CLUSTER_ROLES.group, &CLUSTER_ROLES.version, &CLUSTER_ROLES.resource)
+    else {
         return false;
     };
     let applied =

@@ -10,13 +10,12 @@ use super::meta::rfc3339;
 use super::strategy::reset_fields;
 use super::{Resource, Server, text};
 use crate::aggregator;
+use crate::auth::{FLOWS, LEVELS};
 use crate::controllers::object::set_condition;
 use crate::local::Gvr;
 use crate::patch;
 use crate::store::{Expect, Key, Object, StoreError};
 
-const FLOWS: Gvr = Gvr::new("flowcontrol.apiserver.k8s.io", "v1", "flowschemas");
-const LEVELS: Gvr = Gvr::new("flowcontrol.apiserver.k8s.io", "v1", "prioritylevelconfigurations");
 /// Who says it of flow schemas.
 const CONSUMER: &str = "api-priority-and-fairness-config-consumer-v1";
 

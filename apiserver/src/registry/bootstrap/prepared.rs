@@ -6,8 +6,9 @@ use std::sync::{Arc, LazyLock};
 
 use serde_json::{Value, json};
 
-use super::{flow, recorded};
+use super::{RBAC, flow, recorded};
 use crate::auth::signing::SigningKey;
+use crate::auth::{BINDINGS, CLUSTER_BINDINGS, CLUSTER_ROLES, FLOWS, LEVELS, ROLES};
 use crate::local::Gvr;
 use crate::registry::{Server, Settings};
 use crate::store::{Expect, Key, Store};
@@ -15,18 +16,8 @@ use crate::store::{Expect, Key, Store};
 /// When they were admitted: stands in for when a cluster starts.
 const ADMITTED: &str = "1970-01-01T00:00:00Z";
 
-const RBAC: &str = "rbac.authorization.k8s.io";
-const FLOWS: &str = "flowcontrol.apiserver.k8s.io";
-
 /// In the order in which they are put: a flow schema finds its level.
-static RESOURCES: [Gvr; 6] = [
-    Gvr::new(RBAC, "v1", "clusterroles"),
-    Gvr::new(RBAC, "v1", "clusterrolebindings"),
-    Gvr::new(RBAC, "v1", "roles"),
-    Gvr::new(RBAC, "v1", "rolebindings"),
-    Gvr::new(FLOWS, "v1", "prioritylevelconfigurations"),
-    Gvr::new(FLOWS, "v1", "flowschemas"),
-];
+static RESOURCES: [Gvr; 6] = [CLUSTER_ROLES, CLUSTER_BINDINGS, ROLES, BINDINGS, LEVELS, FLOWS];
 
 struct Prepared {
     resource: &'static Gvr,
@@ -74,7 +65,7 @@ fn prepare() -> Vec<Prepared> {
         ("FlowSchema", flow::schemas()),
     ] {
         for mut object in objects {
-            object["apiVersion"] = json!(format!("{FLOWS}/v1"));
+            object["apiVersion"] = json!(format!("{}/{}", FLOWS.group, FLOWS.version));
             object["kind"] = json!(kind);
             super::create(&server, flow::PRODUCER, object);
         }
@@ -127,6 +118,12 @@ fn born(value: &mut Value, uid: String, now: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_recorded_can_be_read() {
+        assert_eq!(recorded(include_bytes!("../../../data/policy.json.gz")).len(), 57);
+        assert_eq!(recorded(include_bytes!("../../../data/controllers.json.gz")).len(), 76);
+    }
 
     #[test]
     fn nothing_of_when_they_were_admitted_is_left() {
