@@ -2,6 +2,7 @@
 //! synchronous, without authentication and authorisation. What the controllers stand on.
 
 mod attached;
+mod command;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -21,6 +22,7 @@ use crate::webhook::{self, Hooks};
 
 pub(crate) use attached::Follower;
 pub use attached::{Attached, Ending, Input, Output};
+pub use command::{Descriptor, Execution, Hear, Stdio, input as command_input};
 
 pub use crate::store::EventKind;
 
@@ -118,22 +120,8 @@ pub struct LogOptions {
     pub previous: bool,
 }
 
-/// What a command in a container did.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Executed {
-    /// Its standard output.
-    pub out: Vec<u8>,
-    /// Its standard error.
-    pub err: Vec<u8>,
-    /// Its exit code.
-    pub code: i32,
-}
-
 /// A connection to a port of a pod, when it is made.
 pub type Forwarding = Pin<Box<dyn Future<Output = std::io::Result<cfn_net::Stream>> + Send>>;
-
-/// A command that runs in a container.
-pub type Execution = Pin<Box<dyn Future<Output = Executed> + Send>>;
 
 /// What the API server asks the machine of a node (its kubelet's own API): logs and commands of containers.
 pub trait NodeHook: Send + Sync {
@@ -149,16 +137,17 @@ pub trait NodeHook: Send + Sync {
         let _ = (namespace, pod, port);
         None
     }
-    /// Runs a command in a container, or `None` when there is no such thing here.
+    /// Runs a command in a container, told what comes by `input`, or `None` when there is no such thing here.
     fn exec(
         &self,
         namespace: &str,
         pod: &str,
         container: &str,
         command: &[String],
-        input: Vec<u8>,
+        input: Option<mpsc::Receiver<Vec<u8>>>,
+        stdio: Stdio,
     ) -> Option<Execution> {
-        let _ = (namespace, pod, container, command, input);
+        let _ = (namespace, pod, container, command, input, stdio);
         None
     }
 }

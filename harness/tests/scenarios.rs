@@ -18,6 +18,10 @@ use cfn::{bundled, input};
 use libtest_mimic::{Arguments, Failed, Trial};
 use tokio_util::sync::CancellationToken;
 
+/// That of the program: much of what a scenario does is trees of JSON.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Those that also run on real sockets in a plain `cargo test`: one per phase.
 const SMOKE: &[&str] = &["phase1/cfn-r7-c1.yaml", "phase2/p2-06.yaml", "phase3/p3-04.yaml"];
 

@@ -5,6 +5,7 @@
 mod availability;
 mod discovery;
 mod front_proxy;
+mod own;
 mod remote;
 mod transport;
 
@@ -21,6 +22,7 @@ use crate::store::Object;
 pub(crate) use availability::keep_watch;
 use discovery::Discovered;
 pub(crate) use front_proxy::{CA_NAME as FRONT_PROXY_CA, FrontProxy};
+pub(crate) use own::{builtin, defined};
 pub(crate) use remote::Remote;
 
 /// APIServices.
@@ -121,7 +123,8 @@ impl Server {
         if r.plural == "apiservices" {
             // One that no longer names a service is known no more, and is to be forgotten.
             let named = written().filter(|o| Remote::of(&o.peek()).is_some());
-            return self.aggregation.look_at(named.map(|o| o.name().to_owned()));
+            self.aggregation.look_at(named.map(|o| o.name().to_owned()));
+            return own::written(self, old, new);
         }
         if all.is_empty() {
             return;

@@ -26,7 +26,7 @@ pub(crate) use validate::{errors, name_errors, warnings};
 
 pub(crate) use openapi::{document as openapi_document, hash as openapi_hash, v2_additions};
 
-const DEFINITIONS: Gvr = Gvr::new("apiextensions.k8s.io", "v1", "customresourcedefinitions");
+pub(crate) const DEFINITIONS: Gvr = Gvr::new("apiextensions.k8s.io", "v1", "customresourcedefinitions");
 /// Holds a definition until its objects are gone (`customResourceCleanupFinalizer`).
 const FINALIZER: &str = "customresourcecleanup.apiextensions.k8s.io";
 

@@ -1,6 +1,7 @@
 //! Logs and commands over WebSockets, in Kubernetes' sub-protocols
 //! (`apiserver/pkg/util/wsstream`, `kubelet/pkg/cri/streaming/remotecommand`): a frame begins with its channel.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use http::{HeaderValue, Response, StatusCode, header};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
+use tokio::sync::mpsc;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
@@ -19,7 +21,7 @@ use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
 use super::{Answer, Incoming, ResponseBody};
-use crate::local::{Attached, Ending, Executed, Input, NodeHook, Output};
+use crate::local::{Attached, Descriptor, Ending, Input, NodeHook, Output, Stdio, command_input};
 use crate::status::Status;
 
 /// Bytes of the largest message that a client may send.
@@ -169,8 +171,7 @@ pub(super) fn attach(r: &Incoming, attached: Attached) -> Result<Answer, Status>
             let _ = sink.send(Message::binary([&[ERROR], text.as_bytes()].concat())).await;
         }
         let _ = sink.send(Message::Close(Some(NORMAL))).await;
-        let rest = async { while frames.next().await.is_some_and(|m| m.is_ok_and(|m| !m.is_close())) {} };
-        let _ = tokio::time::timeout(LAST_WORDS, rest).await;
+        let _ = tokio::time::timeout(LAST_WORDS, gone(&mut frames)).await;
     }))
 }
 
@@ -214,76 +215,106 @@ pub(super) struct Exec {
     pub(super) container: String,
     pub(super) command: Vec<String>,
     pub(super) stdin: bool,
+    pub(super) terminal: bool,
 }
 
-/// Runs a command over a WebSocket.
+/// Runs a command over a WebSocket: it hears what the client says, and the client what it says, as it is said
+/// (`remotecommand.ServeExec`).
 pub(super) fn exec(r: &Incoming, e: Exec) -> Result<Answer, Status> {
     let offer = Offer::of(r, &["v5.channel.k8s.io", "v4.channel.k8s.io", "channel.k8s.io"])?;
     let states = offer.protocol.starts_with('v');
-    Ok(offer.accept(move |mut socket| async move {
-        let input = if e.stdin { read(&mut socket).await } else { Vec::new() };
-        let running = e.hook.exec(&e.namespace, &e.pod, &e.container, &e.command, input);
-        let (done, status) = match running {
-            Some(running) => {
-                // Who goes takes the command with them.
-                let done = tokio::select! {
-                    biased;
-                    done = running => done,
-                    () = gone(&mut socket) => return,
+    Ok(offer.accept(move |socket| async move {
+        let (mut sink, mut frames) = socket.split();
+        let (told, input) = command_input();
+        // While the client takes nothing the command does not go on, so no more waits here than it says in one go.
+        let (tell, mut said) = mpsc::unbounded_channel();
+        let stdio = Stdio {
+            hear: Arc::new(move |from, bytes: &[u8]| drop(tell.send((from, bytes.to_vec())))),
+            terminal: e.terminal,
+        };
+        let input = e.stdin.then_some(input);
+        let status = match e
+            .hook
+            .exec(&e.namespace, &e.pod, &e.container, &e.command, input, stdio)
+        {
+            Some(mut running) => {
+                let mut hearing = pin!(tell_command(&mut frames, e.stdin.then_some(told)));
+                let code = loop {
+                    let (from, bytes) = tokio::select! {
+                        biased;
+                        Some(piece) = said.recv() => piece,
+                        code = &mut running => break code,
+                        // Who goes takes the command with them.
+                        () = &mut hearing => return,
+                    };
+                    if !hand_on(&mut sink, from, &bytes).await {
+                        return;
+                    }
                 };
-                let status = status(&done, &e.command);
-                (done, status)
+                while let Ok((from, bytes)) = said.try_recv() {
+                    if !hand_on(&mut sink, from, &bytes).await {
+                        return;
+                    }
+                }
+                status(code, &e.command)
             }
             None => {
                 let text = format!(
                     "command {:?} is not interpreted in container {}",
                     e.command, e.container
                 );
-                (
-                    Executed {
-                        code: -1,
-                        ..Executed::default()
-                    },
-                    failure("InternalError", text, Value::Null, 500),
-                )
+                failure("InternalError", text, Value::Null, 500)
             }
         };
-        let failed = done.code != 0;
-        let mut frames = vec![(STDOUT, done.out), (STDERR, done.err)];
-        match states {
-            true => frames.push((ERROR, status.to_string().into_bytes())),
+        let text = match states {
+            true => status.to_string(),
             // The first version only speaks of failures, in words.
-            false if failed => frames.push((ERROR, status["message"].as_str().unwrap_or_default().into())),
-            false => {}
+            false => status["message"].as_str().unwrap_or_default().to_owned(),
+        };
+        if !text.is_empty() {
+            let _ = sink.send(Message::binary([&[ERROR], text.as_bytes()].concat())).await;
         }
-        for (channel, data) in frames.into_iter().filter(|(_, d)| !d.is_empty()) {
-            for part in data.chunks(32 * 1024) {
-                let _ = socket.feed(Message::binary([&[channel], part].concat())).await;
-            }
-        }
-        let _ = socket.flush().await;
-        let _ = socket.close(Some(NORMAL)).await;
+        let _ = sink.send(Message::Close(Some(NORMAL))).await;
         // The client closes its side: data on its way must not be cut off.
-        let _ = tokio::time::timeout(LAST_WORDS, gone(&mut socket)).await;
+        let _ = tokio::time::timeout(LAST_WORDS, gone(&mut frames)).await;
     }))
 }
 
-/// The command's input, to its end.
-async fn read(socket: &mut Socket) -> Vec<u8> {
-    let mut input = Vec::new();
-    loop {
-        match socket.next().await {
-            Some(Ok(Message::Binary(b))) if b.first() == Some(&STDIN) => input.extend_from_slice(&b[1..]),
+/// Sends what a command says; false: the client takes no more.
+async fn hand_on(sink: &mut SplitSink<Socket, Message>, from: Descriptor, bytes: &[u8]) -> bool {
+    let channel = match from {
+        Descriptor::Out => STDOUT,
+        Descriptor::Err => STDERR,
+    };
+    for part in bytes.chunks(32 * 1024) {
+        if sink.send(Message::binary([&[channel], part].concat())).await.is_err() {
+            return false;
+        }
+    }
+    true
+}
+
+/// Tells a command what its client says, until the client goes.
+async fn tell_command(frames: &mut SplitStream<Socket>, mut input: Option<mpsc::Sender<Vec<u8>>>) {
+    while let Some(Ok(m)) = frames.next().await {
+        match m {
+            Message::Binary(b) if b.first() == Some(&STDIN) && b.len() > 1 => {
+                if let Some(i) = &input
+                    && i.send(b[1..].to_vec()).await.is_err()
+                {
+                    input = None;
+                }
+            }
             // Its end, as `v5` says it.
-            Some(Ok(Message::Binary(b))) if *b == [CLOSE, STDIN] => return input,
-            Some(Ok(Message::Close(_)) | Err(_)) | None => return input,
-            Some(Ok(_)) => {}
+            Message::Binary(b) if *b == [CLOSE, STDIN] => input = None,
+            Message::Close(_) => return,
+            _ => {}
         }
     }
 }
 
-async fn gone(socket: &mut Socket) {
-    while let Some(Ok(m)) = socket.next().await {
+async fn gone(frames: &mut SplitStream<Socket>) {
+    while let Some(Ok(m)) = frames.next().await {
         if m.is_close() {
             return;
         }
@@ -300,15 +331,13 @@ fn failure(reason: &str, message: String, details: Value, code: u16) -> Value {
 }
 
 /// How a command ended, as a `Status`.
-fn status(done: &Executed, command: &[String]) -> Value {
-    if done.code == 0 {
+fn status(code: i32, command: &[String]) -> Value {
+    if code == 0 {
         return json!({"metadata": {}, "status": "Success"});
     }
-    let text = format!(
-        "command terminated with non-zero exit code: error executing command {command:?}, exit code {}",
-        done.code
-    );
-    let causes = json!({"causes": [{"reason": "ExitCode", "message": done.code.to_string()}]});
+    let text =
+        format!("command terminated with non-zero exit code: error executing command {command:?}, exit code {code}");
+    let causes = json!({"causes": [{"reason": "ExitCode", "message": code.to_string()}]});
     failure("NonZeroExitCode", text, causes, 0)
 }
 
@@ -318,12 +347,8 @@ mod tests {
 
     #[test]
     fn statuses() {
-        let done = |code| Executed {
-            code,
-            ..Executed::default()
-        };
-        assert_eq!(status(&done(0), &[])["status"], "Success");
-        let s = status(&done(3), &["x".to_owned()]);
+        assert_eq!(status(0, &[])["status"], "Success");
+        let s = status(3, &["x".to_owned()]);
         assert_eq!(s["reason"], "NonZeroExitCode");
         assert_eq!(s["details"]["causes"][0]["message"], "3");
     }

@@ -11,6 +11,7 @@ use super::shell::web::{self, Ask};
 use super::shell::{self, Process};
 use super::workload::WorkloadContext;
 use crate::controllers::object::Object;
+use crate::local::Stdio;
 
 /// The number of a port that may be given by its name.
 fn port(container: &Value, port: Option<&Value>) -> Option<u16> {
@@ -83,7 +84,8 @@ pub(crate) async fn act(
             term: CancellationToken::new(),
             ..process.clone()
         };
-        return Some(shell::execute(process, &argv, Vec::new()).await.code == 0);
+        let code = shell::execute(process, &argv, shell::Input::default(), Stdio::nothing()).await;
+        return Some(code == 0);
     }
     if let Some(seconds) = action.int("/sleep/seconds") {
         tokio::time::sleep(Duration::from_secs(seconds.unsigned_abs())).await;

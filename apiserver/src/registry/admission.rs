@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::conditions;
 use super::meta::{child, finalizers, set_finalizers};
 use super::{Call, Resource, Server, text};
+use crate::aggregator;
 use crate::controllers::in_use::{ATTRIBUTES, CLAIM, VOLUME};
 use crate::controllers::node_health::NOT_READY;
 use crate::crd;
@@ -288,6 +289,7 @@ impl Server {
         }
         if is_definition(r) {
             crd::changed(self);
+            aggregator::defined(self, old, object);
         } else if object.is_none() && r.custom.is_some() {
             crd::emptied(self, r);
         } else if r.custom.is_none() {

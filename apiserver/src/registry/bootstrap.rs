@@ -8,6 +8,10 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::{Call, Server};
+use crate::aggregator;
+use crate::crd::DEFINITIONS;
+
+pub(super) use prepared::ensure;
 
 /// `--advertise-address`.
 pub(crate) const ADVERTISED: &str = "192.0.2.10";
@@ -67,6 +71,9 @@ pub(super) fn fill(server: &Arc<Server>) {
     prepared::put(server);
     if kept {
         super::aggregated_roles::settle(server);
+        for definition in server.store.list(&DEFINITIONS, None, None).objects {
+            aggregator::defined(server, None, Some(&definition));
+        }
     }
     for (name, role, group) in BINDINGS {
         let v = json!({"metadata": {"name": name},

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::meta::rfc3339;
 use super::strategy::reset_fields;
-use super::{Resource, Server, text};
+use super::{Resource, Server, bootstrap, text};
 use crate::aggregator;
 use crate::auth::{FLOWS, LEVELS};
 use crate::controllers::object::set_condition;
@@ -40,6 +40,9 @@ pub(super) fn local(now: &str) -> Value {
 /// Brings up to date what depends on objects of `r`: `new` is `None` where one is gone.
 pub(super) fn settle(server: &Server, r: &Resource, old: Option<&Arc<Object>>, new: Option<&Arc<Object>>) {
     if r.group == "flowcontrol.apiserver.k8s.io" {
+        if let Some(object) = new.or(old) {
+            bootstrap::ensure(server, r, object.name());
+        }
         for flow in server.store.list(&FLOWS, None, None).objects {
             let level = text(&flow.value(), "/spec/priorityLevelConfiguration/name").to_owned();
             let found = server.store.get(&LEVELS, &Key::new("", level.as_str())).is_some();

@@ -181,6 +181,16 @@ def a_container_says_and_is_told():
     out = stream(core.connect_get_namespaced_pod_exec, "shell", "default", command=["echo", "hello"], stdout=True,
                  stderr=True, stdin=False, tty=False)
     assert out.strip() == "hello", out
+    # Spoken with, a line at a time.
+    sh = stream(core.connect_get_namespaced_pod_exec, "shell", "default", command=["/bin/sh"], stdout=True, stderr=True,
+                stdin=True, tty=False, _preload_content=False)
+    for said, heard in [("echo $WHO", "python"), ("echo $((1 + 1))", "2")]:
+        sh.write_stdin(said + "\n")
+        line = sh.readline_stdout(timeout=20)
+        assert line == heard, line
+    sh.write_stdin("exit 3\n")
+    sh.run_forever(timeout=20)
+    assert sh.returncode == 3, sh.returncode
     core.delete_namespaced_pod("shell", "default", grace_period_seconds=0)
 
 

@@ -1,9 +1,10 @@
 //! What a host tells the API server of its containers: logs, what they say, and commands beside theirs and ports.
 
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::{Container, Doing, Runtime};
-use crate::local::{Attached, Execution, Forwarding, LogOptions, NodeHook};
+use crate::local::{Attached, Execution, Forwarding, LogOptions, NodeHook, Stdio};
 use crate::node::shell::{self, Process};
 
 impl Runtime {
@@ -67,7 +68,8 @@ impl NodeHook for Runtime {
         pod: &str,
         container: &str,
         command: &[String],
-        input: Vec<u8>,
+        input: Option<mpsc::Receiver<Vec<u8>>>,
+        stdio: Stdio,
     ) -> Option<Execution> {
         let process = self.in_container(namespace, pod, container, |c| match c.view.doing {
             Doing::Running { .. } => c.process.clone(),
@@ -82,6 +84,9 @@ impl NodeHook for Runtime {
         if !shell::is_understood(&command) {
             return None;
         }
-        Some(Box::pin(async move { shell::execute(process, &command, input).await }))
+        let input = input.map(shell::Input::typed).unwrap_or_default();
+        Some(Box::pin(async move {
+            shell::execute(process, &command, input, stdio).await
+        }))
     }
 }

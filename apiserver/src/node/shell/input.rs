@@ -67,7 +67,8 @@ impl Input {
             return Some(rest);
         }
         match &self.typed {
-            Some(typed) => typed.lock().await.recv().await,
+            // Nothing is the end for who reads now, as a terminal has it.
+            Some(typed) => typed.lock().await.recv().await.filter(|b| !b.is_empty()),
             None => None,
         }
     }

@@ -25,13 +25,14 @@ mod room;
 mod run;
 mod sample_apiserver;
 mod serve;
+mod terminal;
 mod test_command;
 mod tree;
 mod udp;
 pub(crate) mod web;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use cfn_net::SharedClock;
@@ -45,9 +46,9 @@ use super::lifecycle;
 use super::network::Network;
 use super::probes;
 use super::volumes;
-use super::workload::{Workload, WorkloadContext, Workloads};
+use super::workload::{Workload, WorkloadContext, Workloads, Write};
 use crate::controllers::object::Object;
-use crate::local::Executed;
+use crate::local::{Descriptor, Stdio};
 pub(crate) use input::Input;
 pub(crate) use parse::ParseError;
 use run::{Io, Shell, Sink};
@@ -132,6 +133,12 @@ impl Workload for Interpreted {
             match &program {
                 Program::Agnhost(agnhost::Sub::Serve(s)) => serve::run(s, &ctx, &process, &io).await,
                 Program::SampleApiserver(flags) => sample_apiserver::run(flags, &ctx, &process, &io).await,
+                program if container.flag("/stdin") && container.flag("/tty") => {
+                    let screen = ctx.write.clone();
+                    program
+                        .at_terminal(process.clone(), ctx.input.clone(), screen, Signals::Pass)
+                        .await
+                }
                 program => program.run(process.clone(), io).await,
             }
         };
@@ -201,6 +208,7 @@ impl Process {
             term: CancellationToken::new(),
             net,
             stdin,
+            interrupts: None,
         }
     }
 }
@@ -291,36 +299,72 @@ impl Program {
             Self::Shell(argv) => Shell::new(process, argv.clone(), false).interact(&io).await,
         }
     }
+
+    /// Runs it at a terminal.
+    async fn at_terminal(&self, process: Process, keyboard: Input, screen: Write, signals: Signals) -> i32 {
+        let terminal = terminal::open(keyboard, screen);
+        let io = Io {
+            input: terminal.input,
+            out: terminal.output.clone(),
+            err: terminal.output,
+        };
+        let process = Process {
+            interrupts: Some(terminal.interrupts.clone()),
+            ..process
+        };
+        let typed = async {
+            terminal.keyboard.await;
+            std::future::pending::<()>().await;
+        };
+        let ends = !matches!(self, Self::Shell(_)) && signals == Signals::End;
+        tokio::select! {
+            biased;
+            code = self.run(process, io) => code,
+            () = typed => 0,
+            () = terminal.interrupts.notified(), if ends => INTERRUPTED,
+        }
+    }
 }
+
+/// What signals do to a program that does not handle them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Signals {
+    /// They end it.
+    End,
+    /// Nothing: it is the first of its container.
+    Pass,
+}
+
+/// The exit code of what SIGINT ended.
+pub(crate) const INTERRUPTED: i32 = 128 + 2;
 
 /// Whether a command can be run beside a container's own.
 pub(crate) fn is_understood(argv: &[String]) -> bool {
     Program::of(argv).is_some()
 }
 
-/// Runs a command beside a container's own.
-pub(crate) async fn execute(process: Process, argv: &[String], input: Vec<u8>) -> Executed {
+/// Runs a command beside a container's own, to its exit code.
+pub(crate) async fn execute(process: Process, argv: &[String], input: Input, stdio: Stdio) -> i32 {
+    let sink = |to: Descriptor| {
+        let hear = stdio.hear.clone();
+        Arc::new(move |b: &[u8]| hear(to, b)) as Write
+    };
     let Some(program) = Program::of(argv) else {
-        let err = format!("{}: not found\n", argv.join(" ")).into_bytes();
-        return Executed {
-            out: Vec::new(),
-            err,
-            code: 127,
-        };
+        let why = format!("{}: not found\n", argv.join(" "));
+        (stdio.hear)(Descriptor::Err, why.as_bytes());
+        return 127;
     };
-    let (out, err) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(Vec::new())));
-    let io = Io {
-        input: Input::of(input),
-        out: Sink::Buffer(out.clone()),
-        err: Sink::Buffer(err.clone()),
-    };
-    let code = program.run(process, io).await;
-    let take = |b: Arc<Mutex<Vec<u8>>>| std::mem::take(&mut *b.lock().unwrap_or_else(PoisonError::into_inner));
-    Executed {
-        out: take(out),
-        err: take(err),
-        code,
+    if stdio.terminal {
+        return program
+            .at_terminal(process, input, sink(Descriptor::Out), Signals::End)
+            .await;
     }
+    let io = Io {
+        input,
+        out: Sink::Call(sink(Descriptor::Out)),
+        err: Sink::Call(sink(Descriptor::Err)),
+    };
+    program.run(process, io).await
 }
 
 #[cfg(test)]

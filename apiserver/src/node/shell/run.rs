@@ -1,10 +1,13 @@
 //! Runs commands of the shell: control flow, words and streams.
 
+mod interact;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::commands;
@@ -22,8 +25,6 @@ const TURN: Duration = Duration::from_millis(1);
 /// How many commands wait for the one inside them at most. A script is not so deep by what is written in it, but it
 /// may run itself.
 const DEEPEST: usize = 50;
-/// How many bytes of a command that is typed in lines are read again, as each line comes, to see whether it is whole.
-const READ_AGAIN: usize = 16 << 20;
 
 /// Where a stream goes.
 #[derive(Clone)]
@@ -75,6 +76,8 @@ pub(crate) struct Process {
     pub(crate) net: Option<Network>,
     /// How long its container's input is open; none that has none.
     pub(crate) stdin: Option<Stdin>,
+    /// SIGINT from the terminal that it runs at.
+    pub(crate) interrupts: Option<Arc<Notify>>,
 }
 
 /// A shell, or what runs one command.
@@ -175,40 +178,6 @@ impl Shell {
     pub(crate) fn set_trap(&mut self, script: &str) -> Result<(), parse::ParseError> {
         self.trap = Some(parse::parse(script)?);
         Ok(())
-    }
-
-    /// Reads commands and runs each when it is whole, to the end of the input.
-    pub(crate) async fn interact(&mut self, io: &Io) -> i32 {
-        let (mut text, mut read) = (String::new(), 0);
-        while let Some((line, _)) = io.input.line().await {
-            // What has been read of the command before.
-            read = if text.is_empty() { 0 } else { read + text.len() };
-            text += &String::from_utf8_lossy(&line);
-            text.push('\n');
-            if read > READ_AGAIN {
-                self.complain(io, "sh: syntax error: a command of too many lines");
-                return 2;
-            }
-            match parse::parse_whole(&text) {
-                Ok(None) => continue,
-                Ok(Some(c)) => match self.run(&c, io.clone()).await {
-                    Flow::Exit(code) => return code,
-                    _ => text.clear(),
-                },
-                Err(e) => {
-                    self.complain(io, &format!("sh: syntax error: {e}"));
-                    self.status = 2;
-                    text.clear();
-                }
-            }
-        }
-        match text.is_empty() {
-            true => self.status,
-            false => {
-                self.complain(io, "sh: syntax error: unexpected end of file");
-                2
-            }
-        }
     }
 
     /// `read [-r] [NAME]...`: the words of a line; the last name has the rest.

@@ -79,18 +79,21 @@ async fn depth() {
 #[tokio::test(start_paused = true)]
 async fn a_command_of_many_lines() {
     let input = format!("echo '{}", "\n".repeat(100_000)).into_bytes();
-    let e = execute(process(), &argv(&["sh"]), input).await;
-    let err = "sh: syntax error: a command of too many lines\n";
-    assert_eq!((String::from_utf8(e.err).unwrap().as_str(), e.code), (err, 2));
+    let (_, err, code) = fed(&["sh"], input).await;
+    let why = "sh: syntax error: a command of too many lines\n";
+    assert_eq!((err.as_str(), code), (why, 2));
 }
 
 async fn run(words: &[&str]) -> (String, String, i32) {
-    let e = execute(process(), &argv(words), b"in\n".to_vec()).await;
-    (
-        String::from_utf8(e.out).unwrap(),
-        String::from_utf8(e.err).unwrap(),
-        e.code,
-    )
+    fed(words, b"in\n".to_vec()).await
+}
+
+/// What a command writes that reads `input`, and its exit code.
+async fn fed(words: &[&str], input: Vec<u8>) -> (String, String, i32) {
+    let (stdio, heard) = Stdio::heard(false);
+    let code = execute(process(), &argv(words), Input::of(input), stdio).await;
+    let [out, err] = heard.lock().unwrap().clone().map(|b| String::from_utf8(b).unwrap());
+    (out, err, code)
 }
 
 #[tokio::test(start_paused = true)]
@@ -215,7 +218,7 @@ async fn a_trap_ends_a_loop() {
     let p = process();
     let term = p.term.clone();
     let line = argv(&["sh", "-c", "trap exit TERM; while true; do sleep 1; done"]);
-    let running = tokio::spawn(async move { execute(p, &line, Vec::new()).await.code });
+    let running = tokio::spawn(async move { execute(p, &line, Input::default(), Stdio::nothing()).await });
     tokio::time::sleep(std::time::Duration::from_secs(5)).await;
     term.cancel();
     assert_eq!(running.await.unwrap(), 0);
@@ -241,4 +244,74 @@ fn command_lines_of_images() {
     ] {
         assert_eq!(w.command_line(&container, &BTreeMap::new()).join(" "), expected);
     }
+}
+
+/// A session: what is typed, in pieces, and what is seen by its end.
+async fn session(line: &[&str], terminal: bool, typed: &[&str]) -> (String, String, i32) {
+    let (stdio, heard) = Stdio::heard(terminal);
+    let (keys, input) = crate::local::command_input();
+    let typing = async {
+        for t in typed {
+            keys.send(t.as_bytes().to_vec()).await.unwrap();
+            tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        }
+        // Who types goes; a shell that is left to itself ends.
+        drop(keys);
+    };
+    let line = argv(line);
+    let running = execute(process(), &line, Input::typed(input), stdio);
+    let (code, ()) = tokio::join!(running, typing);
+    let [out, err] = heard.lock().unwrap().clone().map(|b| String::from_utf8(b).unwrap());
+    (out, err, code)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_command_hears_what_is_typed_as_it_is_typed() {
+    let (out, err, code) = session(&["sh"], false, &["echo hi; nosuch\n", "echo again\nexit 3\n"]).await;
+    assert_eq!((out.as_str(), code), ("hi\nagain\n", 3));
+    assert!(err.contains("nosuch: not found"), "{err}");
+    let (out, _, code) = session(&["cat"], false, &["a\n", "b\n"]).await;
+    assert_eq!((out.as_str(), code), ("a\nb\n", 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shell_at_a_terminal() {
+    for (typed, seen, code) in [
+        (
+            &["echo hi\r", "cd /tmp\r", "exit 3\r"][..],
+            "/ # echo hi\r\nhi\r\n/ # cd /tmp\r\n/tmp # exit 3\r\n",
+            3,
+        ),
+        // A command that is not whole, one that Ctrl-C ends, and one that is not said to its end.
+        (
+            &[
+                "if true\r",
+                "then echo a; fi\r",
+                "sleep 1000\r",
+                "\x03",
+                "echo $?\r",
+                "ec\x03",
+                "\x04",
+            ],
+            "/ # if true\r\n> then echo a; fi\r\na\r\n/ # sleep 1000\r\n^C\r\n/ # echo $?\r\n130\r\n/ # ec^C\r\n/ # ",
+            130,
+        ),
+        // The end is that of who reads: the shell goes on.
+        (
+            &["cat\r", "x\r", "\x04", "exit\r"],
+            "/ # cat\r\nx\r\nx\r\n/ # exit\r\n",
+            0,
+        ),
+        // A shell in a shell: Ctrl-C is for the one inside.
+        (
+            &["sh\r", "sleep 1000\r", "\x03", "exit 4\r", "echo $?\r", "exit\r"],
+            "/ # sh\r\n/ # sleep 1000\r\n^C\r\n/ # exit 4\r\n/ # echo $?\r\n4\r\n/ # exit\r\n",
+            0,
+        ),
+    ] {
+        let (out, err, ended) = session(&["sh"], true, typed).await;
+        assert_eq!((out.as_str(), err.as_str(), ended), (seen, "", code), "{typed:?}");
+    }
+    let (out, _, code) = session(&["sh", "-c", "echo a; sleep 1000"], true, &["\x03"]).await;
+    assert_eq!((out.as_str(), code), ("a\r\n^C", 130));
 }

@@ -1,7 +1,7 @@
 //! What interpreted containers find in their network: names, datagrams, host ports, and who is connected to them.
 
 use super::*;
-use crate::local::Ending;
+use crate::local::{Ending, Stdio};
 use crate::node::shell;
 
 const AGNHOST: &str = "registry.k8s.io/e2e-test-images/agnhost:2.63.0";
@@ -33,10 +33,11 @@ async fn run(n: &NodeHandle, pod: &str, script: &str) -> (String, i32) {
         true => script.split(' ').map(str::to_owned).collect(),
         false => ["sh", "-c", script].map(str::to_owned).into(),
     };
-    let running = n.hook().exec("default", pod, "c", &argv, Vec::new());
-    let done = running.unwrap_or_else(|| panic!("{script} is not understood")).await;
-    let text = String::from_utf8([done.out, done.err].concat()).unwrap();
-    (text, done.code)
+    let (stdio, heard) = Stdio::heard(false);
+    let running = n.hook().exec("default", pod, "c", &argv, None, stdio);
+    let code = running.unwrap_or_else(|| panic!("{script} is not understood")).await;
+    let text = String::from_utf8(heard.lock().unwrap().concat()).unwrap();
+    (text, code)
 }
 
 #[tokio::test(start_paused = true)]

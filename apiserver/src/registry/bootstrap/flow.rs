@@ -6,6 +6,12 @@ use serde_json::{Value, json};
 /// Who writes them down upstream.
 pub(super) const PRODUCER: &str = "api-priority-and-fairness-config-producer-v1";
 
+/// Whether what is changed is set back.
+pub(super) const AUTOUPDATE: &str = "apf.kubernetes.io/autoupdate-spec";
+
+/// Those that nobody else has a say in.
+pub(super) const MANDATORY: [&str; 2] = ["exempt", "catch-all"];
+
 /// How many queues there are, and how many of them one flow is dealt; none: what is too much is refused.
 type Queues = Option<(u32, u32)>;
 
@@ -24,7 +30,7 @@ const LEVELS: [(&str, u32, u32, Queues); 7] = [
 const QUEUE_LENGTH: u32 = 50;
 
 pub(super) fn levels() -> Vec<Value> {
-    let level = |name: &str, spec: Value| json!({"metadata": {"name": name, "annotations": {"apf.kubernetes.io/autoupdate-spec": "true"}}, "spec": spec});
+    let level = |name: &str, spec: Value| json!({"metadata": {"name": name, "annotations": {AUTOUPDATE: "true"}}, "spec": spec});
     let mut all = vec![level(
         "exempt",
         json!({"type": "Exempt", "exempt": {"nominalConcurrencyShares": 0, "lendablePercent": 0}}),
@@ -74,7 +80,7 @@ pub(super) fn schemas() -> Vec<Value> {
         if let Some(by) = by {
             spec["distinguisherMethod"] = json!({"type": by});
         }
-        json!({"metadata": {"name": name, "annotations": {"apf.kubernetes.io/autoupdate-spec": "true"}}, "spec": spec})
+        json!({"metadata": {"name": name, "annotations": {AUTOUPDATE: "true"}}, "spec": spec})
     };
     vec![
         schema("exempt", "exempt", 1, None, all_of(vec![group("system:masters")])),
