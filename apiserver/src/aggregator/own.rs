@@ -21,29 +21,30 @@ const ON_START: &str = "onstart";
 /// Always.
 const ALWAYS: &str = "true";
 
-/// Group, the least priority of the group, versions with their priorities
+/// Group, the least priority of the group, version, its priority
 /// (`cmd/kube-apiserver/app/aggregator.go`, `DefaultGenericAPIServicePriorities`): those that are served by default.
-const PRIORITIES: [(&str, u32, &[(&str, u32)]); 20] = [
-    ("", 18000, &[("v1", 1)]),
-    ("apps", 17800, &[("v1", 15)]),
-    ("events.k8s.io", 17750, &[("v1", 15)]),
-    ("authentication.k8s.io", 17700, &[("v1", 15)]),
-    ("authorization.k8s.io", 17600, &[("v1", 15)]),
-    ("autoscaling", 17500, &[("v1", 15), ("v2", 30)]),
-    ("batch", 17400, &[("v1", 15)]),
-    ("certificates.k8s.io", 17300, &[("v1", 15)]),
-    ("networking.k8s.io", 17200, &[("v1", 15)]),
-    ("policy", 17100, &[("v1", 15)]),
-    ("rbac.authorization.k8s.io", 17000, &[("v1", 15)]),
-    ("storage.k8s.io", 16800, &[("v1", 15)]),
-    ("admissionregistration.k8s.io", 16700, &[("v1", 15)]),
-    ("apiextensions.k8s.io", 16700, &[("v1", 15)]),
-    ("scheduling.k8s.io", 16600, &[("v1", 15)]),
-    ("coordination.k8s.io", 16500, &[("v1", 15)]),
-    ("node.k8s.io", 16300, &[("v1", 15)]),
-    ("discovery.k8s.io", 16200, &[("v1", 15)]),
-    ("resource.k8s.io", 16200, &[("v1", 21)]),
-    ("flowcontrol.apiserver.k8s.io", 16100, &[("v1", 21)]),
+const PRIORITIES: [(&str, u32, &str, u32); 21] = [
+    ("", 18000, "v1", 1),
+    ("apps", 17800, "v1", 15),
+    ("events.k8s.io", 17750, "v1", 15),
+    ("authentication.k8s.io", 17700, "v1", 15),
+    ("authorization.k8s.io", 17600, "v1", 15),
+    ("autoscaling", 17500, "v1", 15),
+    ("autoscaling", 17500, "v2", 30),
+    ("batch", 17400, "v1", 15),
+    ("certificates.k8s.io", 17300, "v1", 15),
+    ("networking.k8s.io", 17200, "v1", 15),
+    ("policy", 17100, "v1", 15),
+    ("rbac.authorization.k8s.io", 17000, "v1", 15),
+    ("storage.k8s.io", 16800, "v1", 15),
+    ("admissionregistration.k8s.io", 16700, "v1", 15),
+    ("apiextensions.k8s.io", 16700, "v1", 15),
+    ("scheduling.k8s.io", 16600, "v1", 15),
+    ("coordination.k8s.io", 16500, "v1", 15),
+    ("node.k8s.io", 16300, "v1", 15),
+    ("discovery.k8s.io", 16200, "v1", 15),
+    ("resource.k8s.io", 16200, "v1", 21),
+    ("flowcontrol.apiserver.k8s.io", 16100, "v1", 21),
 ];
 /// Of the groups of definitions, which come last, and of their versions, which are in the order of their names.
 const OF_DEFINITIONS: (u32, u32) = (1000, 100);
@@ -60,10 +61,9 @@ fn api_service(spec: Value, managed: &str) -> Value {
 
 /// Those of the built-in groups. The one that APIServices are in has none: it is the aggregator's own.
 pub(crate) fn builtin() -> impl Iterator<Item = Value> {
-    PRIORITIES.iter().flat_map(|(group, of_group, versions)| {
-        let of = |(version, priority): &(&str, u32)| api_service(spec(group, *of_group, version, *priority), ON_START);
-        versions.iter().map(of)
-    })
+    PRIORITIES
+        .iter()
+        .map(|&(group, of_group, version, priority)| api_service(spec(group, of_group, version, priority), ON_START))
 }
 
 /// After a write to a definition: the versions that it had, and has, are served or are not.
