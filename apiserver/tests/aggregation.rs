@@ -151,6 +151,14 @@ async fn create(client: &Client, path: &str, v: Value) {
     assert_eq!(code, 201, "{text}");
 }
 
+/// Makes an APIService that the server keeps up to date somebody's own.
+async fn take(client: &Client, name: &str, v: Value) {
+    let patch = json!({"metadata": {"labels": {"kube-aggregator.kubernetes.io/automanaged": null}}, "spec": v["spec"]});
+    let kind = [("content-type", "application/merge-patch+json")];
+    let (code, text) = ask(client, "PATCH", &format!("{SERVERS}/{name}"), &kind, &patch.to_string()).await;
+    assert_eq!(code, 200, "{text}");
+}
+
 /// Waits until the condition has this reason; its message.
 async fn available(client: &Client, reason: &str) -> String {
     let wait = async {
@@ -381,9 +389,12 @@ async fn connections_become_what_both_ends_agree_on() {
 async fn what_is_built_in_stays_here_and_definitions_give_way() {
     let (_cluster, client, b) = with_behind().await;
     service(&client).await;
-    let mut v = apiservice(&b, json!({"group": "apps", "insecureSkipTLSVerify": true}));
-    v["metadata"]["name"] = json!("v1.apps");
-    create(&client, SERVERS, v).await;
+    take(
+        &client,
+        "v1.apps",
+        apiservice(&b, json!({"group": "apps", "insecureSkipTLSVerify": true})),
+    )
+    .await;
     let version = json!({"name": "v1", "served": true, "storage": true,
         "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}}});
     let definition = json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
@@ -399,12 +410,20 @@ async fn what_is_built_in_stays_here_and_definitions_give_way() {
         (code, v["path"].is_string())
     };
     assert_eq!(list().await, (200, false));
-    create(&client, SERVERS, apiservice(&b, json!({"caBundle": b.ca}))).await;
+    available(&client, "Local").await;
+    take(
+        &client,
+        "v1.things.example.com",
+        apiservice(&b, json!({"caBundle": b.ca})),
+    )
+    .await;
     available(&client, "Passed").await;
     assert_eq!(list().await, (200, true));
     let (_, text) = ask(&client, "GET", "/apis/apps/v1/deployments", &[], "").await;
     assert!(text.contains("DeploymentList"), "{text}");
     let (code, _) = ask(&client, "DELETE", &format!("{SERVERS}/v1.things.example.com"), &[], "").await;
     assert_eq!(code, 200);
+    // The definition's own is there again.
+    available(&client, "Local").await;
     assert_eq!(list().await, (200, false));
 }
