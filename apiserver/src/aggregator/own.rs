@@ -79,12 +79,9 @@ pub(crate) fn defined(server: &Server, old: Option<&Arc<Object>>, new: Option<&A
     }
 }
 
-/// After a write to an APIService: one that is managed is as it should be.
+/// After a write to an APIService: one that is managed is as it should be, and one that is missed is there.
 pub(super) fn written(server: &Server, old: Option<&Arc<Object>>, new: Option<&Arc<Object>>) {
-    let managed = |o: &&Arc<Object>| o.peek()["metadata"]["labels"][MANAGED] == ALWAYS;
-    if let Some(object) = new.into_iter().chain(old).find(managed)
-        && let Some((version, group)) = object.name().split_once('.')
-    {
+    if let Some((version, group)) = new.or(old).and_then(|o| o.name().split_once('.')) {
         settle(server, group, version);
     }
 }
@@ -291,6 +288,8 @@ mod tests {
             "spec": spec("example.com", 1000, "v3", 100)}),
         );
         assert_eq!(priority("v3.example.com"), None, "nothing serves it");
+        services.delete("v1.example.com");
+        assert_eq!(priority("v1.example.com"), Some(json!(1000)), "theirs is gone");
         // One of a built-in group is made as the server starts, and not again.
         services.delete("v1.apps");
         assert!(server.store.get(&SERVERS, &Key::new("", "v1.apps")).is_none());
