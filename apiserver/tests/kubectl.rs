@@ -118,7 +118,10 @@ fn commands(home: &Path) {
     k("logs deployment/web");
     k("run talk --image=busybox:1.37 --restart=Never -- sleep 600");
     k("wait --for=condition=Ready pod/talk --timeout=20s");
-    assert_eq!(run(home, "exec -i talk -- sh", "echo one\necho two\nexit\n"), "one\ntwo\n");
+    assert_eq!(
+        run(home, "exec -i talk -- sh", "echo one\necho two\nexit\n"),
+        "one\ntwo\n"
+    );
     assert_eq!(run(home, "exec -i talk -- cat", "three\n"), "three\n");
     k("delete pod talk --now");
     k("expose deployment web --port=80");
