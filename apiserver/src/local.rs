@@ -22,7 +22,7 @@ use crate::webhook::{self, Hooks};
 
 pub(crate) use attached::Follower;
 pub use attached::{Attached, Ending, Input, Output};
-pub use command::{Descriptor, Execution, Hear, Stdio, input as command_input};
+pub use command::{Execution, OnOutput, Standard, Stdio};
 
 pub use crate::store::EventKind;
 
@@ -137,17 +137,9 @@ pub trait NodeHook: Send + Sync {
         let _ = (namespace, pod, port);
         None
     }
-    /// Runs a command in a container, told what comes by `input`, or `None` when there is no such thing here.
-    fn exec(
-        &self,
-        namespace: &str,
-        pod: &str,
-        container: &str,
-        command: &[String],
-        input: Option<mpsc::Receiver<Vec<u8>>>,
-        stdio: Stdio,
-    ) -> Option<Execution> {
-        let _ = (namespace, pod, container, command, input, stdio);
+    /// Runs a command in a container, or `None` when there is no such thing here.
+    fn exec(&self, namespace: &str, pod: &str, container: &str, command: &[String], stdio: Stdio) -> Option<Execution> {
+        let _ = (namespace, pod, container, command, stdio);
         None
     }
 }

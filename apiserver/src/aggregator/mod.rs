@@ -2,10 +2,10 @@
 //! reached is looked at in the background ([`availability`]), with what it serves ([`discovery`]); requests below its group
 //! and version are handed on by [`crate::http`], as the front proxy that [`front_proxy`] makes this server.
 
+mod autoregister;
 mod availability;
 mod discovery;
 mod front_proxy;
-mod own;
 mod remote;
 mod transport;
 
@@ -19,10 +19,10 @@ use crate::local::Gvr;
 use crate::registry::{Resource, Server, text};
 use crate::store::Object;
 
+pub(crate) use autoregister::{builtin, defined};
 pub(crate) use availability::keep_watch;
 use discovery::Discovered;
 pub(crate) use front_proxy::{CA_NAME as FRONT_PROXY_CA, FrontProxy};
-pub(crate) use own::{builtin, defined};
 pub(crate) use remote::Remote;
 
 /// APIServices.
@@ -124,7 +124,7 @@ impl Server {
             // One that no longer names a service is known no more, and is to be forgotten.
             let named = written().filter(|o| Remote::of(&o.peek()).is_some());
             self.aggregation.look_at(named.map(|o| o.name().to_owned()));
-            return own::written(self, old, new);
+            return autoregister::written(self, old, new);
         }
         if all.is_empty() {
             return;
@@ -168,24 +168,12 @@ fn owned(v: &serde_json::Value, at: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::auth::signing::SigningKey;
-    use crate::registry::{Call, DeleteOptions, Settings};
-    use crate::store::Store;
-    use cfn_net::Seed;
+    use crate::registry::{Call, DeleteOptions};
     use serde_json::{Value, json};
 
     #[tokio::test(start_paused = true)]
     async fn a_write_has_those_looked_at_that_it_concerns() {
-        let settings = Settings {
-            name: "c".to_owned(),
-            admission: crate::defaults::AdmissionOptions::default(),
-            ca_pem: String::new(),
-            bootstrap_token: String::new(),
-            allow_anonymous_health: true,
-        };
-        let clock = cfn_net::VirtualClock::starting_at("2026-01-01T00:00:00Z".parse().unwrap());
-        let key = SigningKey::seeded(Seed(1));
-        let server = Server::with_store(settings, Arc::new(clock), Seed(1), Store::default(), key);
+        let server = Server::for_tests();
         let of = |group: &str, plural: &str| server.catalog.find(group, "v1", plural).unwrap();
         let (services, apis, slices) = (
             of("", "services"),

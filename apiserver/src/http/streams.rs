@@ -21,7 +21,7 @@ use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
 use super::{Answer, Incoming, ResponseBody};
-use crate::local::{Attached, Descriptor, Ending, Input, NodeHook, Output, Stdio, command_input};
+use crate::local::{Attached, Ending, Input, NodeHook, Output, Standard, Stdio};
 use crate::status::Status;
 
 /// Bytes of the largest message that a client may send.
@@ -162,17 +162,31 @@ pub(super) fn attach(r: &Incoming, attached: Attached) -> Result<Answer, Status>
             // With the host its connections are gone: nobody says how it ended.
             Some(Ending::Lost) | None => return,
         };
-        let text = match states {
-            true => status.to_string(),
-            // The first version only speaks of failures, in words.
-            false => status["message"].as_str().unwrap_or_default().to_owned(),
-        };
-        if !text.is_empty() {
-            let _ = sink.send(Message::binary([&[ERROR], text.as_bytes()].concat())).await;
-        }
-        let _ = sink.send(Message::Close(Some(NORMAL))).await;
-        let _ = tokio::time::timeout(LAST_WORDS, gone(&mut frames)).await;
+        finish(sink, frames, states, &status).await;
     }))
+}
+
+/// Says how it ended, and waits for the client to close its side: data on its way must not be cut off. Only versions that
+/// have a number (`states`) say a `Status`, and that all went well; the first speaks of failures, in words.
+async fn finish(mut sink: SplitSink<Socket, Message>, mut frames: SplitStream<Socket>, states: bool, status: &Value) {
+    let text = match states {
+        true => status.to_string(),
+        false => status["message"].as_str().unwrap_or_default().to_owned(),
+    };
+    send(&mut sink, ERROR, text.as_bytes()).await;
+    let _ = sink.send(Message::Close(Some(NORMAL))).await;
+    let gone = async { while frames.next().await.is_some_and(|m| m.is_ok_and(|m| !m.is_close())) {} };
+    let _ = tokio::time::timeout(LAST_WORDS, gone).await;
+}
+
+/// Sends bytes on a channel; false: the client takes no more.
+async fn send(sink: &mut SplitSink<Socket, Message>, channel: u8, bytes: &[u8]) -> bool {
+    for part in bytes.chunks(32 * 1024) {
+        if sink.send(Message::binary([&[channel], part].concat())).await.is_err() {
+            return false;
+        }
+    }
+    true
 }
 
 type Socket = WebSocketStream<TokioIo<hyper::upgrade::Upgraded>>;
@@ -180,8 +194,8 @@ type Socket = WebSocketStream<TokioIo<hyper::upgrade::Upgraded>>;
 /// Hands on what a container says; why there is no more, or `None` when the client takes no more.
 async fn say(output: &mut Output, sink: &mut SplitSink<Socket, Message>) -> Option<Ending> {
     while let Some(said) = output.recv().await {
-        for part in said.chunks(32 * 1024) {
-            sink.send(Message::binary([&[STDOUT], part].concat())).await.ok()?;
+        if !send(sink, STDOUT, &said).await {
+            return None;
         }
     }
     Some(output.ending())
@@ -215,7 +229,7 @@ pub(super) struct Exec {
     pub(super) container: String,
     pub(super) command: Vec<String>,
     pub(super) stdin: bool,
-    pub(super) terminal: bool,
+    pub(super) tty: bool,
 }
 
 /// Runs a command over a WebSocket: it hears what the client says, and the client what it says, as it is said
@@ -225,34 +239,38 @@ pub(super) fn exec(r: &Incoming, e: Exec) -> Result<Answer, Status> {
     let states = offer.protocol.starts_with('v');
     Ok(offer.accept(move |socket| async move {
         let (mut sink, mut frames) = socket.split();
-        let (told, input) = command_input();
+        let (input, stdin) = Input::new(true);
         // While the client takes nothing the command does not go on, so no more waits here than it says in one go.
         let (tell, mut said) = mpsc::unbounded_channel();
         let stdio = Stdio {
-            hear: Arc::new(move |from, bytes: &[u8]| drop(tell.send((from, bytes.to_vec())))),
-            terminal: e.terminal,
+            stdin: e.stdin.then_some(stdin),
+            output: Arc::new(move |from, bytes: &[u8]| {
+                let channel = match from {
+                    Standard::Output => STDOUT,
+                    Standard::Error => STDERR,
+                };
+                // Nobody hears it when the client is gone.
+                let _ = tell.send((channel, bytes.to_vec()));
+            }),
+            tty: e.tty,
         };
-        let input = e.stdin.then_some(input);
-        let status = match e
-            .hook
-            .exec(&e.namespace, &e.pod, &e.container, &e.command, input, stdio)
-        {
+        let status = match e.hook.exec(&e.namespace, &e.pod, &e.container, &e.command, stdio) {
             Some(mut running) => {
-                let mut hearing = pin!(tell_command(&mut frames, e.stdin.then_some(told)));
+                let mut hearing = pin!(hear(&mut frames, e.stdin.then_some(input)));
                 let code = loop {
-                    let (from, bytes) = tokio::select! {
+                    let (channel, bytes) = tokio::select! {
                         biased;
                         Some(piece) = said.recv() => piece,
                         code = &mut running => break code,
                         // Who goes takes the command with them.
-                        () = &mut hearing => return,
+                        _ = &mut hearing => return,
                     };
-                    if !hand_on(&mut sink, from, &bytes).await {
+                    if !send(&mut sink, channel, &bytes).await {
                         return;
                     }
                 };
-                while let Ok((from, bytes)) = said.try_recv() {
-                    if !hand_on(&mut sink, from, &bytes).await {
+                while let Ok((channel, bytes)) = said.try_recv() {
+                    if !send(&mut sink, channel, &bytes).await {
                         return;
                     }
                 }
@@ -266,59 +284,8 @@ pub(super) fn exec(r: &Incoming, e: Exec) -> Result<Answer, Status> {
                 failure("InternalError", text, Value::Null, 500)
             }
         };
-        let text = match states {
-            true => status.to_string(),
-            // The first version only speaks of failures, in words.
-            false => status["message"].as_str().unwrap_or_default().to_owned(),
-        };
-        if !text.is_empty() {
-            let _ = sink.send(Message::binary([&[ERROR], text.as_bytes()].concat())).await;
-        }
-        let _ = sink.send(Message::Close(Some(NORMAL))).await;
-        // The client closes its side: data on its way must not be cut off.
-        let _ = tokio::time::timeout(LAST_WORDS, gone(&mut frames)).await;
+        finish(sink, frames, states, &status).await;
     }))
-}
-
-/// Sends what a command says; false: the client takes no more.
-async fn hand_on(sink: &mut SplitSink<Socket, Message>, from: Descriptor, bytes: &[u8]) -> bool {
-    let channel = match from {
-        Descriptor::Out => STDOUT,
-        Descriptor::Err => STDERR,
-    };
-    for part in bytes.chunks(32 * 1024) {
-        if sink.send(Message::binary([&[channel], part].concat())).await.is_err() {
-            return false;
-        }
-    }
-    true
-}
-
-/// Tells a command what its client says, until the client goes.
-async fn tell_command(frames: &mut SplitStream<Socket>, mut input: Option<mpsc::Sender<Vec<u8>>>) {
-    while let Some(Ok(m)) = frames.next().await {
-        match m {
-            Message::Binary(b) if b.first() == Some(&STDIN) && b.len() > 1 => {
-                if let Some(i) = &input
-                    && i.send(b[1..].to_vec()).await.is_err()
-                {
-                    input = None;
-                }
-            }
-            // Its end, as `v5` says it.
-            Message::Binary(b) if *b == [CLOSE, STDIN] => input = None,
-            Message::Close(_) => return,
-            _ => {}
-        }
-    }
-}
-
-async fn gone(frames: &mut SplitStream<Socket>) {
-    while let Some(Ok(m)) = frames.next().await {
-        if m.is_close() {
-            return;
-        }
-    }
 }
 
 fn failure(reason: &str, message: String, details: Value, code: u16) -> Value {

@@ -1,4 +1,4 @@
-//! A command that runs in a container beside its own program: what it is told, and where what it says goes.
+//! A command that runs in a container beside its own program: what it reads, and where what it writes goes.
 
 use std::fmt;
 use std::pin::Pin;
@@ -6,43 +6,46 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-/// Pieces of input that may wait for the command to read them.
-const UNREAD: usize = 64;
-
 /// Which of a command's outputs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Descriptor {
+pub enum Standard {
     /// Its standard output.
-    Out,
+    Output,
     /// Its standard error.
-    Err,
+    Error,
 }
 
 /// Takes what a command writes, as it writes it.
-pub type Hear = Arc<dyn Fn(Descriptor, &[u8]) + Send + Sync>;
+pub type OnOutput = Arc<dyn Fn(Standard, &[u8]) + Send + Sync>;
 
-/// The streams of a command.
-#[derive(Clone)]
+/// The standard streams of a command.
 pub struct Stdio {
-    /// What it writes.
-    pub hear: Hear,
-    /// Whether it is spoken with through a terminal.
-    pub terminal: bool,
+    /// What it reads; dropping the sender is the end. `None`: nothing.
+    pub stdin: Option<mpsc::Receiver<Vec<u8>>>,
+    /// Takes what it writes.
+    pub output: OnOutput,
+    /// Whether it is spoken with through a terminal, whose screen is the standard output.
+    pub tty: bool,
 }
 
 impl fmt::Debug for Stdio {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Stdio").field("terminal", &self.terminal).finish()
+        let stdin = self.stdin.is_some();
+        f.debug_struct("Stdio")
+            .field("stdin", &stdin)
+            .field("tty", &self.tty)
+            .finish_non_exhaustive()
     }
 }
 
 impl Stdio {
-    /// Of a command whose words nobody wants.
+    /// Of a command that reads nothing and whose words nobody wants.
     #[must_use]
-    pub fn nothing() -> Self {
+    pub fn null() -> Self {
         Self {
-            hear: Arc::new(|_, _| {}),
-            terminal: false,
+            stdin: None,
+            output: Arc::new(|_, _| {}),
+            tty: false,
         }
     }
 }
@@ -53,20 +56,14 @@ pub(crate) type Heard = Arc<std::sync::Mutex<[Vec<u8>; 2]>>;
 #[cfg(test)]
 impl Stdio {
     /// With what has been written so far, to the output and to the error.
-    pub(crate) fn heard(terminal: bool) -> (Self, Heard) {
+    pub(crate) fn heard(stdin: Option<mpsc::Receiver<Vec<u8>>>, tty: bool) -> (Self, Heard) {
         let heard = Heard::default();
         let hears = heard.clone();
-        let hear = Arc::new(move |to, bytes: &[u8]| {
-            hears.lock().unwrap()[usize::from(to == Descriptor::Err)].extend_from_slice(bytes);
+        let output = Arc::new(move |to, bytes: &[u8]| {
+            hears.lock().unwrap()[usize::from(to == Standard::Error)].extend_from_slice(bytes);
         });
-        (Self { hear, terminal }, heard)
+        (Self { stdin, output, tty }, heard)
     }
-}
-
-/// The way to a command's standard input and its other end; dropping the sender is its end.
-#[must_use]
-pub fn input() -> (mpsc::Sender<Vec<u8>>, mpsc::Receiver<Vec<u8>>) {
-    mpsc::channel(UNREAD)
 }
 
 /// A command that runs in a container, to its exit code; dropping it ends the command.

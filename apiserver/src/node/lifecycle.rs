@@ -84,8 +84,7 @@ pub(crate) async fn act(
             term: CancellationToken::new(),
             ..process.clone()
         };
-        let code = shell::execute(process, &argv, shell::Input::default(), Stdio::nothing()).await;
-        return Some(code == 0);
+        return Some(shell::execute(process, &argv, Stdio::null()).await == 0);
     }
     if let Some(seconds) = action.int("/sleep/seconds") {
         tokio::time::sleep(Duration::from_secs(seconds.unsigned_abs())).await;

@@ -171,21 +171,7 @@ impl Server {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::registry::{Call, DeleteOptions, Settings};
-
-    fn server() -> Arc<Server> {
-        let settings = Settings {
-            name: "c".to_owned(),
-            admission: crate::defaults::AdmissionOptions::default(),
-            ca_pem: String::new(),
-            bootstrap_token: String::new(),
-            allow_anonymous_health: true,
-        };
-        let clock = cfn_net::VirtualClock::starting_at("2026-01-01T00:00:00Z".parse().unwrap());
-        let key = crate::auth::signing::SigningKey::seeded(cfn_net::Seed(1));
-        let store = crate::store::Store::default();
-        Server::with_store(settings, Arc::new(clock), cfn_net::Seed(1), store, key)
-    }
+    use crate::registry::{Call, DeleteOptions};
 
     fn create(server: &Server, plural: &str, v: Value) -> Arc<Value> {
         let r = server.catalog.find(&FLOWS.group, "v1", plural).unwrap();
@@ -202,7 +188,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_flow_schema_dangles_while_its_level_is_not_there() {
-        let server = server();
+        let server = Server::for_tests();
         let flow = json!({"metadata": {"name": "f"}, "spec": {"priorityLevelConfiguration": {"name": "l"}}});
         create(&server, "flowschemas", flow);
         let told = condition(&server, &FLOWS, "f");
@@ -222,7 +208,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_condition_is_written_once_and_over_nothing_newer() {
-        let server = server();
+        let server = Server::for_tests();
         let flow = json!({"metadata": {"name": "f"}, "spec": {"priorityLevelConfiguration": {"name": "l"}}});
         create(&server, "flowschemas", flow);
         let get = || server.store.get(&FLOWS, &Key::new("", "f")).unwrap();

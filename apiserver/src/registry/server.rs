@@ -104,6 +104,27 @@ impl Server {
         server
     }
 
+    /// A server for tests, at a time that stands.
+    #[cfg(test)]
+    pub(crate) fn for_tests() -> Arc<Self> {
+        let settings = Settings {
+            name: "c".to_owned(),
+            admission: crate::defaults::AdmissionOptions::default(),
+            ca_pem: String::new(),
+            bootstrap_token: String::new(),
+            allow_anonymous_health: true,
+        };
+        let clock = cfn_net::VirtualClock::starting_at("2026-01-01T00:00:00Z".parse().unwrap());
+        let seed = Seed(1);
+        Self::with_store(
+            settings,
+            Arc::new(clock),
+            seed,
+            Store::default(),
+            SigningKey::seeded(seed),
+        )
+    }
+
     /// As [`Server::with_store`], with what is in `store` alone.
     pub(super) fn empty(
         settings: Settings,

@@ -185,7 +185,7 @@ impl Connect<'_> {
             container,
             command: command.filter_map(|c| c.as_str().map(str::to_owned)).collect(),
             stdin: options["stdin"] == true,
-            terminal: options["tty"] == true,
+            tty: options["tty"] == true,
         };
         streams::exec(self.r, exec)
     }

@@ -1,6 +1,5 @@
 //! What a host tells the API server of its containers: logs, what they say, and commands beside theirs and ports.
 
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::{Container, Doing, Runtime};
@@ -62,15 +61,7 @@ impl NodeHook for Runtime {
         Some(Box::pin(async move { net.connect(&node, &address, port).await }))
     }
 
-    fn exec(
-        &self,
-        namespace: &str,
-        pod: &str,
-        container: &str,
-        command: &[String],
-        input: Option<mpsc::Receiver<Vec<u8>>>,
-        stdio: Stdio,
-    ) -> Option<Execution> {
+    fn exec(&self, namespace: &str, pod: &str, container: &str, command: &[String], stdio: Stdio) -> Option<Execution> {
         let process = self.in_container(namespace, pod, container, |c| match c.view.doing {
             Doing::Running { .. } => c.process.clone(),
             Doing::Exited(_) => None,
@@ -84,9 +75,6 @@ impl NodeHook for Runtime {
         if !shell::is_understood(&command) {
             return None;
         }
-        let input = input.map(shell::Input::typed).unwrap_or_default();
-        Some(Box::pin(async move {
-            shell::execute(process, &command, input, stdio).await
-        }))
+        Some(Box::pin(async move { shell::execute(process, &command, stdio).await }))
     }
 }

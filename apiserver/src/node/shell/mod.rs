@@ -48,7 +48,7 @@ use super::probes;
 use super::volumes;
 use super::workload::{Workload, WorkloadContext, Workloads, Write};
 use crate::controllers::object::Object;
-use crate::local::{Descriptor, Stdio};
+use crate::local::{Standard, Stdio};
 pub(crate) use input::Input;
 pub(crate) use parse::ParseError;
 use run::{Io, Shell, Sink};
@@ -344,25 +344,26 @@ pub(crate) fn is_understood(argv: &[String]) -> bool {
 }
 
 /// Runs a command beside a container's own, to its exit code.
-pub(crate) async fn execute(process: Process, argv: &[String], input: Input, stdio: Stdio) -> i32 {
-    let sink = |to: Descriptor| {
-        let hear = stdio.hear.clone();
-        Arc::new(move |b: &[u8]| hear(to, b)) as Write
-    };
+pub(crate) async fn execute(process: Process, argv: &[String], stdio: Stdio) -> i32 {
+    let Stdio { stdin, output, tty } = stdio;
     let Some(program) = Program::of(argv) else {
         let why = format!("{}: not found\n", argv.join(" "));
-        (stdio.hear)(Descriptor::Err, why.as_bytes());
+        output(Standard::Error, why.as_bytes());
         return 127;
     };
-    if stdio.terminal {
-        return program
-            .at_terminal(process, input, sink(Descriptor::Out), Signals::End)
-            .await;
+    let input = stdin.map(Input::typed).unwrap_or_default();
+    let to = |which: Standard| {
+        let output = output.clone();
+        Arc::new(move |b: &[u8]| output(which, b)) as Write
+    };
+    if tty {
+        let screen = to(Standard::Output);
+        return program.at_terminal(process, input, screen, Signals::End).await;
     }
     let io = Io {
         input,
-        out: Sink::Call(sink(Descriptor::Out)),
-        err: Sink::Call(sink(Descriptor::Err)),
+        out: Sink::Call(to(Standard::Output)),
+        err: Sink::Call(to(Standard::Error)),
     };
     program.run(process, io).await
 }

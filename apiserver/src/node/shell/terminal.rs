@@ -4,16 +4,15 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::Notify;
 
 use super::input::Input;
 use super::run::Sink;
+use crate::local;
 use crate::node::workload::Write;
 
 /// Bytes of a line; more are not taken (`N_TTY_BUF_SIZE`).
 const LONGEST: usize = 4095;
-/// Lines that wait for the command to read them.
-const UNREAD: usize = 64;
 
 /// Ctrl-C, Ctrl-D, Ctrl-U, and the two keys that erase.
 const INTERRUPT: u8 = 3;
@@ -104,7 +103,7 @@ pub(super) struct Terminal<K> {
 
 /// Opens a terminal to whoever types on `keyboard` and sees `screen`.
 pub(super) fn open(keyboard: Input, screen: Write) -> Terminal<impl Future<Output = ()>> {
-    let (tell, told) = mpsc::channel(UNREAD);
+    let (tell, told) = local::Input::new(false);
     let interrupts = Arc::new(Notify::new());
     let (interrupt, echo) = (interrupts.clone(), screen.clone());
     let keyboard = async move {
@@ -118,8 +117,11 @@ pub(super) fn open(keyboard: Input, screen: Write) -> Terminal<impl Future<Outpu
                 match t {
                     // Whoever waits last is in the foreground.
                     Typed::Interrupt => interrupt.notify_last(),
-                    // Nobody reads any more: the command will end.
-                    Typed::Bytes(b) => drop(tell.send(b).await),
+                    Typed::Bytes(b) => {
+                        if !tell.send(b).await {
+                            return;
+                        }
+                    }
                 }
             }
         }

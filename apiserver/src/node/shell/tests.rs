@@ -90,8 +90,11 @@ async fn run(words: &[&str]) -> (String, String, i32) {
 
 /// What a command writes that reads `input`, and its exit code.
 async fn fed(words: &[&str], input: Vec<u8>) -> (String, String, i32) {
-    let (stdio, heard) = Stdio::heard(false);
-    let code = execute(process(), &argv(words), Input::of(input), stdio).await;
+    let (tell, stdin) = crate::local::Input::new(true);
+    assert!(tell.send(input).await);
+    drop(tell);
+    let (stdio, heard) = Stdio::heard(Some(stdin), false);
+    let code = execute(process(), &argv(words), stdio).await;
     let [out, err] = heard.lock().unwrap().clone().map(|b| String::from_utf8(b).unwrap());
     (out, err, code)
 }
@@ -218,7 +221,7 @@ async fn a_trap_ends_a_loop() {
     let p = process();
     let term = p.term.clone();
     let line = argv(&["sh", "-c", "trap exit TERM; while true; do sleep 1; done"]);
-    let running = tokio::spawn(async move { execute(p, &line, Input::default(), Stdio::nothing()).await });
+    let running = tokio::spawn(async move { execute(p, &line, Stdio::null()).await });
     tokio::time::sleep(std::time::Duration::from_secs(5)).await;
     term.cancel();
     assert_eq!(running.await.unwrap(), 0);
@@ -248,18 +251,18 @@ fn command_lines_of_images() {
 
 /// A session: what is typed, in pieces, and what is seen by its end.
 async fn session(line: &[&str], terminal: bool, typed: &[&str]) -> (String, String, i32) {
-    let (stdio, heard) = Stdio::heard(terminal);
-    let (keys, input) = crate::local::command_input();
+    let (keys, stdin) = crate::local::Input::new(true);
+    let (stdio, heard) = Stdio::heard(Some(stdin), terminal);
     let typing = async {
         for t in typed {
-            keys.send(t.as_bytes().to_vec()).await.unwrap();
+            assert!(keys.send(t.as_bytes().to_vec()).await);
             tokio::time::sleep(std::time::Duration::from_secs(1)).await;
         }
         // Who types goes; a shell that is left to itself ends.
         drop(keys);
     };
     let line = argv(line);
-    let running = execute(process(), &line, Input::typed(input), stdio);
+    let running = execute(process(), &line, stdio);
     let (code, ()) = tokio::join!(running, typing);
     let [out, err] = heard.lock().unwrap().clone().map(|b| String::from_utf8(b).unwrap());
     (out, err, code)

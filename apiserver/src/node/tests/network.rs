@@ -33,8 +33,8 @@ async fn run(n: &NodeHandle, pod: &str, script: &str) -> (String, i32) {
         true => script.split(' ').map(str::to_owned).collect(),
         false => ["sh", "-c", script].map(str::to_owned).into(),
     };
-    let (stdio, heard) = Stdio::heard(false);
-    let running = n.hook().exec("default", pod, "c", &argv, None, stdio);
+    let (stdio, heard) = Stdio::heard(None, false);
+    let running = n.hook().exec("default", pod, "c", &argv, stdio);
     let code = running.unwrap_or_else(|| panic!("{script} is not understood")).await;
     let text = String::from_utf8(heard.lock().unwrap().concat()).unwrap();
     (text, code)

@@ -184,16 +184,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn flow_schemas_and_levels_come_back() {
-        let seed = cfn_net::Seed(1);
-        let settings = Settings {
-            name: "c".to_owned(),
-            admission: crate::defaults::AdmissionOptions::default(),
-            ca_pem: String::new(),
-            bootstrap_token: String::new(),
-            allow_anonymous_health: false,
-        };
-        let (store, key) = (Store::default(), SigningKey::seeded(seed));
-        let server = Server::with_store(settings, Arc::new(Standing), seed, store, key);
+        let server = Server::for_tests();
         let r = server
             .catalog
             .find(&FLOWS.group, &FLOWS.version, &FLOWS.resource)

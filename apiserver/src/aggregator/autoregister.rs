@@ -169,20 +169,6 @@ mod tests {
         assert_eq!(named, served);
     }
 
-    fn server() -> Arc<Server> {
-        let settings = crate::registry::Settings {
-            name: "c".to_owned(),
-            admission: crate::defaults::AdmissionOptions::default(),
-            ca_pem: String::new(),
-            bootstrap_token: String::new(),
-            allow_anonymous_health: true,
-        };
-        let clock = cfn_net::VirtualClock::starting_at("2026-01-01T00:00:00Z".parse().unwrap());
-        let seed = cfn_net::Seed(1);
-        let key = crate::auth::signing::SigningKey::seeded(seed);
-        Server::with_store(settings, Arc::new(clock), seed, crate::store::Store::default(), key)
-    }
-
     fn definition(plural: &str, versions: &[(&str, bool)]) -> Value {
         let schema = json!({"openAPIV3Schema": {"type": "object"}});
         let versions = versions
@@ -244,7 +230,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn they_come_and_go_with_what_is_served() {
-        let server = server();
+        let server = Server::for_tests();
         let key = Key::new("", "v1.apps");
         let apps = server.store.get(&SERVERS, &key).unwrap().value();
         assert_eq!(apps["spec"], spec("apps", 17800, "v1", 15));
@@ -264,7 +250,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn one_that_is_managed_is_mended_and_others_are_left() {
-        let server = server();
+        let server = Server::for_tests();
         let (definitions, services) = (As::of(&server, &DEFINITIONS), As::of(&server, &SERVERS));
         services.create(json!({"metadata": {"name": "v2.example.com"}, "spec": spec("example.com", 5, "v2", 5)}));
         definitions.create(definition("a", &[("v1", true), ("v2", true)]));
