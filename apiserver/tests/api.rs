@@ -6,6 +6,8 @@ mod common;
 mod custom;
 #[path = "api/policy.rs"]
 mod policy;
+#[path = "api/ranges.rs"]
+mod ranges;
 #[path = "api/tokens.rs"]
 mod tokens;
 

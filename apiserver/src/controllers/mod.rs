@@ -32,6 +32,7 @@ mod progress;
 mod quota;
 mod replicaset;
 mod scheduler;
+mod service_ranges;
 pub(crate) mod signer;
 mod statefulset;
 mod taint_eviction;
@@ -104,6 +105,7 @@ pub fn spawn(local: Local, timers: Timers, ca: Arc<Ca>, cancel: CancellationToke
         Box::new(cronjob::CronJobs),
         Box::new(disruption::Budgets),
         Box::new(quota::Quotas),
+        Box::new(service_ranges::ServiceRanges),
     ];
     // Before the node life cycle, as they always were: the order is part of a run.
     controllers.splice(4..4, workloads);

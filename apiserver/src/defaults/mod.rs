@@ -41,6 +41,7 @@ pub use validate::{
     validate_updated,
 };
 pub(crate) use validate::{service_addresses, service_or_address};
+pub(crate) use validate_parts::{parse_cidr, prefix};
 pub(crate) use validate_pod_resize::RESIZABLE;
 pub use workloads::only_generated;
 

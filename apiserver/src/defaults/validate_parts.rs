@@ -148,7 +148,7 @@ pub(super) fn ip(value: &str, path: String, errors: &mut Vec<FieldError>) {
 }
 
 /// A range of addresses and the length of its prefix.
-pub(super) fn parse_cidr(value: &str) -> Option<(IpAddr, u32)> {
+pub(crate) fn parse_cidr(value: &str) -> Option<(IpAddr, u32)> {
     let (address, length) = value.split_once('/')?;
     let address: IpAddr = address.parse().ok()?;
     let length: u32 = length.parse().ok()?;
@@ -156,7 +156,7 @@ pub(super) fn parse_cidr(value: &str) -> Option<(IpAddr, u32)> {
 }
 
 /// The bits of an address that a prefix of some length keeps.
-pub(super) fn prefix(address: IpAddr, length: u32) -> u128 {
+pub(crate) fn prefix(address: IpAddr, length: u32) -> u128 {
     let (bits, width) = match address {
         IpAddr::V4(a) => (u128::from(u32::from(a)), 32),
         IpAddr::V6(a) => (u128::from(a), 128),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::{Call, Server};
+use super::{Call, Server, service_ranges};
 use crate::aggregator;
 use crate::crd::DEFINITIONS;
 
@@ -56,6 +56,8 @@ pub(super) fn fill(server: &Arc<Server>) {
             json!({"metadata": {"name": "default", "namespace": n}}),
         );
     }
+    // Before whoever has an address of it.
+    service_ranges::keep_own(server);
     let service = json!({"metadata": {"name": "kubernetes", "namespace": "default", "labels": {"component": "apiserver", "provider": "kubernetes"}},
         "spec": {"clusterIP": Server::first_service_address(), "type": "ClusterIP", "sessionAffinity": "None",
             "ports": [{"name": "https", "port": 443, "protocol": "TCP", "targetPort": SECURE_PORT}]}});
@@ -93,8 +95,6 @@ pub(super) fn fill(server: &Arc<Server>) {
         let v = json!({"metadata": {"name": name}, "value": value, "description": text});
         start("scheduling.k8s.io/v1", "PriorityClass", v);
     }
-    let range = json!({"metadata": {"name": "kubernetes"}, "spec": {"cidrs": [Server::service_range()]}});
-    start("networking.k8s.io/v1", "ServiceCIDR", range);
 }
 
 /// What kube-controller-manager and kube-scheduler find in a real cluster, and this server's own controllers need not: the
@@ -120,7 +120,7 @@ fn recorded(list: &[u8]) -> Vec<Value> {
 }
 
 /// Creates what is not there as `manager`.
-fn create(server: &Server, manager: &str, object: Value) {
+pub(super) fn create(server: &Server, manager: &str, object: Value) {
     let text = |at: &str| {
         object
             .pointer(at)

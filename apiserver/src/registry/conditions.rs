@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::meta::rfc3339;
 use super::strategy::reset_fields;
-use super::{Resource, Server, bootstrap, text};
+use super::{Resource, Server, bootstrap, service_ranges, text};
 use crate::aggregator;
 use crate::auth::{FLOWS, LEVELS};
 use crate::controllers::object::set_condition;
@@ -19,7 +19,6 @@ use crate::store::{Expect, Key, Object, StoreError};
 /// Who says it of flow schemas.
 const CONSUMER: &str = "api-priority-and-fairness-config-consumer-v1";
 
-const RANGES: Gvr = Gvr::new("networking.k8s.io", "v1", "servicecidrs");
 /// Who says it of the range of services that the server was started with.
 const CIDR_CONTROLLER: &str = "kubernetes-service-cidr-controller";
 
@@ -51,16 +50,7 @@ pub(super) fn settle(server: &Server, r: &Resource, old: Option<&Arc<Object>>, n
         }
     } else if r.is("networking.k8s.io", "servicecidrs") {
         // The range that the server was started with is its own; others are for controllers to say something of.
-        let own = server.store.get(&RANGES, &Key::new("", "kubernetes"));
-        if let Some(range) = own.filter(|r| r.peek()["metadata"]["deletionTimestamp"].is_null()) {
-            let ready = Condition {
-                kind: "Ready",
-                holds: true,
-                reason: "",
-                message: "Kubernetes default Service CIDR is ready".to_owned(),
-            };
-            server.say(&RANGES, &range, &ready);
-        }
+        service_ranges::keep_own(server);
     } else if r.is("rbac.authorization.k8s.io", "clusterroles") {
         super::aggregated_roles::written(server, old, new);
     } else if aggregator::is_about(r) {

@@ -30,6 +30,7 @@ mod read;
 mod resource;
 mod scale;
 mod server;
+mod service_ranges;
 mod services;
 mod signers;
 mod strategy;
@@ -47,6 +48,7 @@ pub use resource::{Custom, Resource, ScalePaths, Subresource};
 pub(crate) use resource::{api_version, group_version};
 pub(crate) use server::uuid;
 pub use server::{Server, Settings};
+pub(crate) use service_ranges::Range;
 pub use update::{Target, Written};
 
 pub(crate) use bootstrap::{ADVERTISED, SECURE_PORT, for_external_controllers};

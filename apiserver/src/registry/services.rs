@@ -1,7 +1,7 @@
 //! Addresses, families and ports of services (`pkg/registry/core/service` in Kubernetes).
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use serde_json::{Map, Value, json};
 
@@ -12,8 +12,6 @@ use crate::defaults;
 use crate::schema::FieldError;
 use crate::status::Status;
 
-/// `--service-cluster-ip-range` of kubeadm: 10.96.0.0/16 here, the first address is the API server's.
-const SERVICE_NET: u32 = u32::from_be_bytes([10, 96, 0, 0]);
 /// `--service-node-port-range`.
 const NODE_PORTS: (u32, u32) = (30_000, 32_768);
 
@@ -100,7 +98,7 @@ impl Server {
         }
         let had = old.map_or(&Value::Null, |o| &o["spec"]);
         if has_address(&v["spec"]) {
-            self.allocate_address(call, had, child(v, "spec"), &taken, &mut errors)?;
+            self.allocate_address(call, &name, had, child(v, "spec"), &taken, &mut errors)?;
         }
         if errors.is_empty() {
             self.allocate_ports(call, had, v, &mut taken, &mut errors)?;
@@ -120,6 +118,7 @@ impl Server {
     fn allocate_address(
         &self,
         call: &mut Call,
+        name: &str,
         had: &Value,
         spec: &mut Map<String, Value>,
         taken: &Taken,
@@ -128,16 +127,26 @@ impl Server {
         let asked = spec.get("clusterIP").and_then(Value::as_str).unwrap_or_default();
         let address = match asked {
             "" => {
-                // A random start spreads addresses, as upstream's allocator does; then the next free one.
-                let start = call.once("cluster address", || self.random_below(65_000));
-                let mut free = (0..65_000)
-                    .map(|i| 10 + (start + i) % 65_000)
-                    .map(|n| Ipv4Addr::from(SERVICE_NET + n).to_string())
-                    // Who wants the address of DNS asks for it.
-                    .filter(|a| a != crate::node::CLUSTER_DNS);
-                match free.find(|a| !taken.addresses.contains(a) && !self.is_reserved(a)) {
-                    Some(a) => a,
-                    None => return Err(Status::internal("failed to allocate IP: range is full")),
+                let given = if call.dry_run {
+                    self.tried_service_address()
+                } else {
+                    // A random start spreads addresses, as upstream's allocator does; then the next free one.
+                    let start = call.once("cluster address", || self.random_below(u32::MAX));
+                    let free = self.free_service_address(start, |a| taken.addresses.contains(a));
+                    let full = || {
+                        let name = crate::schema::quote(name);
+                        format!("failed to allocate a serviceIP for Service {name}: range is full")
+                    };
+                    Ok(free.ok_or_else(|| Status::internal(full()))?)
+                };
+                match given {
+                    Ok(address) => address,
+                    Err(why) => {
+                        let all = spec.get("clusterIPs").cloned().unwrap_or_default();
+                        let detail = format!("failed to allocate IP: {why}");
+                        errors.push(FieldError::invalid("spec.clusterIPs", all, detail));
+                        return Ok(());
+                    }
                 }
             }
             // Its own, or none: nothing to give out.
@@ -146,18 +155,8 @@ impl Server {
             // Another one is for validation to refuse.
             _ if !had.is_null() && has_address(had) => asked.to_owned(),
             _ => {
-                let within = asked
-                    .parse::<Ipv4Addr>()
-                    .is_ok_and(|a| u32::from(a) >> 16 == SERVICE_NET >> 16);
-                let why = if !within {
-                    let range = Self::service_range();
-                    format!("the provided IP ({asked}) is not in the valid range. The range of valid IPs is {range}")
-                } else if taken.addresses.contains(asked) || !call.dry_run && self.is_reserved(asked) {
-                    "provided IP is already allocated".to_owned()
-                } else {
-                    String::new()
-                };
-                if !why.is_empty() {
+                let is_taken = taken.addresses.contains(asked);
+                if let Some(why) = self.refused_service_address(asked, call.dry_run, is_taken) {
                     let detail = format!("failed to allocate IP {asked}: {why}");
                     errors.push(FieldError::invalid("spec.clusterIPs", json!([asked]), detail));
                 }
@@ -250,16 +249,6 @@ impl Server {
             spec.insert("healthCheckNodePort".into(), next(taken, &mut highest)?.into());
         }
         Ok(())
-    }
-
-    /// Where services have their addresses.
-    pub(super) fn service_range() -> String {
-        format!("{}/16", Ipv4Addr::from(SERVICE_NET))
-    }
-
-    /// A free service address is what `kubernetes` in `default` has, at the range's start.
-    pub(super) fn first_service_address() -> String {
-        Ipv4Addr::from(SERVICE_NET + 1).to_string()
     }
 }
 
