@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::{Answer, Incoming, headers, with_type};
 
-const TEXT: &str = "text/plain; charset=utf-8";
+pub(super) const TEXT: &str = "text/plain; charset=utf-8";
 
 /// The checks of a kind, in order; `None`: there is no such kind. They hold for a server that answers: nothing is
 /// served before the store is read.

@@ -31,6 +31,7 @@ mod wire;
 mod yaml;
 mod yaml_read;
 mod yaml_scalar;
+mod zpages;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -324,7 +325,7 @@ async fn route(
     if let Some(answer) = health::serve(r) {
         return Ok(answer);
     }
-    if let Some(answer) = openid::serve(server, r) {
+    if let Some(answer) = openid::serve(server, r).or_else(|| zpages::serve(server, r)) {
         return answer;
     }
     match r.path.as_str() {
@@ -353,11 +354,12 @@ async fn route(
 
 /// What may be asked for besides resources, sorted.
 fn paths(server: &Server) -> Vec<String> {
-    let mut all: std::collections::BTreeSet<String> = ["/api", "/apis", "/apis/", "/metrics", "/openapi/v2"]
+    let mut all: std::collections::BTreeSet<String> = ["/api", "/apis", "/apis/", "/flagz", "/metrics", "/openapi/v2"]
         .into_iter()
         .chain([
             "/openapi/v3",
             "/openapi/v3/",
+            "/statusz",
             "/version",
             openid::CONFIGURATION,
             openid::KEYS,

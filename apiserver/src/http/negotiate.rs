@@ -124,6 +124,26 @@ pub(super) fn plain(headers: &HeaderMap) -> Result<Accepted, Status> {
     best(headers, form).ok_or_else(|| Status::not_acceptable(SERVED))
 }
 
+/// The same of a page about the server itself: the version of its kind and the encoding; `None`: text.
+pub(super) fn page(headers: &HeaderMap, kind: &str) -> Result<Option<(Encoding, &'static str)>, Status> {
+    let accept = header_of(headers).trim();
+    if accept.is_empty() {
+        return Ok(None);
+    }
+    let chosen = ranges(accept).iter().find_map(|r| {
+        let fits =
+            |main: &str, sub: &str| (r.kind.0 == "*" || r.kind.0 == main) && (r.kind.1 == "*" || r.kind.1 == sub);
+        if !r.converts {
+            return fits("text", "plain").then_some(None);
+        }
+        let version = ["v1alpha1", "v1beta1"].into_iter().find(|v| *v == r.version)?;
+        let encodings = [(Encoding::Json, "json"), (Encoding::Yaml, "yaml")];
+        let (encoding, _) = encodings.into_iter().find(|(_, sub)| fits("application", sub))?;
+        ((r.form, r.group) == (kind, "config.k8s.io")).then_some(Some((encoding, version)))
+    });
+    chosen.ok_or_else(|| Status::not_acceptable("application/json, application/yaml, text/plain"))
+}
+
 /// Whether a client takes aggregated discovery, in which form is all the same.
 pub(super) fn aggregated(headers: &HeaderMap) -> Option<Accepted> {
     let form = |r: &Range<'_>, _| {

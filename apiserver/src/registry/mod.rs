@@ -48,7 +48,7 @@ pub use resource::{Custom, Resource, ScalePaths, Subresource};
 pub(crate) use resource::{api_version, group_version};
 pub(crate) use server::uuid;
 pub use server::{Server, Settings};
-pub(crate) use service_ranges::Range;
+pub(crate) use service_ranges::{Range, service_range};
 pub use update::{Target, Written};
 
 pub(crate) use bootstrap::{ADVERTISED, SECURE_PORT, for_external_controllers};

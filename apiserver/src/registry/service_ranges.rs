@@ -167,11 +167,15 @@ impl Server {
     }
 }
 
-/// The range that the server was started with, as an object.
-pub(super) fn own() -> Value {
-    let range = format!("{}/16", Ipv4Addr::from(SERVICE_NET));
+/// The range that the server was started with.
+pub(crate) fn service_range() -> String {
+    format!("{}/16", Ipv4Addr::from(SERVICE_NET))
+}
+
+/// The same as an object.
+fn own() -> Value {
     json!({"apiVersion": "networking.k8s.io/v1", "kind": "ServiceCIDR", "metadata": {"name": OWN},
-        "spec": {"cidrs": [range]}})
+        "spec": {"cidrs": [service_range()]}})
 }
 
 /// The range that the server was started with is there, and ready once it has been made; what others have said of it
