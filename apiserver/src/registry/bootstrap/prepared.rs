@@ -89,11 +89,16 @@ fn prepare() -> Vec<Prepared> {
     all.collect()
 }
 
-/// Puts into `server`'s store what is not there.
+/// Puts into `server`'s store what is not there. Of a store that was kept, flow schemas and priority levels become those of
+/// this program where nobody has said that they are theirs.
 pub(super) fn put(server: &Server) {
     for p in ALL.get_or_init(prepare) {
         if server.store.get(&p.resource, &p.key).is_none() {
             put_one(server, p);
+        } else if p.resource.group == FLOWS.group
+            && let Some(r) = server.catalog.find(&FLOWS.group, &FLOWS.version, &p.resource.resource)
+        {
+            ensure(server, &r, &p.key.name);
         }
     }
 }
@@ -222,5 +227,17 @@ mod tests {
         let not_yours = |v: &mut Value| v["metadata"]["annotations"][flow::AUTOUPDATE] = json!("false");
         assert_eq!(change("catch-all", &not_yours), 10000);
         assert_eq!(get("catch-all")["metadata"]["annotations"][flow::AUTOUPDATE], "true");
+        // A store that a program with others has written.
+        let key = Key::new("", "global-default");
+        let there = server.store.get(&FLOWS, &key).unwrap();
+        let mut old = (*there.value()).clone();
+        precedence(&mut old);
+        server
+            .store
+            .put(&r.storage, key, Expect::Revision(there.revision), old)
+            .unwrap();
+        put(&server);
+        let of = |name: &str| get(name)["spec"]["matchingPrecedence"].clone();
+        assert_eq!((of("global-default"), of("probes")), (json!(9900), json!(78)));
     }
 }
