@@ -7,7 +7,7 @@ use super::path::quoted;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Update managers an object keeps apart; the oldest beyond are put together.
 const MAX_UPDATE_MANAGERS: usize = 10;
@@ -203,6 +203,12 @@ pub(super) fn encode(object: &mut Value, managed: &Managed) {
 pub fn is_of_one_version(object: &Value, api_version: &str) -> bool {
     let all = decode(&object["metadata"]["managedFields"]).unwrap_or_default();
     all.values().all(|owned| owned.api_version == api_version)
+}
+
+/// The versions in which fields of an object, as it is kept, are owned.
+pub fn versions_of_owners(object: &Value) -> BTreeSet<String> {
+    let all = decode(&object["metadata"]["managedFields"]).unwrap_or_default();
+    all.into_values().map(|owned| owned.api_version).collect()
 }
 
 /// Takes `managedFields` out of an object.

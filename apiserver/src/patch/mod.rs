@@ -19,10 +19,10 @@ pub use apply::{ApplyError, Conflict, apply, release, track_update};
 pub use fieldset::FieldSet;
 pub(crate) use json::decoded;
 pub use json::{json_patch, merge_patch};
-pub use managed::{fold, is_of_one_version, set_aside, unfold, unfolded};
+pub use managed::{fold, is_of_one_version, set_aside, unfold, unfolded, versions_of_owners};
 pub use path::{PathElement, compare_values};
 pub use strategic::{spend, strategic_merge_patch};
-pub use typed::has_keyless;
+pub use typed::{has_keyless, is_declared};
 
 /// Why a patch could not be applied.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -153,6 +153,13 @@ pub fn has_keyless(schema: &SchemaRef, value: &Value) -> bool {
     }
 }
 
+/// Whether all of an object, but for who owns it, fits a schema.
+pub fn is_declared(schema: &SchemaRef, object: &Value) -> bool {
+    let mut without = object.clone();
+    super::set_aside(&mut without);
+    errors(schema, &without).is_empty()
+}
+
 /// What does not fit of an object: unknown fields, wrong types, elements that occur twice.
 pub(super) fn errors(schema: &SchemaRef, value: &Value) -> Vec<String> {
     let mut found = Vec::new();

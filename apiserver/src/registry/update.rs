@@ -223,6 +223,23 @@ impl Server {
         }
     }
 
+    /// Who owns fields in another version of a definition is compared in that version. What is not declared there cannot be,
+    /// and then upstream forgets all owners (`FieldManager.UpdateNoErrors`). What a webhook would make of it is not asked.
+    fn forget_unknown(&self, r: &Resource, old: &Value, new: &mut Value) {
+        if r.custom.as_ref().is_none_or(|c| c.conversion.is_some()) {
+            return;
+        }
+        let cannot_tell = patch::versions_of_owners(new).into_iter().any(|api_version| {
+            let version = super::group_version(&api_version).1;
+            let other = self.catalog.find(&r.group, version, &r.plural);
+            let other = other.filter(|o| api_version != r.api_version && o.api_version == api_version);
+            other.is_some_and(|o| [old, &*new].iter().any(|v| !patch::is_declared(&o.schema(), v)))
+        });
+        if cannot_tell {
+            patch::set_aside(new);
+        }
+    }
+
     /// The new state as it may be written: what this endpoint cannot change is as it was, defaults are in, it is valid.
     fn settle(&self, call: &mut Call, t: &Target<'_>, old: &Value, p: Proposal) -> Result<Value, Status> {
         let r = t.resource;
@@ -273,6 +290,7 @@ impl Server {
                 let reset = reset_fields(r, t.subresource);
                 patch::track_update(Some(old), seen, &call.manager, sub, &own, &now, reset);
                 self.release_elsewhere(t, seen);
+                self.forget_unknown(r, old, seen);
             });
         }
         let client = call.validation.is_some() && t.subresource.is_none();
