@@ -94,7 +94,7 @@ impl Default for Timers {
 /// Starts every controller of a cluster in one task of `tasks`, until `cancel`.
 pub fn spawn(local: Local, timers: Timers, ca: Arc<Ca>, cancel: CancellationToken, tasks: &mut JoinSet<()>) {
     let mut controllers = control_plane(&local, &timers, ca);
-    let workloads: [Box<dyn manager::Controller>; 10] = [
+    let workloads: [Box<dyn manager::Controller>; 11] = [
         Box::new(deployment::Deployments),
         Box::new(replicaset::ReplicaSets::sets()),
         Box::new(statefulset::StatefulSets),

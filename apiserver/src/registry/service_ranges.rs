@@ -70,7 +70,7 @@ impl Range {
 
     /// The addresses that are given out of it, from a chance one on, those at its start (which people ask for by
     /// themselves) last (KEP-3070); none of IPv6, which this cluster does not have.
-    fn free_from(&self, start: u32) -> impl Iterator<Item = Ipv4Addr> {
+    fn free_from(self, start: u32) -> impl Iterator<Item = Ipv4Addr> {
         let first = match self.network {
             IpAddr::V4(network) => u32::from(network) + 1,
             IpAddr::V6(_) => 0,
