@@ -15,6 +15,15 @@ struct Bars {
     running: BTreeMap<String, ProgressBar>,
 }
 
+/// Says on stderr what begins.
+pub fn begins(scenarios: usize, lane: &str, jobs: usize) {
+    let beside = match jobs.min(scenarios) {
+        0 | 1 => "one after the other".to_owned(),
+        n => format!("{n} at once"),
+    };
+    eprintln!("{scenarios} scenarios in lane {lane}, {beside}");
+}
+
 /// Shows progress on stderr.
 #[must_use]
 pub fn show() -> OnProgress {

@@ -42,7 +42,7 @@ pub struct Args {
     /// Where the report goes
     #[arg(long, default_value = "cfn-out")]
     out: PathBuf,
-    /// How many scenarios run at once
+    /// How many scenarios run at once [default: the lane's; in `local` as many as the machine keeps up with, 6 at most]
     #[arg(long)]
     jobs: Option<usize>,
     /// List the scenarios that would run, and end
@@ -82,6 +82,7 @@ pub fn main(args: Args) -> Result<(), CliError> {
     let cancel = CancellationToken::new();
     cancel_on_signal(cancel.clone())?;
     let jobs = args.jobs.unwrap_or_else(|| lane.jobs()).clamp(1, 64);
+    progress::begins(scenarios.len(), lane.name(), jobs);
     #[allow(
         clippy::disallowed_methods,
         reason = "how long the run took, for the person who waited"

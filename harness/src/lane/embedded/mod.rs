@@ -3,6 +3,7 @@
 
 mod controls;
 mod push;
+mod room;
 mod traffic;
 
 use std::collections::BTreeMap;
@@ -71,7 +72,7 @@ impl Lane for Local {
     }
 
     fn jobs(&self) -> usize {
-        6
+        room::at_once()
     }
 
     fn tolerance(&self) -> Duration {
