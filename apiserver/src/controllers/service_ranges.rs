@@ -12,7 +12,7 @@ use super::manager::{Controller, Now, Plan};
 use super::object::{Object, remove_finalizer, set_condition};
 use super::world::{Key, World, gvr};
 use crate::local::{EventKind, WatchEvent};
-use crate::registry::Range;
+use crate::registry::{MANAGED_BY, Range};
 
 /// What a range waits by.
 const FINALIZER: &str = "networking.k8s.io/service-cidr-finalizer";
@@ -22,7 +22,7 @@ const GRACE: Duration = Duration::from_secs(10);
 pub(crate) struct ServiceRanges;
 
 fn address(object: &Value) -> Option<IpAddr> {
-    let is_ours = object.label("ipaddress.kubernetes.io/managed-by") == Some("ipallocator.k8s.io");
+    let is_ours = object.label(MANAGED_BY.0) == Some(MANAGED_BY.1);
     object.name().parse().ok().filter(|_| is_ours)
 }
 
@@ -133,7 +133,7 @@ mod tests {
 
     fn given(address: &str) -> Value {
         json!({"metadata": {"name": address, "uid": address,
-            "labels": {"ipaddress.kubernetes.io/managed-by": "ipallocator.k8s.io"}}})
+            "labels": {MANAGED_BY.0: MANAGED_BY.1}}})
     }
 
     #[test]

@@ -36,8 +36,8 @@ pub(crate) mod gvr {
     pub(crate) static STATEFUL_SETS: Gvr = Gvr::new("apps", "v1", "statefulsets");
     pub(crate) static CONTROLLER_REVISIONS: Gvr = Gvr::new("apps", "v1", "controllerrevisions");
     pub(crate) static JOBS: Gvr = Gvr::new("batch", "v1", "jobs");
-    pub(crate) static SERVICE_RANGES: Gvr = Gvr::new("networking.k8s.io", "v1", "servicecidrs");
-    pub(crate) static ADDRESSES: Gvr = Gvr::new("networking.k8s.io", "v1", "ipaddresses");
+    pub(crate) static SERVICE_RANGES: Gvr = crate::registry::RANGES;
+    pub(crate) static ADDRESSES: Gvr = crate::registry::ADDRESSES;
     pub(crate) static LEASES: Gvr = Gvr::new("coordination.k8s.io", "v1", "leases");
     pub(crate) static ENDPOINT_SLICES: Gvr = Gvr::new("discovery.k8s.io", "v1", "endpointslices");
     pub(crate) static SIGNING_REQUESTS: Gvr = Gvr::new("certificates.k8s.io", "v1", "certificatesigningrequests");

@@ -92,6 +92,7 @@ pub(super) fn resources(crd: &Value, key: Option<ResourceKey>) -> Vec<Arc<Resour
                     format!("{version} {uid}/{generation}")
                 },
                 has_defaults: has_defaults(schema),
+                has_other_versions: versions.len() > 1,
                 conversion: conversion.clone(),
                 deprecation: (v["deprecated"] == true).then(|| match text(v, "/deprecationWarning") {
                     "" => match versions

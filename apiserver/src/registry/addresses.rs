@@ -10,7 +10,10 @@ use super::{Call, DeleteOptions, Server};
 use crate::local::Gvr;
 use crate::store::{Key, Object};
 
-const ADDRESSES: Gvr = Gvr::new("networking.k8s.io", "v1", "ipaddresses");
+pub(crate) const ADDRESSES: Gvr = Gvr::new("networking.k8s.io", "v1", "ipaddresses");
+
+/// Label and value of addresses that this server gave out.
+pub(crate) const MANAGED_BY: (&str, &str) = ("ipaddress.kubernetes.io/managed-by", "ipallocator.k8s.io");
 
 /// The addresses that a service has.
 fn of(service: Option<&Arc<Object>>) -> Vec<IpAddr> {
@@ -63,7 +66,7 @@ impl Server {
             let object = json!({
                 "metadata": {"name": new.to_string(), "labels": {
                     "ipaddress.kubernetes.io/ip-family": family,
-                    "ipaddress.kubernetes.io/managed-by": "ipallocator.k8s.io",
+                    MANAGED_BY.0: MANAGED_BY.1,
                 }},
                 "spec": {"parentRef": {"resource": "services", "namespace": ns, "name": name}},
             });

@@ -37,6 +37,7 @@ mod strategy;
 mod update;
 mod warning_headers;
 
+pub(crate) use addresses::{ADDRESSES, MANAGED_BY};
 pub use call::{Call, FieldValidation, User};
 pub use catalog::Catalog;
 pub(crate) use conditions::Condition;
@@ -48,7 +49,7 @@ pub use resource::{Custom, Resource, ScalePaths, Subresource};
 pub(crate) use resource::{api_version, group_version};
 pub(crate) use server::uuid;
 pub use server::{Server, Settings};
-pub(crate) use service_ranges::{Range, service_range};
+pub(crate) use service_ranges::{RANGES, Range, service_range};
 pub use update::{Target, Written};
 
 pub(crate) use bootstrap::{ADVERTISED, SECURE_PORT, for_external_controllers};

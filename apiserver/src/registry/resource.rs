@@ -63,6 +63,8 @@ pub struct Custom {
     pub shown_id: String,
     /// Whether its schema has defaults.
     pub has_defaults: bool,
+    /// Whether the definition has other versions.
+    pub has_other_versions: bool,
     /// The webhook that converts between versions.
     pub conversion: Option<Arc<Conversion>>,
 }

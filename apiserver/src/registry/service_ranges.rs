@@ -10,9 +10,9 @@ use crate::defaults::{parse_cidr, prefix};
 use crate::local::Gvr;
 use crate::store::Key;
 
-pub(super) const RANGES: Gvr = Gvr::new("networking.k8s.io", "v1", "servicecidrs");
+pub(crate) const RANGES: Gvr = Gvr::new("networking.k8s.io", "v1", "servicecidrs");
 /// The range that the server was started with.
-pub(super) const OWN: &str = "kubernetes";
+const OWN: &str = "kubernetes";
 
 /// `--service-cluster-ip-range` of kubeadm: 10.96.0.0/16 here, the first address is the API server's.
 const SERVICE_NET: u32 = u32::from_be_bytes([10, 96, 0, 0]);

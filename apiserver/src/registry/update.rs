@@ -16,7 +16,7 @@ use super::strategy::{
     count_template, counts_what_is_sent, generation, keep_beside, may_be_unconditional, may_create_by_update,
     reset_fields, storage_prefix,
 };
-use super::{Call, Resource, Server, text};
+use super::{Call, Custom, Resource, Server, text};
 use crate::defaults;
 use crate::patch;
 use crate::schema;
@@ -226,7 +226,8 @@ impl Server {
     /// Who owns fields in another version of a definition is compared in that version. What is not declared there cannot be,
     /// and then upstream forgets all owners (`FieldManager.UpdateNoErrors`). What a webhook would make of it is not asked.
     fn forget_unknown(&self, r: &Resource, old: &Value, new: &mut Value) {
-        if r.custom.as_ref().is_none_or(|c| c.conversion.is_some()) {
+        let compares = |c: &Arc<Custom>| c.has_other_versions && c.conversion.is_none();
+        if !r.custom.as_ref().is_some_and(compares) {
             return;
         }
         let cannot_tell = patch::versions_of_owners(new).into_iter().any(|api_version| {
